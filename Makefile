@@ -1,0 +1,45 @@
+# Two commands do everything: `make demo` and `make test`. Both make the virtual environment first.
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: venv venv-test demo test lint test-slow bench bench-scale clean
+
+venv: $(VENV)/.installed
+venv-test: $(VENV)/.installed-test
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "anon-batch needs Python 3.11 or newer; set PYTHON=/path/to/it")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) torch
+	$(PIP) -e .
+	touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(PIP) -e '.[test]'
+	touch $@
+
+# The main job on the photographs that ship with the project: manifest, run, verify. A second `make demo` resumes the first.
+demo: venv
+	@sh jobs/demo.sh $(BIN)/anon-batch
+
+lint: venv-test
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-slow: venv-test
+	$(BIN)/python -m pytest -m slow
+
+bench: venv-test
+	$(BIN)/python -m jobs.bench
+
+bench-scale: venv-test
+	$(BIN)/python -m jobs.bench_scale
+
+clean:
+	rm -rf demo bench-results

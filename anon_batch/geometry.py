@@ -1,0 +1,161 @@
+"""Boxes, regions and masks. Pure functions on arrays; boxes are xyxy px of the upright picture."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from anon_batch.records import BoolArray, Detections, FloatArray, Region, Shape
+
+
+def pairwise_iou(a: FloatArray, b: FloatArray) -> npt.NDArray[np.float32]:
+    """Intersection over union of each box of `a` (N, 4) with each of `b` (M, 4): (N, M).
+
+    Empty boxes give 0.
+    """
+    # float64 inside: the area of a box of any float32 sides is finite there.
+    rows, columns = a.astype(np.float64), b.astype(np.float64)
+    left_top = np.maximum(rows[:, None, :2], columns[None, :, :2])
+    right_bottom = np.minimum(rows[:, None, 2:], columns[None, :, 2:])
+    overlap = np.prod(np.clip(right_bottom - left_top, 0, None), axis=2)
+    union = _areas(rows)[:, None] + _areas(columns)[None, :] - overlap
+    iou = np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
+    return np.asarray(iou, np.float32)
+
+
+def box_areas(boxes: FloatArray) -> FloatArray:
+    """Areas (N,) float32 of boxes (N, 4), px²; 0 for boxes turned inside out, at most the largest float32."""
+    return np.asarray(np.minimum(_areas(boxes.astype(np.float64)), np.finfo(np.float32).max), np.float32)
+
+
+def _areas(boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    sides = np.clip(boxes[:, 2:] - boxes[:, :2], 0, None)
+    return np.asarray(sides[:, 0] * sides[:, 1], np.float64)
+
+
+def non_maximum_suppression(
+    boxes: FloatArray, scores: FloatArray, iou_threshold: float
+) -> npt.NDArray[np.intp]:
+    """Greedy NMS.
+
+    Returns:
+        Indices of the kept boxes by falling score. Ties keep their order, so the result does not depend on
+        the platform's sort. A box falls when its IoU with a kept, better one reaches the threshold.
+    """
+    order = np.argsort(-scores, kind="stable")
+    kept: list[int] = []
+    while order.size:
+        best, rest = int(order[0]), order[1:]
+        kept.append(best)
+        order = rest[pairwise_iou(boxes[best : best + 1], boxes[rest])[0] < iou_threshold]
+    return np.asarray(kept, np.intp)
+
+
+def merge_detections(parts: list[Detections], iou_threshold: float) -> Detections:
+    """Union of several detectors' or windows' findings: every face that any of them found stays.
+
+    Of boxes that overlap by `iou_threshold` the best-scored stays, with landmarks from the best-scored one
+    that has any.
+    """
+    merged = Detections.merge(parts)
+    kept = non_maximum_suppression(merged.boxes, merged.scores, iou_threshold)
+    out = merged.take(kept)
+    landmarks = out.landmarks.copy()
+    for row in np.flatnonzero(np.isnan(landmarks).any(axis=(1, 2))):
+        overlap = pairwise_iou(out.boxes[row : row + 1], merged.boxes)[0]
+        usable = (overlap >= iou_threshold) & np.isfinite(merged.landmarks).all(axis=(1, 2))
+        if usable.any():
+            landmarks[row] = merged.landmarks[int(np.argmax(np.where(usable, merged.scores, -1)))]
+    return Detections(out.boxes, out.scores, landmarks, out.detectors)
+
+
+def regions_of(
+    detections: Detections, width: int, height: int, expansion: float, shape: Shape
+) -> list[Region]:
+    """The regions to treat, one a detection, in the detections' order.
+
+    The box grows by `expansion` about its centre, is rounded outwards to whole pixels and clipped to the
+    picture. A box of no size, or one that lies outside the picture altogether, still yields the pixels
+    nearest to it: nothing detected is dropped.
+    """
+    return [
+        _region(index, detections, (width, height), expansion, shape)
+        for index in range(len(detections))
+    ]
+
+
+def _region(index: int, found: Detections, size: tuple[int, int], expansion: float, shape: Shape) -> Region:
+    x1, y1, x2, y2 = (float(v) for v in found.boxes[index])
+    x1, x2, y1, y2 = min(x1, x2), max(x1, x2), min(y1, y2), max(y1, y2)
+    cx, cy = (x1 + x2) / 2, (y1 + y2) / 2
+    rx, ry = (max(side, 1.0) * expansion / 2 for side in (x2 - x1, y2 - y1))
+    # The box itself too, as centre and radius of an enormous one are rounded.
+    left, right = _clip_span(min(cx - rx, x1), max(cx + rx, x2), size[0])
+    top, bottom = _clip_span(min(cy - ry, y1), max(cy + ry, y2), size[1])
+    marks = found.landmarks[index]
+    return Region(
+        face_index=index, box=(x1, y1, x2, y2), extent=(left, top, right, bottom), centre=(cx, cy),
+        radii=(rx, ry), shape=shape, score=float(found.scores[index]),
+        landmarks=marks if bool(np.isfinite(marks).all()) else None,
+    )
+
+
+def _clip_span(low: float, high: float, size: int) -> tuple[int, int]:
+    start = min(max(math.floor(low), 0), size - 1)
+    stop = max(min(math.ceil(high), size), start + 1)
+    return start, stop
+
+
+def region_mask(region: Region) -> BoolArray:
+    """The pixels to treat, (extent height, extent width) bool.
+
+    A rectangle is the whole extent. An ellipse holds each pixel whose square touches the ellipse inscribed in
+    the expanded box (before clipping), so that an ellipse of any size covers at least one pixel and a face
+    cut by the picture's border is covered up to it.
+    """
+    x1, y1, x2, y2 = region.extent
+    mask = np.ones((y2 - y1, x2 - x1), np.bool_)
+    if region.shape == "rectangle":
+        return mask
+    dx = _nearest_distance(x1, x2, region.centre[0]) / region.radii[0]
+    dy = _nearest_distance(y1, y2, region.centre[1]) / region.radii[1]
+    ellipse = dy[:, None] ** 2 + dx[None, :] ** 2 <= 1.0
+    return ellipse if bool(ellipse.any()) else mask
+
+
+def _nearest_distance(start: int, stop: int, centre: float) -> npt.NDArray[np.float64]:
+    """Distance from `centre` to the nearest point of each unit square [i, i + 1], i = start .. stop - 1."""
+    low = np.arange(start, stop, dtype=np.float64)
+    return np.maximum(np.maximum(low - centre, centre - (low + 1)), 0.0)
+
+
+def soft_alpha(
+    region: Region, width: int, height: int, soft_edge: float
+) -> tuple[FloatArray, tuple[int, int, int, int]]:
+    """Blend weights of a region: exactly 1 on its mask, falling linearly to 0 outside it.
+
+    Args:
+        region: what is treated.
+        width: of the picture, px.
+        height: of the picture, px.
+        soft_edge: width of the blend as a share of the region's longer side.
+
+    Returns:
+        (h, w) float32 weights and the half-open extent (x1, y1, x2, y2) they lie on: the region's own extent,
+        grown by the edge's width and clipped to the picture.
+    """
+    mask = region_mask(region)
+    x1, y1, x2, y2 = region.extent
+    edge_px = math.ceil(soft_edge * max(x2 - x1, y2 - y1))
+    if edge_px == 0:
+        return mask.astype(np.float32), region.extent
+    grown = (max(x1 - edge_px, 0), max(y1 - edge_px, 0), min(x2 + edge_px, width), min(y2 + edge_px, height))
+    outside = np.ones((grown[3] - grown[1], grown[2] - grown[0]), np.uint8)
+    outside[y1 - grown[1] : y2 - grown[1], x1 - grown[0] : x2 - grown[0]][mask] = 0
+    import cv2  # heavy, and only soft edges need it
+
+    distance = cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    alpha = np.clip(1.0 - distance / (edge_px + 1), 0.0, 1.0).astype(np.float32)
+    return alpha, grown

@@ -1,0 +1,99 @@
+"""Every key below OUTPUT and LEDGER, as a pure function of ids."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+
+from anon_batch.records import ShardSpec
+
+RUN = "run.json"
+STATS = "stats.json"
+PROVENANCE = "provenance"
+IMAGES = "images"
+SHARDS = "shards"
+
+LEDGER_PLAN = "plan.json"
+LEDGER_ROWS = "rows"
+LEDGER_ATTEMPTS = "attempts"
+LEDGER_AUDIT = "audit"
+LEDGER_RUN_KEY = "run.key"
+
+FORMAT_SUFFIXES: dict[str, tuple[str, ...]] = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png",),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "AVIF": (".avif",),
+}
+IMAGE_SUFFIXES: tuple[str, ...] = tuple(s for suffixes in FORMAT_SUFFIXES.values() for s in suffixes)
+
+_PART = re.compile(r"^(\d{10})-(\d+)\.parquet$")
+_ATTEMPT = re.compile(r"^(\d{10})-(\d+)/(.+)$")
+
+
+def provenance_part(shard: str) -> str:
+    """Key below OUTPUT of the part whose existence commits the shard named `START-COUNT`."""
+    return f"{PROVENANCE}/{shard}.parquet"
+
+
+def audit_part(shard: str, attempt: str) -> str:
+    """Key below LEDGER of one attempt's private audit. The commit names the attempt whose audit counts."""
+    return f"{LEDGER_AUDIT}/{shard}-{attempt}.parquet"
+
+
+def attempt(shard: str, attempt_name: str) -> str:
+    """Key below LEDGER of the marker that an attempt at a shard began."""
+    return f"{LEDGER_ATTEMPTS}/{shard}/{attempt_name}"
+
+
+def rows_part(start: int, count: int) -> str:
+    """Key below LEDGER of one chunk of the plan's rows."""
+    return f"{LEDGER_ROWS}/{start:010d}-{count}.parquet"
+
+
+def shard_file(shard: str, attempt_name: str, layout: str) -> str:
+    """Key below OUTPUT of a shard's images in the layouts `webdataset` and `parquet`."""
+    return f"{SHARDS}/{shard}-{attempt_name}.{'tar' if layout == 'webdataset' else 'parquet'}"
+
+
+def image_key(output_name: str) -> str:
+    """Key below OUTPUT of one picture in the layout `files`."""
+    return f"{IMAGES}/{output_name}"
+
+
+def parse_part(name: str) -> ShardSpec | None:
+    """The shard of a part's file name; None for anything else."""
+    match = _PART.match(name)
+    return ShardSpec(int(match[1]), int(match[2])) if match else None
+
+
+def parse_attempt(key: str) -> tuple[ShardSpec, str] | None:
+    """Shard and attempt name of a key below `attempts/`; None for anything else."""
+    match = _ATTEMPT.match(key)
+    return (ShardSpec(int(match[1]), int(match[2])), match[3]) if match else None
+
+
+def output_name(image_id: str, image_format: str, keep_format: bool) -> str:
+    """Relative path of an output.
+
+    With the source's format kept, the id stays as it is (training code looks for these names, also for a PNG that is called
+    `.JPEG`), unless it has no image suffix at all. With a fixed format the id keeps its own suffix only if it is one of that
+    format's; else the format's is appended, so that `a.png` and `a.jpg` stay two names.
+    """
+    suffix = posixpath.splitext(image_id)[1].lower()
+    if suffix in (IMAGE_SUFFIXES if keep_format else FORMAT_SUFFIXES[image_format]):
+        return image_id
+    return image_id + FORMAT_SUFFIXES[image_format][0]
+
+
+def sample_member(index: int, image_format: str) -> str:
+    """Name of a picture inside a tar shard: its row number, as WebDataset keys must be unique and free of dots."""
+    return f"{index:010d}{FORMAT_SUFFIXES[image_format][0]}"
+
+
+def possible_output_names(image_id: str, keep_format: bool) -> set[str]:
+    """Every name that `output_name` may give to an id, whatever the source's format turns out to be."""
+    return {output_name(image_id, image_format, keep_format) for image_format in FORMAT_SUFFIXES}

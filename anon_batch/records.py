@@ -1,0 +1,332 @@
+"""The records that flow through a run: frozen, without I/O, their shapes checked at construction.
+
+Coordinates are pixels of the upright picture (EXIF orientation applied), x to the right, y down. A box `xyxy` is
+(x1, y1, x2, y2) in continuous coordinates; an `extent` is the same in whole pixels, half-open: rows y1..y2-1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
+PixelArray = npt.NDArray[np.uint8]
+
+Status = Literal["anonymized", "clean", "withheld", "failed"]
+STATUSES: tuple[Status, ...] = ("anonymized", "clean", "withheld", "failed")
+Shape = Literal["ellipse", "rectangle"]
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GroundTruth:
+    """Labelled faces of one picture.
+
+    Args:
+        boxes: (N, 4) float32 xyxy.
+        ignore: (N,) bool; an ignored face counts neither as found nor as missed.
+    """
+
+    boxes: FloatArray
+    ignore: BoolArray
+
+    def __post_init__(self) -> None:
+        _require(self.boxes.ndim == 2 and self.boxes.shape[1] == 4, f"boxes: {self.boxes.shape}, expected (N, 4)")
+        _require(self.ignore.shape == (len(self.boxes),), f"ignore: {self.ignore.shape}, expected ({len(self.boxes)},)")
+
+    @classmethod
+    def empty(cls) -> GroundTruth:
+        return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.bool_))
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ManifestRow:
+    """One image of the dataset: where its bytes are and what is known of it.
+
+    Args:
+        index: position in the manifest, from 0.
+        image_id: unique, a safe relative path.
+        uri: absolute fsspec address. `FILE.parquet#column=image&row=17` names a cell of an `image` struct.
+        offset, length: bytes of a member inside `uri`; both or neither.
+        size_bytes, sha256: of the source bytes, checked when given.
+        faces: ground truth; None means unknown, which differs from no faces.
+        extra: the manifest's other columns, passed through to the release.
+    """
+
+    index: int
+    image_id: str
+    uri: str
+    offset: int | None = None
+    length: int | None = None
+    size_bytes: int | None = None
+    sha256: str | None = None
+    faces: GroundTruth | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodedImage:
+    """Bytes of one output picture.
+
+    Args:
+        data: the file.
+        format: Pillow's name of the format: JPEG, PNG, WEBP, ...
+        width, height: of the upright picture, px.
+    """
+
+    data: bytes
+    format: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DecodedImage:
+    """One picture, ready for detection.
+
+    Args:
+        image_id: the manifest's id.
+        pixels: (H, W, 3) uint8 RGB, upright.
+        format: Pillow's name of the source format: JPEG, PNG, WEBP, ...
+        orientation: EXIF orientation 1..8 that was applied to reach `pixels`.
+        native: (H, W) or (H, W, C) upright samples in the file's own mode and depth, when that is not 8-bit RGB.
+        native_mode: what `native` holds: RGB, L, LA, RGBA, P, 1, CMYK, I;16, RGB;16, RGBA;16.
+        source: the source file's bytes, so that an encoder can keep tables, palette and untouched blocks.
+        given: boxes from the manifest, for the detector `manifest`.
+    """
+
+    image_id: str
+    pixels: PixelArray
+    format: str = "PNG"
+    orientation: int = 1
+    native: npt.NDArray[Any] | None = None
+    native_mode: str = "RGB"
+    source: bytes = b""
+    given: GroundTruth | None = None
+
+    def __post_init__(self) -> None:
+        shape = self.pixels.shape
+        _require(len(shape) == 3 and shape[2] == 3 and min(shape) > 0, f"pixels: {shape}, expected (H, W, 3)")
+        _require(self.pixels.dtype == np.uint8, f"pixels: {self.pixels.dtype}, expected uint8")
+        _require(1 <= self.orientation <= 8, f"orientation: {self.orientation}, expected 1..8")
+
+    @property
+    def height(self) -> int:
+        return int(self.pixels.shape[0])
+
+    @property
+    def width(self) -> int:
+        return int(self.pixels.shape[1])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detections:
+    """Faces found in one picture.
+
+    Args:
+        boxes: (N, 4) float32 xyxy, px of the upright picture.
+        scores: (N,) float32 in [0, 1].
+        landmarks: (N, 5, 2) float32 xy of right eye, left eye, nose tip, right and left mouth corner (left to right in
+            the picture for an upright face); NaN where the detector has none.
+        detectors: N names, the detector that found each.
+    """
+
+    boxes: FloatArray
+    scores: FloatArray
+    landmarks: FloatArray
+    detectors: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        n = len(self.detectors)
+        _require(self.boxes.shape == (n, 4), f"boxes: {self.boxes.shape}, expected ({n}, 4)")
+        _require(self.scores.shape == (n,), f"scores: {self.scores.shape}, expected ({n},)")
+        _require(self.landmarks.shape == (n, 5, 2), f"landmarks: {self.landmarks.shape}, expected ({n}, 5, 2)")
+        _require(bool(np.isfinite(self.boxes).all()), "boxes: not finite")
+
+    @classmethod
+    def empty(cls) -> Detections:
+        return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32), ())
+
+    @classmethod
+    def merge(cls, parts: Sequence[Detections]) -> Detections:
+        if not parts:
+            return cls.empty()
+        return cls(
+            np.concatenate([p.boxes for p in parts]),
+            np.concatenate([p.scores for p in parts]),
+            np.concatenate([p.landmarks for p in parts]),
+            tuple(name for p in parts for name in p.detectors),
+        )
+
+    def take(self, indices: npt.NDArray[np.integer[Any]] | BoolArray) -> Detections:
+        """The detections at `indices` (integers, in that order, or a bool mask)."""
+        at = np.flatnonzero(indices) if indices.dtype == np.bool_ else indices
+        return Detections(
+            self.boxes[at], self.scores[at], self.landmarks[at], tuple(self.detectors[int(i)] for i in at)
+        )
+
+    def __len__(self) -> int:
+        return len(self.detectors)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Region:
+    """What is to be treated for one face.
+
+    Args:
+        face_index: position of the face in the picture's detections, from 0; the seed depends on it.
+        box: xyxy of the detection, px.
+        extent: (x1, y1, x2, y2) whole px, half-open, inside the picture: the expanded box. Never empty.
+        centre, radii: (x, y) and (rx, ry) px, of the expanded box before it was clipped to the picture.
+        shape: the treated pixels inside `extent`.
+        score: of the detection.
+        landmarks: (5, 2) px, or None.
+    """
+
+    face_index: int
+    box: tuple[float, float, float, float]
+    extent: tuple[int, int, int, int]
+    centre: tuple[float, float]
+    radii: tuple[float, float]
+    shape: Shape
+    score: float
+    landmarks: FloatArray | None = None
+
+    def __post_init__(self) -> None:
+        x1, y1, x2, y2 = self.extent
+        _require(0 <= x1 < x2 and 0 <= y1 < y2, f"extent: {self.extent}, expected 0 <= x1 < x2 and 0 <= y1 < y2")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AnonymizedImage:
+    """A picture after one or several methods.
+
+    Args:
+        pixels: (H, W, 3) uint8 RGB, upright.
+        touched: (H, W) bool, every pixel that a method may have changed: the masks and their soft edges.
+        methods: face index -> name of the method that treated it.
+        refused: face index -> why this method did not treat it; the ladder's next method takes those.
+    """
+
+    pixels: PixelArray
+    touched: BoolArray
+    methods: Mapping[int, str]
+    refused: Mapping[int, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _require(self.pixels.dtype == np.uint8, f"pixels: {self.pixels.dtype}, expected uint8")
+        _require(
+            self.touched.shape == self.pixels.shape[:2],
+            f"touched: {self.touched.shape}, expected {self.pixels.shape[:2]}",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FaceRecord:
+    """A treated face as the public provenance shows it: the treated extent, never the detection's own box."""
+
+    x1: int
+    y1: int
+    x2: int
+    y2: int
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProvenanceRow:
+    """The public fate of one manifest row.
+
+    Args:
+        image_id: the manifest's id.
+        status: anonymized, clean, withheld or failed.
+        reason: code when withheld or failed, else None.
+        output: key of the output below OUTPUT, or None.
+        member: name inside `output` when that is a tar or Parquet shard, else None.
+        sha256, size_bytes, format: of the output file.
+        width, height: of the upright picture, px.
+        faces: treated faces.
+        extra: pass-through columns.
+    """
+
+    image_id: str
+    status: Status
+    reason: str | None = None
+    output: str | None = None
+    member: str | None = None
+    sha256: str | None = None
+    size_bytes: int | None = None
+    format: str | None = None
+    width: int | None = None
+    height: int | None = None
+    faces: tuple[FaceRecord, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _require(self.status in STATUSES, f"status: {self.status!r}, expected one of {STATUSES}")
+        published = self.status in ("anonymized", "clean")
+        _require(published == (self.output is not None), f"status {self.status} with output {self.output!r}")
+        _require(published == (self.reason is None), f"status {self.status} with reason {self.reason!r}")
+        _require((self.status == "anonymized") == bool(self.faces), f"status {self.status}, {len(self.faces)} faces")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ShardSpec:
+    """Rows `start` .. `start + count - 1` of the plan: the unit of work and of commit.
+
+    Args:
+        start, count: row range.
+    """
+
+    start: int
+    count: int
+
+    def __post_init__(self) -> None:
+        _require(self.start >= 0 and self.count > 0, f"shard {self.start}+{self.count}")
+
+    @property
+    def stop(self) -> int:
+        return self.start + self.count
+
+    @property
+    def name(self) -> str:
+        return f"{self.start:010d}-{self.count}"
+
+
+Outcome = Literal["committed", "already_committed", "exhausted", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardResult:
+    """What became of one shard; travels from worker to driver.
+
+    Args:
+        spec: the shard.
+        outcome: committed, already_committed, exhausted (no attempt left) or error.
+        statuses: status -> rows, when committed.
+        faces_count: treated faces.
+        seconds: wall time in the worker.
+        timings: stage -> seconds, summed over threads.
+        error: message, when the outcome is error.
+        retryable: whether a further attempt may help; False stops the run.
+    """
+
+    spec: ShardSpec
+    outcome: Outcome
+    statuses: Mapping[str, int] = field(default_factory=dict)
+    faces_count: int = 0
+    seconds: float = 0.0
+    timings: Mapping[str, float] = field(default_factory=dict)
+    error: str | None = None
+    retryable: bool = True

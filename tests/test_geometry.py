@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from anon_batch import geometry
+from anon_batch.records import Detections
+
+
+def detections(*boxes, scores=None, landmarks=None, name="d"):
+    n = len(boxes)
+    return Detections(
+        np.array(boxes, np.float32).reshape(n, 4),
+        np.linspace(0.9, 0.5, n).astype(np.float32) if scores is None else np.array(scores, np.float32),
+        np.full((n, 5, 2), np.nan, np.float32) if landmarks is None else np.array(landmarks, np.float32),
+        (name,) * n,
+    )
+
+
+def test_iou_of_known_boxes():
+    a = np.array([[0, 0, 10, 10], [5, 5, 5, 9], [9, 9, 3, 3]], np.float32)
+    b = np.array([[0, 0, 10, 10], [5, 0, 15, 10], [20, 20, 30, 30]], np.float32)
+    assert np.allclose(geometry.pairwise_iou(a, b), [[1, 1 / 3, 0], [0, 0, 0], [0, 0, 0]])
+
+
+def test_iou_of_boxes_as_large_as_float32_allows_is_finite():
+    huge = np.array([[-1e30, -1e30, 1e30, 1e30]], np.float32)
+    assert geometry.pairwise_iou(huge, huge)[0, 0] == 1
+    assert np.isfinite(geometry.box_areas(huge)).all()
+
+
+def test_areas():
+    boxes = np.array([[0, 0, 2, 3], [2, 3, 0, 0], [1, 1, 1, 5]], np.float32)
+    assert geometry.box_areas(boxes).tolist() == [6, 0, 0]
+
+
+def test_suppression_keeps_the_best_and_ties_in_order():
+    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 10], [1, 0, 11, 10], [30, 0, 40, 10]], np.float32)
+    kept = geometry.non_maximum_suppression(boxes, np.array([0.5, 0.5, 0.9, 0.1], np.float32), 0.4)
+    assert kept.tolist() == [2, 3]
+    kept = geometry.non_maximum_suppression(boxes[:2], np.array([0.5, 0.5], np.float32), 0.4)
+    assert kept.tolist() == [0]
+    assert geometry.non_maximum_suppression(boxes[:0], np.zeros(0, np.float32), 0.4).shape == (0,)
+
+
+def test_merging_keeps_every_face_and_borrows_landmarks():
+    marks = np.arange(10, dtype=np.float32).reshape(1, 5, 2)
+    without = detections((0, 0, 10, 10), (50, 50, 60, 60), scores=[0.9, 0.8], name="a")
+    with_marks = detections((1, 0, 11, 10), scores=[0.6], landmarks=marks, name="b")
+    merged = geometry.merge_detections([without, with_marks], 0.4)
+    assert merged.detectors == ("a", "a")
+    assert np.array_equal(merged.landmarks[0], marks[0])
+    assert np.isnan(merged.landmarks[1]).all()
+    assert len(geometry.merge_detections([], 0.4)) == 0
+
+
+def test_region_of_a_plain_box():
+    (region,) = geometry.regions_of(detections((20, 30, 40, 70)), 100, 100, 1.5, "ellipse")
+    assert region.extent == (15, 20, 45, 80)
+    assert region.centre == (30, 50)
+    assert region.radii == (15, 30)
+    assert region.landmarks is None
+    mask = geometry.region_mask(region)
+    assert mask[30, 15]
+    assert not mask[0, 0]
+    assert mask.mean() == pytest.approx(np.pi / 4, abs=0.05)
+
+
+def test_face_index_follows_the_detections():
+    regions = geometry.regions_of(detections((5, 5, 9, 9), (1, 1, 3, 3)), 20, 20, 1.0, "rectangle")
+    assert [(r.face_index, r.extent) for r in regions] == [(0, (5, 5, 9, 9)), (1, (1, 1, 3, 3))]
+
+
+def test_ellipse_holds_exactly_the_pixels_that_it_touches():
+    (region,) = geometry.regions_of(detections((3.3, 4.6, 17.9, 14.2)), 22, 20, 1.1, "ellipse")
+    x1, y1, x2, y2 = region.extent
+    # A dense cloud of points of the ellipse: every pixel that holds one is in the mask.
+    angle, radius = np.meshgrid(np.linspace(0, 2 * np.pi, 2001), np.linspace(0, 1, 200))
+    x = np.floor(region.centre[0] + region.radii[0] * radius * np.cos(angle)).astype(int)
+    y = np.floor(region.centre[1] + region.radii[1] * radius * np.sin(angle)).astype(int)
+    touched = np.zeros((20, 22), bool)
+    touched[y, x] = True
+    mask = geometry.region_mask(region)
+    assert not touched.sum() - touched[y1:y2, x1:x2].sum()
+    assert mask[touched[y1:y2, x1:x2]].all()
+    assert mask.sum() - touched.sum() <= 4  # pixels touched between the cloud's points
+
+
+def test_soft_edge_lies_outside_the_mask_and_falls():
+    (region,) = geometry.regions_of(detections((30, 30, 60, 60)), 100, 100, 1.0, "rectangle")
+    alpha, extent = geometry.soft_alpha(region, 100, 100, 0.1)
+    assert extent == (27, 27, 63, 63)
+    assert np.allclose(alpha[18, :4], [0.25, 0.5, 0.75, 1])
+    assert (alpha[3:33, 3:33] == 1).all()
+    assert alpha[0, 18] > 0
+    assert (alpha == 1).sum() == 900
+
+
+def test_no_soft_edge_is_the_mask():
+    (region,) = geometry.regions_of(detections((30, 30, 60, 61)), 100, 100, 1.3, "ellipse")
+    alpha, extent = geometry.soft_alpha(region, 100, 100, 0)
+    assert extent == region.extent
+    assert np.array_equal(alpha == 1, geometry.region_mask(region))
+    assert set(np.unique(alpha)) == {0, 1}
