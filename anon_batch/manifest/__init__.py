@@ -1,0 +1,21 @@
+"""The manifest: the Parquet list of a dataset's images, how it is read, checked and built.
+
+Reading and checking live in `schema`, `reading` and `check`; building in `builder`, with one module a kind of
+source in `sources`.
+"""
+
+from __future__ import annotations
+
+from anon_batch.manifest.builder import BuildReport, build_manifest
+from anon_batch.manifest.check import RowChecker, check_rows
+from anon_batch.manifest.reading import ManifestFile, open_manifest, rows_from_table
+
+__all__ = [
+    "BuildReport",
+    "ManifestFile",
+    "RowChecker",
+    "build_manifest",
+    "check_rows",
+    "open_manifest",
+    "rows_from_table",
+]

@@ -1,0 +1,302 @@
+"""Building a manifest: sources are read into a spool on the local disk, then written, checked and published
+in one go.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from anon_batch.errors import ManifestError
+from anon_batch.manifest.addresses import HERE, base_of, relative
+from anon_batch.manifest.check import RowChecker
+from anon_batch.manifest.ground_truth import FaceMatcher, read_ground_truth
+from anon_batch.manifest.names import hashes
+from anon_batch.manifest.schema import (
+    BASE_KEY,
+    FIXED_COLUMNS,
+    FIXED_SCHEMA,
+    MANIFEST_VERSION,
+    VERSION_KEY,
+    faces_array,
+)
+from anon_batch.manifest.sources.entries import Kind, Source, Tally, conform
+from anon_batch.manifest.sources.find import READERS, find_source
+from anon_batch.manifest.spool import Spool
+from anon_batch.storage import Storage, absolute, is_local
+
+ROW_GROUP_ROWS = 8192
+_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class BuildReport:
+    """What went into a manifest and what did not.
+
+    Args:
+        uri: of the manifest.
+        images_count: rows.
+        sources: (source, kind, rows) of each.
+        other_suffixes: suffix -> things met that are no pictures.
+        other_names: the first 20 of them.
+        extra_columns: pass-through columns, which the release will publish.
+        renamed_columns: column -> its new name, where the release needs the old one.
+        dropped_columns: left out: binary data, further addresses, or not asked for.
+        base_uri: what relative addresses start from, as written; None if all are absolute.
+        prefixed: whether ids got their source's name in front, because those of several sources clashed.
+        labelled_count: images with ground truth.
+        faces_count: faces in it, ignored ones included.
+        unmatched_count: entries of the ground truth that belong to no image, or to several.
+        unmatched_names: the first 20 of them.
+    """
+
+    uri: str
+    images_count: int
+    sources: tuple[tuple[str, Kind, int], ...]
+    other_suffixes: dict[str, int] = field(default_factory=dict)
+    other_names: tuple[str, ...] = ()
+    extra_columns: tuple[str, ...] = ()
+    renamed_columns: dict[str, str] = field(default_factory=dict)
+    dropped_columns: tuple[str, ...] = ()
+    base_uri: str | None = None
+    prefixed: bool = False
+    labelled_count: int = 0
+    faces_count: int = 0
+    unmatched_count: int = 0
+    unmatched_names: tuple[str, ...] = ()
+
+    @property
+    def others_count(self) -> int:
+        return sum(self.other_suffixes.values())
+
+
+def build_manifest(
+    storage: Storage,
+    sources: Sequence[str],
+    out_uri: str,
+    *,
+    ground_truth: str | None = None,
+    kind: Kind | Literal["auto"] = "auto",
+    base_uri: str | None = None,
+    columns: Sequence[str] | None = None,
+) -> BuildReport:
+    """Lists the images of sources in a manifest. Nothing is published unless all of it passes the check.
+
+    Args:
+        storage: to read and write with.
+        sources: folders, bucket prefixes, tar, WebDataset, Parquet, CSV or JSONL files, or patterns of them.
+        out_uri: the manifest; replaced when there is one.
+        ground_truth: a file of labelled faces, see `read_ground_truth`.
+        kind: of all sources; `auto` looks at each.
+        base_uri: what addresses are written relative to; "." is the manifest's own folder, so that both can
+            be moved together. None: local ones relative to the folder that all local sources share, others
+            absolute.
+        columns: pass-through columns to keep; None keeps all, () none.
+
+    Raises:
+        ManifestError: no image, a source that cannot be listed in full, rows that fail the check, or ground
+            truth that fits no image.
+        StorageError: bytes could not be read or written.
+    """
+    if not sources:
+        raise ManifestError("no source; give a folder, a bucket prefix, tar, Parquet or CSV files")
+    found = [find_source(storage, given, None if kind == "auto" else kind) for given in sources]
+    tally = Tally()
+    with tempfile.TemporaryDirectory(prefix="anon-batch-manifest-") as folder, Spool(Path(folder)) as spool:
+        for at, source in enumerate(found):
+            for table in READERS[source.kind](storage, source, tally):
+                spool.add(at, _chosen(conform(table, tally), columns, tally))
+        if not spool.rows_count:
+            raise ManifestError(_nothing_found(sources, tally))
+        prefixes = _id_prefixes(found, spool)
+        base = _Base(out_uri, base_uri, found)
+        matcher = _matcher(storage, ground_truth, lambda: _with_ids(spool, prefixes))
+        path = Path(folder) / "manifest.parquet"
+        labelled_count, faces_count = _write(
+            path,
+            _with_ids(spool, prefixes),
+            spool.extra_schema(),
+            matcher=matcher,
+            base=base,
+            where=absolute(out_uri),
+        )
+        storage.put(out_uri, path.read_bytes())
+    unmatched = matcher.unmatched() if matcher else []
+    return BuildReport(
+        uri=absolute(out_uri),
+        images_count=spool.rows_count,
+        sources=tuple((s.given, s.kind, spool.count_of(at)) for at, s in enumerate(found)),
+        other_suffixes=dict(sorted(tally.suffixes.items(), key=lambda item: (-item[1], item[0]))),
+        other_names=tuple(tally.names),
+        extra_columns=tuple(spool.extra_schema().names),
+        renamed_columns=tally.renamed,
+        dropped_columns=tuple(sorted(tally.dropped)),
+        base_uri=base.written,
+        prefixed=any(prefixes),
+        labelled_count=labelled_count,
+        faces_count=faces_count,
+        unmatched_count=len(unmatched),
+        unmatched_names=tuple(unmatched[:_SHOWN]),
+    )
+
+
+def _chosen(table: pa.Table, columns: Sequence[str] | None, tally: Tally) -> pa.Table:
+    if columns is None:
+        return table
+    kept = [n for n in table.column_names if n in FIXED_COLUMNS or n in columns]
+    tally.dropped.update(set(table.column_names) - set(kept))
+    return table.select(kept)
+
+
+def _nothing_found(sources: Sequence[str], tally: Tally) -> str:
+    seen = ", ".join(f"{count:,} x {suffix}" for suffix, count in list(tally.suffixes.items())[:5])
+    return f"no image in {', '.join(sources)}" + (f"; found only {seen}" if seen else "; nothing is there")
+
+
+def _id_prefixes(found: Sequence[Source], spool: Spool) -> list[str]:
+    """What stands before the ids of each source: nothing, unless two sources share an id."""
+    if len(found) == 1:
+        return [""]
+    known = np.zeros(0, np.uint64)
+    for at in range(len(found)):
+        parts = [hashes(pc.fill_null(t.column("image_id").combine_chunks(), "")) for t in spool.tables(at)]
+        own = np.unique(np.concatenate(parts)) if parts else np.zeros(0, np.uint64)
+        if len(np.intersect1d(known, own, assume_unique=True)):
+            names = [s.name for s in found]
+            if len(set(names)) < len(names) or not all(names):
+                raise ManifestError(
+                    f"the sources {', '.join(s.given for s in found)} share image ids, and so their names "
+                    f"{names} cannot "
+                    "tell them apart; build from the folder above, or rename one"
+                )
+            return [f"{name}/" for name in names]
+        known = np.union1d(known, own)
+    return [""] * len(found)
+
+
+def _with_ids(spool: Spool, prefixes: Sequence[str]) -> Iterator[pa.Table]:
+    for at, prefix in enumerate(prefixes):
+        for table in spool.tables(at):
+            ids = table.column("image_id")
+            yield _with(table, "image_id", pc.binary_join_element_wise(prefix, ids, "")) if prefix else table
+
+
+def _with(table: pa.Table, name: str, column: pa.Array) -> pa.Table:
+    return table.set_column(table.column_names.index(name), name, column)
+
+
+def _matcher(
+    storage: Storage, ground_truth: str | None, tables: Callable[[], Iterator[pa.Table]]
+) -> FaceMatcher | None:
+    if ground_truth is None:
+        return None
+    faces = read_ground_truth(storage, ground_truth)
+    matcher = FaceMatcher(faces)
+    first_id = ""
+    for table in tables():
+        ids = table.column("image_id").to_pylist()
+        first_id = first_id or str(ids[0])
+        matcher.observe(i for i in ids if i)
+    matcher.resolve()
+    if len(matcher.unmatched()) == len(faces):
+        raise ManifestError(
+            f"ground truth {ground_truth} fits no image: it speaks of {next(iter(faces))!r}, the images are "
+            "called like "
+            f"{first_id!r}"
+        )
+    return matcher
+
+
+class _Base:
+    """What addresses are written relative to.
+
+    Attributes:
+        written: the manifest's `base_uri`; None when there is none.
+        prefixes: for `relative`.
+    """
+
+    def __init__(self, out_uri: str, base_uri: str | None, found: Sequence[Source]) -> None:
+        roots = [s.root for s in found if is_local(s.root)]
+        self.written: str | None
+        self.prefixes: list[tuple[str, str]] = []
+        if base_uri is None:
+            self.written = os.path.commonpath(roots) if roots else None
+        else:
+            self.written = HERE if base_uri == HERE else absolute(base_uri)
+        if self.written is None:
+            return
+        base = base_of(out_uri, self.written)
+        self.prefixes.append((base, ""))
+        if self.written == HERE and is_local(base):  # up and down again, so that no absolute path is left
+            self.prefixes += [(root, os.path.relpath(root, base).replace(os.sep, "/")) for root in roots]
+
+
+def _write(
+    path: Path,
+    tables: Iterator[pa.Table],
+    extra: pa.Schema,
+    *,
+    matcher: FaceMatcher | None,
+    base: _Base,
+    where: str,
+) -> tuple[int, int]:
+    metadata = {VERSION_KEY: MANIFEST_VERSION.encode()}
+    if base.written is not None:
+        metadata[BASE_KEY] = base.written.encode()
+    schema = pa.schema([*FIXED_SCHEMA, *extra], metadata=metadata)
+    checker = RowChecker(where)
+    labelled_count = faces_count = 0
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for plain in _rebatched(tables):
+            table = plain if matcher is None else _attach(plain, matcher)
+            faces = table.column("faces")
+            labelled_count += len(faces) - faces.null_count
+            faces_count += pc.sum(pc.list_value_length(faces)).as_py() or 0
+            checker.feed(table)
+            uris = relative(table.column("uri").combine_chunks(), base.prefixes)
+            written = _with(table, "uri", uris).select(schema.names).cast(schema)
+            writer.write_table(written, row_group_size=ROW_GROUP_ROWS)
+    checker.finish(lambda: _written_ids(path))
+    return labelled_count, faces_count
+
+
+def _attach(table: pa.Table, matcher: FaceMatcher) -> pa.Table:
+    found = [matcher.faces_of(i) if i else None for i in table.column("image_id").to_pylist()]
+    faces = table.column("faces").combine_chunks()
+    known = pa.array([f is not None for f in found], pa.bool_())
+    merged = (
+        pc.if_else(known, faces_array(found), faces) if faces.null_count < len(faces) else faces_array(found)
+    )
+    return _with(table, "faces", merged)
+
+
+def _rebatched(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows in tables of ROW_GROUP_ROWS, so that many small files do not become as many small row
+    groups.
+    """
+    waiting: list[pa.Table] = []
+    for table in tables:
+        waiting.append(table)
+        while sum(map(len, waiting)) >= ROW_GROUP_ROWS:
+            joined = pa.concat_tables(waiting)
+            yield joined.slice(0, ROW_GROUP_ROWS).combine_chunks()
+            waiting = [joined.slice(ROW_GROUP_ROWS)]
+    rest = pa.concat_tables(waiting) if waiting else None
+    if rest is not None and len(rest):
+        yield rest.combine_chunks()
+
+
+def _written_ids(path: Path) -> Iterator[pa.Table]:
+    with contextlib.closing(pq.ParquetFile(path)) as parquet:
+        for batch in parquet.iter_batches(ROW_GROUP_ROWS, columns=["image_id"]):
+            yield pa.Table.from_batches([batch])

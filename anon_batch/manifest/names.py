@@ -1,0 +1,111 @@
+"""Which image ids are safe as names of outputs, and which get in each other's way. All of it on whole
+columns.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from anon_batch.layout import IMAGE_SUFFIXES
+from anon_batch.storage import PARTIAL_PREFIX
+
+MAX_SEGMENT_BYTES = 250  # 255 on common file systems, less a suffix that may be appended
+MAX_ID_BYTES = 900  # 1,024 for a key of S3, less OUTPUT's own prefix
+
+HashArray = npt.NDArray[np.uint64]
+
+_UNSAFE = "|".join(
+    [
+        r"(^|/)\.{0,2}(/|$)",  # empty, `.` and `..` segments; so also a slash at either end
+        r"[\\\x00-\x1f\x7f-\x{9f}\x{2028}\x{2029}]",  # backslash, control characters, line separators
+        r"^~",  # a home folder
+        r"^[A-Za-z]:",  # a drive
+        r"::",  # fsspec reads it as chained file systems
+        r"(^|/)" + PARTIAL_PREFIX.replace(".", r"\."),  # swept away as half-written
+    ]
+)
+_ALTERNATIVES = "|".join(s.removeprefix(".") for s in IMAGE_SUFFIXES)
+_SUFFIXED = rf"[^/.][^/]*\.({_ALTERNATIVES})$"
+_STEM = rf"\.({_ALTERNATIVES})$"
+_SUFFIXED_FOLDER = rf"[^/.][^/]*\.({_ALTERNATIVES})/"
+
+
+def has_image_suffix(name: str) -> bool:
+    """Whether a file's name says that it is a picture; `._x.jpg`, which macOS leaves about, is none."""
+    base = name.rsplit("/", 1)[-1]
+    stem, dot, suffix = base.rpartition(".")
+    return (
+        bool(dot)
+        and bool(stem.strip("."))
+        and f".{suffix.lower()}" in IMAGE_SUFFIXES
+        and not base.startswith("._")
+    )
+
+
+def unsafe(ids: pa.Array) -> npt.NDArray[np.bool_]:
+    """(N,) which ids cannot name an output below a folder or prefix; null and empty ids count as safe."""
+    bad = pc.and_(pc.match_substring_regex(ids, _UNSAFE), pc.greater(pc.binary_length(ids), 0))
+    out = _to_mask(bad)
+    lengths = pc.fill_null(pc.binary_length(ids), 0).to_numpy(zero_copy_only=False)
+    for row in np.flatnonzero(lengths > MAX_SEGMENT_BYTES):
+        segments = ids[int(row)].as_py().encode().split(b"/")
+        out[row] |= lengths[row] > MAX_ID_BYTES or max(map(len, segments)) > MAX_SEGMENT_BYTES
+    return out
+
+
+def is_safe(image_id: str) -> bool:
+    """Whether one id can name an output."""
+    try:
+        return bool(image_id) and not bool(unsafe(pa.array([image_id], pa.string()))[0])
+    except UnicodeEncodeError:
+        return False
+
+
+def hashes(texts: pa.Array) -> HashArray:
+    """(N,) uint64 hash of each string. Not cryptographic: what has equal hashes is to be compared exactly."""
+    import pandas as pd  # heavy; only the check needs it
+
+    values = texts.to_numpy(zero_copy_only=False)
+    return np.asarray(pd.util.hash_array(values, categorize=False), np.uint64)
+
+
+def suffixed(ids: pa.Array) -> npt.NDArray[np.bool_]:
+    """(N,) which ids end with an image suffix."""
+    return _to_mask(pc.match_substring_regex(ids, _SUFFIXED, ignore_case=True))
+
+
+def in_suffixed_folder(ids: pa.Array) -> npt.NDArray[np.bool_]:
+    """(N,) which ids lie in a folder that is itself called like a picture, as in `a.jpg/b.jpg`."""
+    return _to_mask(pc.match_substring_regex(ids, _SUFFIXED_FOLDER, ignore_case=True))
+
+
+def rivals(ids: pa.Array, keep_format: bool) -> tuple[pa.Array, npt.NDArray[np.intp]]:
+    """Names that no other row may have beside these ids, because their outputs would get in each other's way.
+
+    An id without an image suffix gets one when it is written (with a fixed format, one of another format does
+    too), so `a` stands in the way of `a.jpg`; and a file `a.jpg` in that of a folder `a.jpg/`.
+
+    Returns:
+        (M,) names and (M,) the position in `ids` that each belongs to.
+    """
+    at = np.flatnonzero(suffixed(ids))
+    stems = pc.replace_substring_regex(ids.take(pa.array(at)), f"(?i){_STEM}", "")
+    if keep_format:
+        bare = ~suffixed(stems)
+        at, stems = at[bare], stems.filter(pa.array(bare))
+    names, rows = stems.to_pylist() if len(stems) else [], list(at)
+    for row in np.flatnonzero(in_suffixed_folder(ids)):
+        segments = ids[int(row)].as_py().split("/")
+        for depth in range(1, len(segments)):
+            if has_image_suffix(segments[depth - 1]):
+                folder = "/".join(segments[:depth])
+                names += [folder, folder.rpartition(".")[0]]
+                rows += [row, row]
+    return pa.array(names, pa.string()), np.asarray(rows, np.intp)
+
+
+def _to_mask(flags: pa.Array) -> npt.NDArray[np.bool_]:
+    return np.array(pc.fill_null(flags, False).to_numpy(zero_copy_only=False), np.bool_)

@@ -1,0 +1,221 @@
+"""Reading a manifest: opened once, then streamed in bounded memory as tables of one fixed form."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from anon_batch.errors import ManifestError, ObjectNotFoundError, StorageError
+from anon_batch.manifest.addresses import base_of, cell_prefix, resolve
+from anon_batch.manifest.schema import (
+    BASE_KEY,
+    COORDINATES,
+    FIXED_COLUMNS,
+    FIXED_SCHEMA,
+    IMAGE_COLUMN,
+    MANIFEST_VERSION,
+    VERSION_KEY,
+    normalise_column,
+    normalised_schema,
+)
+from anon_batch.records import GroundTruth, ManifestRow
+from anon_batch.storage import Storage, absolute
+
+BATCH_ROWS = 8192
+_READ_BUFFER_BYTES = 2**20
+_HINT = "a manifest is a Parquet file; `anon-batch manifest DIR_OR_URL -o manifest.parquet` makes one"
+
+
+class ManifestFile:
+    """An opened manifest. Holds no file handle: each pass over the rows opens the file anew.
+
+    Attributes:
+        uri: its absolute address.
+        base_uri: absolute address that relative ones start from.
+        rows_count: number of rows.
+        schema: of the tables that `iter_tables` yields: the fixed columns, then the pass-through ones.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        uri: str,
+        *,
+        base_uri: str,
+        rows_count: int,
+        schema: pa.Schema,
+        file_columns: Sequence[str],
+    ) -> None:
+        self._storage = storage
+        self.uri = uri
+        self.base_uri = base_uri
+        self.rows_count = rows_count
+        self.schema = schema
+        self._file_columns = tuple(file_columns)
+
+    @property
+    def extra_schema(self) -> pa.Schema:
+        """Names and types of the pass-through columns."""
+        return pa.schema(list(self.schema)[len(FIXED_COLUMNS) :])
+
+    def iter_tables(
+        self, columns: Sequence[str] | None = None, batch_rows: int = BATCH_ROWS
+    ) -> Iterator[pa.Table]:
+        """The rows in order, in tables of at most `batch_rows`; the pictures of an `image` column are never
+        read.
+
+        Args:
+            columns: names out of `schema`, in the order wanted; None for all.
+            batch_rows: most rows a table.
+
+        Returns:
+            Tables of `schema` (or the chosen columns of it): `uri` is absolute, a cell of this file where
+            there is only an `image`; columns that the file lacks are null.
+
+        Raises:
+            ManifestError: the file is damaged, or a value does not fit its column.
+            StorageError: it cannot be read.
+        """
+        wanted = tuple(self.schema.names if columns is None else columns)
+        unknown = [n for n in wanted if n not in self.schema.names]
+        if unknown:
+            raise ValueError(f"columns {unknown}: the manifest has {self.schema.names}")
+        present = [n for n in dict.fromkeys(("image_id", *wanted)) if n in self._file_columns]
+        start = 0
+        with _explained(self.uri), _opened(self._storage, self.uri) as parquet:
+            for batch in parquet.iter_batches(batch_rows, columns=present):
+                raw = pa.Table.from_batches([batch])
+                yield self._normalise(raw, wanted, start)
+                start += len(raw)
+
+    def _normalise(self, raw: pa.Table, wanted: Sequence[str], start: int) -> pa.Table:
+        raw.validate(full=True)  # strings that are not UTF-8 would fail later, row by row
+        columns = []
+        for name in wanted:
+            field = self.schema.field(name)
+            if name == "uri":
+                columns.append(self._uris(raw, start))
+            elif name not in raw.column_names:
+                columns.append(pa.nulls(len(raw), field.type))
+            elif name in FIXED_COLUMNS:
+                columns.append(normalise_column(name, raw.column(name)))
+            else:
+                columns.append(raw.column(name).cast(field.type))
+        return pa.table(columns, schema=pa.schema([self.schema.field(n) for n in wanted]))
+
+    def _uris(self, raw: pa.Table, start: int) -> pa.Array:
+        given = normalise_column("uri", raw.column("uri")) if "uri" in raw.column_names else None
+        uris = resolve(given, self.base_uri) if given is not None else pa.nulls(len(raw), pa.string())
+        if IMAGE_COLUMN not in self._file_columns:
+            return uris
+        numbers = pa.array(np.arange(start, start + len(raw))).cast(pa.string())
+        return pc.fill_null(
+            uris, pc.binary_join_element_wise(cell_prefix(self.uri, IMAGE_COLUMN), numbers, "")
+        )
+
+
+def open_manifest(storage: Storage, uri: str) -> ManifestFile:
+    """Opens a manifest and checks its columns; the rows are checked by `RowChecker`.
+
+    Args:
+        storage: where the bytes come from.
+        uri: of the Parquet file; a local path may be relative.
+
+    Raises:
+        ManifestError: it is not there, not Parquet, of a later version, empty, or its columns do not fit.
+        StorageError: it cannot be read.
+    """
+    where = absolute(uri)
+    with _explained(where), _opened(storage, where) as parquet:
+        file_schema, rows_count = parquet.schema_arrow, parquet.metadata.num_rows
+        metadata: Mapping[bytes, bytes] = parquet.metadata.metadata or {}
+    version = metadata.get(VERSION_KEY, MANIFEST_VERSION.encode()).decode(errors="replace")
+    if version != MANIFEST_VERSION:
+        raise ManifestError(
+            f"manifest {where}: version {version!r}; this program reads {MANIFEST_VERSION}: update it"
+        )
+    schema = normalised_schema(file_schema, where)
+    if rows_count == 0:
+        raise ManifestError(f"manifest {where} lists no image; {_HINT}")
+    base = metadata[BASE_KEY].decode() if BASE_KEY in metadata else None
+    return ManifestFile(
+        storage,
+        where,
+        base_uri=base_of(where, base),
+        rows_count=rows_count,
+        schema=schema,
+        file_columns=file_schema.names,
+    )
+
+
+@contextlib.contextmanager
+def _opened(storage: Storage, uri: str) -> Iterator[pq.ParquetFile]:
+    with storage.open(uri) as file, pq.ParquetFile(file, buffer_size=_READ_BUFFER_BYTES) as parquet:
+        yield parquet
+
+
+@contextlib.contextmanager
+def _explained(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except ObjectNotFoundError:
+        raise ManifestError(f"no manifest at {uri}; {_HINT}") from None
+    except StorageError as exc:
+        if type(exc) is not StorageError:  # denied, interrupted: nothing that another manifest would mend
+            raise
+        raise ManifestError(f"manifest {uri}: {exc.message}; {_HINT}") from None
+    except (pa.ArrowException, UnicodeDecodeError) as exc:
+        reason = (str(exc).splitlines() or [type(exc).__name__])[0]
+        raise ManifestError(f"manifest {uri} cannot be read ({reason}); {_HINT}") from None
+    except OSError as exc:  # Arrow reports damaged pages so; what storage does not know is told, too
+        raise ManifestError(f"manifest {uri} cannot be read ({exc}); {_HINT}") from None
+
+
+def rows_from_table(table: pa.Table, first_index: int) -> list[ManifestRow]:
+    """The rows of a table that `iter_tables` yielded, or that was stored and read back.
+
+    Args:
+        table: the fixed columns and the pass-through ones.
+        first_index: the manifest's row number of the first.
+    """
+    plain = [table.column(n).to_pylist() for n in FIXED_COLUMNS if n != "faces"]
+    truths = _ground_truths(normalise_column("faces", table.column("faces")))
+    names = [n for n in table.column_names if n not in FIXED_SCHEMA.names]
+    extras: list[dict[str, Any]] = [{} for _ in range(len(table))]
+    if names:
+        values = zip(*(table.column(n).to_pylist() for n in names), strict=True)
+        extras = [dict(zip(names, row, strict=True)) for row in values]
+    return [
+        ManifestRow(index, image_id, uri, offset, length, size_bytes, sha256, faces, extra)
+        for index, (image_id, uri, offset, length, size_bytes, sha256), faces, extra in zip(
+            range(first_index, first_index + len(table)),
+            zip(*plain, strict=True),
+            truths,
+            extras,
+            strict=True,
+        )
+    ]
+
+
+def _ground_truths(faces: pa.Array) -> list[GroundTruth | None]:
+    if faces.null_count == len(faces):
+        return [None] * len(faces)
+    flat = pc.list_flatten(faces)
+    boxes = np.stack([pc.struct_field(flat, c).to_numpy(zero_copy_only=False) for c in COORDINATES], axis=1)
+    ignore = np.asarray(pc.struct_field(flat, "ignore").to_numpy(zero_copy_only=False), np.bool_)
+    boxes = np.ascontiguousarray(boxes, np.float32)
+    out: list[GroundTruth | None] = []
+    start = 0
+    for count in pc.list_value_length(faces).to_pylist():
+        if count is None:
+            out.append(None)
+            continue
+        out.append(GroundTruth(boxes[start : start + count], ignore[start : start + count]))
+        start += count
+    return out

@@ -1,0 +1,110 @@
+"""Tables put aside on the local disk until all sources are read, when the columns and ids of all of them are
+known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from anon_batch.errors import ManifestError
+from anon_batch.manifest.schema import FIXED_COLUMNS, FIXED_SCHEMA
+
+
+class Spool:
+    """Tables by source, in order; each read back in the schema that fits all. Close it before its folder
+    goes.
+
+    Args:
+        folder: an existing, empty one.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files: list[tuple[int, Path, pa.Schema]] = []
+        self._counts: dict[int, int] = {}
+        self._writer: pa.ipc.RecordBatchFileWriter | None = None
+
+    def add(self, source: int, table: pa.Table) -> None:
+        """Puts a table aside. A new file begins where the source or the columns change."""
+        fixed = [
+            table.column(n) if n in table.column_names else pa.nulls(len(table), FIXED_SCHEMA.field(n).type)
+            for n in FIXED_COLUMNS
+        ]
+        extra = [n for n in table.column_names if n not in FIXED_COLUMNS]
+        full = pa.table([*fixed, *(table.column(n) for n in extra)], names=[*FIXED_COLUMNS, *extra])
+        self._writer_for(source, full.schema).write_table(full)
+        self._counts[source] = self._counts.get(source, 0) + len(full)
+
+    def _writer_for(self, source: int, schema: pa.Schema) -> pa.ipc.RecordBatchFileWriter:
+        if self._writer is None or self._files[-1][0] != source or self._files[-1][2] != schema:
+            self.close()
+            path = self._folder / f"spool-{len(self._files)}.arrow"
+            self._files.append((source, path, schema))
+            self._writer = pa.ipc.new_file(
+                str(path), schema, options=pa.ipc.IpcWriteOptions(compression="zstd")
+            )
+        return self._writer
+
+    @property
+    def rows_count(self) -> int:
+        return sum(self._counts.values())
+
+    def count_of(self, source: int) -> int:
+        """Rows of one source."""
+        return self._counts.get(source, 0)
+
+    def extra_schema(self) -> pa.Schema:
+        """The pass-through columns of all sources, each of a type that holds all its values.
+
+        Raises:
+            ManifestError: a column has types that do not go together.
+        """
+        schemas = [pa.schema(list(s)[len(FIXED_COLUMNS) :]) for _, _, s in self._files]
+        try:
+            return pa.unify_schemas(schemas, promote_options="permissive").remove_metadata()
+        except pa.ArrowException as exc:
+            raise ManifestError(
+                f"a pass-through column has several types: {exc}; make its values alike, or leave it out"
+            ) from None
+
+    def tables(self, source: int) -> Iterator[pa.Table]:
+        """The tables of one source: the fixed columns, then those of `extra_schema`, null where absent."""
+        self.close()
+        schema = pa.schema([*FIXED_SCHEMA, *self.extra_schema()])
+        for at, path, _ in self._files:
+            if at != source:
+                continue
+            with pa.memory_map(str(path)) as mapped, pa.ipc.open_file(mapped) as reader:
+                for number in range(reader.num_record_batches):
+                    table = pa.Table.from_batches([reader.get_batch(number)])
+                    yield _fitted(table, schema)
+
+    def close(self) -> None:
+        """Ends the file that is being written."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    columns = []
+    for field in schema:
+        if field.name not in table.column_names:
+            columns.append(pa.nulls(len(table), field.type))
+            continue
+        try:
+            columns.append(table.column(field.name).cast(field.type))
+        except pa.ArrowException as exc:
+            raise ManifestError(
+                f"column `{field.name}`: {exc}; make its values alike, or leave it out"
+            ) from None
+    return pa.table(columns, schema=schema)

@@ -1,0 +1,250 @@
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import tarfile
+
+import pytest
+import webdataset
+
+from anon_batch.errors import ManifestError, ObjectNotFoundError
+from anon_batch.manifest import build_manifest, open_manifest, rows_from_table
+from anon_batch.manifest.sources import tar_index
+from anon_batch.storage import Storage
+
+
+def build(storage, folder, *sources, **options):
+    out = f"{folder}/out.parquet"
+    report = build_manifest(storage, [str(s) for s in sources], out, **options)
+    rows = [r for t in open_manifest(storage, out).iter_tables() for r in rows_from_table(t, 0)]
+    return report, rows
+
+
+def contents(storage, rows):
+    return {r.image_id: storage.read(r.uri, r.offset, r.length) for r in rows}
+
+
+@pytest.mark.parametrize("layout", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
+@pytest.mark.parametrize("remote", [False, True])
+def test_members_are_addressed_exactly(storage, tmp_path, bucket, make_tar, layout, remote):
+    members = {
+        "a.jpg": b"first",
+        "./sub/b.JPEG": b"x" * 1000,
+        f"{'long' * 40}/{'name' * 40}.png": b"third",
+        "ünï.webp": b"4",
+        "empty.gif": b"",
+        "notes.txt": b"text",
+        "._a.jpg": b"mac",
+        "folder.jpg/readme": b"no",
+    }
+    folder = bucket if remote else str(tmp_path)
+    storage.put(f"{folder}/set.tar", make_tar(members, layout))
+    report, rows = build(storage, folder, f"{folder}/set.tar")
+    expected = {
+        n.removeprefix("./"): d
+        for n, d in members.items()
+        if n not in ("notes.txt", "._a.jpg", "folder.jpg/readme")
+    }
+    assert contents(storage, rows) == expected
+    assert report.sources[0][1] == "tar"
+    assert report.other_suffixes == {".jpg": 1, ".txt": 1, "(no suffix)": 1}
+    assert sorted(report.other_names) == ["._a.jpg", "folder.jpg/readme", "notes.txt"]
+    assert report.images_count == len(expected)
+
+
+def test_tars_in_a_tar_are_looked_through_without_unpacking(storage, tmp_path, make_tar):
+    outer = make_tar(
+        {
+            f"n{c:08d}.tar": make_tar({f"n{c:08d}_{i}.JPEG": f"{c}-{i}".encode() for i in range(3)})
+            for c in range(4)
+        }
+        | {"deep/x.tar": make_tar({"y.tar": make_tar({"z.png": b"zzz"})})}
+    )
+    (tmp_path / "train.tar").write_bytes(outer)
+    _, rows = build(storage, tmp_path, tmp_path / "train.tar")
+    found = contents(storage, rows)
+    assert found["n00000002/n00000002_1.JPEG"] == b"2-1"
+    assert found["deep/x/y/z.png"] == b"zzz"
+    assert len(found) == 13
+
+
+def test_patterns_and_folders_of_tars_put_the_tars_name_first(storage, bucket, make_tar):
+    for n in range(12):
+        storage.put(f"{bucket}/shard-{n:03d}.tar", make_tar({"0.jpg": str(n).encode()}))
+    for source, count in (
+        (f"{bucket}/shard-{{000..009}}.tar", 10),
+        (f"{bucket}/*.tar", 12),
+        (bucket, 12),
+        (f"{bucket}/shard-01?.tar", 2),
+    ):
+        _, rows = build(storage, "memory://bucket/out", source)
+        assert len(rows) == count
+        assert all(
+            contents(storage, rows)[f"shard-{int(v):03d}/0.jpg"] == v
+            for v in contents(storage, rows).values()
+        )
+    with pytest.raises(ManifestError, match="no file fits"):
+        build(storage, bucket, f"{bucket}/none-*.tar")
+    with pytest.raises(ObjectNotFoundError):
+        build(storage, bucket, f"{bucket}/shard-{{000..020}}.tar")
+
+
+def test_links_and_sparse_files_are_not_taken_for_pictures(storage, tmp_path, make_tar):
+    with tarfile.open(tmp_path / "l.tar", "w") as tar:
+        info = tarfile.TarInfo("a.jpg")
+        info.size = 3
+        tar.addfile(info, io.BytesIO(b"abc"))
+        for name, kind in (("hard.jpg", tarfile.LNKTYPE), ("soft.jpg", tarfile.SYMTYPE)):
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = kind, "a.jpg"
+            tar.addfile(link)
+        folder = tarfile.TarInfo("dir.jpg")
+        folder.type = tarfile.DIRTYPE
+        tar.addfile(folder)
+    report, rows = build(storage, tmp_path, tmp_path / "l.tar")
+    assert [r.image_id for r in rows] == ["a.jpg"]
+    assert report.other_suffixes == {".jpg (link)": 2}
+    with tarfile.open(tmp_path / "s.tar", "w") as tar:
+        info = tarfile.TarInfo("a.jpg")
+        info.pax_headers = {
+            "GNU.sparse.major": "1",
+            "GNU.sparse.minor": "0",
+            "GNU.sparse.name": "a.jpg",
+            "GNU.sparse.realsize": "512",
+        }
+        body = b"1\n0\n3\n".ljust(512, b"\0") + b"abc"
+        info.size = len(body)
+        tar.addfile(info, io.BytesIO(body))
+    with pytest.raises(ManifestError, match="sparse"):
+        build(storage, tmp_path, tmp_path / "s.tar")
+
+
+def damaged(data):
+    """Ways in which a tar silently loses members when it is read with `tarfile` alone."""
+    header = bytearray(data)
+    header[1024:1100] = b"\xff" * 76
+    second = data.index(b"b.jpg")
+    return {
+        "damaged header": bytes(header),
+        "cut short": data[: second + 100],
+        "end mark": data[:2048],
+        "several tars": data + data,
+        "cut short inside|not a tar": data[:700],
+        "not a tar": b"hello" * 1000,
+    }
+
+
+@pytest.mark.parametrize("remote", [False, True])
+@pytest.mark.parametrize("match", list(damaged(b"b.jpg")))
+def test_a_tar_that_hides_members_is_refused(storage, tmp_path, bucket, make_tar, match, remote):
+    folder = bucket if remote else str(tmp_path)
+    data = make_tar({"a.jpg": b"a" * 400, "b.jpg": b"b" * 400})
+    storage.put(f"{folder}/x.tar", damaged(data)[match])
+    with pytest.raises(ManifestError, match=match):
+        build(storage, folder, f"{folder}/x.tar")
+    assert not storage.exists(f"{folder}/out.parquet")
+
+
+def test_damage_in_an_inner_tar_is_told_with_its_name(storage, tmp_path, make_tar):
+    inner = make_tar({"a.jpg": b"a" * 400, "b.jpg": b"b" * 400})
+    (tmp_path / "x.tar").write_bytes(make_tar({"ok.tar": inner, "bad.tar": inner[:2048]}))
+    with pytest.raises(ManifestError, match=r"x\.tar!bad\.tar"):
+        build(storage, tmp_path, tmp_path / "x.tar")
+
+
+@pytest.mark.parametrize("name", ["x.tar.gz", "x.tgz", "x.tar"])
+def test_compressed_tars_are_refused_with_the_way_out(storage, tmp_path, make_tar, name):
+    (tmp_path / name).write_bytes(gzip.compress(make_tar({"a.jpg": b"a"})))
+    with pytest.raises(ManifestError, match="unpack it"):
+        build(storage, tmp_path, tmp_path / name)
+
+
+def test_names_that_are_not_utf8_are_refused(storage, tmp_path):
+    with tarfile.open(tmp_path / "x.tar", "w", format=tarfile.GNU_FORMAT, encoding="latin-1") as tar:
+        tar.addfile(tarfile.TarInfo("é.jpg"))
+    with pytest.raises(ManifestError, match="not UTF-8"):
+        build(storage, tmp_path, tmp_path / "x.tar")
+
+
+class CountingStorage(Storage):
+    def __init__(self):
+        super().__init__()
+        self.reads = []
+
+    def read(self, uri, offset=None, length=None):
+        self.reads.append((offset, length))
+        return super().read(uri, offset, length)
+
+
+@pytest.mark.parametrize(
+    ("member_bytes", "most_reads", "most_bytes"), [(20_000, 4, 9e6), (3_000_000, 12, 9e6)]
+)
+def test_headers_are_read_in_few_requests(bucket, make_tar, member_bytes, most_reads, most_bytes):
+    storage = CountingStorage()
+    data = make_tar({f"{i}.jpg": bytes(member_bytes) for i in range(400 if member_bytes < 2**20 else 10)})
+    storage.put(f"{bucket}/x.tar", data)
+    with tar_index.RangeFile(storage, f"{bucket}/x.tar") as file:
+        count = len(list(tar_index.iter_members(file)))
+    assert count in (400, 10)
+    assert len(storage.reads) <= most_reads
+    assert sum(length for _, length in storage.reads) <= most_bytes
+
+
+def test_webdataset_fields_pass_through(storage, tmp_path):
+    with webdataset.ShardWriter(str(tmp_path / "set-%03d.tar"), maxcount=3, verbose=0) as sink:
+        for n in range(7):
+            sample = {
+                "__key__": f"k{n:04d}",
+                "jpg": f"image {n}".encode(),
+                "cls": n,
+                "json": {"n": n},
+                "npy": b"x",
+            }
+            sink.write(
+                {k: v for k, v in sample.items() if k != "npy"}
+                | ({"seg.png": b"mask", "bin": b"b"} if n == 5 else {})
+            )
+    report, rows = build(storage, tmp_path, tmp_path / "set-{000..002}.tar")
+    assert report.sources[0][1:] == ("webdataset", 8)
+    by_id = {r.image_id: r for r in rows}
+    row = by_id["set-001/k0004.jpg"]
+    assert storage.read(row.uri, row.offset, row.length) == b"image 4"
+    assert row.extra["cls"] == "4"
+    assert json.loads(row.extra["json"]) == {"n": 4}
+    assert by_id["set-001/k0005.seg.png"].extra["cls"] == "5"
+    assert report.other_suffixes == {".bin": 1}
+    assert report.extra_columns == ("cls", "json")
+
+
+def test_webdataset_leaves_nothing_out_in_silence(storage, tmp_path, make_tar):
+    (tmp_path / "s.tar").write_bytes(
+        make_tar(
+            {
+                "a.jpg": b"1",
+                "a.txt": b"caption \xc3\xa9",
+                "b.jpg": b"2",
+                "b.txt": b"\xff\xfe",
+                "c.txt": b"alone",
+                "d.npy": b"n",
+                "e.jpg": b"3",
+            }
+        )
+    )
+    report, rows = build(storage, tmp_path, tmp_path / "s.tar")
+    assert {r.image_id: r.extra["txt"] for r in rows} == {
+        "s/a.jpg": "caption é",
+        "s/b.jpg": None,
+        "s/e.jpg": None,
+    }
+    assert report.other_suffixes == {
+        ".npy": 1,
+        ".txt (no picture in the sample)": 1,
+        ".txt (over 1 MiB or not UTF-8)": 1,
+    }
+    report, rows = build(storage, tmp_path, tmp_path / "s.tar", columns=())
+    assert report.dropped_columns == ("txt",)
+    assert rows[0].extra == {}
+    report, rows = build(storage, tmp_path, tmp_path / "s.tar", kind="tar")
+    assert {r.image_id for r in rows} == {"a.jpg", "b.jpg", "e.jpg"}
+    assert report.others_count == 4
