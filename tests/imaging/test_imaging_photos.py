@@ -1,0 +1,43 @@
+"""The promises on real photographs."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from anon_batch.config import LimitsConfig, WriteConfig
+from anon_batch.imaging.decode import decode
+from anon_batch.imaging.encode import encode_anonymized, encode_clean
+from anon_batch.imaging.jpeg_splice import splice
+from anon_batch.imaging.metadata import inspect
+from anon_batch.records import AnonymizedImage
+
+PHOTOS = sorted((Path(__file__).parents[2] / "../shared/data/photos/images").glob("*.jpg"))[::10]
+pytestmark = pytest.mark.skipif(not PHOTOS, reason="the evaluation photographs are not here")
+
+
+def test_photos_without_a_face_keep_every_pixel():
+    for path in PHOTOS:
+        before = decode(path.name, path.read_bytes(), LimitsConfig(), None)
+        out = encode_clean(before, WriteConfig())
+        assert inspect(out.data) == []
+        after = decode(path.name, out.data, LimitsConfig(), None)
+        np.testing.assert_array_equal(after.pixels, before.pixels)
+
+
+def test_every_photo_is_spliced_and_keeps_the_pixels_away_from_the_region():
+    for path in PHOTOS:
+        before = decode(path.name, path.read_bytes(), LimitsConfig(), None)
+        height, width = before.pixels.shape[:2]
+        touched = np.zeros((height, width), np.bool_)
+        touched[height // 4 : height // 2, width // 4 : width // 2] = True
+        pixels = before.pixels.copy()
+        pixels[touched] = 0
+        change = AnonymizedImage(pixels, touched, {0: "solid"})
+        out = encode_anonymized(before, change, WriteConfig())
+        assert out.data == splice(before, change)
+        after = decode(path.name, out.data, LimitsConfig(), None).pixels
+        far = np.ones_like(touched)
+        far[max(height // 4 - 17, 0) : height // 2 + 17, max(width // 4 - 17, 0) : width // 2 + 17] = False
+        np.testing.assert_array_equal(after[far], before.pixels[far])
+        assert after[touched].mean() < 4

@@ -1,0 +1,211 @@
+"""The splice: untouched blocks keep every DCT coefficient, touched ones hold the treated picture."""
+
+import io
+from concurrent.futures import ThreadPoolExecutor
+
+import jpeglib
+import numpy as np
+import pytest
+import simplejpeg
+from PIL import Image
+
+from anon_batch.config import LimitsConfig, WriteConfig
+from anon_batch.imaging import jpeg_splice
+from anon_batch.imaging.decode import decode
+from anon_batch.imaging.encode import encode_anonymized
+from anon_batch.imaging.jpeg_markers import read_header
+from anon_batch.imaging.jpeg_splice import SpliceError, rewrite, splice
+from anon_batch.imaging.metadata import inspect
+from anon_batch.imaging.native import luma
+from anon_batch.imaging.orientation import stored
+from anon_batch.records import AnonymizedImage
+
+LIMITS = LimitsConfig()
+MCU = {"444": (8, 8), "422": (16, 8), "440": (8, 16), "420": (16, 16), "411": (32, 8), "Gray": (8, 8)}
+
+
+def scene(width, height):
+    coarse = np.random.default_rng(9).integers(0, 256, (height // 6 + 2, width // 6 + 2, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def jpeg(sampling="420", size=(101, 75), quality=85):
+    pixels = scene(*size)
+    if sampling == "Gray":
+        grey = np.ascontiguousarray(pixels[..., :1])
+        return simplejpeg.encode_jpeg(grey, quality, "GRAY", "Gray")
+    return simplejpeg.encode_jpeg(pixels, quality, "RGB", sampling)
+
+
+def with_pillow(**options):
+    out = io.BytesIO()
+    Image.fromarray(scene(101, 75)).save(out, "JPEG", **options)
+    return out.getvalue()
+
+
+def read(data):
+    return decode("a", data, LIMITS, None)
+
+
+def treated(image, box=(33, 20, 61, 45), colour=(20, 200, 90)):
+    x1, y1, x2, y2 = box
+    touched = np.zeros((image.height, image.width), np.bool_)
+    touched[y1:y2, x1:x2] = True
+    pixels = image.pixels.copy()
+    pixels[touched] = colour
+    return AnonymizedImage(pixels, touched, {0: "solid"})
+
+
+def coefficients(data, tmp_path):
+    path = tmp_path / "picture.jpg"
+    path.write_bytes(data)
+    image = jpeglib.read_dct(str(path))
+    return [c for c in (image.Y, image.Cb, image.Cr) if c is not None]
+
+
+def touched_blocks(touched, mcu, shape, blocks_in_mcu):
+    """Bool map of the blocks of one component that lie in an MCU with a touched pixel."""
+    out = np.zeros(shape, np.bool_)
+    for y, x in np.argwhere(touched):
+        row, column = y // mcu[1] * blocks_in_mcu[1], x // mcu[0] * blocks_in_mcu[0]
+        out[row : row + blocks_in_mcu[1], column : column + blocks_in_mcu[0]] = True
+    return out
+
+
+def check(data, change_of=treated, mcu=(16, 16), tmp_path=None):
+    before = read(data)
+    change = change_of(before)
+    out = splice(before, change)
+    assert inspect(out) == []
+    after = read(out)
+    assert after.orientation == before.orientation
+    touched = stored(change.touched, before.orientation)
+    old, new = coefficients(data, tmp_path), coefficients(out, tmp_path)
+    assert len(old) == len(new)
+    for index, (a, b) in enumerate(zip(old, new, strict=True)):
+        header = read_header(data).components[index]
+        inside_mcu = (header.horizontal, header.vertical) if len(old) == 3 else (1, 1)
+        inside = touched_blocks(touched, mcu, a.shape[:2], inside_mcu)
+        np.testing.assert_array_equal(a[~inside], b[~inside])
+        assert inside.any()
+        assert not np.array_equal(a[inside], b[inside])
+    assert read_header(out).tables == read_header(data).tables
+    error = np.abs(luma(after.pixels).astype(int) - luma(change.pixels))[change.touched]
+    assert error.mean() < 20  # colour at a fraction of the resolution is clipped in regions of a few pixels
+    return before, after, change
+
+
+@pytest.mark.parametrize("sampling", MCU)
+@pytest.mark.parametrize("size", [(101, 75), (96, 64), (65, 49)])
+def test_untouched_blocks_keep_their_coefficients(sampling, size, tmp_path):
+    check(jpeg(sampling, size), mcu=MCU[sampling], tmp_path=tmp_path)
+
+
+@pytest.mark.parametrize("value", range(1, 9))
+@pytest.mark.parametrize("sampling", ["420", "422"])
+def test_every_orientation(value, sampling, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = value
+    data = with_pillow(exif=exif, subsampling={"420": 2, "422": 1}[sampling])
+    check(data, mcu=MCU[sampling], tmp_path=tmp_path)
+
+
+@pytest.mark.parametrize("options", [{"progressive": True}, {"restart_marker_blocks": 3}, {"optimize": True}])
+def test_progressive_restart_and_optimised_files(options, tmp_path):
+    check(with_pillow(subsampling=2, **options), tmp_path=tmp_path)
+
+
+@pytest.mark.parametrize("box", [(0, 0, 3, 3), (98, 72, 101, 75), (0, 0, 101, 75), (50, 74, 51, 75)])
+@pytest.mark.parametrize("sampling", ["420", "411", "Gray"])
+def test_regions_at_the_borders(box, sampling, tmp_path):
+    check(jpeg(sampling), lambda image: treated(image, box), MCU[sampling], tmp_path)
+
+
+def test_chroma_is_exchanged_as_well(tmp_path):
+    before, after, change = check(
+        jpeg(), lambda image: treated(image, (16, 16, 80, 64), (200, 30, 30)), (16, 16), tmp_path
+    )
+    assert np.abs(after.pixels[20:60, 20:76].astype(int) - [200, 30, 30]).mean() < 4
+    assert np.abs(before.pixels[20:60, 20:76].astype(int) - [200, 30, 30]).mean() > 20
+    assert change.touched[20, 20]
+
+
+def test_pixels_away_from_touched_blocks_are_identical(tmp_path):
+    before, after, _ = check(jpeg(), tmp_path=tmp_path)
+    far = np.ones(before.pixels.shape[:2], np.bool_)
+    far[15:49, 31:65] = False  # MCUs 32..64 by 16..48, and one pixel of shared chroma
+    np.testing.assert_array_equal(after.pixels[far], before.pixels[far])
+
+
+def test_nothing_touched_changes_no_coefficient(tmp_path):
+    data = jpeg()
+    before = read(data)
+    change = AnonymizedImage(before.pixels, np.zeros((75, 101), np.bool_), {})
+    old, new = coefficients(data, tmp_path), coefficients(splice(before, change), tmp_path)
+    for a, b in zip(old, new, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_what_cannot_be_spliced_is_encoded_plainly():
+    cmyk, rgb = io.BytesIO(), io.BytesIO()
+    Image.fromarray(scene(101, 75)).convert("CMYK").save(cmyk, "JPEG")
+    Image.fromarray(scene(101, 75)).save(rgb, "JPEG", keep_rgb=True)
+    for data in (cmyk.getvalue(), rgb.getvalue()):
+        before = read(data)
+        change = treated(before)
+        with pytest.raises(SpliceError):
+            splice(before, change)
+        after = read(encode_anonymized(before, change, WriteConfig()).data)
+        assert np.abs(after.pixels[24:41, 37:57].astype(int) - [20, 200, 90]).mean() < 12
+
+
+def test_a_result_that_kept_the_old_blocks_is_refused(monkeypatch):
+    before = read(jpeg())
+    monkeypatch.setattr(jpeg_splice, "_place", lambda *_: None)
+    with pytest.raises(SpliceError, match="treated pixels"):
+        splice(before, treated(before))
+
+
+def test_a_result_that_changed_other_blocks_is_refused(monkeypatch):
+    before = read(jpeg())
+    place = jpeg_splice._place
+
+    def careless(blocks, *rest):
+        place(blocks, *rest)
+        blocks[0, 0, 0] += 20
+
+    monkeypatch.setattr(jpeg_splice, "_place", careless)
+    with pytest.raises(SpliceError, match="outside"):
+        splice(before, treated(before))
+
+
+def test_a_refused_splice_still_hides_the_region(monkeypatch):
+    before = read(jpeg())
+    change = treated(before)
+    monkeypatch.setattr(jpeg_splice, "_place", lambda *_: None)
+    after = read(encode_anonymized(before, change, WriteConfig()).data)
+    assert np.abs(after.pixels[24:41, 37:57].astype(int) - [20, 200, 90]).mean() < 6
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_rewriting_keeps_pixels(mode):
+    out = io.BytesIO()
+    Image.fromarray(scene(50, 33)).convert(mode).save(out, "JPEG")
+    np.testing.assert_array_equal(read(rewrite(out.getvalue())).pixels, read(out.getvalue()).pixels)
+
+
+def test_threads_share_the_splice():
+    images = [read(jpeg(sampling, size)) for sampling in MCU for size in ((101, 75), (64, 80))]
+    wanted = [splice(image, treated(image)) for image in images]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(10):
+            assert list(pool.map(lambda image: splice(image, treated(image)), images)) == wanted
+
+
+@pytest.mark.parametrize("platform", ["linux", "darwin"])
+def test_nothing_is_left_on_disk(platform, monkeypatch, tmp_path):
+    monkeypatch.setattr(jpeg_splice.sys, "platform", platform)
+    monkeypatch.setattr(jpeg_splice.tempfile, "tempdir", str(tmp_path))
+    before = read(jpeg())
+    assert inspect(splice(before, treated(before))) == []
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,133 @@
+"""Broken bytes: decode ends in a picture or a FailedError, and what it takes in can be written clean."""
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, features
+
+from anon_batch.config import LimitsConfig, WriteConfig
+from anon_batch.errors import FailedError, WithheldError
+from anon_batch.imaging.decode import decode
+from anon_batch.imaging.encode import encode_anonymized, encode_clean
+from anon_batch.imaging.metadata import inspect, strip
+from anon_batch.imaging.orientation import orientation_exif, read_orientation, stored, upright
+from anon_batch.records import AnonymizedImage
+
+LIMITS = LimitsConfig(max_pixels=200_000)
+REASONS = {
+    "empty", "unsupported_format", "unsupported_mode", "multi_frame", "truncated", "decode",
+    "too_many_pixels",
+}  # fmt: skip
+
+
+def _file(kind, mode, **options):
+    samples = np.random.default_rng(8).integers(0, 256, (5, 6, 3), dtype=np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(samples).resize((31, 26)).convert(mode).save(out, kind, **options)
+    return out.getvalue()
+
+
+STARTS = [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"II*\0", b"MM\0*", b"BM"]
+VALID = [
+    _file("JPEG", "RGB"), _file("JPEG", "RGB", progressive=True), _file("JPEG", "L"), _file("JPEG", "CMYK"),
+    _file("PNG", "RGB"), _file("PNG", "P"), _file("PNG", "LA"), _file("PNG", "1"), _file("WEBP", "RGB"),
+    _file("WEBP", "RGBA", lossless=True), _file("GIF", "P"), _file("BMP", "RGB"), _file("BMP", "P"),
+    _file("TIFF", "RGB", compression="tiff_adobe_deflate"), _file("TIFF", "CMYK"), _file("TIFF", "1"),
+    *([_file("AVIF", "RGB")] if features.check("avif") else []),
+]  # fmt: skip
+
+
+@st.composite
+def broken(draw):
+    data = bytearray(draw(st.sampled_from(VALID)))
+    for _ in range(draw(st.integers(0, 6))):
+        # The structure lies at the start, so half of the flips are there.
+        limit = draw(st.sampled_from([min(120, len(data)), len(data)]))
+        data[draw(st.integers(0, limit - 1))] ^= 1 << draw(st.integers(0, 7))
+    if draw(st.booleans()):
+        del data[draw(st.integers(0, len(data))) :]
+    if draw(st.booleans()):
+        data += draw(st.binary(max_size=20))
+    return bytes(data)
+
+
+def _outcome(data):
+    try:
+        return decode("a", data, LIMITS, None)
+    except FailedError as exc:
+        reason = exc.reason
+    assert reason in REASONS
+    return None
+
+
+@settings(max_examples=600, deadline=None)
+@given(broken())
+def test_broken_files_end_in_a_picture_or_a_reason(data):
+    image = _outcome(data)
+    if image is None:
+        return
+    touched = np.zeros(image.pixels.shape[:2], np.bool_)
+    touched[: max(image.height // 2, 1), : max(image.width // 2, 1)] = True
+    pixels = np.where(touched[..., None], np.uint8(0), image.pixels)
+    for write in (WriteConfig(), WriteConfig(format="jpeg")):
+        for encode in (
+            lambda w: encode_clean(image, w),
+            lambda w: encode_anonymized(image, AnonymizedImage(pixels, touched, {}), w),
+        ):
+            try:
+                out = encode(write)
+            except WithheldError:
+                continue
+            assert inspect(out.data) == []
+            assert (out.width, out.height) == (image.width, image.height)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=400))
+def test_random_bytes_end_in_a_reason(data):
+    _outcome(data)
+    assert inspect(data) != []
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from(STARTS), st.binary())
+def test_a_known_start_and_random_bytes_end_in_a_reason(start, rest):
+    _outcome(start + rest)
+    assert isinstance(inspect(start + rest), list)
+
+
+@settings(max_examples=300, deadline=None)
+@given(broken())
+def test_strip_is_clean_and_idempotent_or_refuses(data):
+    for kind in ("JPEG", "PNG", "WEBP"):
+        try:
+            once = strip(data, kind)
+        except FailedError:
+            continue
+        assert strip(once, kind) == once
+
+
+@given(st.integers(1, 8), st.integers(1, 9), st.integers(1, 9), st.sampled_from([(), (3,), (4,)]))
+def test_turning_has_an_inverse(value, height, width, channels):
+    array = np.arange(height * width * int(np.prod(channels, dtype=int))).reshape(height, width, *channels)
+    np.testing.assert_array_equal(stored(upright(array, value), value), array)
+
+
+@given(st.integers(2, 8))
+def test_the_orientation_block_reads_back(value):
+    assert read_orientation(orientation_exif(value)) == value
+    assert read_orientation(b"Exif\0\0" + orientation_exif(value)) == value
+
+
+@given(st.binary(max_size=80))
+def test_any_exif_gives_a_legal_orientation(data):
+    assert read_orientation(data) in range(1, 9)
+    assert read_orientation(b"II*\0" + data) in range(1, 9)
+
+
+@pytest.mark.parametrize("data", VALID)
+def test_the_unbroken_files_decode(data):
+    assert decode("a", data, LIMITS, None).pixels.shape == (26, 31, 3)
