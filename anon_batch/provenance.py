@@ -1,0 +1,241 @@
+"""The Parquet files of a release: public provenance parts and private audit parts.
+
+A provenance part's existence commits its shard; its key-value metadata carries the shard's statistics and the attempt that
+won. Public columns hold nothing that leads to the source: no address, no digest of it, no detection box.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from anon_batch.errors import IntegrityError
+from anon_batch.records import Detections, GroundTruth, ProvenanceRow
+
+FORMAT_VERSION = "1"
+_META_KEY = b"anon_batch"
+
+_FACE = pa.struct(
+    [("x1", pa.int32()), ("y1", pa.int32()), ("x2", pa.int32()), ("y2", pa.int32()), ("method", pa.string())]
+)
+PROVENANCE_SCHEMA = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("status", pa.string()),
+        ("reason", pa.string()),
+        ("output", pa.string()),
+        ("member", pa.string()),
+        ("sha256", pa.string()),
+        ("size_bytes", pa.int64()),
+        ("format", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("faces", pa.list_(_FACE)),
+        ("models", pa.list_(pa.string())),
+        ("run_id", pa.string()),
+        ("tool_version", pa.string()),
+    ]
+)
+RESERVED_COLUMNS = frozenset(PROVENANCE_SCHEMA.names)
+
+_DETECTION = pa.struct(
+    [
+        ("x1", pa.float32()),
+        ("y1", pa.float32()),
+        ("x2", pa.float32()),
+        ("y2", pa.float32()),
+        ("score", pa.float32()),
+        ("detector", pa.string()),
+        ("landmarks", pa.list_(pa.float32())),
+        ("method", pa.string()),
+    ]
+)
+_TRUTH = pa.struct(
+    [
+        ("x1", pa.float32()),
+        ("y1", pa.float32()),
+        ("x2", pa.float32()),
+        ("y2", pa.float32()),
+        ("ignore", pa.bool_()),
+        ("detection", pa.int32()),
+    ]
+)
+AUDIT_SCHEMA = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("uri", pa.string()),
+        ("offset", pa.int64()),
+        ("length", pa.int64()),
+        ("source_sha256", pa.string()),
+        ("source_size_bytes", pa.int64()),
+        ("status", pa.string()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+        ("detections", pa.list_(_DETECTION)),
+        ("ground_truth", pa.list_(_TRUTH)),
+    ]
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class AuditRow:
+    """The private fate of one manifest row.
+
+    Args:
+        image_id, uri, offset, length: where the source is.
+        source_sha256, source_size_bytes: of the source bytes; None when they could not be read.
+        status, reason: as in the public row.
+        detail: what happened, with a traceback for the unexpected.
+        detections: what the detectors found, px of the upright picture; None when detection was not reached.
+        methods: face index -> method that treated it.
+        ground_truth: the manifest's faces; None when unknown.
+        matches: for each ground-truth face the index of its detection at IoU 0.5, -1 when missed.
+    """
+
+    image_id: str
+    uri: str
+    offset: int | None
+    length: int | None
+    source_sha256: str | None
+    source_size_bytes: int | None
+    status: str
+    reason: str | None
+    detail: str | None
+    detections: Detections | None
+    methods: Mapping[int, str]
+    ground_truth: GroundTruth | None
+    matches: Sequence[int]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PartMeta:
+    """What a provenance part says of its shard.
+
+    Args:
+        shard: name of the shard, START-COUNT.
+        attempt: name of the attempt that won; the audit part and shard files of other attempts are waste.
+        run_id: of the run.
+        finished_at: UTC time of the commit, ISO 8601.
+        stats: the shard's statistics as JSON.
+    """
+
+    shard: str
+    attempt: str
+    run_id: str
+    finished_at: str
+    stats: str
+
+
+def write_provenance(
+    rows: Sequence[ProvenanceRow], extra: pa.Schema, models: Sequence[str], tool_version: str, meta: PartMeta
+) -> bytes:
+    """One provenance part.
+
+    Args:
+        rows: in manifest order.
+        extra: names and types of the pass-through columns.
+        models: `name@sha256` of every model that took part.
+        tool_version: version of this package.
+        meta: goes to the key-value metadata.
+
+    Returns:
+        The Parquet file.
+    """
+    columns: dict[str, list[Any]] = {
+        name: [getattr(row, name) for row in rows] for name in PROVENANCE_SCHEMA.names if hasattr(ProvenanceRow, name)
+    }
+    columns["faces"] = [[dataclasses.asdict(face) for face in row.faces] for row in rows]
+    columns["models"] = [list(models)] * len(rows)
+    columns["run_id"] = [meta.run_id] * len(rows)
+    columns["tool_version"] = [tool_version] * len(rows)
+    schema = PROVENANCE_SCHEMA
+    for field in extra:
+        columns[field.name] = [row.extra.get(field.name) for row in rows]
+        schema = schema.append(field)
+    return _to_parquet(columns, schema, dataclasses.asdict(meta))
+
+
+def write_audit(rows: Sequence[AuditRow], meta: PartMeta) -> bytes:
+    """One private audit part, as Parquet."""
+    plain = ("image_id", "uri", "offset", "length", "source_sha256", "source_size_bytes", "status", "reason", "detail")
+    columns: dict[str, list[Any]] = {name: [getattr(row, name) for row in rows] for name in plain}
+    columns["detections"] = [_detections(row) for row in rows]
+    columns["ground_truth"] = [_truth(row) for row in rows]
+    return _to_parquet(columns, AUDIT_SCHEMA, dataclasses.asdict(meta))
+
+
+def read_meta(file: Any, uri: str) -> PartMeta:
+    """The metadata of a part, from its footer alone.
+
+    Args:
+        file: a seekable binary file, or the bytes of the part.
+        uri: for messages.
+
+    Raises:
+        IntegrityError: not a part that this package wrote.
+    """
+    try:
+        source = pa.BufferReader(file) if isinstance(file, bytes) else file
+        metadata = pq.read_metadata(source).metadata or {}
+        fields = json.loads(metadata[_META_KEY])
+        if fields.pop("version") != FORMAT_VERSION:
+            raise IntegrityError(f"{uri}: written by another version of the format")
+        return PartMeta(**fields)
+    except (pa.ArrowException, KeyError, TypeError, ValueError) as exc:
+        raise IntegrityError(f"{uri}: not a provenance or audit part ({exc})") from None
+
+
+def read_part(data: bytes, uri: str) -> pa.Table:
+    """The rows of a part.
+
+    Raises:
+        IntegrityError: the file is damaged.
+    """
+    try:
+        return pq.read_table(pa.BufferReader(data))
+    except (pa.ArrowException, OSError) as exc:
+        raise IntegrityError(f"{uri}: damaged Parquet file ({exc})") from None
+
+
+def _to_parquet(columns: Mapping[str, list[Any]], schema: pa.Schema, meta: Mapping[str, Any]) -> bytes:
+    table = pa.table([pa.array(columns[f.name], f.type) for f in schema], schema=schema.remove_metadata())
+    meta_json = json.dumps({"version": FORMAT_VERSION, **meta}, sort_keys=True)
+    sink = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata({_META_KEY: meta_json.encode()}), sink, compression="zstd")
+    return sink.getvalue()
+
+
+def _detections(row: AuditRow) -> list[dict[str, Any]] | None:
+    found = row.detections
+    if found is None:
+        return None
+    return [
+        {
+            "x1": box[0],
+            "y1": box[1],
+            "x2": box[2],
+            "y2": box[3],
+            "score": float(found.scores[i]),
+            "detector": found.detectors[i],
+            "landmarks": found.landmarks[i].reshape(-1).tolist(),
+            "method": row.methods.get(i),
+        }
+        for i, box in enumerate(found.boxes.tolist())
+    ]
+
+
+def _truth(row: AuditRow) -> list[dict[str, Any]] | None:
+    truth = row.ground_truth
+    if truth is None:
+        return None
+    matches = list(row.matches) or [-1] * len(truth)
+    return [
+        {"x1": b[0], "y1": b[1], "x2": b[2], "y2": b[3], "ignore": bool(truth.ignore[i]), "detection": matches[i]}
+        for i, b in enumerate(truth.boxes.tolist())
+    ]
