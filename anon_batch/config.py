@@ -52,9 +52,9 @@ class TileConfig(_Section):
     )
 
     @model_validator(mode="after")
-    def _overlap_smaller_than_tile(self) -> TileConfig:
-        if self.size_px and self.overlap_px >= self.size_px:
-            raise ValueError(f"overlap_px {self.overlap_px} must be smaller than size_px {self.size_px}")
+    def _overlap_at_most_half(self) -> TileConfig:
+        if self.size_px and self.overlap_px > self.size_px // 2:
+            raise ValueError(f"overlap_px {self.overlap_px} must be at most half of size_px {self.size_px}")
         return self
 
 

@@ -71,6 +71,16 @@ def merge_detections(parts: list[Detections], iou_threshold: float) -> Detection
     return Detections(out.boxes, out.scores, landmarks, out.detectors)
 
 
+def clip_detections(found: Detections, width: int, height: int) -> Detections:
+    """The detections with boxes cut at the picture's border, as ground truth has them.
+
+    Detectors may box the unseen part of a face at the border. Regions are made from the whole box, so that the ellipse fits the
+    face; overlap with labelled boxes is measured on the part inside the picture.
+    """
+    limits = np.array([width, height, width, height], np.float32)
+    return Detections(np.clip(found.boxes, 0, limits), found.scores, found.landmarks, found.detectors)
+
+
 def regions_of(
     detections: Detections, width: int, height: int, expansion: float, shape: Shape
 ) -> list[Region]:

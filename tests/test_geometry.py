@@ -102,3 +102,11 @@ def test_no_soft_edge_is_the_mask():
     assert extent == region.extent
     assert np.array_equal(alpha == 1, geometry.region_mask(region))
     assert set(np.unique(alpha)) == {0, 1}
+
+
+def test_clipping_cuts_boxes_at_the_border_and_keeps_the_rest() -> None:
+    boxes = np.array([[-5, 2, 8, 30], [1, 1, 3, 3], [50, 50, 60, 60]], np.float32)
+    found = Detections(boxes, np.ones(3, np.float32), np.zeros((3, 5, 2), np.float32), ("a", "a", "a"))
+    clipped = geometry.clip_detections(found, 10, 20)
+    assert clipped.boxes.tolist() == [[0, 2, 8, 20], [1, 1, 3, 3], [10, 20, 10, 20]]
+    assert found.boxes[0, 0] == -5

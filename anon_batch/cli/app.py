@@ -1,0 +1,41 @@
+"""Commands and their options."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from anon_batch import __version__
+from anon_batch.cli import inspecting, manifests, running, weights
+
+app = typer.Typer(
+    name="anon-batch",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Anonymizes image datasets on Ray: a manifest of images in, a release and its evidence out.",
+    epilog="Exit codes: 0 every row anonymized or clean; 1 finished with withheld or failed rows; 2 usage, configuration or "
+    "refused resume; 3 integrity; 130 interrupted, resumable.",
+)
+app.command("manifest")(manifests.build)
+app.command("run")(running.run)
+app.command("status")(inspecting.status)
+app.command("verify")(inspecting.verify)
+app.command("config")(running.config)
+app.add_typer(weights.app, name="models")
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"anon-batch {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        Any, typer.Option("--version", callback=_version, is_eager=True, is_flag=True, help="Print the version.")
+    ] = None,
+) -> None:
+    """Options of every command."""

@@ -1,0 +1,124 @@
+"""What makes a job the same job: manifest rows, configuration, model digests, package version, run key."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from anon_batch import __version__
+from anon_batch.config import JobConfig
+
+_SHOWN_DIFFERENCES = 8
+
+
+class RowsDigest:
+    """sha256 over the values of tables that are fed in turn, whatever their chunks; nulls differ from empty values."""
+
+    def __init__(self) -> None:
+        self._columns: dict[str, Any] = {}
+
+    def update(self, table: pa.Table) -> None:
+        for name in table.column_names:
+            digest = self._columns.setdefault(name, hashlib.sha256(f"{name}:{table.schema.field(name).type}".encode()))
+            for chunk in table.column(name).chunks:
+                _update(digest, chunk)
+
+    def hexdigest(self) -> str:
+        parts = {name: digest.hexdigest() for name, digest in self._columns.items()}
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _update(digest: Any, array: pa.Array) -> None:
+    """Feeds one array's validity and values. Buffers are not hashed as they are: slices and padding would show."""
+    if len(array) == 0:
+        return
+    if isinstance(array, pa.ExtensionArray):
+        array = array.storage
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    digest.update(
+        np.packbits(pc.is_valid(array).to_numpy(zero_copy_only=False)).tobytes() if array.null_count else b"v"
+    )
+    kind = array.type
+    if pa.types.is_struct(kind):
+        for index in range(kind.num_fields):
+            _update(digest, pc.struct_field(array, index))
+    elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        digest.update(_int64(pc.list_value_length(array)))
+        _update(digest, pc.list_flatten(array))
+    elif (
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+    ):
+        binary = array.cast(pa.large_binary())
+        digest.update(_int64(pc.binary_length(binary)))
+        digest.update(_concatenated(binary))
+    elif pa.types.is_floating(kind) or pa.types.is_integer(kind):
+        digest.update(np.ascontiguousarray(pc.fill_null(array, 0).to_numpy(zero_copy_only=False)).tobytes())
+    else:  # booleans, dates, decimals, ...: rare in manifests, so the slow way is good enough
+        digest.update(repr(array.to_pylist()).encode())
+
+
+def _int64(lengths: pa.Array) -> bytes:
+    values: bytes = pc.fill_null(lengths.cast(pa.int64()), -1).to_numpy(zero_copy_only=False).tobytes()
+    return values
+
+
+def _concatenated(binary: pa.Array) -> bytes:
+    offsets = np.frombuffer(binary.buffers()[1], np.int64)[binary.offset : binary.offset + len(binary) + 1]
+    data = binary.buffers()[2]
+    return b"" if data is None else bytes(memoryview(data)[int(offsets[0]) : int(offsets[-1])])
+
+
+def fingerprint(
+    config: JobConfig, rows_sha256: str, total: int, models: Sequence[str], run_key: bytes
+) -> dict[str, Any]:
+    """Everything that the release depends on, as plain JSON values by dotted name.
+
+    Where the job runs, how wide, and how bytes are reached is not part of it: those may change between two runs of a job.
+    """
+    keys: dict[str, Any] = {}
+    for section in ("sample", "detect", "anonymize", "write", "limits"):
+        _flatten(section, getattr(config, section).model_dump(mode="json"), keys)
+    return {
+        "name": config.name,
+        **keys,
+        "engine.shard_rows": config.engine.shard_rows,
+        "manifest rows": rows_sha256,
+        "manifest row count": total,
+        "models": list(models),
+        "package version": __version__,
+        "run key": hashlib.sha256(b"anon-batch run key check" + run_key).hexdigest()[:16],
+    }
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """One line for each part of the fingerprint that differs, at most a handful."""
+    lines = [
+        f"{key}: was {_short(old.get(key))}, is {_short(new.get(key))}"
+        for key in dict.fromkeys([*old, *new])
+        if old.get(key) != new.get(key)
+    ]
+    more = len(lines) - _SHOWN_DIFFERENCES
+    return lines if more <= 0 else [*lines[:_SHOWN_DIFFERENCES], f"and {more} more"]
+
+
+def _flatten(prefix: str, value: Any, out: dict[str, Any]) -> None:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _flatten(f"{prefix}.{key}", inner, out)
+    else:
+        out[prefix] = value
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 100 else text[:97] + "..."

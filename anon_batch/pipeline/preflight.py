@@ -1,0 +1,27 @@
+"""Everything that can be known to be wrong before the first picture is touched."""
+
+from __future__ import annotations
+
+from anon_batch.anonymize.ladder import build_ladder
+from anon_batch.config import JobConfig
+from anon_batch.detect.ensemble import build_detector
+from anon_batch.models.store import ModelStore
+from anon_batch.storage import Storage
+
+
+def preflight(config: JobConfig) -> tuple[str, ...]:
+    """Loads detector and methods once, on the CPU, to see that all names and weights are there and right.
+
+    Returns:
+        `name@sha256` of every model that the job uses.
+
+    Raises:
+        UnknownNameError: no such detector or method.
+        ModelError: weights that are missing or not the pinned ones.
+        ConfigError: a backend that is not installed.
+    """
+    store = ModelStore(Storage(config.storage), config.models)
+    detector = build_detector(config.detect, store)
+    ladder = build_ladder(config.anonymize, store, 1, "cpu")
+    names = dict.fromkeys([*detector.model_names, *ladder.model_names])
+    return tuple(f"{name}@{store.digest(name)}" for name in names)

@@ -1,0 +1,312 @@
+"""One row's way: read, decode, detect, anonymize, encode, put. Every fault ends in a status, never in an untreated output."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+import traceback
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from anon_batch.anonymize.ladder import Ladder
+from anon_batch.config import JobConfig
+from anon_batch.detect.interface import FaceDetector
+from anon_batch.errors import (
+    AccessDeniedError,
+    CredentialsError,
+    FailedError,
+    ObjectNotFoundError,
+    RowError,
+    StorageError,
+    StorageFullError,
+    TransientStorageError,
+    WithheldError,
+)
+from anon_batch.geometry import clip_detections, regions_of
+from anon_batch.imaging.decode import decode
+from anon_batch.imaging.encode import encode_anonymized, encode_clean
+from anon_batch.imaging.probe import pixel_count
+from anon_batch.pipeline.sinks import Placed, Sink
+from anon_batch.pipeline.source import SourceReader
+from anon_batch.records import (
+    AnonymizedImage,
+    DecodedImage,
+    Detections,
+    EncodedImage,
+    FaceRecord,
+    ManifestRow,
+    ProvenanceRow,
+    Region,
+    Status,
+)
+
+_ENDS_THE_RUN = (AccessDeniedError, CredentialsError, StorageFullError)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReadRow:
+    """A row's source bytes, or why there are none."""
+
+    row: ManifestRow
+    data: bytes = b""
+    sha256: str | None = None
+    pixel_count: int = 0
+    error: RowError | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DecodedRow:
+    """A row's picture, or why there is none."""
+
+    read: ReadRow
+    image: DecodedImage | None = None
+    error: RowError | None = None
+
+    @property
+    def pixel_count(self) -> int:
+        return self.read.pixel_count
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FinishedRow:
+    """A row's fate: what is published, what is audited, what is counted."""
+
+    row: ManifestRow
+    provenance: ProvenanceRow
+    detections: Detections | None
+    source_sha256: str | None
+    source_size_bytes: int | None
+    detail: str | None
+
+
+class Stopwatch:
+    """Seconds by stage, summed over threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.seconds: dict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.seconds[stage] += time.perf_counter() - begin
+
+
+class RowStages:
+    """The stages of a row, for one shard's attempt.
+
+    Args:
+        config: the job.
+        run_key: seeds the faces.
+        detector, ladder: the models.
+        source: reads source bytes.
+        sink: takes the outputs.
+        last_chance: a source that still cannot be read ends as `failed`, as there is no later attempt.
+    """
+
+    def __init__(
+        self,
+        config: JobConfig,
+        run_key: bytes,
+        detector: FaceDetector,
+        ladder: Ladder,
+        source: SourceReader,
+        sink: Sink,
+        *,
+        last_chance: bool,
+    ) -> None:
+        self._config = config
+        self._run_key = run_key
+        self._detector = detector
+        self._ladder = ladder
+        self._source = source
+        self._sink = sink
+        self._last_chance = last_chance
+        self.clock = Stopwatch()
+
+    def read(self, row: ManifestRow) -> ReadRow:
+        """Fetches the source and sizes it from its header.
+
+        Raises:
+            TransientStorageError, CredentialsError: the whole shard is tried again, or the run stops.
+        """
+        try:
+            with self.clock("read"):
+                data = self._source.read(row, self._config.limits.max_bytes)
+        except ObjectNotFoundError as exc:
+            return ReadRow(row, error=FailedError("source_not_found", str(exc)))
+        except AccessDeniedError as exc:
+            return ReadRow(row, error=FailedError("source_denied", str(exc)))
+        except TransientStorageError as exc:
+            if not self._last_chance:
+                raise
+            return ReadRow(row, error=FailedError("source_unreadable", str(exc)))
+        except CredentialsError:
+            raise
+        except StorageError as exc:
+            return ReadRow(row, error=FailedError("source_unreadable", str(exc)))
+        except FailedError as exc:
+            return ReadRow(row, error=exc)
+        sha256 = hashlib.sha256(data).hexdigest()
+        try:
+            _check_source(row, data, sha256)
+        except RowError as exc:
+            return ReadRow(row, data, sha256, error=exc)
+        return ReadRow(row, data, sha256, pixel_count(data))
+
+    def decode(self, read: ReadRow) -> DecodedRow:
+        """Makes upright pixels of the bytes."""
+        if read.error is not None:
+            return DecodedRow(read, error=read.error)
+        try:
+            with self.clock("decode"):
+                return DecodedRow(read, decode(read.row.image_id, read.data, self._config.limits, read.row.faces))
+        except RowError as exc:
+            return DecodedRow(read, error=exc)
+        except Exception:
+            return DecodedRow(read, error=FailedError("decode", traceback.format_exc()))
+
+    def treat(self, batch: Sequence[DecodedRow]) -> list[Callable[[], FinishedRow]]:
+        """Detects and anonymizes a batch; returns the calls that encode and put each picture."""
+        found = self._detect([item.image for item in batch if item.image is not None])
+        regions: dict[int, list[Region]] = {}
+        jobs: list[tuple[int, DecodedImage]] = []
+        detected: list[Detections | None] = []
+        errors: list[RowError | None] = []
+        answers = iter(found)
+        for index, item in enumerate(batch):
+            answer = next(answers) if item.image is not None else None
+            detected.append(answer if isinstance(answer, Detections) else None)
+            errors.append(answer if isinstance(answer, RowError) else item.error)
+            if item.image is not None and isinstance(answer, Detections) and len(answer):
+                cfg = self._config.anonymize
+                regions[index] = regions_of(answer, item.image.width, item.image.height, cfg.expansion, cfg.shape)
+                jobs.append((index, item.image))
+        with self.clock("anonymize"):
+            painted = self._ladder.anonymize([(image, regions[index]) for index, image in jobs], self._run_key)
+        by_index = {index: result for (index, _), result in zip(jobs, painted, strict=True)}
+        finishes: list[Callable[[], FinishedRow]] = []
+        for index, item in enumerate(batch):
+            result = by_index.get(index)
+            error = result if isinstance(result, RowError) else errors[index]
+            treated = result if isinstance(result, AnonymizedImage) else None
+            finishes.append(partial(self._finish, item, detected[index], regions.get(index, []), treated, error))
+        return finishes
+
+    def _detect(self, images: list[DecodedImage]) -> list[Detections | RowError]:
+        """One answer a picture. A batch that fails is taken picture by picture, so that only the culprit is withheld."""
+        if not images:
+            return []
+        with self.clock("detect"):
+            try:
+                return list(self._detector.detect(images))
+            except Exception:
+                return [self._detect_one(image) for image in images]
+
+    def _detect_one(self, image: DecodedImage) -> Detections | RowError:
+        try:
+            return self._detector.detect([image])[0]
+        except RowError as exc:
+            return exc
+        except Exception:
+            return WithheldError("detect", traceback.format_exc())
+
+    def _finish(
+        self,
+        item: DecodedRow,
+        found: Detections | None,
+        regions: list[Region],
+        treated: AnonymizedImage | None,
+        error: RowError | None,
+    ) -> FinishedRow:
+        row, image = item.read.row, item.image
+        placed: Placed | None = None
+        encoded: EncodedImage | None = None
+        faces: tuple[FaceRecord, ...] = ()
+        if error is None:
+            try:
+                if image is None or found is None or (len(found) and treated is None):
+                    raise WithheldError("incomplete", "a stage gave no result")  # nothing passes by default
+                faces = _face_records(regions, treated)
+                with self.clock("encode"):
+                    encoded = self._encode(image, treated)
+                with self.clock("put"):
+                    placed = self._put(row, encoded)
+            except RowError as exc:
+                error = exc
+            except StorageError:
+                raise
+            except Exception:
+                error = WithheldError("encode", traceback.format_exc())
+        return FinishedRow(
+            row,
+            _provenance(row, image, encoded, placed, faces, error),
+            None if found is None or image is None else clip_detections(found, image.width, image.height),
+            item.read.sha256,
+            len(item.read.data) if item.read.sha256 else None,
+            None if error is None else error.detail,
+        )
+
+    def _encode(self, image: DecodedImage, treated: AnonymizedImage | None) -> EncodedImage:
+        write = self._config.write
+        return encode_clean(image, write) if treated is None else encode_anonymized(image, treated, write)
+
+    def _put(self, row: ManifestRow, encoded: EncodedImage) -> Placed:
+        try:
+            return self._sink.add(row, encoded)
+        except (*_ENDS_THE_RUN, TransientStorageError):
+            raise
+        except StorageError as exc:  # this one name or size is refused; others may pass
+            raise WithheldError("write", str(exc)) from None
+
+
+def _check_source(row: ManifestRow, data: bytes, sha256: str) -> None:
+    if row.size_bytes is not None and row.size_bytes != len(data):
+        raise FailedError("source_changed", f"{len(data)} bytes, manifest says {row.size_bytes}")
+    if row.sha256 is not None and row.sha256.lower() != sha256:
+        raise FailedError("source_changed", f"sha256 {sha256}, manifest says {row.sha256}")
+
+
+def _face_records(regions: list[Region], treated: AnonymizedImage | None) -> tuple[FaceRecord, ...]:
+    if treated is None:
+        return ()
+    if missing := [region.face_index for region in regions if region.face_index not in treated.methods]:
+        raise WithheldError("anonymize", f"faces {missing} were not treated")
+    return tuple(FaceRecord(*region.extent, method=treated.methods[region.face_index]) for region in regions)
+
+
+def _provenance(
+    row: ManifestRow,
+    image: DecodedImage | None,
+    encoded: EncodedImage | None,
+    placed: Placed | None,
+    faces: tuple[FaceRecord, ...],
+    error: RowError | None,
+) -> ProvenanceRow:
+    width, height = (image.width, image.height) if image is not None else (None, None)
+    if error is not None or encoded is None or placed is None:
+        ended = error or WithheldError("incomplete")
+        status: Status = "failed" if isinstance(ended, FailedError) else "withheld"
+        return ProvenanceRow(row.image_id, status, ended.reason, width=width, height=height, extra=row.extra)
+    return ProvenanceRow(
+        row.image_id,
+        "anonymized" if faces else "clean",
+        None,
+        placed.output,
+        placed.member,
+        hashlib.sha256(encoded.data).hexdigest(),
+        len(encoded.data),
+        encoded.format,
+        width,
+        height,
+        faces,
+        row.extra,
+    )

@@ -1,0 +1,194 @@
+"""One attempt at one shard, from rows to commit. The part's existence is the commit; everything else comes before it."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pyarrow as pa
+
+from anon_batch import __version__, layout
+from anon_batch.anonymize.ladder import build_ladder
+from anon_batch.detect.ensemble import build_detector
+from anon_batch.errors import ObjectExistsError, StorageError
+from anon_batch.models.store import ModelStore
+from anon_batch.pipeline import attempts
+from anon_batch.pipeline.flow import Flow
+from anon_batch.pipeline.row import DecodedRow, FinishedRow, ReadRow, RowStages
+from anon_batch.pipeline.rows import extra_schema, read_rows
+from anon_batch.pipeline.run import Run, now
+from anon_batch.pipeline.sinks import open_sink
+from anon_batch.pipeline.source import SourceReader
+from anon_batch.provenance import AuditRow, PartMeta, write_audit, write_provenance
+from anon_batch.records import ManifestRow, ProvenanceRow, ShardResult, ShardSpec
+from anon_batch.stats import ShardStats, match
+from anon_batch.storage import Storage, join
+
+
+class ShardProcessor:
+    """Holds detector and methods, and takes shards through them.
+
+    Args:
+        run: what to do and where.
+    """
+
+    def __init__(self, run: Run) -> None:
+        config = run.config
+        self._run = run
+        self._storage = run.storage()
+        store = ModelStore(self._storage, config.models)
+        threads = max(1, int(config.engine.num_cpus))
+        device = "cuda" if config.engine.num_gpus > 0 else "cpu"
+        self._detector = build_detector(config.detect, store, threads, device)
+        self._ladder = build_ladder(config.anonymize, store, threads, device)
+        self._extra = extra_schema(self._storage, run.ledger, run.plan.total)
+        self._pool = ThreadPoolExecutor(config.engine.io_threads, thread_name_prefix="rows")
+        self.progress_at = time.monotonic()
+        self.busy = False
+
+    def process(self, spec: ShardSpec) -> ShardResult:
+        """One attempt at a shard. Never raises: whatever happens comes back as a result."""
+        begin = time.perf_counter()
+        try:
+            with self._watched():
+                return self._attempt(spec, begin)
+        except StorageError as exc:
+            return _error(spec, begin, str(exc), retryable=exc.retryable)
+        except Exception:
+            return _error(spec, begin, traceback.format_exc(), retryable=True)
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        self.progress_at, self.busy = time.monotonic(), True
+        try:
+            yield
+        finally:
+            self.busy = False
+
+    def _attempt(self, spec: ShardSpec, begin: float) -> ShardResult:
+        run, storage, engine = self._run, self._storage, self._run.config.engine
+        if storage.exists(join(run.output, layout.provenance_part(spec.name))):
+            return ShardResult(spec, "already_committed")
+        attempt = attempts.begin(storage, run.ledger, spec, run.invocation, engine.attempts)
+        if attempt is None:
+            return ShardResult(spec, "exhausted")
+        rows = read_rows(storage, run.ledger, run.plan.total, spec)
+        last = spec.count == 1 and attempts.last_of(storage, run.ledger, spec, run.invocation, engine.attempts)
+        write = run.config.write
+        sink = open_sink(write.layout, storage, run.output, spec.name, attempt, write.format == "keep")
+        stages = RowStages(
+            run.config, run.run_key, self._detector, self._ladder, SourceReader(storage), sink, last_chance=last
+        )
+        finished = self._finish_all(stages, rows)
+        with stages.clock("put"):
+            sink.close()
+        stats = _statistics(finished, stages.clock.seconds)
+        won = commit(storage, run, spec, attempt, finished, stats, self._extra)
+        if not won:
+            return ShardResult(spec, "already_committed")
+        return ShardResult(
+            spec,
+            "committed",
+            dict(Counter(row.provenance.status for row in finished)),
+            sum(len(row.provenance.faces) for row in finished),
+            time.perf_counter() - begin,
+            dict(stages.clock.seconds),
+        )
+
+    def _finish_all(self, stages: RowStages, rows: list[ManifestRow]) -> list[FinishedRow]:
+        config = self._run.config
+        flow: Flow[ReadRow, DecodedRow, FinishedRow] = Flow(
+            self._pool, stages.read, stages.decode, stages.treat, config.detect.batch_size, config.engine.read_ahead
+        )
+        finished = []
+        for row in flow.run(rows):
+            self.progress_at = time.monotonic()
+            finished.append(row)
+        return finished
+
+
+def commit(
+    storage: Storage,
+    run: Run,
+    spec: ShardSpec,
+    attempt: str,
+    finished: list[FinishedRow],
+    stats: ShardStats,
+    extra: pa.Schema,
+) -> bool:
+    """Puts the audit part, then the provenance part if nobody has.
+
+    Returns:
+        False when another attempt has committed the shard: its part counts, ours is waste.
+    """
+    meta = PartMeta(spec.name, attempt, run.plan.run_id, now(), stats.to_json())
+    audit = write_audit([_audit(row) for row in finished], meta)
+    storage.put(join(run.ledger, layout.audit_part(spec.name, attempt)), audit)
+    part = write_provenance([row.provenance for row in finished], extra, run.plan.models, __version__, meta)
+    try:
+        storage.put_if_absent(join(run.output, layout.provenance_part(spec.name)), part)
+    except ObjectExistsError:
+        return False
+    return True
+
+
+def commit_poison(storage: Storage, run: Run, spec: ShardSpec) -> ShardResult:
+    """Gives up a single row that no attempt survived: it ends as `failed(poison)`."""
+    [row] = read_rows(storage, run.ledger, run.plan.total, spec)
+    detail = "every attempt at this row ended its worker's process or could not be committed"
+    provenance = ProvenanceRow(row.image_id, "failed", "poison", extra=row.extra)
+    finished = [FinishedRow(row, provenance, None, None, None, detail)]
+    extra = extra_schema(storage, run.ledger, run.plan.total)
+    commit(storage, run, spec, f"{run.invocation}-poison", finished, _statistics(finished, {}), extra)
+    return ShardResult(spec, "committed", {"failed": 1})
+
+
+def _statistics(finished: list[FinishedRow], seconds: Mapping[str, float]) -> ShardStats:
+    stats = ShardStats()
+    for row in finished:
+        out = row.provenance
+        stats.add_row(
+            out.status,
+            out.reason,
+            row.detections,
+            row.row.faces,
+            methods=_methods(out),
+            bytes_in=row.source_size_bytes or 0,
+            bytes_out=out.size_bytes or 0,
+        )
+    for stage, spent in seconds.items():
+        stats.add_seconds(stage, spent)
+    return stats
+
+
+def _methods(out: ProvenanceRow) -> dict[int, str]:
+    return dict(enumerate(face.method for face in out.faces))
+
+
+def _audit(row: FinishedRow) -> AuditRow:
+    source, out = row.row, row.provenance
+    found, truth = row.detections, source.faces
+    matches = match(found, truth).face_detection.tolist() if found is not None and truth is not None else []
+    return AuditRow(
+        source.image_id,
+        source.uri,
+        source.offset,
+        source.length,
+        row.source_sha256,
+        row.source_size_bytes,
+        out.status,
+        out.reason,
+        row.detail,
+        found,
+        _methods(out),
+        truth,
+        matches,
+    )
+
+
+def _error(spec: ShardSpec, begin: float, message: str, *, retryable: bool) -> ShardResult:
+    return ShardResult(spec, "error", seconds=time.perf_counter() - begin, error=message, retryable=retryable)

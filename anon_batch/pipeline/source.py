@@ -1,0 +1,90 @@
+"""Source bytes of a row: an object, a member of a tar by range, or a cell of a Parquet file."""
+
+from __future__ import annotations
+
+import threading
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from anon_batch.errors import FailedError, ObjectNotFoundError, TransientStorageError
+from anon_batch.manifest.addresses import parse_cell
+from anon_batch.records import ManifestRow
+from anon_batch.storage import Storage
+
+
+class SourceReader:
+    """Reads sources; keeps the last Parquet row group, as neighbours in the manifest are neighbours in the file.
+
+    Args:
+        storage: where sources lie.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._lock = threading.Lock()
+        self._group_key: tuple[str, str, int] | None = None
+        self._group: pa.ChunkedArray | None = None
+        self._file_uri = ""
+        self._group_starts: list[int] = []
+
+    def read(self, row: ManifestRow, max_bytes: int) -> bytes:
+        """The source's bytes.
+
+        Raises:
+            FailedError: `too_many_bytes`, `source_truncated`, or a Parquet cell that holds no picture (`source_empty`).
+            StorageError: the object cannot be read.
+        """
+        known = row.length if row.length is not None else row.size_bytes
+        if known is not None and known > max_bytes:
+            raise FailedError("too_many_bytes", f"{known} bytes, the limit is {max_bytes}")
+        if (cell := parse_cell(row.uri)) is not None:
+            data = self._read_cell(cell.uri, cell.column, cell.row)
+        elif row.offset is not None and row.length is not None:
+            data = self._storage.read(row.uri, row.offset, row.length)
+            if len(data) != row.length:
+                raise FailedError("source_truncated", f"{len(data)} of {row.length} bytes at offset {row.offset}")
+        else:
+            # Without a known size, one byte more than allowed shows an object that is too large without fetching it all.
+            data = self._storage.read(row.uri) if known is not None else self._storage.read(row.uri, 0, max_bytes + 1)
+        if len(data) > max_bytes:
+            raise FailedError("too_many_bytes", f"the limit is {max_bytes}")
+        return data
+
+    def _read_cell(self, uri: str, column: str, row: int) -> bytes:
+        with self._lock:
+            try:
+                if uri != self._file_uri:
+                    self._open(uri)
+                group = sum(start <= row for start in self._group_starts) - 1
+                if self._group_key != (uri, column, group):
+                    self._load(uri, column, group)
+                if self._group is None:
+                    raise ObjectNotFoundError("no such row", uri)
+                cell = self._group[row - self._group_starts[group]].as_py()
+            except OSError as exc:  # from the store, through pyarrow: it may pass
+                self._forget()
+                raise TransientStorageError(f"row {row} column {column}: {exc}", uri) from None
+            except (pa.ArrowException, KeyError, IndexError, ValueError) as exc:
+                self._forget()
+                raise FailedError("source_unreadable", f"{uri} row {row} column {column}: {exc}") from None
+        data = cell.get("bytes") if isinstance(cell, dict) else cell
+        if not data:
+            raise FailedError("source_empty", f"{uri} row {row}: no bytes in column {column}")
+        return bytes(data)
+
+    def _forget(self) -> None:
+        self._file_uri, self._group_key = "", None
+
+    def _open(self, uri: str) -> None:
+        with self._storage.open(uri) as file:
+            metadata = pq.ParquetFile(file).metadata
+        starts = [0]
+        for index in range(metadata.num_row_groups):
+            starts.append(starts[-1] + metadata.row_group(index).num_rows)
+        self._group_starts, self._file_uri = starts[:-1], uri
+
+    def _load(self, uri: str, column: str, group: int) -> None:
+        with self._storage.open(uri) as file:
+            self._group = pq.ParquetFile(file).read_row_group(group, columns=[column]).column(column)
+        self._group_key = (uri, column, group)

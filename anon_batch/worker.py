@@ -1,0 +1,85 @@
+"""The Ray actor: holds the models, takes shards, and ends itself when it hangs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import threading
+import time
+import traceback
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from anon_batch.errors import AnonBatchError
+from anon_batch.pipeline.run import Run
+from anon_batch.records import ShardResult, ShardSpec
+
+log = logging.getLogger(__name__)
+_WATCH_INTERVAL_S = 1.0
+
+
+class ShardActor:
+    """Called by Ray Data with one shard a time.
+
+    Every exception comes back as a result: Ray's answer to one that escapes is to drop blocks in silence or to retry for
+    ever. A fault while the models are loaded is held back likewise, and ends the run as a message to the user.
+
+    Args:
+        run: what to do and where.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._fault = ""
+        try:
+            _limit_threads(max(1, int(run.config.engine.num_cpus)))
+            from anon_batch.pipeline.shard import ShardProcessor
+
+            self._processor = ShardProcessor(run)
+        except AnonBatchError as exc:
+            self._fault = str(exc)
+        except Exception:
+            self._fault = traceback.format_exc()
+        else:
+            threading.Thread(target=self._watch, args=(run.config.engine.row_timeout_s,), daemon=True).start()
+
+    def __call__(self, batch: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+        """Processes the shards of a batch (`start`, `count`) and returns each one's result as JSON in `result`."""
+        specs = [ShardSpec(int(start), int(count)) for start, count in zip(batch["start"], batch["count"], strict=True)]
+        return {
+            "result": np.array([json.dumps(dataclasses.asdict(self._process(spec))) for spec in specs], dtype=object)
+        }
+
+    def _process(self, spec: ShardSpec) -> ShardResult:
+        if self._fault:
+            return ShardResult(spec, "error", error=f"a worker could not start: {self._fault}", retryable=False)
+        return self._processor.process(spec)
+
+    def _watch(self, timeout_s: float) -> None:
+        while True:
+            time.sleep(_WATCH_INTERVAL_S)
+            if self._processor.busy and time.monotonic() - self._processor.progress_at > timeout_s:
+                log.critical(
+                    "no row was finished for %.0f s: this worker ends itself, the shard is tried again", timeout_s
+                )
+                os.abort()  # sys.exit would leave Ray's pool waiting for the actor
+
+
+def result_from_json(text: str) -> ShardResult:
+    """A result as `ShardActor` returned it."""
+    fields = json.loads(text)
+    return ShardResult(**{**fields, "spec": ShardSpec(**fields["spec"])})
+
+
+def _limit_threads(threads: int) -> None:
+    """Libraries size their pools by the machine; an actor has only what it reserved."""
+    import cv2
+    import pyarrow as pa
+
+    cv2.setNumThreads(threads)
+    pa.set_cpu_count(threads)
+    pa.set_io_thread_count(max(2, threads))
+    os.environ["OMP_NUM_THREADS"] = str(threads)
