@@ -21,7 +21,12 @@ from anon_batch.errors import ConfigError
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_is_the_defaults(cls, value: Any) -> Any:
+        return {} if value is None else value  # a section of which all keys are commented out
 
 
 class DetectorConfig(_Section):
@@ -189,9 +194,6 @@ class EngineConfig(_Section):
         None, description="Ray cluster to join: `auto`, `ray://HOST:10001`, `HOST:6379`; null starts Ray here."
     )
     workers: int | None = Field(None, ge=1, description="Actors. null: as many as the cluster has room for.")
-    min_workers: int | None = Field(
-        None, ge=1, description="Actors to start with when the cluster grows on demand; null: as `workers`."
-    )
     shard_rows: int = Field(512, ge=1, le=65_536, description="Rows of a shard, the unit of work and of commit.")
     attempts: int = Field(
         3,
@@ -216,9 +218,6 @@ class EngineConfig(_Section):
         description="An actor that makes no progress for this long ends its process, so "
         "that the shard is tried again elsewhere.",
     )
-    wave_shards: int = Field(
-        5_000, ge=1, le=10_000, description="Shards handed to Ray at once; bounds the driver's memory."
-    )
 
 
 class ModelsConfig(_Section):
@@ -237,6 +236,7 @@ class StorageConfig(_Section):
 
     options: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
+        repr=False,
         description="fsspec options by address prefix, e.g. `s3://bucket/: {endpoint_url: ..., key: "
         "..., secret: ...}`; the longest matching prefix counts. AWS_* variables need no entry here.",
     )
@@ -292,11 +292,11 @@ class JobConfig(_Section):
     models: ModelsConfig = Field(default_factory=ModelsConfig, description="Where weights come from.")
     storage: StorageConfig = Field(default_factory=StorageConfig, description="How bytes are reached.")
 
-    @field_validator("manifest", "output")
+    @field_validator("manifest", "output", "ledger")
     @classmethod
-    def _not_blank(cls, value: str) -> str:
-        if not value.strip():
-            raise ValueError("must not be empty")
+    def _not_blank(cls, value: str | None) -> str | None:
+        if value is not None and not value.strip().strip("/"):
+            raise ValueError("must not be empty, nor the root")
         return value
 
     @property
@@ -354,11 +354,12 @@ def parse_override(text: str) -> tuple[str, Any]:
     """
     key, sep, value = text.partition("=")
     if not sep or not key.strip():
-        raise ConfigError(f"--set {text!r}: expected key=value, e.g. --set engine.shard_rows=64")
+        shown = repr(text) if not sep else "=..."
+        raise ConfigError(f"--set {shown}: expected key=value, e.g. --set engine.shard_rows=64")
     try:
         return key.strip(), yaml.safe_load(value)
     except yaml.YAMLError as exc:
-        raise ConfigError(f"--set {text!r}: the value is not YAML: {str(exc).splitlines()[0]}") from None
+        raise ConfigError(f"--set {key.strip()}: the value is not YAML: {_yaml_fault(exc)}") from None
 
 
 def describe(model: type[BaseModel] = JobConfig, prefix: str = "") -> Iterator[tuple[str, str, str, str]]:
@@ -377,8 +378,10 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as exc:
         raise ConfigError(f"job file {path}: {exc.strerror or exc}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"job file {path} is not YAML: {exc}") from None
+    except yaml.YAMLError as exc:
+        raise ConfigError(f"job file {path} is not YAML: {_yaml_fault(exc)}") from None
+    except (UnicodeDecodeError, RecursionError, ValueError) as exc:
+        raise ConfigError(f"job file {path} is not YAML: {type(exc).__name__}") from None
     if data is None:
         return {}
     if not isinstance(data, dict):
@@ -386,10 +389,18 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return data
 
 
+def _yaml_fault(exc: yaml.YAMLError) -> str:
+    """What and where, without the line itself: it may hold a secret."""
+    mark = getattr(exc, "problem_mark", None)
+    where = "" if mark is None else f", line {mark.line + 1}, column {mark.column + 1}"
+    return f"{getattr(exc, 'problem', None) or type(exc).__name__}{where}"
+
+
 def _assign(data: dict[str, Any], dotted: str, value: Any) -> None:
     *parents, leaf = dotted.split(".")
     for parent in parents:
-        child = data.setdefault(parent, {})
+        if (child := data.get(parent)) is None:
+            child = data[parent] = {}
         if not isinstance(child, dict):
             raise ConfigError(f"{dotted}: {parent} is a value, not a section")
         data = child
@@ -404,7 +415,10 @@ def _explain(model: type[BaseModel], error: Any) -> str:
     if error["type"] == "missing":
         return f"`{key}` is required"
     text = error["msg"].removeprefix("Value error, ")
-    return f"`{key}`: {text} (given: {json.dumps(error['input'], default=str)[:80]})"
+    given = error["input"]
+    if loc[:2] == ("storage", "options") or not isinstance(given, (str, int, float, type(None))):
+        return f"`{key}`: {text}"  # what is given may hold secrets
+    return f"`{key}`: {text} (given: {json.dumps(given)[:80]})"
 
 
 def _nearest(model: type[BaseModel], key: str) -> str:

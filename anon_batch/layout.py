@@ -30,8 +30,8 @@ FORMAT_SUFFIXES: dict[str, tuple[str, ...]] = {
 }
 IMAGE_SUFFIXES: tuple[str, ...] = tuple(s for suffixes in FORMAT_SUFFIXES.values() for s in suffixes)
 
-_PART = re.compile(r"^(\d{10})-(\d+)\.parquet$")
-_ATTEMPT = re.compile(r"^(\d{10})-(\d+)/(.+)$")
+_PART = re.compile(r"^(\d{10})-([1-9]\d*)\.parquet\Z", re.ASCII)
+_ATTEMPT = re.compile(r"^(\d{10})-([1-9]\d*)/([^/]+)\Z", re.ASCII)
 
 
 def provenance_part(shard: str) -> str:
@@ -49,9 +49,14 @@ def attempt(shard: str, attempt_name: str) -> str:
     return f"{LEDGER_ATTEMPTS}/{shard}/{attempt_name}"
 
 
+def rows_folder(rows_id: str) -> str:
+    """Key below LEDGER of the folder that holds the rows which one start of a driver read from the manifest."""
+    return f"{LEDGER_ROWS}/{rows_id}"
+
+
 def rows_part(start: int, count: int) -> str:
-    """Key below LEDGER of one chunk of the plan's rows."""
-    return f"{LEDGER_ROWS}/{start:010d}-{count}.parquet"
+    """Key below a folder of rows of one chunk of them."""
+    return f"{start:010d}-{count}.parquet"
 
 
 def shard_file(shard: str, attempt_name: str, layout: str) -> str:

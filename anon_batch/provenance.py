@@ -10,12 +10,13 @@ import dataclasses
 import io
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from anon_batch.errors import IntegrityError
+from anon_batch.errors import IntegrityError, TransientStorageError
 from anon_batch.records import Detections, GroundTruth, ProvenanceRow
 
 FORMAT_VERSION = "1"
@@ -123,6 +124,7 @@ class PartMeta:
         run_id: of the run.
         finished_at: UTC time of the commit, ISO 8601.
         stats: the shard's statistics as JSON.
+        shard_sha256: of the tar or Parquet file with the shard's pictures; empty where there is none.
     """
 
     shard: str
@@ -130,6 +132,7 @@ class PartMeta:
     run_id: str
     finished_at: str
     stats: str
+    shard_sha256: str = ""
 
 
 def write_provenance(
@@ -179,6 +182,7 @@ def read_meta(file: Any, uri: str) -> PartMeta:
 
     Raises:
         IntegrityError: not a part that this package wrote.
+        TransientStorageError: `file` cannot be read.
     """
     try:
         source = pa.BufferReader(file) if isinstance(file, bytes) else file
@@ -186,28 +190,48 @@ def read_meta(file: Any, uri: str) -> PartMeta:
         fields = json.loads(metadata[_META_KEY])
         if fields.pop("version") != FORMAT_VERSION:
             raise IntegrityError(f"{uri}: written by another version of the format")
-        return PartMeta(**fields)
-    except (pa.ArrowException, KeyError, TypeError, ValueError) as exc:
+        if not all(isinstance(value, str) for value in fields.values()):
+            raise TypeError("a field that is no text")
+        meta = PartMeta(**fields)
+        if datetime.fromisoformat(meta.finished_at).tzinfo is None:
+            raise ValueError("a time without zone")
+    except (pa.ArrowException, KeyError, TypeError, ValueError, AttributeError) as exc:
         raise IntegrityError(f"{uri}: not a provenance or audit part ({exc})") from None
+    except OSError as exc:
+        if type(exc) is OSError and exc.errno is None:  # Arrow's own word for a damaged footer
+            raise IntegrityError(f"{uri}: not a provenance or audit part ({exc})") from None
+        raise TransientStorageError(f"the footer cannot be read: {exc}", uri) from None
+    return meta
 
 
-def read_part(data: bytes, uri: str) -> pa.Table:
+def read_part(data: bytes, uri: str, schema: pa.Schema = PROVENANCE_SCHEMA) -> pa.Table:
     """The rows of a part.
 
+    Args:
+        data: the file.
+        uri: for messages.
+        schema: columns that it must have; pass AUDIT_SCHEMA for an audit part.
+
     Raises:
-        IntegrityError: the file is damaged.
+        IntegrityError: the file is damaged, or not such a part.
     """
     try:
-        return pq.read_table(pa.BufferReader(data))
+        table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
+        table.validate(full=True)  # text that is no UTF-8 would raise later, anywhere
     except (pa.ArrowException, OSError) as exc:
         raise IntegrityError(f"{uri}: damaged Parquet file ({exc})") from None
+    names = table.schema.names
+    if wrong := [f.name for f in schema if names.count(f.name) != 1 or table.schema.field(f.name).type != f.type]:
+        raise IntegrityError(f"{uri}: not such a part: column {', '.join(wrong)} is missing or of another type")
+    return table
 
 
 def _to_parquet(columns: Mapping[str, list[Any]], schema: pa.Schema, meta: Mapping[str, Any]) -> bytes:
     table = pa.table([pa.array(columns[f.name], f.type) for f in schema], schema=schema.remove_metadata())
     meta_json = json.dumps({"version": FORMAT_VERSION, **meta}, sort_keys=True)
     sink = io.BytesIO()
-    pq.write_table(table.replace_schema_metadata({_META_KEY: meta_json.encode()}), sink, compression="zstd")
+    table = table.replace_schema_metadata({_META_KEY: meta_json.encode()})
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     return sink.getvalue()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -30,7 +31,9 @@ from anon_batch.errors import (
 
 PARTIAL_PREFIX = ".partial-"  # files that a killed process left half-written on a local disk
 _SINGLE_PUT_BYTES = 2**31  # s3fs turns larger creates into multipart uploads, where some stores ignore If-None-Match
+_PARALLEL_PARTS = 10  # of a multipart upload
 _RETRY_CAP_S = 20.0
+_READ_AHEAD_BYTES = 4 * 2**20  # of `open`: a footer in one request, and few requests for a long text
 _T = TypeVar("_T")
 
 
@@ -88,6 +91,7 @@ class Storage:
             raise StorageError(f"not an address: {exc}", uri) from None
         if _is_s3(uri):
             fs.retries = 1  # one layer of retries, ours: s3fs times botocore would ask 25 times
+            fs.max_concurrency = 1  # else each `read` asks for the size first: two requests for every small picture
         return fs, cast(str, path)
 
     def read(self, uri: str, offset: int | None = None, length: int | None = None) -> bytes:
@@ -97,14 +101,17 @@ class Storage:
     def size(self, uri: str) -> int:
         """The object's size in bytes."""
         fs, path = self.filesystem(uri)
-        return int(self._retry(uri, lambda: fs.size(path)))
+        size = self._retry(uri, lambda: self._with_reason(uri, lambda: fs.size(path)))
+        if size is None:
+            raise StorageError("the server does not tell the size; copy it to a store that does", uri)
+        return int(size)
 
     def exists(self, uri: str) -> bool:
         """Whether an object (or folder) is there."""
         if is_local(uri):
             return os.path.exists(_local_path(uri))
         fs, path = self.filesystem(uri)
-        return bool(self._retry(uri, lambda: fs.exists(path)))
+        return bool(self._retry(uri, lambda: self._with_reason(uri, lambda: fs.exists(path))))
 
     def list(self, uri: str) -> Iterator[ObjectInfo]:
         """All objects below a prefix, folder by folder in a fixed order; nothing if nothing is there."""
@@ -144,9 +151,25 @@ class Storage:
             self._retry(uri, lambda: fs.rm_file(path))
 
     def open(self, uri: str) -> BinaryIO:
-        """A seekable reader, for libraries that want a file; the caller closes it."""
-        fs, path = self.filesystem(uri)
-        return cast(BinaryIO, self._retry(uri, lambda: fs.open(path, "rb")))
+        """A seekable reader, for libraries that want a file; the caller closes it.
+
+        Its reads are `read`'s of ranges: retried as those are, with the same errors.
+        """
+        if is_local(uri):
+            fs, path = self.filesystem(uri)
+            return cast(BinaryIO, self._retry(uri, lambda: fs.open(path, "rb")))
+        return cast(BinaryIO, io.BufferedReader(_Ranges(self, uri, self.size(uri)), _READ_AHEAD_BYTES))
+
+    def make_private(self, uri: str) -> None:
+        """Makes a local folder that only its owner can enter; elsewhere the bucket's policy decides."""
+        if not is_local(uri):
+            return
+
+        def make() -> None:
+            os.makedirs(_local_path(uri), exist_ok=True)
+            os.chmod(_local_path(uri), 0o700)
+
+        self._retry(uri, make)
 
     def sweep_partials(self, uri: str) -> int:
         """Removes what killed processes left half-written below a local folder; returns how many. No-op elsewhere."""
@@ -191,12 +214,21 @@ class Storage:
                 return b""
             raise
 
+    def _with_reason(self, uri: str, head: Callable[[], _T]) -> _T:
+        """Calls what asks by HEAD. S3 says no more than 400 or 403 then, also to an expired token; GET's refusal has the code."""
+        try:
+            return head()
+        except OSError as exc:
+            if _s3_code(exc) in ("400", "403"):
+                self._read(uri, 0, 1)
+            raise
+
     def _put(self, uri: str, data: bytes) -> None:
         if is_local(uri):
             _put_local(Path(_local_path(uri)), data, create=False)
             return
         fs, path = self.filesystem(uri)
-        fs.pipe_file(path, data)
+        fs.pipe_file(path, data, **({"max_concurrency": _PARALLEL_PARTS} if _is_s3(uri) else {}))
 
     def _create(self, uri: str, data: bytes) -> None:
         if is_local(uri):
@@ -234,6 +266,39 @@ class Storage:
             wait=wait_random_exponential(multiplier=self._config.retry_wait_s, max=_RETRY_CAP_S),
             reraise=True,
         )(translated)
+
+
+class _Ranges(io.RawIOBase):
+    """An object as a file: each read is a request for a range, through the storage's retries."""
+
+    def __init__(self, storage: Storage, uri: str, size_bytes: int) -> None:
+        self._storage, self._uri, self._size, self._at = storage, uri, size_bytes, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._at = max(0, offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence])
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._take(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def readall(self) -> bytes:
+        return self._take(self._size - self._at)
+
+    def _take(self, length: int) -> bytes:
+        length = min(length, self._size - self._at)
+        data = self._storage.read(self._uri, self._at, length) if length > 0 else b""
+        if len(data) < length:  # an end before the end would pass as a shorter, whole file
+            raise StorageError("the object became shorter while it was read", self._uri)
+        self._at += len(data)
+        return data
 
 
 def _is_s3(uri: str) -> bool:
@@ -301,10 +366,18 @@ _CREDENTIAL_FAULTS = frozenset(
         "SignatureDoesNotMatch",
         "InvalidToken",
         "RequestTimeTooSkewed",
+        "ExpiredTokenException",
+        "RequestExpired",
+        "TokenRefreshRequired",
         "NoCredentialsError",
         "PartialCredentialsError",
+        "ProfileNotFound",
+        "SSOTokenLoadError",
+        "UnauthorizedSSOTokenError",
     }
 )
+_FULL_CODES = frozenset({"QuotaExceeded", "XMinioStorageFull"})  # Ceph's and MinIO's words
+_DAMAGED_CODES = frozenset({"BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch"})  # on its way to the store
 _PERMANENT_ERRNO = {
     errno.EINVAL: "the store refuses the request",
     errno.ENAMETOOLONG: "the name is too long",
@@ -327,7 +400,9 @@ def _translate(exc: Exception, uri: str) -> StorageError:
         return AccessDeniedError(f"access denied ({exc}); check the credentials and rights", uri)
     if isinstance(exc, OSError) and exc.errno in _FULL_ERRNO:
         return StorageFullError(_FULL_ERRNO[exc.errno], uri)
-    if isinstance(exc, OSError) and exc.errno in _PERMANENT_ERRNO:
+    if code in _FULL_CODES:
+        return StorageFullError(_FULL_ERRNO[errno.EDQUOT], uri)
+    if isinstance(exc, OSError) and exc.errno in _PERMANENT_ERRNO and code not in _DAMAGED_CODES:
         detail = f": {exc}" if exc.errno == errno.EINVAL else ""
         return StorageError(_PERMANENT_ERRNO[exc.errno] + detail, uri)
     if isinstance(exc, (TypeError, NotImplementedError)):

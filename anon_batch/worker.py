@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import logging
 import os
 import threading
 import time
 import traceback
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from anon_batch.errors import AnonBatchError
 from anon_batch.pipeline.run import Run
@@ -23,7 +17,7 @@ _WATCH_INTERVAL_S = 1.0
 
 
 class ShardActor:
-    """Called by Ray Data with one shard a time.
+    """Takes one shard at a time.
 
     Every exception comes back as a result: Ray's answer to one that escapes is to drop blocks in silence or to retry for
     ever. A fault while the models are loaded is held back likewise, and ends the run as a message to the user.
@@ -46,14 +40,12 @@ class ShardActor:
         else:
             threading.Thread(target=self._watch, args=(run.config.engine.row_timeout_s,), daemon=True).start()
 
-    def __call__(self, batch: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
-        """Processes the shards of a batch (`start`, `count`) and returns each one's result as JSON in `result`."""
-        specs = [ShardSpec(int(start), int(count)) for start, count in zip(batch["start"], batch["count"], strict=True)]
-        return {
-            "result": np.array([json.dumps(dataclasses.asdict(self._process(spec))) for spec in specs], dtype=object)
-        }
+    def ready(self) -> bool:
+        """Answers once the models are loaded, or have failed to."""
+        return True
 
-    def _process(self, spec: ShardSpec) -> ShardResult:
+    def process(self, spec: ShardSpec) -> ShardResult:
+        """One attempt at a shard."""
         if self._fault:
             return ShardResult(spec, "error", error=f"a worker could not start: {self._fault}", retryable=False)
         return self._processor.process(spec)
@@ -66,12 +58,6 @@ class ShardActor:
                     "no row was finished for %.0f s: this worker ends itself, the shard is tried again", timeout_s
                 )
                 os.abort()  # sys.exit would leave Ray's pool waiting for the actor
-
-
-def result_from_json(text: str) -> ShardResult:
-    """A result as `ShardActor` returned it."""
-    fields = json.loads(text)
-    return ShardResult(**{**fields, "spec": ShardSpec(**fields["spec"])})
 
 
 def _limit_threads(threads: int) -> None:

@@ -93,7 +93,7 @@ def actors_of(driver_pid: int) -> list[psutil.Process]:
     found = []
     for process in psutil.Process(driver_pid).children(recursive=True):
         try:
-            if process.name().startswith("ray::") and "MapWorker" in " ".join(process.cmdline()):
+            if process.name().startswith("ray::") and "ShardActor" in " ".join(process.cmdline()):
                 found.append(process)
         except psutil.NoSuchProcess:
             continue

@@ -106,7 +106,8 @@ def _kept_along_rows(before: PixelArray, after: PixelArray, mask: BoolArray) -> 
     was, became = _steps(before[::step]), _steps(after[::step])
     pairs = mask[::step, 1:] & mask[::step, :-1]
     energy = np.einsum("hwc,hwc->hw", was, was, dtype=np.int64)
-    same = (was == became).all(axis=2)
+    equal = was == became
+    same = equal[..., 0] & equal[..., 1] & equal[..., 2]  # all(axis=2), several times faster
     return int(energy[pairs & same].sum()), int(energy[pairs].sum())
 
 
@@ -127,5 +128,6 @@ def _changed_outside(before: PixelArray, result: AnonymizedImage) -> bool:
     if not rows.size:
         return False
     span = slice(int(rows[0]), int(rows[-1]) + 1)
-    changed = (before[span] != result.pixels[span]).any(axis=2)
+    differs = before[span] != result.pixels[span]
+    changed = differs[..., 0] | differs[..., 1] | differs[..., 2]
     return bool((changed & ~result.touched[span]).any())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -12,6 +13,8 @@ def main() -> None:
     from anon_batch.cli.console import fail
     from anon_batch.errors import AnonBatchError
 
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that lacks a name's letters shows them escaped
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app(standalone_mode=True)
     except AnonBatchError as exc:

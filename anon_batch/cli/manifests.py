@@ -43,6 +43,10 @@ def build(
     base_uri: Annotated[
         str | None, typer.Option(help="Stored base of relative addresses; `.` is the manifest's own folder.")
     ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(help="Columns of the sources to pass through to the release, comma-separated; `none` for none."),
+    ] = None,
     job: Annotated[
         Path | None, typer.Option("--job", help="Job file whose `storage` section reaches the sources.")
     ] = None,
@@ -50,7 +54,10 @@ def build(
 ) -> None:
     """Lists images into a manifest. Files that are no images are counted and named, never skipped in silence."""
     storage = Storage(load_job(job, {}).storage if job else StorageConfig())
-    report = build_manifest(storage, sources, output, ground_truth=ground_truth, kind=kind.value, base_uri=base_uri)
+    kept = None if columns is None else [] if columns == "none" else columns.split(",")
+    report = build_manifest(
+        storage, sources, output, ground_truth=ground_truth, kind=kind.value, base_uri=base_uri, columns=kept
+    )
     if json:
         print_json(dataclasses.asdict(report))
         return

@@ -58,9 +58,9 @@ def run(
     overrides = {key: value for key, value in flags.items() if value is not None}
     overrides.update(parse_override(text) for text in settings)
     job_config = load_job(job, overrides)
-    signal.signal(signal.SIGTERM, _interrupt)
     from anon_batch.driver import run_job
 
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         with RunProgress(quiet=json) as progress:
             outcome = run_job(job_config, progress)
@@ -103,7 +103,10 @@ def config(
             out.print(f"{key}  ({kind}; default {default})\n    {text}", markup=False)
         return
     job_config: JobConfig = load_job(job, dict(parse_override(text) for text in settings))
-    out.print(yaml.safe_dump(job_config.model_dump(mode="json"), sort_keys=False).rstrip(), markup=False)
+    shown = job_config.model_dump(mode="json")
+    options = shown["storage"]["options"]  # they hold secrets, and what is printed gets pasted
+    shown["storage"]["options"] = {prefix: dict.fromkeys(given, "(not shown)") for prefix, given in options.items()}
+    out.print(yaml.safe_dump(shown, sort_keys=False).rstrip(), markup=False)
 
 
 def _interrupt(*_: object) -> None:

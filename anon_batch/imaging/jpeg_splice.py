@@ -64,7 +64,7 @@ def splice(decoded: DecodedImage, anonymized: AnonymizedImage) -> bytes:
         _place(blocks[index], new, rows, columns, component)
     out = _write(plain, header, components, blocks)
     before = stored(decoded.pixels, decoded.orientation)
-    _compare(before, out, pixels, mcus, header.tables[components[0].table])
+    _compare(before, out, pixels, mcus, components, header.tables[components[0].table])
     return strip_jpeg(out, orientation=decoded.orientation)
 
 
@@ -161,10 +161,11 @@ def _place(
 
 
 def _compare(
-    old: PixelArray, after: bytes, pixels: PixelArray, mcus: BoolArray, table: tuple[int, ...]
-) -> None:
+    old: PixelArray, after: bytes, pixels: PixelArray, mcus: BoolArray, components: Sequence[Component],
+    table: tuple[int, ...],
+) -> None:  # fmt: skip
     """Compares stored pixels before with those that the new file gives; `table` is luma's."""
-    across, down = (8 * side for side in _finest(_spliceable(read_header(after))))
+    across, down = (8 * side for side in _finest(components))
     try:
         new = simplejpeg.decode_jpeg(after, "RGB", strict=False)
         # Luma as it is coded: RGB would be clipped.
@@ -174,17 +175,18 @@ def _compare(
     near = _with_neighbours(np.repeat(np.repeat(mcus, down, axis=0), across, axis=1))
     if old.shape != new.shape:
         raise SpliceError("the size changed")
-    changed = (old != new).any(axis=2)
+    differs = old != new
+    changed = differs[..., 0] | differs[..., 1] | differs[..., 2]  # any(axis=2), several times faster
     if bool((changed & ~near[: old.shape[0], : old.shape[1]]).any()):
         raise SpliceError("pixels outside the touched blocks changed")
     # Rounding moves a coefficient by half its step at most, and the transform keeps sums of squares
     # (Parseval).
     bound = float(np.sqrt(np.mean(np.square(table, dtype=np.float64)) / 4)) + 2.0
-    for y, x in zip(*np.nonzero(mcus), strict=True):
-        place = slice(y * down, (y + 1) * down), slice(x * across, (x + 1) * across)
-        error = coded[place][..., 0].astype(np.float64) - luma(pixels[place])
-        if float((error**2).sum()) > bound**2 * down * across:
-            raise SpliceError("treated pixels are not what was meant")
+    error = np.zeros((mcus.shape[0] * down, mcus.shape[1] * across), np.float32)
+    np.subtract(coded[..., 0], luma(pixels), out=error[: old.shape[0], : old.shape[1]], dtype=np.float32)
+    energy = np.square(error, out=error).reshape(mcus.shape[0], down, mcus.shape[1], across).sum(axis=(1, 3))
+    if bool((energy[mcus] > bound**2 * down * across).any()):
+        raise SpliceError("treated pixels are not what was meant")
 
 
 def _with_neighbours(inside: BoolArray) -> BoolArray:

@@ -103,18 +103,6 @@ class ModelStore:
         """One row a model of the registry, without fetching or removing anything."""
         return [self._status(entry) for entry in MODELS.values()]
 
-    def verify(self) -> list[ModelStatus]:
-        """The status rows of the models that are here, when all of them have their pinned digest.
-
-        Raises:
-            ModelError: names every file with another digest. Nothing is removed.
-        """
-        rows = [row for row in self.status() if row.state != "absent"]
-        wrong = [f"{row.entry.name} ({row.path})" for row in rows if row.state == "wrong_digest"]
-        if wrong:
-            raise ModelError(f"not the pinned sha256: {', '.join(wrong)}; delete or reinstall")
-        return rows
-
     def _status(self, entry: ModelEntry) -> ModelStatus:
         local = self._local_file(entry)
         if local is None:

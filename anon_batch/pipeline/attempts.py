@@ -9,7 +9,7 @@ from anon_batch import layout
 from anon_batch.errors import ObjectExistsError
 from anon_batch.pipeline.plan import is_exhausted
 from anon_batch.records import ShardSpec
-from anon_batch.storage import Storage, join
+from anon_batch.storage import PARTIAL_PREFIX, Storage, join
 
 Attempts = dict[ShardSpec, Counter[str]]
 
@@ -21,10 +21,11 @@ def begin(storage: Storage, ledger: str, spec: ShardSpec, invocation: str, limit
         The attempt's name, INVOCATION-NUMBER, that nobody else holds; None when all are used up.
     """
     while True:
-        begun = _of_shard(storage, ledger, spec)
-        if is_exhausted(begun, invocation, limit):
+        names = _names(storage, ledger, spec)
+        if is_exhausted(_by_invocation(names), invocation, limit):
             return None
-        name = f"{invocation}-{begun[invocation] + 1}"
+        own = [name.rpartition("-")[2] for name in names if name.rpartition("-")[0] == invocation]
+        name = f"{invocation}-{1 + max((int(number) for number in own if number.isdecimal()), default=0)}"
         try:
             # The content tells two takers of one name apart; see Storage.put_if_absent.
             storage.put_if_absent(join(ledger, layout.attempt(spec.name, name)), secrets.token_hex(8).encode())
@@ -35,7 +36,7 @@ def begin(storage: Storage, ledger: str, spec: ShardSpec, invocation: str, limit
 
 def last_of(storage: Storage, ledger: str, spec: ShardSpec, invocation: str, limit: int) -> bool:
     """Whether no further attempt at the shard is left after those already begun."""
-    return is_exhausted(_of_shard(storage, ledger, spec), invocation, limit)
+    return is_exhausted(_by_invocation(_names(storage, ledger, spec)), invocation, limit)
 
 
 def all_attempts(storage: Storage, ledger: str) -> Attempts:
@@ -44,10 +45,15 @@ def all_attempts(storage: Storage, ledger: str) -> Attempts:
     for info in storage.list(join(ledger, layout.LEDGER_ATTEMPTS)):
         if (parsed := layout.parse_attempt(info.key)) is not None:
             spec, name = parsed
-            found[spec][name.rpartition("-")[0]] += 1
+            if not name.startswith(PARTIAL_PREFIX):
+                found[spec][name.rpartition("-")[0]] += 1
     return found
 
 
-def _of_shard(storage: Storage, ledger: str, spec: ShardSpec) -> Counter[str]:
-    names = (info.key for info in storage.list(join(ledger, f"{layout.LEDGER_ATTEMPTS}/{spec.name}")))
+def _names(storage: Storage, ledger: str, spec: ShardSpec) -> list[str]:
+    found = (info.key for info in storage.list(join(ledger, f"{layout.LEDGER_ATTEMPTS}/{spec.name}")))
+    return [name for name in found if not name.startswith(PARTIAL_PREFIX)]
+
+
+def _by_invocation(names: list[str]) -> Counter[str]:
     return Counter(name.rpartition("-")[0] for name in names)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from anon_batch import layout
@@ -11,7 +10,7 @@ from anon_batch.errors import IntegrityError
 from anon_batch.pipeline.parts import committed, read_metas
 from anon_batch.pipeline.plan import effective, gaps
 from anon_batch.pipeline.run import Run, now, write_run_json
-from anon_batch.provenance import PartMeta, read_part
+from anon_batch.provenance import read_part
 from anon_batch.records import ShardSpec
 from anon_batch.stats import ShardStats, merge
 from anon_batch.storage import Storage, join
@@ -33,16 +32,18 @@ def finalize(run: Run) -> dict[str, Any]:
     kept = effective(found)
     if missing := gaps(run.plan.total, kept):
         raise IntegrityError(f"rows {missing[0].start} to {missing[0].stop - 1} have no commit")
-    stats, metas = ShardStats(), {}
+    stats, winners = ShardStats(), set[str]()
     for spec, meta in read_metas(storage, run.output, kept):
         part = ShardStats.from_json(meta.stats)
         if part.rows != spec.count:
             raise IntegrityError(f"part {spec.name}: statistics of {part.rows} rows")
+        if meta.run_id != run.plan.run_id:
+            raise IntegrityError(f"part {spec.name}: of run {meta.run_id}, not {run.plan.run_id}")
         stats = merge(stats, part)
-        metas[spec] = meta
+        winners.add(f"{spec.name}-{meta.attempt}")
         if part.statuses.get("withheld", 0) + part.statuses.get("failed", 0):
             _remove_unpublished(storage, run, spec)
-    _sweep(storage, run, set(found) - set(kept), metas)
+    _sweep(storage, run, set(found) - set(kept), winners)
     summary = stats.summary()
     storage.put(join(run.output, layout.STATS), json.dumps(summary, indent=1).encode())
     write_run_json(storage, run, {"state": "finished", "finished_at": now(), "statuses": dict(stats.statuses)})
@@ -62,13 +63,15 @@ def _remove_unpublished(storage: Storage, run: Run, spec: ShardSpec) -> None:
                 storage.delete(join(run.output, layout.image_key(name)))
 
 
-def _sweep(storage: Storage, run: Run, superseded: set[ShardSpec], metas: Mapping[ShardSpec, PartMeta]) -> None:
+def _sweep(storage: Storage, run: Run, superseded: set[ShardSpec], winners: set[str]) -> None:
     for spec in superseded:
         storage.delete(join(run.output, layout.provenance_part(spec.name)))
-    winners = {f"{spec.name}-{meta.attempt}" for spec, meta in metas.items()}
     for base, folder in ((run.output, layout.SHARDS), (run.ledger, layout.LEDGER_AUDIT)):
         for info in storage.list(join(base, folder)):
             if info.key.rpartition(".")[0] not in winners:
                 storage.delete(join(base, f"{folder}/{info.key}"))
+    for info in storage.list(join(run.ledger, layout.LEDGER_ROWS)):  # of drivers that ended before they had a plan
+        if not info.key.startswith(f"{run.plan.rows_id}/"):
+            storage.delete(join(run.ledger, f"{layout.LEDGER_ROWS}/{info.key}"))
     storage.sweep_partials(run.output)
     storage.sweep_partials(run.ledger)

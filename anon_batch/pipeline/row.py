@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+
 from anon_batch.anonymize.ladder import Ladder
 from anon_batch.config import JobConfig
 from anon_batch.detect.interface import FaceDetector
@@ -188,10 +190,13 @@ class RowStages:
             errors.append(answer if isinstance(answer, RowError) else item.error)
             if item.image is not None and isinstance(answer, Detections) and len(answer):
                 cfg = self._config.anonymize
-                regions[index] = regions_of(answer, item.image.width, item.image.height, cfg.expansion, cfg.shape)
+                try:
+                    regions[index] = regions_of(answer, item.image.width, item.image.height, cfg.expansion, cfg.shape)
+                except Exception:
+                    errors[index] = WithheldError("detect", traceback.format_exc())
+                    continue
                 jobs.append((index, item.image))
-        with self.clock("anonymize"):
-            painted = self._ladder.anonymize([(image, regions[index]) for index, image in jobs], self._run_key)
+        painted = self._anonymize([(image, regions[index]) for index, image in jobs])
         by_index = {index: result for (index, _), result in zip(jobs, painted, strict=True)}
         finishes: list[Callable[[], FinishedRow]] = []
         for index, item in enumerate(batch):
@@ -207,17 +212,36 @@ class RowStages:
             return []
         with self.clock("detect"):
             try:
-                return list(self._detector.detect(images))
+                return self._answers(images)
             except Exception:
                 return [self._detect_one(image) for image in images]
 
     def _detect_one(self, image: DecodedImage) -> Detections | RowError:
         try:
-            return self._detector.detect([image])[0]
+            return self._answers([image])[0]
         except RowError as exc:
             return exc
         except Exception:
             return WithheldError("detect", traceback.format_exc())
+
+    def _answers(self, images: list[DecodedImage]) -> list[Detections | RowError]:
+        found: list[Detections | RowError] = list(self._detector.detect(images))
+        if len(found) != len(images):  # whose are they? A picture must not get the faces of another
+            raise WithheldError("detect", f"{len(found)} results for {len(images)} pictures")
+        return found
+
+    def _anonymize(self, jobs: list[tuple[DecodedImage, list[Region]]]) -> list[AnonymizedImage | RowError]:
+        """One result a picture. The ladder holds back what methods raise; this holds back what it raises itself."""
+        with self.clock("anonymize"):
+            try:
+                painted: list[AnonymizedImage | RowError] = list(self._ladder.anonymize(jobs, self._run_key))
+                if len(painted) != len(jobs):
+                    raise WithheldError("anonymize", f"{len(painted)} results for {len(jobs)} pictures")
+            except RowError as exc:
+                return [exc for _ in jobs]
+            except Exception:
+                return [WithheldError("anonymize", traceback.format_exc()) for _ in jobs]
+        return painted
 
     def _finish(
         self,
@@ -233,11 +257,15 @@ class RowStages:
         faces: tuple[FaceRecord, ...] = ()
         if error is None:
             try:
-                if image is None or found is None or (len(found) and treated is None):
+                if image is None or found is None or bool(len(found)) != isinstance(treated, AnonymizedImage):
                     raise WithheldError("incomplete", "a stage gave no result")  # nothing passes by default
+                if len(regions) != len(found):
+                    raise WithheldError("incomplete", f"{len(regions)} regions for {len(found)} detections")
                 faces = _face_records(regions, treated)
                 with self.clock("encode"):
                     encoded = self._encode(image, treated)
+                if treated is not None and encoded.data == item.read.data and _differs(image, treated):
+                    raise WithheldError("encode", "the output is the source")
                 with self.clock("put"):
                     placed = self._put(row, encoded)
             except RowError as exc:
@@ -266,6 +294,10 @@ class RowStages:
             raise
         except StorageError as exc:  # this one name or size is refused; others may pass
             raise WithheldError("write", str(exc)) from None
+
+
+def _differs(image: DecodedImage, treated: AnonymizedImage) -> bool:
+    return not np.array_equal(image.pixels, treated.pixels)
 
 
 def _check_source(row: ManifestRow, data: bytes, sha256: str) -> None:

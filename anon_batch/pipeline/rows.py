@@ -32,13 +32,13 @@ class ScannedRows(NamedTuple):
     sha256: str
 
 
-def scan_manifest(storage: Storage, config: JobConfig, ledger: str | None) -> ScannedRows:
-    """Reads the manifest once, in bounded memory: checks, samples, digests its rows and writes them to the ledger.
+def scan_manifest(storage: Storage, config: JobConfig, rows_uri: str | None) -> ScannedRows:
+    """Reads the manifest once, in bounded memory: checks, samples, digests its rows and writes them in chunks.
 
     Args:
         storage: where everything lies.
         config: names manifest and sample.
-        ledger: where the chunks go; None writes nothing (a resume has them already).
+        rows_uri: folder in the ledger that the chunks go to; None writes nothing (a resume has them already).
 
     Raises:
         ManifestError: with the numbers of the rows at fault.
@@ -50,8 +50,8 @@ def scan_manifest(storage: Storage, config: JobConfig, ledger: str | None) -> Sc
     for table in _rechunk(_checked_and_sampled(manifest, checker, config, threshold)):
         digest.update(table)
         labelled = labelled or table.column("faces").null_count < len(table)
-        if ledger is not None:
-            storage.put(join(ledger, layout.rows_part(total, len(table))), _to_parquet(table))
+        if rows_uri is not None:
+            storage.put(join(rows_uri, layout.rows_part(total, len(table))), _to_parquet(table))
         total += len(table)
     checker.finish(lambda: manifest.iter_tables(["image_id"]))
     if total and not labelled and any(d.name == "manifest" for d in config.detect.detectors):
@@ -62,7 +62,7 @@ def scan_manifest(storage: Storage, config: JobConfig, ledger: str | None) -> Sc
     return ScannedRows(total, digest.hexdigest())
 
 
-def read_rows(storage: Storage, ledger: str, total: int, spec: ShardSpec) -> list[ManifestRow]:
+def read_rows(storage: Storage, rows_uri: str, total: int, spec: ShardSpec) -> list[ManifestRow]:
     """The rows of one shard, in order.
 
     Raises:
@@ -70,26 +70,26 @@ def read_rows(storage: Storage, ledger: str, total: int, spec: ShardSpec) -> lis
     """
     rows: list[ManifestRow] = []
     first_chunk = spec.start // CHUNK_ROWS * CHUNK_ROWS
-    for chunk_start in range(first_chunk, spec.stop, CHUNK_ROWS):
-        table = _read_chunk(storage, ledger, chunk_start, min(CHUNK_ROWS, total - chunk_start))
+    for chunk_start in range(first_chunk, min(spec.stop, total), CHUNK_ROWS):
+        table = _read_chunk(storage, rows_uri, chunk_start, min(CHUNK_ROWS, total - chunk_start))
         begin, end = max(spec.start, chunk_start), min(spec.stop, chunk_start + len(table))
         rows += rows_from_table(table.slice(begin - chunk_start, end - begin), begin)
     if len(rows) != spec.count:
-        raise IntegrityError(f"ledger {ledger}: rows of shard {spec.name} are incomplete")
+        raise IntegrityError(f"{rows_uri}: rows of shard {spec.name} are incomplete")
     return rows
 
 
-def extra_schema(storage: Storage, ledger: str, total: int) -> pa.Schema:
+def extra_schema(storage: Storage, rows_uri: str, total: int) -> pa.Schema:
     """Names and types of the pass-through columns."""
-    schema = _read_chunk(storage, ledger, 0, min(CHUNK_ROWS, total)).schema
+    schema = _read_chunk(storage, rows_uri, 0, min(CHUNK_ROWS, total)).schema
     return pa.schema([field for field in schema if field.name not in FIXED_COLUMNS])
 
 
 @lru_cache(maxsize=2)
-def _read_chunk(storage: Storage, ledger: str, start: int, count: int) -> pa.Table:
-    uri = join(ledger, layout.rows_part(start, count))
+def _read_chunk(storage: Storage, rows_uri: str, start: int, count: int) -> pa.Table:
+    uri = join(rows_uri, layout.rows_part(start, count))
     try:
-        table = pq.read_table(io.BytesIO(storage.read(uri)))
+        table = pq.read_table(io.BytesIO(storage.read(uri)), page_checksum_verification=True)
     except (pa.ArrowException, OSError) as exc:
         raise IntegrityError(f"{uri}: damaged ({exc})") from None
     if len(table) != count:
@@ -142,5 +142,5 @@ def _rechunk(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
 
 def _to_parquet(table: pa.Table) -> bytes:
     sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     return sink.getvalue()

@@ -19,6 +19,7 @@ from anon_batch.errors import (
     ObjectExistsError,
     ObjectNotFoundError,
     ResumeRefusedError,
+    StorageError,
 )
 from anon_batch.pipeline.fingerprint import differences, fingerprint
 from anon_batch.pipeline.rows import scan_manifest
@@ -38,6 +39,8 @@ class Plan:
         shard_rows: rows of a round-1 shard.
         models: `name@sha256` of every model.
         fingerprint: what a resume must agree with.
+        rows_id: names the folder of the ledger that holds the rows. Each start that finds no plan writes one of its own, so that
+            of two drivers which start at once neither writes over the rows of the other.
         created_at: UTC, ISO 8601.
     """
 
@@ -46,6 +49,7 @@ class Plan:
     shard_rows: int
     models: tuple[str, ...]
     fingerprint: Mapping[str, Any]
+    rows_id: str
     created_at: str
 
     def to_json(self) -> bytes:
@@ -56,11 +60,17 @@ class Plan:
         try:
             fields = json.loads(data)
             version = fields.pop("version")
+            if version != PLAN_VERSION:
+                raise ResumeRefusedError(f"{uri}: plan of version {version}; this package reads {PLAN_VERSION}")
             plan = cls(**{**fields, "models": tuple(fields["models"])})
-        except (ValueError, KeyError, TypeError) as exc:
+            if (
+                type(plan.total) is not int
+                or type(plan.shard_rows) is not int
+                or not isinstance(plan.fingerprint, dict)
+            ):
+                raise TypeError("a field of the wrong type")
+        except (ValueError, KeyError, TypeError, AttributeError) as exc:
             raise IntegrityError(f"{uri}: not a plan ({exc})") from None
-        if version != PLAN_VERSION:
-            raise ResumeRefusedError(f"{uri}: plan of version {version}; this package reads {PLAN_VERSION}")
         return plan
 
 
@@ -88,6 +98,11 @@ class Run:
     def ledger(self) -> str:
         return absolute(self.config.ledger_uri)
 
+    @property
+    def rows(self) -> str:
+        """Address of the plan's rows."""
+        return join(self.ledger, layout.rows_folder(self.plan.rows_id))
+
     def storage(self) -> Storage:
         return Storage(self.config.storage)
 
@@ -111,13 +126,18 @@ def open_run(config: JobConfig, models: Sequence[str]) -> tuple[Run, bool]:
     output, ledger = absolute(config.output_uri), absolute(config.ledger_uri)
     _check_places(output, ledger)
     plan_uri = join(ledger, layout.LEDGER_PLAN)
-    stored = _read_plan(storage, plan_uri)
-    if stored is None and storage.exists(join(output, layout.RUN)):
-        raise ResumeRefusedError(
-            f"{output} holds a release, but its ledger is not at {ledger}; name the right one with `ledger`, or choose "
-            "another output"
-        )
-    rows = scan_manifest(storage, config, None if stored else ledger)
+    stored = read_plan(storage, ledger)
+    if stored is None and _holds_a_release(storage, output):
+        stored = read_plan(storage, ledger)  # another driver may have started the same job since
+        if stored is None:
+            raise ResumeRefusedError(
+                f"{output} holds a release, but its ledger is not at {ledger}; name the right one with `ledger`, or choose "
+                "another output"
+            )
+    if stored is None:
+        storage.make_private(ledger)
+    rows_id = secrets.token_hex(4)
+    rows = scan_manifest(storage, config, None if stored else join(ledger, layout.rows_folder(rows_id)))
     if rows.total == 0:
         raise ManifestError(f"{config.manifest}: no rows")
     run_key = _run_key(storage, config, ledger, new=stored is None)
@@ -132,6 +152,7 @@ def open_run(config: JobConfig, models: Sequence[str]) -> tuple[Run, bool]:
                 shard_rows=config.engine.shard_rows,
                 models=tuple(models),
                 fingerprint=mark,
+                rows_id=rows_id,
                 created_at=now(),
             ),
         )
@@ -176,8 +197,12 @@ def read_run_json(storage: Storage, output: str) -> dict[str, Any]:
     uri = join(absolute(output), layout.RUN)
     try:
         record = json.loads(storage.read(uri))
-        if not isinstance(record, dict) or not isinstance(record.get("rows"), int):
+        if not isinstance(record, dict) or type(record.get("rows")) is not int or record["rows"] < 1:
             raise ValueError("no row count")
+        if not all(isinstance(record.get(key), str) for key in ("run_id", "created_at", "state")):
+            raise ValueError("no run id, time or state")
+        if not isinstance(record.get("config"), dict) or not isinstance(record.get("statuses", {}), dict):
+            raise ValueError("no configuration, or no statuses")
     except ObjectNotFoundError:
         raise ConfigError(f"{output}: no release here (no {layout.RUN}); name the OUTPUT of a run") from None
     except ValueError as exc:
@@ -197,11 +222,25 @@ def _check_places(output: str, ledger: str) -> None:
         raise ConfigError(f"output {output} lies inside ledger {ledger}: they need separate places")
 
 
-def _read_plan(storage: Storage, uri: str) -> Plan | None:
+def read_plan(storage: Storage, ledger: str) -> Plan | None:
+    """The plan of a ledger, None where there is none.
+
+    Raises:
+        IntegrityError: it is damaged.
+        ResumeRefusedError: it is of another version of this package.
+    """
+    uri = join(ledger, layout.LEDGER_PLAN)
     try:
         return Plan.from_json(storage.read(uri), uri)
     except ObjectNotFoundError:
         return None
+
+
+def _holds_a_release(storage: Storage, output: str) -> bool:
+    """Parts and pictures of an older run would be taken for ones of this."""
+    if storage.exists(join(output, layout.RUN)):
+        return True
+    return any(next(storage.list(join(output, f)), None) for f in (layout.PROVENANCE, layout.IMAGES, layout.SHARDS))
 
 
 def _publish(storage: Storage, uri: str, plan: Plan) -> Plan:
@@ -214,7 +253,10 @@ def _publish(storage: Storage, uri: str, plan: Plan) -> Plan:
 
 def _run_key(storage: Storage, config: JobConfig, ledger: str, *, new: bool) -> bytes:
     if config.run_key_file is not None:
-        key = storage.read(absolute(config.run_key_file))
+        try:
+            key = storage.read(absolute(config.run_key_file))
+        except StorageError as exc:
+            raise ConfigError(f"run_key_file: {exc}") from None
         if len(key) < MIN_RUN_KEY_BYTES:
             raise ConfigError(
                 f"run_key_file {config.run_key_file}: {len(key)} bytes, needs at least {MIN_RUN_KEY_BYTES}"

@@ -14,7 +14,7 @@ import pyarrow as pa
 from anon_batch import __version__, layout
 from anon_batch.anonymize.ladder import build_ladder
 from anon_batch.detect.ensemble import build_detector
-from anon_batch.errors import ObjectExistsError, StorageError
+from anon_batch.errors import IntegrityError, ObjectExistsError, StorageError
 from anon_batch.models.store import ModelStore
 from anon_batch.pipeline import attempts
 from anon_batch.pipeline.flow import Flow
@@ -45,7 +45,7 @@ class ShardProcessor:
         device = "cuda" if config.engine.num_gpus > 0 else "cpu"
         self._detector = build_detector(config.detect, store, threads, device)
         self._ladder = build_ladder(config.anonymize, store, threads, device)
-        self._extra = extra_schema(self._storage, run.ledger, run.plan.total)
+        self._extra = extra_schema(self._storage, run.rows, run.plan.total)
         self._pool = ThreadPoolExecutor(config.engine.io_threads, thread_name_prefix="rows")
         self.progress_at = time.monotonic()
         self.busy = False
@@ -56,7 +56,7 @@ class ShardProcessor:
         try:
             with self._watched():
                 return self._attempt(spec, begin)
-        except StorageError as exc:
+        except (StorageError, IntegrityError) as exc:
             return _error(spec, begin, str(exc), retryable=exc.retryable)
         except Exception:
             return _error(spec, begin, traceback.format_exc(), retryable=True)
@@ -76,18 +76,18 @@ class ShardProcessor:
         attempt = attempts.begin(storage, run.ledger, spec, run.invocation, engine.attempts)
         if attempt is None:
             return ShardResult(spec, "exhausted")
-        rows = read_rows(storage, run.ledger, run.plan.total, spec)
+        rows = read_rows(storage, run.rows, run.plan.total, spec)
         last = spec.count == 1 and attempts.last_of(storage, run.ledger, spec, run.invocation, engine.attempts)
         write = run.config.write
-        sink = open_sink(write.layout, storage, run.output, spec.name, attempt, write.format == "keep")
+        sink = open_sink(write, storage, run.output, layout.shard_file(spec.name, attempt, write.layout), self._extra)
         stages = RowStages(
             run.config, run.run_key, self._detector, self._ladder, SourceReader(storage), sink, last_chance=last
         )
         finished = self._finish_all(stages, rows)
         with stages.clock("put"):
-            sink.close()
+            shard_sha256 = sink.close()
         stats = _statistics(finished, stages.clock.seconds)
-        won = commit(storage, run, spec, attempt, finished, stats, self._extra)
+        won = commit(storage, run, spec, attempt, finished, stats, self._extra, shard_sha256)
         if not won:
             return ShardResult(spec, "already_committed")
         return ShardResult(
@@ -119,13 +119,14 @@ def commit(
     finished: list[FinishedRow],
     stats: ShardStats,
     extra: pa.Schema,
+    shard_sha256: str = "",
 ) -> bool:
     """Puts the audit part, then the provenance part if nobody has.
 
     Returns:
         False when another attempt has committed the shard: its part counts, ours is waste.
     """
-    meta = PartMeta(spec.name, attempt, run.plan.run_id, now(), stats.to_json())
+    meta = PartMeta(spec.name, attempt, run.plan.run_id, now(), stats.to_json(), shard_sha256)
     audit = write_audit([_audit(row) for row in finished], meta)
     storage.put(join(run.ledger, layout.audit_part(spec.name, attempt)), audit)
     part = write_provenance([row.provenance for row in finished], extra, run.plan.models, __version__, meta)
@@ -138,12 +139,14 @@ def commit(
 
 def commit_poison(storage: Storage, run: Run, spec: ShardSpec) -> ShardResult:
     """Gives up a single row that no attempt survived: it ends as `failed(poison)`."""
-    [row] = read_rows(storage, run.ledger, run.plan.total, spec)
+    [row] = read_rows(storage, run.rows, run.plan.total, spec)
     detail = "every attempt at this row ended its worker's process or could not be committed"
     provenance = ProvenanceRow(row.image_id, "failed", "poison", extra=row.extra)
     finished = [FinishedRow(row, provenance, None, None, None, detail)]
-    extra = extra_schema(storage, run.ledger, run.plan.total)
-    commit(storage, run, spec, f"{run.invocation}-poison", finished, _statistics(finished, {}), extra)
+    extra = extra_schema(storage, run.rows, run.plan.total)
+    attempt = f"{run.invocation}-poison"
+    if not commit(storage, run, spec, attempt, finished, _statistics(finished, {}), extra):
+        return ShardResult(spec, "already_committed")  # an attempt that was thought lost was only late
     return ShardResult(spec, "committed", {"failed": 1})
 
 
@@ -171,6 +174,7 @@ def _methods(out: ProvenanceRow) -> dict[int, str]:
 
 def _audit(row: FinishedRow) -> AuditRow:
     source, out = row.row, row.provenance
+    detail = None if row.detail is None else row.detail.encode(errors="backslashreplace").decode()  # lone surrogates
     found, truth = row.detections, source.faces
     matches = match(found, truth).face_detection.tolist() if found is not None and truth is not None else []
     return AuditRow(
@@ -182,7 +186,7 @@ def _audit(row: FinishedRow) -> AuditRow:
         row.source_size_bytes,
         out.status,
         out.reason,
-        row.detail,
+        detail,
         found,
         _methods(out),
         truth,

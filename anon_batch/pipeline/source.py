@@ -62,16 +62,23 @@ class SourceReader:
                 if self._group is None:
                     raise ObjectNotFoundError("no such row", uri)
                 cell = self._group[row - self._group_starts[group]].as_py()
-            except OSError as exc:  # from the store, through pyarrow: it may pass
+            except OSError as exc:
                 self._forget()
+                if type(exc) is OSError and exc.errno is None:  # Arrow's own word for a damaged file
+                    raise FailedError("source_unreadable", f"{uri} row {row} column {column}: {exc}") from None
+                # From the store, through pyarrow: it may pass.
                 raise TransientStorageError(f"row {row} column {column}: {exc}", uri) from None
-            except (pa.ArrowException, KeyError, IndexError, ValueError) as exc:
+            except (pa.ArrowException, LookupError, ValueError, OverflowError) as exc:
                 self._forget()
                 raise FailedError("source_unreadable", f"{uri} row {row} column {column}: {exc}") from None
         data = cell.get("bytes") if isinstance(cell, dict) else cell
         if not data:
             raise FailedError("source_empty", f"{uri} row {row}: no bytes in column {column}")
-        return bytes(data)
+        if not isinstance(data, bytes):
+            raise FailedError(
+                "source_unreadable", f"{uri} row {row}: column {column} holds {type(data).__name__}, no bytes"
+            )
+        return data
 
     def _forget(self) -> None:
         self._file_uri, self._group_key = "", None

@@ -62,7 +62,7 @@ def read_status(storage: Storage, output: str) -> Status:
     rate = _rate(times[-_RECENT_COMMITS:])
     total = int(record["rows"])
     return Status(
-        str(record["config"]["name"]),
+        str(record["config"].get("name", "")),
         str(record["run_id"]),
         str(record["created_at"]),
         str(record["state"]),

@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import tarfile
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+import numpy.typing as npt
 
 from anon_batch import layout
-from anon_batch.config import LimitsConfig
-from anon_batch.errors import IntegrityError, ObjectNotFoundError, RowError, StorageError
-from anon_batch.imaging.decode import decode
-from anon_batch.imaging.inspection import inspect
-from anon_batch.pipeline.parts import committed, read_metas
+from anon_batch.errors import IntegrityError, ObjectNotFoundError, ResumeRefusedError
+from anon_batch.pipeline.parts import committed
+from anon_batch.pipeline.pictures import check_pictures
 from anon_batch.pipeline.plan import effective, gaps
 from anon_batch.pipeline.rows import read_rows
-from anon_batch.pipeline.run import read_run_json
-from anon_batch.provenance import read_part
+from anon_batch.pipeline.run import read_plan, read_run_json
+from anon_batch.provenance import read_meta, read_part
 from anon_batch.records import STATUSES, ShardSpec
+from anon_batch.stats import ShardStats, merge
 from anon_batch.storage import Storage, absolute, join
 
 _CHECKERS = 4
 _SHOWN_FAULTS = 100
-_NO_LIMITS = LimitsConfig(max_pixels=2**40, max_bytes=2**40)
 
 
 @dataclass(slots=True)
@@ -60,6 +55,15 @@ class Verification:
             self.faults.append(text)
 
 
+@dataclass(slots=True)
+class _Named:
+    """What the parts name: hashes of the objects and of the pictures; and their statistics."""
+
+    objects: list[npt.NDArray[np.uint64]] = field(default_factory=list)
+    pictures: list[npt.NDArray[np.uint64]] = field(default_factory=list)
+    stats: ShardStats = field(default_factory=ShardStats)
+
+
 def verify(storage: Storage, output: str, ledger: str | None) -> Iterator[Verification]:
     """Checks a release, shard by shard.
 
@@ -75,153 +79,162 @@ def verify(storage: Storage, output: str, ledger: str | None) -> Iterator[Verifi
     Raises:
         ConfigError: there is no release.
         IntegrityError: run.json is damaged.
+        StorageError: storage fails or refuses.
     """
     base = absolute(output)
     record = read_run_json(storage, base)
-    result = Verification(rows=int(record["rows"]))
+    result = Verification(rows=record["rows"])
     found = committed(storage, base)
     kept = effective(found)
     _check_coverage(result, found, kept)
-    if record.get("state") != "finished":
-        result.fault(f"{layout.RUN}: state is {record.get('state')!r}, not 'finished'")
-    if not storage.exists(join(base, layout.STATS)):
-        result.fault(f"{layout.STATS}: missing")
-    expected: list[np.ndarray[Any, Any]] = []
+    if record["state"] != "finished":
+        result.fault(f"{layout.RUN}: state is {record['state']!r}, not 'finished'")
+    rows_uri = None if ledger is None else _rows_uri(storage, absolute(ledger), record, result)
+    named = _Named()
     with ThreadPoolExecutor(_CHECKERS) as pool:
         for spec in kept:
             try:
-                expected.append(_check_shard(storage, base, ledger, spec, result, pool))
+                _check_shard(storage, base, rows_uri, record, spec, result, named, pool)
             except (IntegrityError, ObjectNotFoundError) as exc:
                 result.fault(str(exc))
             yield result
-    _check_strays(storage, base, record, expected, kept, result)
+    _check_strays(storage, base, named, result)
+    _check_summaries(storage, base, record, named.stats, result)
     yield result
 
 
 def _check_coverage(result: Verification, found: list[ShardSpec], kept: list[ShardSpec]) -> None:
     for gap in gaps(result.rows, kept):
         result.fault(f"rows {gap.start} to {gap.stop - 1}: no provenance part covers them")
-    for spec in set(found) - set(kept):
+    for spec in sorted(set(found) - set(kept)):
         result.fault(f"{layout.provenance_part(spec.name)}: its rows are committed by another part too")
     for spec in kept:
         if spec.stop > result.rows:
             result.fault(f"{layout.provenance_part(spec.name)}: beyond the last row {result.rows - 1}")
 
 
+def _rows_uri(storage: Storage, ledger: str, record: Mapping[str, Any], result: Verification) -> str | None:
+    """Where the ledger's rows are; None, and a fault, if it is not this release's ledger."""
+    try:
+        plan = read_plan(storage, ledger)
+    except (IntegrityError, ResumeRefusedError) as exc:
+        result.fault(str(exc))
+        return None
+    if plan is None:
+        result.fault(f"ledger {ledger}: no {layout.LEDGER_PLAN}")
+        return None
+    if plan.run_id != record["run_id"]:
+        result.fault(f"ledger {ledger}: of run {plan.run_id}, the release is of {record['run_id']}")
+        return None
+    if plan.total != result.rows:
+        result.fault(f"{layout.RUN}: {result.rows} rows, the plan has {plan.total}")
+    return join(ledger, layout.rows_folder(plan.rows_id))
+
+
 def _check_shard(
-    storage: Storage, base: str, ledger: str | None, spec: ShardSpec, result: Verification, pool: ThreadPoolExecutor
-) -> np.ndarray[Any, Any]:
-    uri = join(base, layout.provenance_part(spec.name))
-    table = read_part(storage.read(uri), uri)
-    rows = table.to_pylist()
+    storage: Storage,
+    base: str,
+    rows_uri: str | None,
+    record: Mapping[str, Any],
+    spec: ShardSpec,
+    result: Verification,
+    named: _Named,
+    pool: ThreadPoolExecutor,
+) -> None:
+    key = layout.provenance_part(spec.name)
+    data = storage.read(join(base, key))
+    meta, rows = read_meta(data, key), read_part(data, key).to_pylist()
+    if meta.shard != spec.name:
+        result.fault(f"{key}: holds shard {meta.shard}")
+    if meta.run_id != record["run_id"]:
+        result.fault(f"{key}: of run {meta.run_id}, not {record['run_id']}")
     if len(rows) != spec.count:
-        result.fault(f"{uri}: {len(rows)} rows, expected {spec.count}")
-    if ledger is not None:
-        _check_ids(storage, ledger, spec, rows, result)
+        result.fault(f"{key}: {len(rows)} rows, expected {spec.count}")
+    if rows_uri is not None:
+        _check_ids(storage, rows_uri, spec, rows, result)
+    statuses = Counter(str(row["status"]) for row in rows)
     result.accounted += len(rows)
-    result.statuses.update(row["status"] for row in rows)
+    result.statuses.update(statuses)
     for row in rows:
-        if row["status"] not in STATUSES:
-            result.fault(f"{row['image_id']}: unknown status {row['status']!r}")
-        if (row["output"] is not None) != (row["status"] in ("anonymized", "clean")):
-            result.fault(f"{row['image_id']}: status {row['status']} with output {row['output']!r}")
+        _check_row(row, result)
     published = [row for row in rows if row["output"] is not None]
-    members = _open_shards(storage, base, published, result)
-    for faults in pool.map(partial(_check_output, storage, base, members), published):
-        result.objects += 1
+    named.objects.append(_hashes(row["output"] for row in published))
+    named.pictures.append(_hashes(f"{row['output']}\0{row['member'] or ''}" for row in published))
+    shard_key = layout.shard_file(spec.name, meta.attempt, record["config"].get("write", {}).get("layout", "files"))
+    for faults in check_pictures(storage, base, published, shard_key, meta.shard_sha256, pool):
         for fault in faults:
             result.fault(fault)
-    return np.unique(np.array([_hash(row["output"]) for row in published], np.uint64))
+    result.objects += len(published)
+    stats = ShardStats.from_json(meta.stats)
+    if Counter(stats.statuses) != statuses:
+        result.fault(f"{key}: statistics of {stats.statuses}, its rows are {dict(statuses)}")
+    named.stats = merge(named.stats, stats)
+
+
+def _check_row(row: Mapping[str, Any], result: Verification) -> None:
+    status, published = row["status"], row["status"] in ("anonymized", "clean")
+    if status not in STATUSES:
+        result.fault(f"{row['image_id']}: unknown status {status!r}")
+    if (row["output"] is not None) != published:
+        result.fault(f"{row['image_id']}: status {status} with output {row['output']!r}")
+    if (row["reason"] is None) != published:
+        result.fault(f"{row['image_id']}: status {status} with reason {row['reason']!r}")
+    if bool(row["faces"]) != (status == "anonymized"):
+        result.fault(f"{row['image_id']}: status {status} with {len(row['faces'] or ())} faces")
 
 
 def _check_ids(
-    storage: Storage, ledger: str, spec: ShardSpec, rows: list[dict[str, Any]], result: Verification
+    storage: Storage, rows_uri: str, spec: ShardSpec, rows: list[dict[str, Any]], result: Verification
 ) -> None:
-    planned = [row.image_id for row in read_rows(storage, ledger, result.rows, spec)]
+    try:
+        planned = [row.image_id for row in read_rows(storage, rows_uri, result.rows, spec)]
+    except (IntegrityError, ObjectNotFoundError) as exc:
+        result.fault(f"ledger: {exc}")
+        return
     for offset, (want, row) in enumerate(zip(planned, rows, strict=False)):
         if row["image_id"] != want:
             result.fault(f"row {spec.start + offset}: provenance says {row['image_id']!r}, the manifest {want!r}")
 
 
-def _open_shards(
-    storage: Storage, base: str, published: list[dict[str, Any]], result: Verification
-) -> Mapping[str, Mapping[str, bytes]]:
-    """Members of the shard files that the rows name; empty for the layout `files`."""
-    opened: dict[str, dict[str, bytes]] = {}
-    for key in {row["output"] for row in published if row["member"] is not None}:
-        uri = join(base, key)
-        try:
-            data = storage.read(uri)
-            opened[key] = _tar_members(data) if key.endswith(".tar") else _parquet_members(data)
-            named = {row["member"] for row in published if row["output"] == key}
-            for extra in set(opened[key]) - named - {f"{m.rpartition('.')[0]}.json" for m in named}:
-                result.fault(f"{key}: member {extra} is in no provenance row")
-        except ObjectNotFoundError:
-            opened[key] = {}
-            result.fault(f"{key}: missing")
-        except (tarfile.TarError, pa.ArrowException, OSError) as exc:
-            opened[key] = {}
-            result.fault(f"{key}: damaged ({exc})")
-    return opened
-
-
-def _tar_members(data: bytes) -> dict[str, bytes]:
-    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-        return {info.name: file.read() for info in tar if (file := tar.extractfile(info)) is not None}
-
-
-def _parquet_members(data: bytes) -> dict[str, bytes]:
-    cells = pq.read_table(io.BytesIO(data), columns=["image"]).column("image").to_pylist()
-    return {cell["path"]: cell["bytes"] for cell in cells}
-
-
-def _check_output(
-    storage: Storage, base: str, members: Mapping[str, Mapping[str, bytes]], row: Mapping[str, Any]
-) -> list[str]:
-    """Faults of one published picture."""
-    name = row["output"] if row["member"] is None else f"{row['output']}:{row['member']}"
-    try:
-        data = (
-            storage.read(join(base, row["output"])) if row["member"] is None else members[row["output"]][row["member"]]
-        )
-    except (ObjectNotFoundError, KeyError):
-        return [f"{name}: missing"]
-    except StorageError as exc:
-        return [f"{name}: cannot be read ({exc})"]
-    if (sha256 := hashlib.sha256(data).hexdigest()) != row["sha256"]:
-        return [f"{name}: sha256 is {sha256}, provenance says {row['sha256']}"]
-    faults = [f"{name}: carries {item}" for item in inspect(data)]
-    try:
-        picture = decode(row["image_id"], data, _NO_LIMITS)
-    except RowError as exc:
-        return [*faults, f"{name}: does not decode ({exc})"]
-    if (picture.width, picture.height) != (row["width"], row["height"]):
-        faults.append(f"{name}: {picture.width}x{picture.height}, provenance says {row['width']}x{row['height']}")
-    return faults
-
-
-def _check_strays(
-    storage: Storage,
-    base: str,
-    record: Mapping[str, Any],
-    expected: list[np.ndarray[Any, Any]],
-    kept: list[ShardSpec],
-    result: Verification,
-) -> None:
+def _check_strays(storage: Storage, base: str, named: _Named, result: Verification) -> None:
     """Objects that no provenance row names: a picture there would be published without a record."""
-    known = np.unique(np.concatenate(expected)) if expected else np.zeros(0, np.uint64)
+    pictures = np.concatenate([np.zeros(0, np.uint64), *named.pictures])
+    if twice := len(pictures) - len(np.unique(pictures)):
+        result.fault(f"{twice} rows name a picture that another row names too")
+    known = np.unique(np.concatenate([np.zeros(0, np.uint64), *named.objects]))
     for folder in (layout.IMAGES, layout.SHARDS):
         for info in storage.list(join(base, folder)):
             key = f"{folder}/{info.key}"
-            at = int(np.searchsorted(known, _hash(key)))
-            if at == len(known) or known[at] != _hash(key):
+            wanted = _hashes([key])
+            at = int(np.searchsorted(known, wanted)[0])
+            if at == len(known) or known[at] != wanted[0]:
                 result.fault(f"{key}: no provenance row names it")
-    if record.get("state") == "finished" and Counter(record.get("statuses", {})) != result.statuses:
+    for info in storage.list(join(base, layout.PROVENANCE)):
+        if layout.parse_part(info.key) is None:
+            result.fault(f"{layout.PROVENANCE}/{info.key}: no name of a part")
+
+
+def _check_summaries(
+    storage: Storage, base: str, record: Mapping[str, Any], stats: ShardStats, result: Verification
+) -> None:
+    if record["state"] == "finished" and _nonzero(record.get("statuses", {})) != _nonzero(result.statuses):
         result.fault(f"{layout.RUN}: statuses {record.get('statuses')} differ from the parts' {dict(result.statuses)}")
-    for spec, meta in read_metas(storage, base, kept):
-        if meta.run_id != record.get("run_id"):
-            result.fault(f"{layout.provenance_part(spec.name)}: of run {meta.run_id}, not {record.get('run_id')}")
+    try:
+        published = json.loads(storage.read(join(base, layout.STATS)))
+    except ObjectNotFoundError:
+        result.fault(f"{layout.STATS}: missing")
+    except ValueError as exc:
+        result.fault(f"{layout.STATS}: damaged ({exc})")
+    else:
+        if published != (expected := json.loads(json.dumps(stats.summary()))):
+            keys = [k for k in expected if not isinstance(published, dict) or published.get(k) != expected[k]]
+            result.fault(f"{layout.STATS}: differs from the sum of the parts in {', '.join(keys) or 'further keys'}")
 
 
-def _hash(key: str) -> np.uint64:
-    return np.uint64(int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big"))
+def _nonzero(statuses: Mapping[str, int]) -> dict[str, int]:
+    return {status: count for status, count in statuses.items() if count}
+
+
+def _hashes(keys: Any) -> npt.NDArray[np.uint64]:
+    digests = b"".join(hashlib.blake2b(key.encode(), digest_size=8).digest() for key in keys)
+    return np.frombuffer(digests, np.uint64)

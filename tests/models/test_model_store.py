@@ -182,19 +182,16 @@ def test_an_unwritable_cache_names_the_option(tmp_path, register):
         store_in(tmp_path / "file" / "cache", put(tmp_path / "mirror")).locate("toy")
 
 
-def test_status_fetch_verify_and_digest(tmp_path, register):
+def test_status_fetch_and_digest(tmp_path, register):
     entry = register()
     cache = tmp_path / "cache"
     models = store_in(cache, put(tmp_path / "mirror"))
     assert [(row.state, row.path) for row in models.status()] == [("absent", None)]
-    assert models.verify() == []
     assert models.fetch(["toy"]) == {"toy": cache / "toy.onnx"}
-    assert [row.state for row in models.verify()] == ["cache"]
+    assert [row.state for row in models.status()] == ["cache"]
     assert models.digest("toy") == entry.sha256
     put(cache, b"rotten")
     assert [row.state for row in models.status()] == ["wrong_digest"]
-    with pytest.raises(ModelError, match="toy"):
-        models.verify()
     assert (cache / "toy.onnx").exists(), "looking removes nothing"
 
 

@@ -1,0 +1,221 @@
+"""The job file: every key documented and checked; errors name the key and never show a secret."""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from anon_batch.config import JobConfig, StorageConfig, describe, load_job, parse_override
+from anon_batch.errors import ConfigError
+
+NEEDED = {"manifest": "m.parquet", "output": "out"}
+
+
+def _load(**keys: Any) -> JobConfig:
+    return load_job(None, {**NEEDED, **{key.replace("__", "."): value for key, value in keys.items()}})
+
+
+def _refused(**keys: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        _load(**keys)
+    return str(caught.value)
+
+
+def _file(tmp_path: Path, text: str | bytes) -> Path:
+    path = tmp_path / "job.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def test_every_key_has_description_type_and_default() -> None:
+    keys = list(describe())
+    assert len({key for key, *_ in keys}) == len(keys) > 40
+    for key, kind, default, text in keys:
+        assert text.strip().endswith((".", ")")) or len(text) > 10, key
+        assert kind
+        assert "<" not in kind
+        assert "typing." not in kind, (key, kind)
+        assert default == "required" or json.loads(default) is not Ellipsis, key
+    required = {key for key, _, default, _ in keys if default == "required"}
+    assert required == {"manifest", "output"}
+
+
+def test_described_defaults_are_the_ones_in_force() -> None:
+    config = _load().model_dump(mode="json")
+    for key, _, default, _ in describe():
+        if default == "required" or key == "detect.detectors":
+            continue
+        value: Any = config
+        for part in key.split("."):
+            value = value[part]
+        assert value == json.loads(default), key
+
+
+def test_every_described_key_can_be_set() -> None:
+    config = _load().model_dump(mode="json")
+    for key, *_ in describe():
+        value: Any = config
+        for part in key.split("."):
+            value = value[part]
+        assert load_job(None, {**NEEDED, key: value}), key
+
+
+@pytest.mark.parametrize(("key", "nearest"), [
+    ("engine.shardrows", "engine.shard_rows"), ("shard_rows", "engine.shard_rows"), ("detect.treshold", None),
+    ("anonymise.method", "anonymize"), ("ouput", "output"), ("engine.worker", "engine.workers"),
+    ("storage.option", "storage.options"), ("detect.detectors.0.treshold", None),
+])  # fmt: skip
+def test_unknown_keys_name_the_nearest(key: str, nearest: str | None) -> None:
+    overrides: dict[str, Any] = {**NEEDED, key: 1}
+    if ".0." in key:
+        overrides = {**NEEDED, "detect.detectors": [{"name": "yunet", "treshold": 1}]}
+    with pytest.raises(ConfigError) as caught:
+        load_job(None, overrides)
+    assert "unknown key" in str(caught.value)
+    if nearest:
+        assert f"did you mean `{nearest}`" in str(caught.value)
+
+
+@pytest.mark.parametrize(("key", "value"), [
+    ("engine__shard_rows", 0), ("engine__shard_rows", 65_537), ("engine__attempts", 0), ("engine__num_cpus", 0),
+    ("engine__num_gpus", -1), ("engine__read_ahead", 0), ("engine__io_threads", 257), ("engine__row_timeout_s", math.inf),
+    ("detect__scale", 0), ("detect__scale", math.nan), ("detect__min_face_px", -1),
+    ("detect__merge_iou", 0), ("detect__batch_size", 0), ("detect__detectors", []), ("detect__detectors", 5),
+    ("detect__tile__overlap_px", 800), ("detect__backend", "cuda"), ("anonymize__expansion", 0.9),
+    ("anonymize__expansion", math.nan), ("anonymize__shape", "circle"), ("anonymize__color", [0, 0]),
+    ("anonymize__color", [0, 0, 256]), ("anonymize__cells", 1), ("anonymize__blur_sigma", 0.05), ("anonymize__soft_edge", 0.6),
+    ("write__layout", "zip"), ("write__format", "gif"), ("write__quality", 0), ("write__quality", 101), ("write__quality", "best"),
+    ("limits__max_pixels", 0), ("storage__sse", "aes"), ("storage__sse_kms_key_id", "k"), ("storage__retries", -1),
+    ("sample__limit", 0), ("name", "../x"), ("name", ""), ("manifest", " "), ("output", ""), ("output", "/"), ("ledger", ""),
+    ("ledger", "//"), ("storage__options", "text"), ("engine", 5), ("detect", ["yunet"]),
+])  # fmt: skip
+def test_values_out_of_range_name_their_key(key: str, value: Any) -> None:
+    message = _refused(**{key: value})
+    assert key.replace("__", ".").removesuffix(".sse_kms_key_id").removesuffix(".sse").removesuffix(".overlap_px") in message
+
+
+def test_several_faults_are_told_at_once() -> None:
+    message = _refused(engine__shard_rows=0, anonymize__expansion=9, writ=1)
+    assert all(text in message for text in ("engine.shard_rows", "anonymize.expansion", "writ"))
+
+
+@pytest.mark.parametrize(("given", "names"), [
+    ("yunet", ["yunet"]), (["yunet", "centerface"], ["yunet", "centerface"]),
+    ([{"name": "yunet", "threshold": 0.3}, "manifest"], ["yunet", "manifest"]),
+])  # fmt: skip
+def test_detectors_as_text_list_or_mappings(given: Any, names: list[str]) -> None:
+    config = _load(detect__detectors=given)
+    assert [d.name for d in config.detect.detectors] == names
+
+
+def test_fallback_as_text_and_the_ladder_without_repetition() -> None:
+    assert _load(anonymize__method="pixelate", anonymize__fallback="solid").anonymize.ladder == ("pixelate", "solid")
+    assert _load(anonymize__method="solid", anonymize__fallback=["solid", "blur"]).anonymize.ladder == ("solid", "blur")
+
+
+@pytest.mark.parametrize(("text", "key", "value"), [
+    ("a.b=3", "a.b", 3), ("a=[1, x]", "a", [1, "x"]), ("a=", "a", None), ("a=null", "a", None), ("a=true", "a", True),
+    (" a =b", "a", "b"), ("a={b: {c: 1}}", "a", {"b": {"c": 1}}), ("a=b=c", "a", "b=c"), ("a='5'", "a", "5"),
+    ("output=s3://b/x", "output", "s3://b/x"),
+])  # fmt: skip
+def test_set(text: str, key: str, value: Any) -> None:
+    assert parse_override(text) == (key, value)
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "=3", "  =3"])
+def test_set_without_key_or_value(text: str) -> None:
+    with pytest.raises(ConfigError, match="key=value"):
+        parse_override(text)
+
+
+def test_set_into_a_value_is_refused() -> None:
+    assert "not a section" in _refused(name="n", name__x=1)
+
+
+def test_set_wins_over_the_file_and_reaches_empty_sections(tmp_path: Path) -> None:
+    path = _file(tmp_path, "manifest: m\noutput: o\nengine:\n  # shard_rows: 5\nname: a\n")
+    assert load_job(path, {}).engine.shard_rows == 512
+    config = load_job(path, {"engine.shard_rows": 7, "name": "b"})
+    assert (config.engine.shard_rows, config.name) == (7, "b")
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("", "`manifest` is required"), ("# nothing\n", "`output` is required"), ("- a\n- b\n", "found list"), ("just text", "found str"),
+    ("a: [1, 2", "is not YAML"), ("a: b: c", "line 1"), (b"\xff\xfe\x00", "is not YAML"), ("!!python/object:os.system {}", "YAML"),
+    ("5", "found int"), ("1: x\nmanifest: m\noutput: o", "1"), ("a: &a [*a]\nmanifest: m\noutput: o", "unknown key `a`"),
+    ("name: &a [*a]\nmanifest: m\noutput: o", "`name`"), ("manifest: m\noutput: o\nname: 2024-01-01", "`name`"),
+])  # fmt: skip
+def test_files_that_are_no_job(tmp_path: Path, text: str | bytes, said: str) -> None:
+    path = _file(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load_job(path, {})
+    assert said in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_a_file_that_is_not_there_or_a_folder(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.yaml", tmp_path):
+        with pytest.raises(ConfigError, match=str(path)):
+            load_job(path, {})
+
+
+SECRETS = {"s3://b/": {"key": "AKIDSECRET", "secret": "SECRETSECRET"}}
+
+
+@pytest.mark.parametrize("keys", [
+    {"storage__options": {"s3://b/": "SECRETSECRET"}},
+    {"storage__options": "SECRETSECRET"},
+    {"storage__options": ["SECRETSECRET"]},
+    {"storage__options": SECRETS, "storage__sse": "wrong"},
+    {"storage__options": SECRETS, "storage__retries": -1},
+    {"storage": {"options": SECRETS, "sse_kms_key_id": "x"}},
+    {"storage": {"options": SECRETS, "unknown": 1}},
+    {"storage": [SECRETS]},
+    {"storage__optoins": SECRETS},
+])  # fmt: skip
+def test_errors_show_no_secret(keys: dict[str, Any]) -> None:
+    assert "SECRET" not in _refused(**keys)
+
+
+@pytest.mark.parametrize("line", ["secret: SECRETSECRET: x", 'secret: "SECRETSECRET', "secret: [SECRETSECRET", "\tsecret: SECRETSECRET"])
+def test_a_broken_line_with_a_secret_is_not_shown(tmp_path: Path, line: str) -> None:
+    path = _file(tmp_path, f"storage:\n  options:\n    s3://b/:\n      {line}\n")
+    with pytest.raises(ConfigError, match="line [45]") as caught:
+        load_job(path, {})
+    assert "SECRET" not in str(caught.value)
+    with pytest.raises(ConfigError) as caught:
+        parse_override("storage.options={s3://b/: {secret: [SECRETSECRET}")
+    assert "SECRET" not in str(caught.value)
+    with pytest.raises(ConfigError) as caught:
+        parse_override("={secret: SECRETSECRET}")
+    assert "SECRET" not in str(caught.value)
+
+
+def test_options_are_not_in_the_repr() -> None:
+    assert "SECRET" not in repr(_load(storage__options=SECRETS))
+    assert StorageConfig(options=SECRETS).options == SECRETS
+
+
+def test_frozen_and_picklable() -> None:
+    config = _load(detect__detectors=["yunet"])
+    assert pickle.loads(pickle.dumps(config)) == config
+    with pytest.raises(ValidationError):
+        config.engine.shard_rows = 5
+    with pytest.raises(ValidationError):
+        config.name = "x"
+
+
+@pytest.mark.parametrize(("keys", "output", "ledger"), [
+    ({}, "out", "out-ledger"), ({"output": "s3://b/x/"}, "s3://b/x", "s3://b/x-ledger"),
+    ({"sample__limit": 5}, "out-sample-5", "out-sample-5-ledger"),
+    ({"sample__limit": 5, "ledger": "s3://p/l/"}, "out-sample-5", "s3://p/l-sample-5"),
+])  # fmt: skip
+def test_places(keys: dict[str, Any], output: str, ledger: str) -> None:
+    config = _load(**keys)
+    assert (config.output_uri, config.ledger_uri) == (output, ledger)
