@@ -6,6 +6,7 @@ import errno
 import os
 import pickle
 import threading
+import uuid
 from pathlib import Path
 
 import pytest
@@ -216,3 +217,22 @@ def test_errors_survive_pickling() -> None:
         assert type(again) is cls
         assert str(again) == str(cls("what", "where"))
     assert pickle.loads(pickle.dumps(Storage(FAST)))._config == FAST
+
+
+def test_an_opened_object_seeks_and_notices_when_it_shrinks() -> None:
+    storage, uri = Storage(FAST), f"memory://{uuid.uuid4().hex}/object"
+    body = os.urandom(9 * 2**20)
+    storage.put(uri, body)
+    with storage.open(uri) as file:
+        assert file.seek(-10, os.SEEK_END) == len(body) - 10
+        assert file.read() == body[-10:]
+        assert file.read(5) == b""
+        file.seek(5 * 2**20)
+        file.seek(-3, os.SEEK_CUR)
+        assert file.read(6) == body[5 * 2**20 - 3 : 5 * 2**20 + 3]
+        file.seek(0)
+        assert file.read() == body
+        file.seek(0)
+        storage.put(uri, body[:100])
+        with pytest.raises(StorageError, match="shorter"):
+            file.read()

@@ -1,0 +1,51 @@
+"""Servers that many tests share, and a wall between the tests and the machine's own cloud settings."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from servers import S3Server, ceph_server, moto_server
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_cloud_settings_of_this_machine() -> Iterator[None]:
+    """No test may find real credentials, or behave differently because of a profile in somebody's home."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            patch.delenv(name)
+        patch.setenv("AWS_CONFIG_FILE", os.devnull)
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+        # Without it a client that has no keys waits for an address off loopback.
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        patch.setenv("NO_PROXY", "127.0.0.1,localhost")
+        patch.setenv("no_proxy", "127.0.0.1,localhost")
+        yield
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[S3Server]:
+    with moto_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def ceph() -> Iterator[S3Server]:
+    folder = Path(tempfile.mkdtemp(prefix="ceph-"))  # not tmp_path: the paths of its sockets must stay short
+    try:
+        with ceph_server(folder) as server:
+            yield server
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(params=["moto", pytest.param("ceph", marks=pytest.mark.ceph)])
+def s3(request: pytest.FixtureRequest) -> S3Server:
+    """Each server in turn."""
+    server = request.getfixturevalue(request.param)
+    assert isinstance(server, S3Server)
+    return server

@@ -1,0 +1,168 @@
+"""SIGKILL the driver, an actor, a node of three; crash and hang a worker by its data. The release is that of an undisturbed
+run, on a local disk and on S3."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from misbehaving_plugin import CRASH, HANG, RAISE, SLOW
+from ray.cluster_utils import Cluster
+from releases import (
+    RUN_KEY,
+    actors_of,
+    make_manifest,
+    make_pictures,
+    parts_count,
+    release_of,
+    run_cli,
+    start_cli,
+    wait_until,
+)
+from servers import S3Server
+
+from anon_batch.config import StorageConfig
+from anon_batch.storage import Storage, join
+
+ROWS = 60
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures that take 50 ms each, so that there is a middle of the run to kill in."""
+    folder = tmp_path_factory.mktemp("kills")
+    make_pictures(folder / "pictures", ROWS, dict.fromkeys(range(ROWS), SLOW))
+    make_manifest(folder / "pictures", str(folder / "m.parquet"))
+    (folder / "key").write_bytes(RUN_KEY)
+    return folder
+
+
+@pytest.fixture(params=["local", "moto"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Storage, dict[str, str]]:
+    """Base address, storage that reaches it, environment for processes that write there."""
+    if request.param == "local":
+        return str(tmp_path), Storage(), {}
+    moto: S3Server = request.getfixturevalue("moto")
+    options = {
+        "endpoint_url": moto.endpoint_url, "key": moto.env["AWS_ACCESS_KEY_ID"], "secret": moto.env["AWS_SECRET_ACCESS_KEY"]
+    }  # fmt: skip
+    return f"s3://{moto.new_bucket()}", Storage(StorageConfig(options={"s3://": options})), dict(moto.env)
+
+
+def _args(pictures: Path, output: str, *more: str, detector: str = "misbehaving") -> list[str]:
+    return ["run", "--manifest", str(pictures / "m.parquet"), "--output", output, "--detector", detector,
+            "--set", f"run_key_file={pictures / 'key'}", "--set", "engine.shard_rows=4", *more]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def undisturbed(pictures: Path) -> dict[str, Any]:
+    done = run_cli(*_args(pictures, str(pictures / "undisturbed"), "--workers", "2"))
+    assert done.returncode == 0, done.stderr
+    return release_of(Storage(), str(pictures / "undisturbed"))
+
+
+def _check(storage: Storage, output: str, undisturbed: dict[str, Any], env: dict[str, str]) -> None:
+    assert release_of(storage, output) == undisturbed
+    verdict = run_cli("verify", output, env=env)
+    assert verdict.returncode == 0, verdict.stdout + verdict.stderr
+
+
+def test_sigkill_of_the_driver(
+    pictures: Path, undisturbed: dict[str, Any], place: tuple[str, Storage, dict[str, str]], tmp_path: Path
+) -> None:
+    base, storage, env = place
+    output, log = join(base, "out"), tmp_path / "log"
+    for wanted in (2, 6):  # twice, at different points
+        driver = start_cli(*_args(pictures, output, "--workers", "2"), env=env, log=log)
+        wait_until(lambda want=wanted: parts_count(storage, output) >= want, f"{wanted} commits, see {log}")  # type: ignore[misc]
+        actors = actors_of(driver.pid)
+        os.kill(driver.pid, signal.SIGKILL)
+        driver.wait()
+        wait_until(lambda workers=actors: not any(w.is_running() for w in workers), "Ray to end with its driver")  # type: ignore[misc]
+        assert parts_count(storage, output) < ROWS // 4
+        state = json.loads(run_cli("status", output, "--json", env=env).stdout)
+        assert state["state"] == "running"
+        assert 0 < state["done"] < ROWS
+    done = run_cli(*_args(pictures, output, "--workers", "2"), env=env)
+    assert done.returncode == 0, done.stderr
+    assert "resumes" in done.stderr
+    _check(storage, output, undisturbed, env)
+
+
+def test_sigkill_of_an_actor(
+    pictures: Path, undisturbed: dict[str, Any], place: tuple[str, Storage, dict[str, str]], tmp_path: Path
+) -> None:
+    base, storage, env = place
+    output = join(base, "out")
+    driver = start_cli(*_args(pictures, output, "--workers", "2"), env=env, log=tmp_path / "log")
+    wait_until(lambda: parts_count(storage, output) >= 2, "2 commits")
+    victims = actors_of(driver.pid)
+    assert victims
+    victims[0].kill()
+    assert driver.wait(timeout=240) == 0, (tmp_path / "log").read_text()
+    _check(storage, output, undisturbed, env)
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    from releases import PLUGINS
+
+    monkeypatch.setenv("PYTHONPATH", str(PLUGINS))
+    monkeypatch.setenv("RAY_health_check_initial_delay_ms", "500")
+    monkeypatch.setenv("RAY_health_check_period_ms", "300")
+    monkeypatch.setenv("RAY_health_check_failure_threshold", "3")
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    yield made
+    made.shutdown()
+
+
+def test_loss_of_a_node_of_three(
+    pictures: Path, undisturbed: dict[str, Any], place: tuple[str, Storage, dict[str, str]], tmp_path: Path,
+    cluster: Cluster,
+) -> None:  # fmt: skip
+    base, storage, env = place
+    os.environ.update(env)
+    nodes = [cluster.add_node(num_cpus=1) for _ in range(3)]
+    for name in env:
+        os.environ.pop(name)
+    output = join(base, "out")
+    args = _args(pictures, output, "--address", cluster.address, "--workers", "3")
+    driver = start_cli(*args, env=env, log=tmp_path / "log")
+    wait_until(lambda: parts_count(storage, output) >= 2, "2 commits")
+    cluster.remove_node(nodes[0], allow_graceful=False)
+    assert driver.wait(timeout=300) == 0, (tmp_path / "log").read_text()
+    _check(storage, output, undisturbed, env)
+
+
+def test_rows_that_kill_or_hang_their_worker_cost_themselves_alone(tmp_path: Path) -> None:
+    make_pictures(tmp_path / "pictures", 20, {5: CRASH, 13: HANG, 17: RAISE})
+    make_manifest(tmp_path / "pictures", str(tmp_path / "m.parquet"))
+    (tmp_path / "key").write_bytes(RUN_KEY)
+    output = str(tmp_path / "out")
+    more = ("--workers", "2", "--set", "engine.attempts=2", "--set", "engine.row_timeout_s=3", "--json")
+    done = run_cli(*_args(tmp_path, output, *more), timeout_s=500)
+    assert done.returncode == 1, done.stderr
+    fates = {row["image_id"]: (row["status"], row["reason"]) for row in release_of(Storage(), output)["rows"]}
+    assert fates["class1/0005.png"] == ("failed", "poison")
+    assert fates["class1/0013.png"] == ("failed", "poison")
+    assert fates["class1/0017.png"] == ("withheld", "detect")
+    assert sum(fate == ("anonymized", None) for fate in fates.values()) == 17
+    assert run_cli("verify", output).returncode == 0
+
+
+def test_interrupt_ends_with_130_and_resumes(pictures: Path, undisturbed: dict[str, Any], tmp_path: Path) -> None:
+    output, log = str(tmp_path / "out"), tmp_path / "log"
+    driver = start_cli(*_args(pictures, output, "--workers", "2"), log=log)
+    wait_until(lambda: parts_count(Storage(), output) >= 2, "2 commits")
+    driver.send_signal(signal.SIGINT)
+    assert driver.wait(timeout=120) == 130, log.read_text()
+    assert "resume" in log.read_text()
+    assert "Traceback" not in log.read_text()
+    done = run_cli(*_args(pictures, output, "--workers", "2"))
+    assert done.returncode == 0, done.stderr
+    _check(Storage(), output, undisturbed, {})
