@@ -382,6 +382,7 @@ _PERMANENT_ERRNO = {
     errno.EINVAL: "the store refuses the request",
     errno.ENAMETOOLONG: "the name is too long",
     errno.ENOSYS: "the store cannot do this",
+    errno.ELOOP: "too many links",
     errno.ENOTDIR: "a file stands where a folder is needed",
     errno.EISDIR: "a folder stands where a file is needed",
 }
@@ -405,6 +406,8 @@ def _translate(exc: Exception, uri: str) -> StorageError:
     if isinstance(exc, OSError) and exc.errno in _PERMANENT_ERRNO and code not in _DAMAGED_CODES:
         detail = f": {exc}" if exc.errno == errno.EINVAL else ""
         return StorageError(_PERMANENT_ERRNO[exc.errno] + detail, uri)
+    if isinstance(exc, ValueError):
+        return StorageError(f"not an address: {exc}", uri)
     if isinstance(exc, (TypeError, NotImplementedError)):
         return StorageError(f"the driver of this address cannot do this: {exc}", uri)
     return TransientStorageError(f"{type(exc).__name__}: {exc}", uri)

@@ -84,20 +84,27 @@ def test_unknown_keys_name_the_nearest(key: str, nearest: str | None) -> None:
 
 @pytest.mark.parametrize(("key", "value"), [
     ("engine__shard_rows", 0), ("engine__shard_rows", 65_537), ("engine__attempts", 0), ("engine__num_cpus", 0),
-    ("engine__num_gpus", -1), ("engine__read_ahead", 0), ("engine__io_threads", 257), ("engine__row_timeout_s", math.inf),
+    ("engine__num_gpus", -1), ("engine__read_ahead", 0), ("engine__io_threads", 257),
+    ("engine__row_timeout_s", math.inf),
     ("detect__scale", 0), ("detect__scale", math.nan), ("detect__min_face_px", -1),
     ("detect__merge_iou", 0), ("detect__batch_size", 0), ("detect__detectors", []), ("detect__detectors", 5),
     ("detect__tile__overlap_px", 800), ("detect__backend", "cuda"), ("anonymize__expansion", 0.9),
     ("anonymize__expansion", math.nan), ("anonymize__shape", "circle"), ("anonymize__color", [0, 0]),
-    ("anonymize__color", [0, 0, 256]), ("anonymize__cells", 1), ("anonymize__blur_sigma", 0.05), ("anonymize__soft_edge", 0.6),
-    ("write__layout", "zip"), ("write__format", "gif"), ("write__quality", 0), ("write__quality", 101), ("write__quality", "best"),
+    ("anonymize__color", [0, 0, 256]), ("anonymize__cells", 1), ("anonymize__blur_sigma", 0.05),
+    ("anonymize__soft_edge", 0.6),
+    ("write__layout", "zip"), ("write__format", "gif"), ("write__quality", 0), ("write__quality", 101),
+    ("write__quality", "best"),
     ("limits__max_pixels", 0), ("storage__sse", "aes"), ("storage__sse_kms_key_id", "k"), ("storage__retries", -1),
-    ("sample__limit", 0), ("name", "../x"), ("name", ""), ("manifest", " "), ("output", ""), ("output", "/"), ("ledger", ""),
+    ("sample__limit", 0), ("name", "../x"), ("name", ""), ("manifest", " "), ("output", ""), ("output", "/"),
+    ("ledger", ""),
     ("ledger", "//"), ("storage__options", "text"), ("engine", 5), ("detect", ["yunet"]),
 ])  # fmt: skip
 def test_values_out_of_range_name_their_key(key: str, value: Any) -> None:
     message = _refused(**{key: value})
-    assert key.replace("__", ".").removesuffix(".sse_kms_key_id").removesuffix(".sse").removesuffix(".overlap_px") in message
+    assert (
+        key.replace("__", ".").removesuffix(".sse_kms_key_id").removesuffix(".sse").removesuffix(".overlap_px")
+        in message
+    )
 
 
 def test_several_faults_are_told_at_once() -> None:
@@ -146,9 +153,12 @@ def test_set_wins_over_the_file_and_reaches_empty_sections(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(("text", "said"), [
-    ("", "`manifest` is required"), ("# nothing\n", "`output` is required"), ("- a\n- b\n", "found list"), ("just text", "found str"),
-    ("a: [1, 2", "is not YAML"), ("a: b: c", "line 1"), (b"\xff\xfe\x00", "is not YAML"), ("!!python/object:os.system {}", "YAML"),
-    ("5", "found int"), ("1: x\nmanifest: m\noutput: o", "1"), ("a: &a [*a]\nmanifest: m\noutput: o", "unknown key `a`"),
+    ("", "`manifest` is required"), ("# nothing\n", "`output` is required"), ("- a\n- b\n", "found list"),
+    ("just text", "found str"),
+    ("a: [1, 2", "is not YAML"), ("a: b: c", "line 1"), (b"\xff\xfe\x00", "is not YAML"),
+    ("!!python/object:os.system {}", "YAML"),
+    ("5", "found int"), ("1: x\nmanifest: m\noutput: o", "1"),
+    ("a: &a [*a]\nmanifest: m\noutput: o", "unknown key `a`"),
     ("name: &a [*a]\nmanifest: m\noutput: o", "`name`"), ("manifest: m\noutput: o\nname: 2024-01-01", "`name`"),
 ])  # fmt: skip
 def test_files_that_are_no_job(tmp_path: Path, text: str | bytes, said: str) -> None:
@@ -183,10 +193,12 @@ def test_errors_show_no_secret(keys: dict[str, Any]) -> None:
     assert "SECRET" not in _refused(**keys)
 
 
-@pytest.mark.parametrize("line", ["secret: SECRETSECRET: x", 'secret: "SECRETSECRET', "secret: [SECRETSECRET", "\tsecret: SECRETSECRET"])
+@pytest.mark.parametrize(
+    "line", ["secret: SECRETSECRET: x", 'secret: "SECRETSECRET', "secret: [SECRETSECRET", "\tsecret: SECRETSECRET"]
+)
 def test_a_broken_line_with_a_secret_is_not_shown(tmp_path: Path, line: str) -> None:
     path = _file(tmp_path, f"storage:\n  options:\n    s3://b/:\n      {line}\n")
-    with pytest.raises(ConfigError, match="line [45]") as caught:
+    with pytest.raises(ConfigError, match=r"line [45]") as caught:
         load_job(path, {})
     assert "SECRET" not in str(caught.value)
     with pytest.raises(ConfigError) as caught:

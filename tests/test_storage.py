@@ -153,6 +153,8 @@ class _ClientError(Exception):
     (_ClientError("SlowDown"), TransientStorageError),
     (RuntimeError("something new"), TransientStorageError),
     (NotImplementedError("append"), StorageError),
+    (ValueError("embedded null byte"), StorageError),
+    (OSError(errno.ELOOP, ""), StorageError),
 ])  # fmt: skip
 def test_every_foreign_error_is_mapped(exc: Exception, expected: type[StorageError]) -> None:
     mapped = _translate(exc, "s3://bucket/key")

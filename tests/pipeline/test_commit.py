@@ -1,0 +1,249 @@
+"""The order of puts, and what a death between any two of them leaves: nothing that a rerun does not mend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from misbehaving_plugin import MisbehavingDetector
+from pipeline_fixtures import (
+    DyingStorage,
+    Killed,
+    job,
+    process_all,
+    release,
+    shards,
+    use_storage,
+    verdict,
+    write_dataset,
+)
+from releases import release_of
+
+from anon_batch.errors import IntegrityError, TransientStorageError
+from anon_batch.pipeline import attempts
+from anon_batch.pipeline import rows as rows_module
+from anon_batch.pipeline.finalize import finalize
+from anon_batch.pipeline.run import open_run
+from anon_batch.pipeline.shard import ShardProcessor, commit_poison
+from anon_batch.records import ShardSpec
+from anon_batch.storage import PARTIAL_PREFIX, Storage, join
+
+IDS = [f"d/{n}.png" for n in range(4)]
+LAYOUTS = ["files", "webdataset", "parquet"]
+
+
+def _kinds(storage: DyingStorage) -> list[str]:
+    """What each change was to: attempts, images, shards, audit or provenance."""
+    names = ("attempts", "images", "shards", "audit", "provenance")
+    return [next((n for n in names if f"/{n}/" in uri), uri.rpartition("/")[2]) for _, uri in storage.changes]
+
+
+@pytest.fixture(params=["local", "memory"])
+def base(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    place = str(tmp_path) if request.param == "local" else f"memory://{tmp_path.name}"
+    write_dataset(place, IDS)
+    return place
+
+
+@pytest.mark.parametrize(("layout", "order"), [
+    ("files", ["attempts", "images", "images", "images", "images", "audit", "provenance"]),
+    ("webdataset", ["attempts", "shards", "audit", "provenance"]),
+    ("parquet", ["attempts", "shards", "audit", "provenance"]),
+])  # fmt: skip
+def test_the_commit_comes_last(base: str, layout: str, order: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    run, _ = open_run(job(base, write__layout=layout), ())
+    storage = DyingStorage(run.config.storage)
+    use_storage(monkeypatch, storage)
+    assert ShardProcessor(run).process(ShardSpec(0, 4)).outcome == "committed"
+    assert _kinds(storage) == order
+    assert [kind for kind, _ in storage.changes].count("create") == 2
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_death_at_any_change_leaves_what_a_rerun_mends(tmp_path: Path, layout: str, after: bool) -> None:
+    base = str(tmp_path)
+    write_dataset(base, IDS)
+    undisturbed = release_of(Storage(), release(job(base, "undisturbed", write__layout=layout)).output)
+    died = 0
+    while True:
+        config = job(base, f"out{died}", write__layout=layout, engine__io_threads=1)
+        dying = DyingStorage(config.storage, died + 1, after=after)
+        run, _ = open_run(config, ())
+        with pytest.MonkeyPatch.context() as patch:
+            use_storage(patch, dying)
+            try:
+                process_all(run)
+                finalize(run)
+            except Killed:
+                died += 1
+            else:
+                break
+        run, _ = open_run(config, ())
+        process_all(run)
+        finalize(run)
+        assert release_of(Storage(), run.output) == undisturbed
+        assert verdict(run).faults == []
+        assert len(list(Storage().list(join(run.ledger, "audit")))) == len(shards(run))
+    assert died >= 6
+
+
+def test_finalize_twice_changes_nothing(base: str) -> None:
+    run = release(job(base))
+    before = release_of(Storage(), run.output)
+    finalize(run)
+    assert release_of(Storage(), run.output) == before
+
+
+def test_finalize_refuses_a_gap(base: str) -> None:
+    run, _ = open_run(job(base), ())
+    with pytest.raises(IntegrityError, match="rows 0 to 3 have no commit"):
+        finalize(run)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_loser_of_a_race_leaves_nothing(base: str, layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, _ = open_run(job(base, write__layout=layout), ())
+    winner, loser, spec = ShardProcessor(run), ShardProcessor(run), ShardSpec(0, 4)
+    real = Storage.put_if_absent
+    raced: list[str] = []
+
+    def race(self: Storage, uri: str, data: bytes) -> None:
+        if "/provenance/" in uri and not raced:
+            raced.append(uri)
+            assert winner.process(spec).outcome == "committed"
+        real(self, uri, data)
+
+    monkeypatch.setattr(Storage, "put_if_absent", race)
+    assert loser.process(spec).outcome == "already_committed"
+    monkeypatch.undo()
+    finalize(run)
+    assert verdict(run).faults == []
+    assert len(list(Storage().list(join(run.ledger, "audit")))) == 1
+    assert len(list(Storage().list(join(run.output, "shards")))) == (layout != "files")
+    assert winner.process(spec).outcome == "already_committed"
+
+
+def test_pictures_of_rows_that_later_failed_are_removed(base: str) -> None:
+    run, _ = open_run(job(base), ())
+    with pytest.MonkeyPatch.context() as patch:
+        dying = DyingStorage(run.config.storage, 6)  # the pictures are put, the audit is not
+        use_storage(patch, dying)
+        with pytest.raises(Killed):
+            ShardProcessor(run).process(ShardSpec(0, 4))
+    assert len(list(Storage().list(join(run.output, "images")))) == 4
+    Storage().delete(join(base, "src/d/1.png"))
+    process_all(run)
+    summary = finalize(run)
+    assert summary["statuses"] == {"anonymized": 2, "clean": 1, "withheld": 0, "failed": 1}
+    assert not Storage().exists(join(run.output, "images/d/1.png"))
+    assert verdict(run).faults == []
+
+
+def test_superseded_parts_are_swept(base: str) -> None:
+    run, _ = open_run(job(base), ())
+    processor = ShardProcessor(run)
+    for spec in (ShardSpec(1, 1), ShardSpec(0, 4), ShardSpec(3, 1)):
+        assert processor.process(spec).outcome == "committed"
+    finalize(run)
+    assert [info.key for info in Storage().list(join(run.output, "provenance"))] == ["0000000000-4.parquet"]
+    assert len(list(Storage().list(join(run.ledger, "audit")))) == 1
+    result = verdict(run)
+    assert (result.faults, result.accounted) == ([], 4)
+
+
+def test_half_written_files_are_swept(tmp_path: Path) -> None:
+    write_dataset(str(tmp_path), IDS)
+    run = release(job(str(tmp_path)))
+    for place in (run.output, run.ledger):
+        Storage().put(join(place, f"provenance/{PARTIAL_PREFIX}abc"), b"half")
+    finalize(run)
+    assert verdict(run).faults == []
+
+
+def test_attempts_are_counted_and_end(base: str) -> None:
+    run, _ = open_run(job(base, engine__attempts=2), ())
+    spec, storage = ShardSpec(0, 4), run.storage()
+    assert attempts.begin(storage, run.ledger, spec, "a", 2) == "a-1"
+    assert not attempts.last_of(storage, run.ledger, spec, "a", 2)
+    assert attempts.begin(storage, run.ledger, spec, "a", 2) == "a-2"
+    assert attempts.last_of(storage, run.ledger, spec, "a", 2)
+    assert attempts.begin(storage, run.ledger, spec, "a", 2) is None
+    assert attempts.begin(storage, run.ledger, spec, "b", 2) == "b-1"
+    assert attempts.all_attempts(storage, run.ledger) == {spec: {"a": 2, "b": 1}}
+
+
+def test_a_missing_or_half_written_marker_neither_loops_nor_counts(base: str) -> None:
+    run, _ = open_run(job(base), ())
+    spec, storage = ShardSpec(0, 4), run.storage()
+    folder = join(run.ledger, f"attempts/{spec.name}")
+    for name in ("a-1", "a-3", f"{PARTIAL_PREFIX}ff", f"{PARTIAL_PREFIX}ee"):
+        storage.put(join(folder, name), b"x")
+    assert attempts.begin(storage, run.ledger, spec, "a", 3) == "a-4"
+    assert attempts.all_attempts(storage, run.ledger) == {spec: {"a": 3}}
+    assert attempts.begin(storage, run.ledger, spec, "a", 3) is None
+
+
+def test_a_shard_that_keeps_failing_ends_row_by_row_as_poison(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, _ = open_run(job(base, engine__attempts=2), ())
+    processor, spec = ShardProcessor(run), ShardSpec(2, 1)
+
+    def broken(*_: object) -> Any:
+        raise RuntimeError("cannot go on")
+
+    monkeypatch.setattr(processor, "_finish_all", broken)
+    assert [processor.process(spec).outcome for _ in range(3)] == ["error", "error", "exhausted"]
+    assert commit_poison(run.storage(), run, spec).statuses == {"failed": 1}
+    monkeypatch.setattr("anon_batch.pipeline.shard.now", lambda: "2030-01-01T00:00:00+00:00")
+    assert commit_poison(run.storage(), run, spec).outcome == "already_committed"
+    monkeypatch.undo()
+    for other in (ShardSpec(0, 1), ShardSpec(1, 1), ShardSpec(3, 1)):
+        processor.process(other)
+    summary = finalize(run)
+    assert summary["reasons"] == {"failed": {"poison": 1}}
+    assert verdict(run).faults == []
+
+
+def test_a_source_that_keeps_failing_is_tried_again_and_ends_as_failed(
+    base: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, _ = open_run(job(base, engine__attempts=2), ())
+    processor, real = ShardProcessor(run), Storage.read
+
+    def flaky(self: Storage, uri: str, offset: int | None = None, length: int | None = None) -> bytes:
+        if uri.endswith("src/d/2.png"):
+            raise TransientStorageError("503", uri)
+        return real(self, uri, offset, length)
+
+    monkeypatch.setattr(Storage, "read", flaky)
+    first = processor.process(ShardSpec(2, 1))
+    assert (first.outcome, first.retryable) == ("error", True)
+    last = processor.process(ShardSpec(2, 1))
+    assert (last.outcome, last.statuses) == ("committed", {"failed": 1})
+
+
+def test_a_damaged_ledger_stops_the_run_instead_of_trying_for_ever(base: str) -> None:
+    run, _ = open_run(job(base), ())
+    processor = ShardProcessor(run)
+    [info] = Storage().list(run.rows)
+    Storage().put(join(run.rows, info.key), b"damaged")
+    rows_module._read_chunk.cache_clear()
+    result = processor.process(ShardSpec(0, 4))
+    assert (result.outcome, result.retryable) == ("error", False)
+    assert "Traceback" not in (result.error or "")
+
+
+def test_a_detector_that_raises_with_odd_text_costs_its_row_alone(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, _ = open_run(job(base), ())
+    processor = ShardProcessor(run)
+
+    class Odd(MisbehavingDetector):
+        def detect(self, images: Any) -> Any:
+            if any(image.image_id == "d/2.png" for image in images):
+                raise RuntimeError("lone surrogate \udcff, NUL \0")
+            return super().detect(images)
+
+    monkeypatch.setattr(processor, "_detector", Odd())
+    result = processor.process(ShardSpec(0, 4))
+    assert (result.outcome, result.statuses) == ("committed", {"anonymized": 3, "withheld": 1})

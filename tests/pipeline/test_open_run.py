@@ -1,0 +1,312 @@
+"""Starting, resuming and refusing; a start that dies anywhere can be repeated; two at once agree."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pipeline_fixtures import (
+    DyingStorage,
+    Killed,
+    job,
+    process_all,
+    release,
+    use_storage,
+    verdict,
+    write_dataset,
+)
+
+from anon_batch.config import JobConfig, StorageConfig
+from anon_batch.errors import AnonBatchError, ConfigError, IntegrityError, ManifestError, ResumeRefusedError
+from anon_batch.pipeline import fingerprint as fingerprint_module
+from anon_batch.pipeline import run as run_module
+from anon_batch.pipeline.finalize import finalize
+from anon_batch.pipeline.run import Run, open_run, read_run_json
+from anon_batch.storage import Storage, join
+
+IDS = [f"{n}.png" for n in range(6)]
+MODELS = ("net@" + "0" * 64,)
+
+
+@pytest.fixture(params=["local", "memory"])
+def base(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    place = str(tmp_path) if request.param == "local" else f"memory://{tmp_path.name}"
+    write_dataset(place, IDS)
+    return place
+
+
+def _refusal(config: JobConfig, models: tuple[str, ...] = MODELS) -> str:
+    with pytest.raises(ResumeRefusedError) as caught:
+        open_run(config, models)
+    return str(caught.value)
+
+
+def test_fresh_then_resumed(base: str) -> None:
+    fresh, resumed = open_run(job(base), MODELS)
+    assert not resumed
+    again, resumed = open_run(job(base, engine__workers=7, storage__retries=3, engine__io_threads=1), MODELS)
+    assert resumed
+    assert again.plan == fresh.plan
+    assert again.invocation != fresh.invocation
+    assert read_run_json(Storage(), fresh.output)["state"] == "running"
+
+
+def test_the_second_start_writes_no_rows_again(base: str) -> None:
+    run, _ = open_run(job(base), MODELS)
+    before = [info.key for info in Storage().list(join(run.ledger, "rows"))]
+    open_run(job(base), MODELS)
+    assert [info.key for info in Storage().list(join(run.ledger, "rows"))] == before
+
+
+@pytest.mark.parametrize(("change", "named"), [
+    ({"anonymize__method": "blur"}, ["anonymize.method", '"solid"', '"blur"']),
+    ({"anonymize__expansion": 2}, ["anonymize.expansion", "1.3"]),
+    ({"write__layout": "webdataset"}, ["write.layout"]),
+    ({"engine__shard_rows": 2}, ["engine.shard_rows", "was 4, is 2"]),
+    ({"limits__max_pixels": 10}, ["limits.max_pixels"]),
+    ({"name": "other"}, ["name"]),
+])  # fmt: skip
+def test_another_configuration_is_refused_and_named(base: str, change: dict[str, Any], named: list[str]) -> None:
+    open_run(job(base), MODELS)
+    message = _refusal(job(base, **change))
+    assert all(text in message for text in named), message
+
+
+def test_another_manifest_model_key_or_package_is_refused_and_named(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_run(job(base), MODELS)
+    assert "models" in _refusal(job(base), ("net@" + "1" * 64,))
+    Storage().put(join(base, "key"), b"x" * 32)
+    message = _refusal(job(base))
+    assert "run key" in message
+    assert "kkkk" not in message
+    assert "xxxx" not in message
+    write_dataset(base, IDS, label=pa.array([1, 2, 3, 4, 5, 6]))
+    assert "manifest rows" in _refusal(job(base))
+    write_dataset(base, IDS[:5])
+    assert "manifest row count: was 6, is 5" in _refusal(job(base))
+    write_dataset(base, IDS)
+    monkeypatch.setattr(fingerprint_module, "__version__", "99.0")
+    assert "package version" in _refusal(job(base))
+
+
+def test_many_differences_are_cut_short(base: str) -> None:
+    open_run(job(base), MODELS)
+    message = _refusal(job(
+        base, anonymize__method="blur", anonymize__expansion=2, anonymize__shape="rectangle",
+        anonymize__soft_edge=0.1,
+        anonymize__cells=9, write__quality=80, write__layout="parquet", write__format="jpeg", name="n",
+        limits__max_bytes=5,
+    ))  # fmt: skip
+    assert "and 2 more" in message
+
+
+def test_an_output_whose_ledger_is_lost_is_refused(base: str) -> None:
+    run, _ = open_run(job(base), MODELS)
+    for info in list(Storage().list(run.ledger)):
+        Storage().delete(join(run.ledger, info.key))
+    assert "ledger" in _refusal(job(base))
+    assert "ledger" in _refusal(job(base, ledger=join(base, "elsewhere")))
+
+
+@pytest.mark.parametrize("left", ["provenance/0000000000-4.parquet", "images/a.png", "shards/x.tar"])
+def test_what_an_older_run_left_in_output_is_never_taken_over(base: str, left: str) -> None:
+    Storage().put(join(base, f"out/{left}"), b"of another run")
+    assert "holds a release" in _refusal(job(base))
+
+
+def test_a_part_of_another_run_ends_finalize(base: str) -> None:
+    run = release(job(base))
+    other = release(job(base, "other"))
+    [part] = [i.key for i in Storage().list(join(other.output, "provenance")) if i.key.startswith("0000000000")]
+    Storage().put(join(run.output, f"provenance/{part}"), Storage().read(join(other.output, f"provenance/{part}")))
+    with pytest.raises(IntegrityError, match=other.plan.run_id):
+        finalize(run)
+
+
+@pytest.mark.parametrize(("output", "ledger", "said"), [
+    ("out", "out", "inside"), ("out", "out/ledger", "inside output"), ("out/in", "out", "inside ledger"),
+    ("out/", "out//", "inside"),
+])  # fmt: skip
+def test_places_inside_each_other(base: str, output: str, ledger: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        open_run(job(base, output, ledger=join(base, ledger)), MODELS)
+    assert not list(Storage().list(join(base, "out")))
+
+
+def test_places_that_only_look_nested(base: str) -> None:
+    open_run(job(base, "out", ledger=join(base, "out-private")), MODELS)
+
+
+def test_a_short_run_key(base: str) -> None:
+    Storage().put(join(base, "key"), b"short")
+    with pytest.raises(ConfigError, match="needs at least 32"):
+        open_run(job(base), MODELS)
+
+
+def test_a_destroyed_run_key_ends_resuming(base: str) -> None:
+    config = job(base, run_key_file=None)
+    run, _ = open_run(config, MODELS)
+    assert len(run.run_key) == 32
+    assert run.run_key == open_run(config, MODELS)[0].run_key
+    assert "run_key=" not in repr(run)
+    Storage().delete(join(run.ledger, "run.key"))
+    assert "destroyed" in _refusal(config)
+    assert not Storage().exists(join(run.ledger, "run.key")), "a new key must not appear"
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"5", b'{"version": 1}', b'{"version": 1, "models": 3}', b"\xff"])
+def test_a_damaged_plan_is_an_integrity_error(base: str, data: bytes) -> None:
+    run, _ = open_run(job(base), MODELS)
+    Storage().put(join(run.ledger, "plan.json"), data)
+    with pytest.raises(IntegrityError, match=r"plan\.json"):
+        open_run(job(base), MODELS)
+
+
+def test_a_plan_of_a_later_version_is_refused(base: str) -> None:
+    run, _ = open_run(job(base), MODELS)
+    uri = join(run.ledger, "plan.json")
+    Storage().put(uri, json.dumps({**json.loads(Storage().read(uri)), "version": 99}).encode())
+    assert "version 99" in _refusal(job(base))
+
+
+def test_a_wrong_manifest_writes_no_plan(base: str) -> None:
+    write_dataset(base, ["a.png", "b.png"], image_id=pa.array(["a.png", "../b.png"]))
+    with pytest.raises(ManifestError):
+        open_run(job(base), MODELS)
+    assert not Storage().exists(join(base, "out-ledger/plan.json"))
+    assert not Storage().exists(join(base, "out/run.json"))
+    write_dataset(base, ["a.png", "b.png"])
+    run = release(job(base))
+    assert verdict(run).faults == []
+    assert len({info.key.split("/")[0] for info in Storage().list(join(run.ledger, "rows"))}) == 1
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("dies_at", range(1, 5))
+def test_a_start_that_dies_at_any_write_can_be_repeated(
+    base: str, dies_at: int, after: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = job(base, run_key_file=None)
+    dying = DyingStorage(config.storage, dies_at, after=after)
+    with monkeypatch.context() as patch:
+        use_storage(patch, dying)
+        with pytest.raises(Killed):
+            open_run(config, MODELS)
+    assert [uri.rpartition("/")[2] for _, uri in dying.changes] == (
+        ["0000000000-6.parquet", "run.key", "plan.json", "run.json"][:dies_at]
+    )
+    run, _ = open_run(config, MODELS)
+    process_all(run)
+    finalize(run)
+    assert verdict(run).faults == []
+
+
+def _start_together(configs: list[JobConfig], monkeypatch: pytest.MonkeyPatch) -> list[Run | AnonBatchError]:
+    """Both have seen that there is no plan before either writes one."""
+    barrier, real = threading.Barrier(len(configs)), run_module.scan_manifest
+    found: list[Any] = [None] * len(configs)
+
+    def scan(*args: Any) -> Any:
+        rows = real(*args)
+        barrier.wait(20)
+        return rows
+
+    monkeypatch.setattr(run_module, "scan_manifest", scan)
+
+    def start(index: int) -> None:
+        try:
+            found[index] = open_run(configs[index], MODELS)[0]
+        except AnonBatchError as exc:
+            found[index] = exc
+
+    threads = [threading.Thread(target=start, args=(index,)) for index in range(len(configs))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found
+
+
+def test_two_starts_at_once_get_the_same_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_dataset(str(tmp_path), IDS)
+    config = job(str(tmp_path), run_key_file=None)
+    first, second = _start_together([config, config], monkeypatch)
+    assert isinstance(first, Run)
+    assert isinstance(second, Run)
+    assert first.plan == second.plan
+    assert first.run_key == second.run_key
+    process_all(second)
+    finalize(first)
+    assert verdict(first).faults == []
+
+
+def test_of_two_different_jobs_at_once_one_is_refused_and_does_no_harm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loser has read another manifest of as many rows: its rows must not get under the winner's plan."""
+    base = str(tmp_path)
+    write_dataset(base, [f"other/{n}.png" for n in range(6)])
+    Storage().put(join(base, "m2.parquet"), Storage().read(join(base, "m.parquet")))
+    write_dataset(base, IDS)
+    configs = [job(base), job(base, manifest=join(base, "m2.parquet"))]
+    found = _start_together(configs, monkeypatch)
+    [run] = [x for x in found if isinstance(x, Run)]
+    [refused] = [x for x in found if isinstance(x, ResumeRefusedError)]
+    assert "manifest rows" in str(refused)
+    process_all(run)
+    finalize(run)
+    result = verdict(run)
+    assert result.faults == []
+    names = {info.key for info in Storage().list(join(run.output, "images"))}
+    assert names == set(IDS) if run.config is configs[0] else {f"other/{n}.png" for n in range(6)}
+
+
+def test_a_start_that_sees_no_plan_and_then_the_release_of_the_same_job_joins_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_dataset(str(tmp_path), IDS)
+    real, asked = run_module.read_plan, []
+
+    def slow(storage: Storage, ledger: str) -> Any:
+        asked.append(1)
+        if len(asked) == 1:  # it is not there yet; a moment later another driver has started
+            monkeypatch.setattr(run_module, "read_plan", real)
+            open_run(job(str(tmp_path)), MODELS)
+            monkeypatch.setattr(run_module, "read_plan", slow)
+            return None
+        return real(storage, ledger)
+
+    monkeypatch.setattr(run_module, "read_plan", slow)
+    run, resumed = open_run(job(str(tmp_path)), MODELS)
+    assert resumed
+    assert run.plan == real(Storage(), run.ledger)
+
+
+def test_secrets_of_the_storage_options_are_nowhere(base: str) -> None:
+    options = {"s3://b/": {"key": "AKIDSECRET", "secret": "SECRETSECRET"}}
+    run, _ = open_run(job(base, storage__options=options), MODELS)
+    process_all(run)
+    finalize(run)
+    for place in (run.output, run.ledger):
+        for info in Storage().list(place):
+            assert b"SECRET" not in Storage().read(join(place, info.key)), info.key
+    assert "SECRET" not in repr(run)
+    assert "SECRET" not in repr(StorageConfig(options=options))
+    assert "SECRET" not in json.dumps(dict(run.plan.fingerprint))
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"null", b'{"rows": true}', b'{"rows": -4}', b'{"rows": 6}', b"\xff\xfe"])
+def test_a_damaged_run_json(base: str, data: bytes) -> None:
+    run, _ = open_run(job(base), MODELS)
+    Storage().put(join(run.output, "run.json"), data)
+    with pytest.raises(IntegrityError, match=r"run\.json"):
+        read_run_json(Storage(), run.output)
+
+
+def test_no_release(base: str) -> None:
+    with pytest.raises(ConfigError, match="no release"):
+        read_run_json(Storage(), join(base, "nothing"))
