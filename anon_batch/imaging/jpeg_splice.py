@@ -52,19 +52,21 @@ def splice(decoded: DecodedImage, anonymized: AnonymizedImage) -> bytes:
     header = read_header(plain)
     components = _spliceable(header)
     treated = decoded.pixels.copy()
-    treated[anonymized.touched] = anonymized.pixels[anonymized.touched]
+    np.copyto(treated, anonymized.pixels, where=anonymized.touched[..., None])
     pixels = stored(treated, decoded.orientation)
     mcus = _touched_mcus(stored(anonymized.touched, decoded.orientation), components)
     blocks = _read(plain, header, components)
     rows, columns = np.nonzero(mcus)
-    tiles = _tiles(pixels, rows, columns, components)
+    places = _places(rows, columns, pixels.shape, components)
+    tiles = _tiles(pixels, places, components)
     for index, component in enumerate(components):
         table = np.asarray(header.tables[component.table], np.float32)
         new = _quantised(tiles[..., index], component, _finest(components), table)
         _place(blocks[index], new, rows, columns, component)
     out = _write(plain, header, components, blocks)
     before = stored(decoded.pixels, decoded.orientation)
-    _compare(before, out, pixels, mcus, components, header.tables[components[0].table])
+    _compare(before, out, mcus, components)
+    _compare_inside(out, places, tiles[..., 0], header.tables[components[0].table])
     return strip_jpeg(out, orientation=decoded.orientation)
 
 
@@ -108,15 +110,21 @@ def _touched_mcus(touched: BoolArray, components: Sequence[Component]) -> BoolAr
     return np.asarray(grid.any(axis=(1, 3)))
 
 
-def _tiles(
-    pixels: PixelArray, rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp],
-    components: Sequence[Component],
-) -> npt.NDArray[np.float32]:  # fmt: skip
-    """(N, height, width, components) samples of the MCUs, the border pixel repeated beyond the picture."""
+def _places(
+    rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp], shape: tuple[int, ...], components: Sequence[Component]
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Index arrays, (N, height, 1) and (N, 1, width), of the pixels of N MCUs; beyond the picture the border pixel's."""
     across, down = (8 * side for side in _finest(components))
-    y = np.minimum(rows[:, None] * down + np.arange(down), pixels.shape[0] - 1)
-    x = np.minimum(columns[:, None] * across + np.arange(across), pixels.shape[1] - 1)
-    rgb = pixels[y[:, :, None], x[:, None, :]]
+    y = np.minimum(rows[:, None] * down + np.arange(down), shape[0] - 1)
+    x = np.minimum(columns[:, None] * across + np.arange(across), shape[1] - 1)
+    return y[:, :, None], x[:, None, :]
+
+
+def _tiles(
+    pixels: PixelArray, places: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]], components: Sequence[Component]
+) -> npt.NDArray[np.float32]:
+    """(N, height, width, components) samples of the MCUs at `places`, luma around 0."""
+    rgb = pixels[places]
     if len(components) == 1:
         return luma(rgb)[..., None].astype(np.float32) - 128
     # Chroma is stored around 128 and shifted by 128 for the transform, so only luma keeps a shift.
@@ -160,18 +168,10 @@ def _place(
             blocks[y[inside], x[inside]] = new[inside, down, across]
 
 
-def _compare(
-    old: PixelArray, after: bytes, pixels: PixelArray, mcus: BoolArray, components: Sequence[Component],
-    table: tuple[int, ...],
-) -> None:  # fmt: skip
-    """Compares stored pixels before with those that the new file gives; `table` is luma's."""
+def _compare(old: PixelArray, after: bytes, mcus: BoolArray, components: Sequence[Component]) -> None:
+    """Stored pixels outside the touched MCUs, and the pixel next to them, against those that the new file gives."""
     across, down = (8 * side for side in _finest(components))
-    try:
-        new = simplejpeg.decode_jpeg(after, "RGB", strict=False)
-        # Luma as it is coded: RGB would be clipped.
-        coded = simplejpeg.decode_jpeg(after, "GRAY", strict=False)
-    except ValueError as exc:
-        raise SpliceError(f"the result cannot be compared: {exc}") from exc
+    new = _decoded(after, "RGB")
     near = _with_neighbours(np.repeat(np.repeat(mcus, down, axis=0), across, axis=1))
     if old.shape != new.shape:
         raise SpliceError("the size changed")
@@ -179,14 +179,27 @@ def _compare(
     changed = differs[..., 0] | differs[..., 1] | differs[..., 2]  # any(axis=2), several times faster
     if bool((changed & ~near[: old.shape[0], : old.shape[1]]).any()):
         raise SpliceError("pixels outside the touched blocks changed")
+
+
+def _compare_inside(
+    after: bytes, places: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]], meant: npt.NDArray[np.float32],
+    table: tuple[int, ...],
+) -> None:  # fmt: skip
+    """Luma of the touched MCUs against what was meant, (N, height, width) around 0; `table` is luma's."""
+    coded = _decoded(after, "GRAY")[..., 0]  # luma as it is coded: RGB would be clipped
+    error = coded[places].astype(np.float32) - np.float32(128) - meant
     # Rounding moves a coefficient by half its step at most, and the transform keeps sums of squares
     # (Parseval).
     bound = float(np.sqrt(np.mean(np.square(table, dtype=np.float64)) / 4)) + 2.0
-    error = np.zeros((mcus.shape[0] * down, mcus.shape[1] * across), np.float32)
-    np.subtract(coded[..., 0], luma(pixels), out=error[: old.shape[0], : old.shape[1]], dtype=np.float32)
-    energy = np.square(error, out=error).reshape(mcus.shape[0], down, mcus.shape[1], across).sum(axis=(1, 3))
-    if bool((energy[mcus] > bound**2 * down * across).any()):
+    if bool((np.square(error).mean(axis=(1, 2)) > bound**2).any()):
         raise SpliceError("treated pixels are not what was meant")
+
+
+def _decoded(data: bytes, space: str) -> PixelArray:
+    try:
+        return np.asarray(simplejpeg.decode_jpeg(data, space, strict=False))
+    except ValueError as exc:
+        raise SpliceError(f"the result cannot be compared: {exc}") from exc
 
 
 def _with_neighbours(inside: BoolArray) -> BoolArray:
