@@ -58,8 +58,8 @@ class RunProgress:
     def note(self, text: str) -> None:
         self._say(text)
 
-    def line(self) -> str:
-        """The state in one line."""
+    def lines(self) -> tuple[str, str]:
+        """How far and how fast; and what became of the rows."""
         seconds = max(time.monotonic() - self._begin, 1e-9)
         rate = self._rows_now / seconds
         done = self._statuses.total()
@@ -67,17 +67,18 @@ class RunProgress:
         share = 100 * done / self._total if self._total else 100.0
         return (
             f"{count(done)}/{count(self._total)} images ({share:.1f} %), {count(self._shards)} shards, {rate:.1f} images/s, "
-            f"left {duration(left)}; {statuses_line(dict(self._statuses))}"
+            f"left {duration(left)}",
+            statuses_line(dict(self._statuses)),
         )
 
     def _show(self, *, last: bool) -> None:
         if self._quiet:
             return
         if self._live is not None:
-            self._live.update(Text(self.line()))
+            self._live.update(Text("\n".join(self.lines())))
         elif last or time.monotonic() - self._printed_at >= _PLAIN_INTERVAL_S:
             self._printed_at = time.monotonic()
-            err.print(self.line(), markup=False)
+            err.print("; ".join(self.lines()), markup=False)
 
     def _say(self, text: str) -> None:
         if not self._quiet:
