@@ -337,10 +337,10 @@ def _refuse_unreadable(exc: OSError) -> None:
 
 def _put_local(path: Path, data: bytes, *, create: bool) -> None:
     """Writes beside the target, then moves (or, to create, links) it into place: both are atomic."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{PARTIAL_PREFIX}{uuid.uuid4().hex}")
+    moved = False
     try:
-        with open(partial, "xb") as file:
+        with _new_file(partial) as file:
             file.write(data)
             if create:  # a commit: it must not outlive, in a power cut, what it promises
                 file.flush()
@@ -349,9 +349,19 @@ def _put_local(path: Path, data: bytes, *, create: bool) -> None:
             os.link(partial, path)
         else:
             os.replace(partial, path)
+            moved = True
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(partial)
+        if not moved:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(partial)
+
+
+def _new_file(path: Path) -> BinaryIO:
+    try:
+        return open(path, "xb")
+    except FileNotFoundError:  # mostly the folder is there
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return open(path, "xb")
 
 
 _FULL_ERRNO = {

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import tarfile
@@ -74,7 +75,9 @@ def run_cli(*args: str, env: dict[str, str] | None = None, timeout_s: float = 24
 
 def start_cli(*args: str, env: dict[str, str] | None = None, log: Path) -> subprocess.Popen[bytes]:
     with log.open("ab") as file:
-        return subprocess.Popen(command(*args), env=environment(env), stdout=file, stderr=file)
+        # A shell that started the tests in the background has SIGINT ignored, and children would inherit that.
+        heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+        return subprocess.Popen(command(*args), env=environment(env), stdout=file, stderr=file, preexec_fn=heed)
 
 
 def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 120) -> None:

@@ -95,6 +95,9 @@ def kept_structure(before: PixelArray, after: PixelArray, mask: BoolArray) -> fl
         after: the same.
         mask: (h, w) bool, where to look.
     """
+    painted = after[mask]
+    if len(painted) and bool((painted == painted[0]).all()):
+        return 0.0  # one colour: no pair of neighbours differs, so none keeps its difference
     kept_x, total_x = _kept_along_rows(before, after, mask)
     kept_y, total_y = _kept_along_rows(before.transpose(1, 0, 2), after.transpose(1, 0, 2), mask.T)
     total = total_x + total_y

@@ -65,11 +65,11 @@ class RunProgress:
         done = self._statuses.total()
         left = (self._total - done) / rate if rate else None
         share = 100 * done / self._total if self._total else 100.0
-        return (
+        progress = (
             f"{count(done)}/{count(self._total)} images ({share:.1f} %), {count(self._shards)} shards, {rate:.1f} images/s, "
-            f"left {duration(left)}",
-            statuses_line(dict(self._statuses)),
+            f"left {duration(left)}"
         )
+        return progress, statuses_line(dict(self._statuses))
 
     def _show(self, *, last: bool) -> None:
         if self._quiet:

@@ -60,9 +60,7 @@ class CenterFace:
         for (height, width), members in groups.items():
             for start in range(0, len(members), step):
                 chunk = members[start : start + step]
-                batch = np.zeros((step, 3, height, width), np.float32)
-                for slot, index in enumerate(chunk):
-                    batch[slot] = _resized(pieces[index], height, width).transpose(2, 0, 1)
+                batch = _batch([_resized(pieces[index], height, width) for index in chunk], step)
                 outputs = self._network.run(batch)
                 for slot, index in enumerate(chunk):
                     shape = pieces[index].shape
@@ -102,6 +100,12 @@ def _network_shape(piece: PixelArray, scale: float) -> tuple[int, int]:
         -(-network_size(side, scale) // _MULTIPLE_PX) * _MULTIPLE_PX for side in piece.shape[:2]
     )
     return height, width
+
+
+def _batch(pieces: list[PixelArray], size: int) -> FloatArray:
+    """(size, 3, H, W) float32; what is missing is black."""
+    blank = [np.zeros_like(pieces[0])] * (size - len(pieces))
+    return np.asarray(cv2.dnn.blobFromImages([*pieces, *blank]), np.float32)
 
 
 def _resized(piece: PixelArray, height: int, width: int) -> PixelArray:

@@ -44,6 +44,8 @@ def splice(decoded: DecodedImage, anonymized: AnonymizedImage) -> bytes:
     The result is decoded and compared: outside those MCUs (and the pixel next to them, which shares in their
     chroma) every pixel is the source's own, inside them luma is the treated one but for quantisation.
 
+    `anonymized.pixels` outside `touched` are the decoded ones, as the ladder has checked.
+
     Raises:
         SpliceError: CMYK or RGB components, samplings where a component is not a whole fraction of the
             finest, a file that libjpeg refuses, or a result that fails the comparison.
@@ -51,9 +53,7 @@ def splice(decoded: DecodedImage, anonymized: AnonymizedImage) -> bytes:
     plain = strip_jpeg(decoded.source, orientation=1)
     header = read_header(plain)
     components = _spliceable(header)
-    treated = decoded.pixels.copy()
-    np.copyto(treated, anonymized.pixels, where=anonymized.touched[..., None])
-    pixels = stored(treated, decoded.orientation)
+    pixels = stored(anonymized.pixels, decoded.orientation)
     mcus = _touched_mcus(stored(anonymized.touched, decoded.orientation), components)
     blocks = _read(plain, header, components)
     rows, columns = np.nonzero(mcus)

@@ -116,6 +116,7 @@ class OpenVinoNetwork:
             "INFERENCE_NUM_THREADS": str(threads),
             "NUM_STREAMS": "1",
             "PERFORMANCE_HINT": "LATENCY",
+            "ENABLE_CPU_PINNING": "NO",  # several processes would pin themselves to the same core
         }
         try:
             core = openvino.Core()

@@ -155,11 +155,14 @@ def test_rows_that_kill_or_hang_their_worker_cost_themselves_alone(tmp_path: Pat
     assert run_cli("verify", output).returncode == 0
 
 
-def test_interrupt_ends_with_130_and_resumes(pictures: Path, undisturbed: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_ends_with_130_and_resumes(
+    pictures: Path, undisturbed: dict[str, Any], tmp_path: Path, asked: signal.Signals
+) -> None:
     output, log = str(tmp_path / "out"), tmp_path / "log"
     driver = start_cli(*_args(pictures, output, "--workers", "2"), log=log)
     wait_until(lambda: parts_count(Storage(), output) >= 2, "2 commits")
-    driver.send_signal(signal.SIGINT)
+    driver.send_signal(asked)
     assert driver.wait(timeout=120) == 130, log.read_text()
     assert "resume" in log.read_text()
     assert "Traceback" not in log.read_text()
