@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
@@ -57,6 +58,8 @@ def splice(decoded: DecodedImage, anonymized: AnonymizedImage) -> bytes:
     pixels = stored(treated, decoded.orientation)
     mcus = _touched_mcus(stored(anonymized.touched, decoded.orientation), components)
     blocks = _read(plain, header, components)
+    if not mcus.any():
+        return strip_jpeg(_write(plain, header, components, blocks), orientation=decoded.orientation)
     rows, columns = np.nonzero(mcus)
     places = _places(rows, columns, pixels.shape, components)
     tiles = _tiles(pixels, places, components)
@@ -129,9 +132,10 @@ def _tiles(
     if len(components) == 1:
         return luma(rgb)[..., None].astype(np.float32) - 128
     # Chroma is stored around 128 and shifted by 128 for the transform, so only luma keeps a shift.
-    ycbcr = rgb.reshape(-1, 3).astype(np.float32) @ _YCBCR.T  # one product: numpy multiplies stacks of small ones slowly
-    ycbcr[:, 0] -= 128
-    return ycbcr.reshape(rgb.shape)
+    # OpenCV multiplies in this thread; numpy would call up BLAS threads in every worker.
+    ycbcr = cv2.transform(rgb.reshape(-1, rgb.shape[2], 3).astype(np.float32), _YCBCR).reshape(rgb.shape)
+    ycbcr[..., 0] -= 128
+    return np.asarray(ycbcr, np.float32)
 
 
 def _quantised(
@@ -144,7 +148,8 @@ def _quantised(
     parts = [plane[:, y::down, x::across] for y in range(down) for x in range(across)]
     small = np.add.reduce(parts) / len(parts) if len(parts) > 1 else parts[0]
     blocks = small.reshape(count, component.vertical, 8, component.horizontal, 8).swapaxes(2, 3)
-    coefficients = (blocks.reshape(-1, 64) @ _dct().T).reshape(*blocks.shape[:3], 64)
+    product = cv2.gemm(blocks.reshape(-1, 64), _dct(), 1.0, None, 0.0, flags=cv2.GEMM_2_T)
+    coefficients = product.reshape(*blocks.shape[:3], 64)
     rounded = np.rint(coefficients / table)
     rounded[..., 1:] = rounded[..., 1:].clip(-1023, 1023)  # what baseline coding can say
     return np.asarray(rounded, np.int16)
