@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -62,7 +64,8 @@ def run(
 
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        with RunProgress(quiet=json) as progress:
+        # Ray tells of lost workers on standard output, which is for the result alone.
+        with contextlib.redirect_stdout(sys.stderr), RunProgress(quiet=json) as progress:
             outcome = run_job(job_config, progress)
     except KeyboardInterrupt:
         raise InterruptedRunError("interrupted; run the same command again to resume") from None

@@ -14,7 +14,7 @@ import yaml
 from pipeline_fixtures import job, picture, release, write_dataset
 from releases import command, run_cli
 
-from anon_batch import __version__, cli
+from anon_batch import __version__, cli, driver
 from anon_batch.cli.console import count, duration, statuses_line
 from anon_batch.config import JobConfig, describe
 
@@ -217,3 +217,19 @@ def test_durations(seconds: float | None, text: str) -> None:
 def test_numbers() -> None:
     assert count(1234567) == "1,234,567"
     assert statuses_line({"clean": 1200}) == "0 anonymized, 1,200 clean, 0 withheld, 0 failed"
+
+
+def test_the_result_alone_is_on_standard_output(main: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Ray prints what it thinks of its workers to standard output while a run is on."""
+    write_dataset(str(tmp_path), ["a.png"])
+    finished = release(job(str(tmp_path)))
+
+    def noisy(config: JobConfig, reporter: Any) -> driver.Outcome:
+        print("(raylet) Task ShardActor.ready failed.")
+        return driver.Outcome(finished, {"statuses": {"clean": 1}}, {"clean": 1}, 1.0)
+
+    monkeypatch.setattr(driver, "run_job", noisy)
+    code, out, err = main("run", "--manifest", "m", "--output", "o", "--json")
+    assert code == 0
+    assert json.loads(out)["statuses"] == {"clean": 1}
+    assert "(raylet)" in err
