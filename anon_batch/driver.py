@@ -14,10 +14,10 @@ from anon_batch.cluster import check_reachable, connected, worker_count
 from anon_batch.config import JobConfig
 from anon_batch.dispatch import ShardPool
 from anon_batch.errors import AnonBatchError, ConfigError, TransientStorageError
-from anon_batch.pipeline.attempts import all_attempts
+from anon_batch.pipeline.attempts import begun
 from anon_batch.pipeline.finalize import finalize
 from anon_batch.pipeline.parts import committed, read_metas
-from anon_batch.pipeline.plan import effective, gaps, is_exhausted, pending
+from anon_batch.pipeline.plan import effective, gaps, pending
 from anon_batch.pipeline.preflight import preflight
 from anon_batch.pipeline.run import Run, open_run
 from anon_batch.pipeline.shard import commit_poison
@@ -116,21 +116,21 @@ def drive(run: Run, storage: Storage, reporter: Reporter, dispatch: Dispatch) ->
     """
     limit, plan = run.config.engine.attempts, run.plan
     while gaps(plan.total, found := committed(storage, run.output)):
-        attempts = all_attempts(storage, run.ledger)
-        exhausted = {spec for spec, begun in attempts.items() if is_exhausted(begun, run.invocation, limit)}
+        attempts = begun(storage, run.ledger, run.invocation, limit)
         outcomes: Counter[str] = Counter()
-        for spec in sorted(spec for spec in exhausted if spec.count == 1 and spec not in found):
+        for spec in sorted(spec for spec in attempts.exhausted if spec.count == 1 and spec not in found):
             reporter.shard(commit_poison(storage, run, spec))
             outcomes["committed"] += 1
             found.append(spec)
         last_error = ""
-        for result in dispatch(pending(plan.total, plan.shard_rows, found, exhausted)):
+        for result in dispatch(pending(plan.total, plan.shard_rows, found, attempts.exhausted)):
             outcomes[result.outcome] += 1
             last_error = _heed(result, reporter) or last_error
         if not outcomes:
             return  # finalize names the rows that are missing
         if set(outcomes) == {"error"}:
-            if all_attempts(storage, run.ledger) == attempts:  # nothing even began: trying for ever would not help
+            if begun(storage, run.ledger, run.invocation, limit).markers == attempts.markers:
+                # Nothing even began: trying for ever would not help.
                 raise TransientStorageError(
                     f"nothing can be committed: {last_error}; run the same command again to resume"
                 )

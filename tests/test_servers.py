@@ -98,12 +98,91 @@ def test_a_large_object_goes_in_parts(s3: S3Server, bucket: str) -> None:
     assert storage.read(f"{bucket}/large") == data
 
 
-def test_a_listing_of_several_pages_is_whole(s3: S3Server, bucket: str) -> None:
+def test_a_listing_costs_a_request_a_page_and_deletes_go_in_bulk(s3: S3Server, bucket: str, proxy: FaultProxy) -> None:
     storage = Storage(s3.config())
-    keys = [f"{index // 1_020}/{index:05d}" for index in range(1_050)]
+    keys = [f"{index // 1_020}/{index:05d}" for index in range(1_049)] + ["0-1"]  # "-" comes before "/"
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda key: storage.put(f"{bucket}/p/{key}", b"1"), keys))
-    assert [info.key for info in storage.list(f"{bucket}/p")] == sorted(keys)
+    proxied = _through(proxy, s3)
+    assert [info.key for info in proxied.list(f"{bucket}/p")] == sorted(keys)
+    assert len(proxy.log) == 2
+    proxy.log.clear()
+    assert [info.key for info in proxied.list(f"{bucket}/p/1/")] == [f"{index:05d}" for index in range(1_020, 1_049)]
+    assert list(proxied.list(f"{bucket}/p/1/01020")) == []
+    assert list(proxied.list(f"{bucket}/p/nothing")) == []
+    assert [method for method, *_ in proxy.log] == ["GET"] * 3
+    assert all("list-type=2" in path for _, path, _ in proxy.log)
+    assert list(proxied.list(f"{bucket}-nowhere/p")) == []
+    proxy.log.clear()
+    kept = ["0/00007", "1/01030"]
+    proxied.delete_many(f"{bucket}/p", (key for key in ["nothing", *keys] if key not in kept))
+    assert [method for method, *_ in proxy.log] == ["POST"] * 2
+    assert [info.key for info in storage.list(f"{bucket}/p")] == kept
+
+
+def test_names_with_wildcards_and_odd_signs_are_names(s3: S3Server, bucket: str) -> None:
+    storage = Storage(s3.config())
+    odd = ["*", "[ab]", "a?", "<&>\"'", "ü+% b", "日本"]
+    for key in ["a", "b", "ab", *odd]:
+        storage.put(f"{bucket}/p/{key}", b"1")
+    assert [info.key for info in storage.list(f"{bucket}/p")] == sorted(["a", "b", "ab", *odd])
+    storage.delete_many(f"{bucket}/p", odd)
+    assert [info.key for info in storage.list(f"{bucket}/p")] == ["a", "ab", "b"]
+    storage.delete_many(bucket, ["p/a", "p/ab"])
+    assert [info.key for info in storage.list(bucket)] == ["p/b"]
+
+
+def test_bulk_deletes_are_retried_and_say_what_was_refused(s3: S3Server, bucket: str, proxy: FaultProxy) -> None:
+    storage = _through(proxy, s3)
+    keys = ["a", "b", "c"]
+    for key in keys:
+        storage.put(f"{bucket}/{key}", b"1")
+    proxy.add("slowdown", method="POST", times=2)
+    proxy.add("lost_ack", method="POST")
+    storage.delete_many(bucket, keys)
+    assert proxy.hits() == 3
+    assert list(storage.list(bucket)) == []
+    proxy.add("slowdown", method="POST", times=None)
+    with pytest.raises(TransientStorageError):
+        storage.delete_many(bucket, keys)
+
+
+@pytest.mark.parametrize("code", ["NotImplemented", "MethodNotAllowed", "MalformedXML"])
+def test_where_bulk_deletes_are_not_possible_keys_go_one_by_one(moto: S3Server, code: str) -> None:
+    bucket = f"s3://{moto.new_bucket()}"
+    with FaultProxy(moto.endpoint_url) as proxy:
+        storage = _through(proxy, moto)
+        for key in ("a", "b", "c"):
+            storage.put(f"{bucket}/{key}", b"1")
+        proxy.add("error", method="POST", status=400 if code == "MalformedXML" else 501, code=code, times=None)
+        proxy.log.clear()
+        storage.delete_many(bucket, ["a", "b", "nothing"])
+        assert [method for method, *_ in proxy.log] == ["POST", "DELETE", "DELETE", "DELETE"]
+        assert [info.key for info in storage.list(bucket)] == ["c"]
+
+
+@pytest.mark.parametrize(("code", "expected"), [
+    ("AccessDenied", AccessDeniedError), ("InternalError", TransientStorageError), ("NoSuchKey", None),
+])  # fmt: skip
+def test_a_key_that_is_refused_in_bulk_is_an_error(
+    moto: S3Server, monkeypatch: pytest.MonkeyPatch, code: str, expected: type[StorageError] | None
+) -> None:
+    storage, bucket = Storage(moto.config()), f"s3://{moto.new_bucket()}"
+    real, asked = s3fs.S3FileSystem.call_s3, list[str]()
+
+    def refusing(self: s3fs.S3FileSystem, method: str, **parameters: object) -> object:
+        if method != "delete_objects":
+            return real(self, method, **parameters)
+        asked.append(method)
+        return {"Errors": [{"Key": "b", "Code": code, "Message": "made on purpose"}]}
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "call_s3", refusing)
+    if expected is None:
+        storage.delete_many(bucket, ["a", "b"])
+    else:
+        with pytest.raises(expected, match=rf"{code}: made on purpose \(b\)"):
+            storage.delete_many(bucket, ["a", "b"])
+    assert len(asked) == (1 + 3 if expected is TransientStorageError else 1)
 
 
 def test_the_second_creator_is_refused(s3: S3Server, bucket: str) -> None:

@@ -22,7 +22,9 @@ from anon_batch.errors import (
     StorageFullError,
     TransientStorageError,
 )
-from anon_batch.storage import PARTIAL_PREFIX, ObjectInfo, Storage, _translate, absolute, join
+from anon_batch.storage import PARTIAL_PREFIX, ObjectInfo, Storage, absolute, join
+from anon_batch.storage.faults import translate
+from anon_batch.storage.s3 import list_below
 
 FAST = StorageConfig(retries=2, retry_wait_s=0)
 
@@ -92,6 +94,17 @@ def test_list_is_recursive_and_ordered(base: str) -> None:
     assert list(storage.list(join(base, "nothing"))) == []
 
 
+def test_many_are_deleted_and_those_not_there_are_fine(base: str) -> None:
+    storage = Storage(FAST)
+    keys = [f"d/{number}" for number in range(30)]
+    for key in [*keys, "d/kept", "kept"]:
+        storage.put(join(base, key), b"x")
+    storage.delete_many(base, ["nothing", *keys[:20], "no/thing", keys[0]])
+    storage.delete_many(join(base, "d"), (info.key for info in storage.list(join(base, "d")) if info.key != "kept"))
+    storage.delete_many(base, [])
+    assert {info.key for info in storage.list(base)} == {"d/kept", "kept"}
+
+
 def test_a_failed_put_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -157,7 +170,7 @@ class _ClientError(Exception):
     (OSError(errno.ELOOP, ""), StorageError),
 ])  # fmt: skip
 def test_every_foreign_error_is_mapped(exc: Exception, expected: type[StorageError]) -> None:
-    mapped = _translate(exc, "s3://bucket/key")
+    mapped = translate(exc, "s3://bucket/key")
     assert type(mapped) is expected
     assert "s3://bucket/key" in str(mapped)
 
@@ -166,7 +179,7 @@ def test_a_412_behind_an_oserror_is_a_lost_race() -> None:
     """Ceph names no condition in its answer, so s3fs maps it to EINVAL."""
     wrapped = OSError(errno.EINVAL, "PreconditionFailed")
     wrapped.__cause__ = _ClientError("PreconditionFailed")
-    assert type(_translate(wrapped, "s3://b/k")) is ObjectExistsError
+    assert type(translate(wrapped, "s3://b/k")) is ObjectExistsError
 
 
 def test_addresses() -> None:
@@ -238,3 +251,45 @@ def test_an_opened_object_seeks_and_notices_when_it_shrinks() -> None:
         storage.put(uri, body[:100])
         with pytest.raises(StorageError, match="shorter"):
             file.read()
+
+
+def _page(*keys: str, **more: object) -> dict[str, object]:
+    return {"Contents": [{"Key": key, "Size": len(key)} for key in keys], "IsTruncated": bool(more), **more}
+
+
+def test_a_listing_that_breaks_off_is_an_error_and_never_a_short_one() -> None:
+    asked: list[dict[str, str]] = []
+
+    def listing(*pages: object) -> list[ObjectInfo]:
+        remaining = list(pages)
+        asked.clear()
+
+        def call(**parameters: str) -> dict[str, object]:
+            asked.append(dict(parameters))
+            page = remaining.pop(0)
+            if isinstance(page, Exception):
+                raise page
+            assert isinstance(page, dict)
+            return page
+
+        return list(list_below(call, "b", "p", "s3://b/p"))
+
+    assert listing(_page("p/a", NextContinuationToken="1"), _page("p/b")) == [ObjectInfo("a", 3), ObjectInfo("b", 3)]
+    assert asked == [{"Bucket": "b", "Prefix": "p/"}, {"Bucket": "b", "Prefix": "p/", "ContinuationToken": "1"}]
+    assert listing(ObjectNotFoundError("no such bucket")) == []
+    again = _page("p/a", NextContinuationToken="1")
+    for pages, expected in (
+        ((_page("p/a", IsTruncated=True),), StorageError),
+        ((again, again), StorageError),
+        ((again, ObjectNotFoundError("no such bucket")), ObjectNotFoundError),
+    ):
+        with pytest.raises(expected):
+            listing(*pages)
+    with pytest.raises(StorageError, match="no bucket"):
+        list(Storage(FAST).list("s3://"))
+
+
+def test_markers_of_folders_are_no_objects() -> None:
+    entries = [("p/", 0), ("p/d/", 0), ("p/d/x", 0), ("p/e/", 5)]
+    page = {"Contents": [{"Key": key, "Size": size} for key, size in entries]}
+    assert list(list_below(lambda **_: page, "b", "p", "s3://b/p")) == [ObjectInfo("d/x", 0), ObjectInfo("e/", 5)]

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
-from collections import Counter, defaultdict
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from anon_batch import layout
-from anon_batch.errors import ObjectExistsError
+from anon_batch.errors import ObjectExistsError, StorageError
 from anon_batch.pipeline.plan import is_exhausted
 from anon_batch.records import ShardSpec
 from anon_batch.storage import PARTIAL_PREFIX, Storage, join
 
-Attempts = dict[ShardSpec, Counter[str]]
+
+class Begun(NamedTuple):
+    """Attempts at all shards.
+
+    Args:
+        markers: how many there are; more with each attempt that begins.
+        exhausted: shards without an attempt left.
+    """
+
+    markers: int
+    exhausted: frozenset[ShardSpec]
 
 
 def begin(storage: Storage, ledger: str, spec: ShardSpec, invocation: str, limit: int) -> str | None:
@@ -39,15 +52,33 @@ def last_of(storage: Storage, ledger: str, spec: ShardSpec, invocation: str, lim
     return is_exhausted(_by_invocation(_names(storage, ledger, spec)), invocation, limit)
 
 
-def all_attempts(storage: Storage, ledger: str) -> Attempts:
-    """Attempts of every shard: invocation -> number begun."""
-    found: Attempts = defaultdict(Counter)
-    for info in storage.list(join(ledger, layout.LEDGER_ATTEMPTS)):
-        if (parsed := layout.parse_attempt(info.key)) is not None:
-            spec, name = parsed
-            if not name.startswith(PARTIAL_PREFIX):
-                found[spec][name.rpartition("-")[0]] += 1
-    return found
+def begun(storage: Storage, ledger: str, invocation: str, limit: int) -> Begun:
+    """What one listing of all markers says; of the shards only the exhausted ones are kept in memory.
+
+    Args:
+        storage: where the ledger lies.
+        ledger: its address.
+        invocation: the present one.
+        limit: attempts per invocation.
+
+    Raises:
+        StorageError: the store lists a shard's markers apart from each other, so that they cannot be counted.
+    """
+    folder, exhausted, count, last = join(ledger, layout.LEDGER_ATTEMPTS), set[ShardSpec](), 0, ""
+    for shard, markers in itertools.groupby(_markers(storage, folder), lambda marker: marker[0].name):
+        if shard <= last:
+            raise StorageError("the store lists keys out of order; keep the ledger in one that sorts them", folder)
+        last, of_shard = shard, list(markers)
+        count += len(of_shard)
+        if is_exhausted(_by_invocation([name for _, name in of_shard]), invocation, limit):
+            exhausted.add(of_shard[0][0])
+    return Begun(count, frozenset(exhausted))
+
+
+def _markers(storage: Storage, folder: str) -> Iterator[tuple[ShardSpec, str]]:
+    for info in storage.list(folder):
+        if (marker := layout.parse_attempt(info.key)) is not None and not marker[1].startswith(PARTIAL_PREFIX):
+            yield marker
 
 
 def _names(storage: Storage, ledger: str, spec: ShardSpec) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -10,17 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from anon_batch import layout
 from anon_batch.errors import IntegrityError, ObjectNotFoundError, ResumeRefusedError
+from anon_batch.pipeline.named import Named
 from anon_batch.pipeline.parts import committed
 from anon_batch.pipeline.pictures import check_pictures
 from anon_batch.pipeline.plan import effective, gaps
 from anon_batch.pipeline.rows import read_rows
 from anon_batch.pipeline.run import read_plan, read_run_json
-from anon_batch.provenance import read_meta, read_part
+from anon_batch.provenance import PartMeta, read_meta, read_part
 from anon_batch.records import STATUSES, ShardSpec
 from anon_batch.stats import ShardStats, merge
 from anon_batch.storage import Storage, absolute, join
@@ -56,11 +53,10 @@ class Verification:
 
 
 @dataclass(slots=True)
-class _Named:
-    """What the parts name: hashes of the objects and of the pictures; and their statistics."""
+class _Seen:
+    """What the parts say, all of them together."""
 
-    objects: list[npt.NDArray[np.uint64]] = field(default_factory=list)
-    pictures: list[npt.NDArray[np.uint64]] = field(default_factory=list)
+    named: Named
     stats: ShardStats = field(default_factory=ShardStats)
 
 
@@ -90,16 +86,16 @@ def verify(storage: Storage, output: str, ledger: str | None) -> Iterator[Verifi
     if record["state"] != "finished":
         result.fault(f"{layout.RUN}: state is {record['state']!r}, not 'finished'")
     rows_uri = None if ledger is None else _rows_uri(storage, absolute(ledger), record, result)
-    named = _Named()
+    seen = _Seen(Named(lambda spec: _published(_read_rows(storage, base, spec)[1])))
     with ThreadPoolExecutor(_CHECKERS) as pool:
         for spec in kept:
             try:
-                _check_shard(storage, base, rows_uri, record, spec, result, named, pool)
+                _check_shard(storage, base, rows_uri, record, spec, result, seen, pool)
             except (IntegrityError, ObjectNotFoundError) as exc:
                 result.fault(str(exc))
             yield result
-    _check_strays(storage, base, named, result)
-    _check_summaries(storage, base, record, named.stats, result)
+    _check_names(storage, base, seen.named, result)
+    _check_summaries(storage, base, record, seen.stats, result)
     yield result
 
 
@@ -138,12 +134,11 @@ def _check_shard(
     record: Mapping[str, Any],
     spec: ShardSpec,
     result: Verification,
-    named: _Named,
+    seen: _Seen,
     pool: ThreadPoolExecutor,
 ) -> None:
     key = layout.provenance_part(spec.name)
-    data = storage.read(join(base, key))
-    meta, rows = read_meta(data, key), read_part(data, key).to_pylist()
+    meta, rows = _read_rows(storage, base, spec)
     if meta.shard != spec.name:
         result.fault(f"{key}: holds shard {meta.shard}")
     if meta.run_id != record["run_id"]:
@@ -157,9 +152,8 @@ def _check_shard(
     result.statuses.update(statuses)
     for row in rows:
         _check_row(row, result)
-    published = [row for row in rows if row["output"] is not None]
-    named.objects.append(_hashes(row["output"] for row in published))
-    named.pictures.append(_hashes(f"{row['output']}\0{row['member'] or ''}" for row in published))
+    published = _published(rows)
+    seen.named.add(spec, published)
     shard_key = layout.shard_file(spec.name, meta.attempt, record["config"].get("write", {}).get("layout", "files"))
     for faults in check_pictures(storage, base, published, shard_key, meta.shard_sha256, pool):
         for fault in faults:
@@ -168,7 +162,17 @@ def _check_shard(
     stats = ShardStats.from_json(meta.stats)
     if Counter(stats.statuses) != statuses:
         result.fault(f"{key}: statistics of {stats.statuses}, its rows are {dict(statuses)}")
-    named.stats = merge(named.stats, stats)
+    seen.stats = merge(seen.stats, stats)
+
+
+def _read_rows(storage: Storage, base: str, spec: ShardSpec) -> tuple[PartMeta, list[dict[str, Any]]]:
+    key = layout.provenance_part(spec.name)
+    data = storage.read(join(base, key))
+    return read_meta(data, key), read_part(data, key).to_pylist()
+
+
+def _published(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [row for row in rows if row["output"] is not None]
 
 
 def _check_row(row: Mapping[str, Any], result: Verification) -> None:
@@ -196,19 +200,21 @@ def _check_ids(
             result.fault(f"row {spec.start + offset}: provenance says {row['image_id']!r}, the manifest {want!r}")
 
 
-def _check_strays(storage: Storage, base: str, named: _Named, result: Verification) -> None:
-    """Objects that no provenance row names: a picture there would be published without a record."""
-    pictures = np.concatenate([np.zeros(0, np.uint64), *named.pictures])
-    if twice := len(pictures) - len(np.unique(pictures)):
-        result.fault(f"{twice} rows name a picture that another row names too")
-    known = np.unique(np.concatenate([np.zeros(0, np.uint64), *named.objects]))
-    for folder in (layout.IMAGES, layout.SHARDS):
-        for info in storage.list(join(base, folder)):
-            key = f"{folder}/{info.key}"
-            wanted = _hashes([key])
-            at = int(np.searchsorted(known, wanted)[0])
-            if at == len(known) or known[at] != wanted[0]:
-                result.fault(f"{key}: no provenance row names it")
+def _check_names(storage: Storage, base: str, named: Named, result: Verification) -> None:
+    """Pictures that two rows name, and objects that none does: a picture there would be published without a record."""
+
+    def listed() -> Iterator[str]:
+        for folder in (layout.IMAGES, layout.SHARDS):
+            for info in storage.list(join(base, folder)):
+                yield f"{folder}/{info.key}"
+
+    try:
+        if twice := named.repeated():
+            result.fault(f"{twice} rows name a picture that another row names too")
+        for key in named.strays(listed):
+            result.fault(f"{key}: no provenance row names it")
+    except (IntegrityError, ObjectNotFoundError) as exc:
+        result.fault(str(exc))
     for info in storage.list(join(base, layout.PROVENANCE)):
         if layout.parse_part(info.key) is None:
             result.fault(f"{layout.PROVENANCE}/{info.key}: no name of a part")
@@ -233,8 +239,3 @@ def _check_summaries(
 
 def _nonzero(statuses: Mapping[str, int]) -> dict[str, int]:
     return {status: count for status, count in statuses.items() if count}
-
-
-def _hashes(keys: Any) -> npt.NDArray[np.uint64]:
-    digests = b"".join(hashlib.blake2b(key.encode(), digest_size=8).digest() for key in keys)
-    return np.frombuffer(digests, np.uint64)

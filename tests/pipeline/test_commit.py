@@ -171,7 +171,10 @@ def test_attempts_are_counted_and_end(base: str) -> None:
     assert attempts.last_of(storage, run.ledger, spec, "a", 2)
     assert attempts.begin(storage, run.ledger, spec, "a", 2) is None
     assert attempts.begin(storage, run.ledger, spec, "b", 2) == "b-1"
-    assert attempts.all_attempts(storage, run.ledger) == {spec: {"a": 2, "b": 1}}
+    assert attempts.begin(storage, run.ledger, ShardSpec(0, 1), "b", 2) == "b-1"
+    assert attempts.begun(storage, run.ledger, "a", 2) == (4, {spec})
+    assert attempts.begun(storage, run.ledger, "b", 2) == (4, set())
+    assert attempts.begun(storage, run.ledger, "b", 1) == (4, {spec, ShardSpec(0, 1)})
 
 
 def test_a_missing_or_half_written_marker_neither_loops_nor_counts(base: str) -> None:
@@ -181,7 +184,8 @@ def test_a_missing_or_half_written_marker_neither_loops_nor_counts(base: str) ->
     for name in ("a-1", "a-3", f"{PARTIAL_PREFIX}ff", f"{PARTIAL_PREFIX}ee"):
         storage.put(join(folder, name), b"x")
     assert attempts.begin(storage, run.ledger, spec, "a", 3) == "a-4"
-    assert attempts.all_attempts(storage, run.ledger) == {spec: {"a": 3}}
+    assert attempts.begun(storage, run.ledger, "a", 3) == (3, {spec})
+    assert attempts.begun(storage, run.ledger, "a", 4) == (3, set())
     assert attempts.begin(storage, run.ledger, spec, "a", 3) is None
 
 

@@ -74,6 +74,18 @@ def test_a_whole_release_is_whole(copy: Callable[[str], tuple[Path, Path]], layo
     assert _faults(output, *args) == []
 
 
+@pytest.mark.parametrize("layout", ["files", "webdataset", "parquet"])
+def test_names_that_hash_alike_are_no_fault_and_hide_none(
+    copy: Callable[[str], tuple[Path, Path]], layout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("anon_batch.pipeline.named._hash", lambda name: bytes(8))
+    output, _ = copy(layout)
+    assert _faults(output) == []
+    (output / "images").mkdir(exist_ok=True)
+    (output / "images/new.png").write_bytes(picture())
+    assert _faults(output) == ["images/new.png: no provenance row names it"]
+
+
 def _flip(path: Path, at: int = -1) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2 if at < 0 else at] ^= 0xFF

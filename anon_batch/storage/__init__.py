@@ -1,0 +1,12 @@
+"""Bytes in and out of any address that fsspec knows: one place for retries, whole puts and the mapping of foreign errors.
+
+An address is `s3://bucket/key`, `gs://...`, `memory://...`, `https://...` or a local path. Every object is put whole: nothing is
+visible under its name before all of it is there.
+"""
+
+from anon_batch.storage.addresses import absolute, is_local, join
+from anon_batch.storage.listing import ObjectInfo
+from anon_batch.storage.local import PARTIAL_PREFIX
+from anon_batch.storage.objects import Storage
+
+__all__ = ["PARTIAL_PREFIX", "ObjectInfo", "Storage", "absolute", "is_local", "join"]

@@ -1,0 +1,83 @@
+"""The one mapping of foreign errors: what fsspec, its drivers and the operating system raise becomes a StorageError."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping
+
+from anon_batch.errors import (
+    AccessDeniedError,
+    CredentialsError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+    StorageError,
+    StorageFullError,
+    TransientStorageError,
+)
+
+_FULL_ERRNO = {
+    errno.ENOSPC: "no space left; free some or choose another place, then run again",
+    errno.EDQUOT: "the quota is used up; raise it or choose another place, then run again",
+    errno.EROFS: "the file system is read-only; choose another place",
+}
+_CREDENTIAL_FAULTS = frozenset(
+    {
+        "ExpiredToken",
+        "InvalidAccessKeyId",
+        "SignatureDoesNotMatch",
+        "InvalidToken",
+        "RequestTimeTooSkewed",
+        "ExpiredTokenException",
+        "RequestExpired",
+        "TokenRefreshRequired",
+        "NoCredentialsError",
+        "PartialCredentialsError",
+        "ProfileNotFound",
+        "SSOTokenLoadError",
+        "UnauthorizedSSOTokenError",
+    }
+)
+_FULL_CODES = frozenset({"QuotaExceeded", "XMinioStorageFull"})  # Ceph's and MinIO's words
+_DAMAGED_CODES = frozenset({"BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch"})  # on its way to the store
+_PERMANENT_ERRNO = {
+    errno.EINVAL: "the store refuses the request",
+    errno.ENAMETOOLONG: "the name is too long",
+    errno.ENOSYS: "the store cannot do this",
+    errno.ELOOP: "too many links",
+    errno.ENOTDIR: "a file stands where a folder is needed",
+    errno.EISDIR: "a folder stands where a file is needed",
+}
+
+
+def translate(exc: Exception, uri: str) -> StorageError:
+    """The storage error for any other; what is not known to be final may pass, so it is tried again."""
+    code = s3_code(exc)
+    if isinstance(exc, FileExistsError) or code in ("PreconditionFailed", "412"):
+        return ObjectExistsError("already there", uri)
+    if isinstance(exc, FileNotFoundError):
+        return ObjectNotFoundError("not found", uri)
+    if {code, type(exc).__name__} & _CREDENTIAL_FAULTS:
+        return CredentialsError(f"no valid credentials ({exc}); renew them, then run again", uri)
+    if isinstance(exc, PermissionError):
+        return AccessDeniedError(f"access denied ({exc}); check the credentials and rights", uri)
+    if isinstance(exc, OSError) and exc.errno in _FULL_ERRNO:
+        return StorageFullError(_FULL_ERRNO[exc.errno], uri)
+    if code in _FULL_CODES:
+        return StorageFullError(_FULL_ERRNO[errno.EDQUOT], uri)
+    if isinstance(exc, OSError) and exc.errno in _PERMANENT_ERRNO and code not in _DAMAGED_CODES:
+        detail = f": {exc}" if exc.errno == errno.EINVAL else ""
+        return StorageError(_PERMANENT_ERRNO[exc.errno] + detail, uri)
+    if isinstance(exc, ValueError):
+        return StorageError(f"not an address: {exc}", uri)
+    if isinstance(exc, (TypeError, NotImplementedError)):
+        return StorageError(f"the driver of this address cannot do this: {exc}", uri)
+    return TransientStorageError(f"{type(exc).__name__}: {exc}", uri)
+
+
+def s3_code(exc: BaseException) -> str:
+    """The S3 error code behind an exception. s3fs maps some codes to errnos only, so the cause is asked."""
+    for link in (exc, exc.__cause__):
+        response = getattr(link, "response", None)
+        if isinstance(response, Mapping):
+            return str(response.get("Error", {}).get("Code", ""))
+    return ""

@@ -1,0 +1,39 @@
+"""What a listing gives, and the walk through the folders of any fsspec file system."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from anon_batch.errors import ObjectNotFoundError
+
+
+class ObjectInfo(NamedTuple):
+    """One listed object: its key relative to the listed prefix, "/"-separated, and its size."""
+
+    key: str
+    size_bytes: int
+
+
+def walk(ls: Callable[[str], Sequence[Mapping[str, Any]]], root: str) -> Iterator[ObjectInfo]:
+    """Objects below `root`, folder by folder, each folder sorted by name.
+
+    Args:
+        ls: path of a folder -> its entries as fsspec gives them: `name`, `type`, `size`.
+        root: path without a slash at its end.
+    """
+    yield from _walk(ls, root, root)
+
+
+def _walk(ls: Callable[[str], Sequence[Mapping[str, Any]]], folder: str, root: str) -> Iterator[ObjectInfo]:
+    try:
+        entries = ls(folder)
+    except ObjectNotFoundError:
+        return
+    for entry in sorted(entries, key=lambda e: str(e["name"])):
+        name = str(entry["name"]).rstrip("/")
+        if entry["type"] == "directory":
+            if name != folder.rstrip("/"):
+                yield from _walk(ls, name, root)
+        elif name != root:  # object stores may list a zero-byte object that marks the folder itself
+            yield ObjectInfo(name[len(root) :].lstrip("/"), int(entry["size"] or 0))

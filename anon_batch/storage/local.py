@@ -1,0 +1,77 @@
+"""Files of this machine: whole puts by a move or a link, and a walk that skips nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from anon_batch.storage.faults import translate
+from anon_batch.storage.listing import ObjectInfo
+
+PARTIAL_PREFIX = ".partial-"  # files that a killed process left half-written
+
+
+def walk(root: Path) -> Iterator[ObjectInfo]:
+    """Follows links to folders, each folder once; a folder that may not be read is an error, never a silent gap."""
+    seen: set[tuple[int, int]] = set()
+    for folder, subfolders, names in os.walk(root, followlinks=True, onerror=_refuse_unreadable):
+        identity = os.stat(folder)
+        if (identity.st_dev, identity.st_ino) in seen:
+            subfolders.clear()
+            continue
+        seen.add((identity.st_dev, identity.st_ino))
+        subfolders.sort()
+        for name in sorted(names):
+            path = os.path.join(folder, name)
+            with contextlib.suppress(FileNotFoundError):  # removed while we walk
+                yield ObjectInfo(os.path.relpath(path, root).replace(os.sep, "/"), os.stat(path).st_size)
+
+
+def _refuse_unreadable(exc: OSError) -> None:
+    if not isinstance(exc, (FileNotFoundError, NotADirectoryError)):
+        raise translate(exc, str(exc.filename)) from exc
+
+
+def put(path: Path, data: bytes, *, create: bool) -> None:
+    """Writes beside the target, then moves (or, to create, links) it into place: both are atomic."""
+    partial = path.with_name(f"{PARTIAL_PREFIX}{uuid.uuid4().hex}")
+    moved = False
+    try:
+        with _new_file(partial) as file:
+            file.write(data)
+            if create:  # a commit: it must not outlive, in a power cut, what it promises
+                file.flush()
+                os.fsync(file.fileno())
+        if create:
+            os.link(partial, path)
+        else:
+            os.replace(partial, path)
+            moved = True
+    finally:
+        if not moved:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(partial)
+
+
+def _new_file(path: Path) -> BinaryIO:
+    try:
+        return open(path, "xb")
+    except FileNotFoundError:  # mostly the folder is there
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return open(path, "xb")
+
+
+def sweep_partials(root: Path) -> int:
+    """Removes what killed processes left half-written below a folder; returns how many."""
+    swept = 0
+    for folder, _, names in os.walk(root):
+        for name in names:
+            if name.startswith(PARTIAL_PREFIX):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(os.path.join(folder, name))
+                    swept += 1
+    return swept

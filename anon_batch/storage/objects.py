@@ -1,0 +1,248 @@
+"""Reads, lists, puts and removes objects: one place for retries and whole puts."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar, cast
+
+import fsspec
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from anon_batch.config import StorageConfig
+from anon_batch.errors import ObjectExistsError, ObjectNotFoundError, StorageError, TransientStorageError
+from anon_batch.storage import local, s3
+from anon_batch.storage.addresses import is_local, is_s3, join, local_path
+from anon_batch.storage.faults import s3_code, translate
+from anon_batch.storage.listing import ObjectInfo, walk
+from anon_batch.storage.ranges import Ranges
+
+_SINGLE_PUT_BYTES = 2**31  # s3fs turns larger creates into multipart uploads, where some stores ignore If-None-Match
+_PARALLEL_PARTS = 10  # of a multipart upload
+_RETRY_CAP_S = 20.0
+_READ_AHEAD_BYTES = 4 * 2**20  # of `open`: a footer in one request, and few requests for a long text
+_DELETERS = 8  # requests at a time
+_T = TypeVar("_T")
+
+
+class Storage:
+    """Reads, lists and puts objects. Cheap to pickle: file systems are opened where they are used.
+
+    Args:
+        config: options by prefix, encryption, retries.
+
+    All methods raise errors of the StorageError branch only. A call that failed for a passing reason is repeated
+    `config.retries` times before it raises TransientStorageError.
+    """
+
+    def __init__(self, config: StorageConfig | None = None) -> None:
+        self._config = config or StorageConfig()
+
+    def filesystem(self, uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
+        """The fsspec file system of an address, and the path inside it."""
+        try:
+            fs, path = fsspec.core.url_to_fs(uri, **self._options(uri))
+        except ImportError as exc:
+            raise StorageError(f"no driver for this address: {exc}; install the package it names", uri) from None
+        except (ValueError, TypeError) as exc:
+            raise StorageError(f"not an address: {exc}", uri) from None
+        if is_s3(uri):
+            s3.tune(fs)
+        return fs, cast(str, path)
+
+    def read(self, uri: str, offset: int | None = None, length: int | None = None) -> bytes:
+        """The object's bytes, or `length` of them from `offset` (fewer where it ends before)."""
+        return self._retry(uri, lambda: self._read(uri, offset, length))
+
+    def size(self, uri: str) -> int:
+        """The object's size in bytes."""
+        fs, path = self.filesystem(uri)
+        size = self._retry(uri, lambda: self._with_reason(uri, lambda: fs.size(path)))
+        if size is None:
+            raise StorageError("the server does not tell the size; copy it to a store that does", uri)
+        return int(size)
+
+    def exists(self, uri: str) -> bool:
+        """Whether an object (or folder) is there."""
+        if is_local(uri):
+            return os.path.exists(local_path(uri))
+        fs, path = self.filesystem(uri)
+        return bool(self._retry(uri, lambda: self._with_reason(uri, lambda: fs.exists(path))))
+
+    def list(self, uri: str) -> Iterator[ObjectInfo]:
+        """All objects below a prefix, in a fixed order; nothing if nothing is there.
+
+        On S3 sorted by key, a LIST for 1,000 of them and one if there are none; elsewhere folder by folder, each sorted.
+        """
+        if is_local(uri):
+            yield from local.walk(Path(local_path(uri)))
+            return
+        fs, path = self.filesystem(uri)
+        if is_s3(uri):
+            bucket, key, _ = fs.split_path(path)
+
+            def call(**parameters: str) -> Mapping[str, Any]:
+                asked = functools.partial(fs.call_s3, "list_objects_v2", **parameters)
+                return cast(Mapping[str, Any], self._retry(uri, asked))
+
+            yield from s3.list_below(call, bucket, key.rstrip("/"), uri)
+        else:
+            yield from walk(lambda folder: self._retry(uri, lambda: fs.ls(folder, detail=True)), path.rstrip("/"))
+
+    def put(self, uri: str, data: bytes) -> None:
+        """Writes the whole object, replacing what is there."""
+        self._retry(uri, lambda: self._put(uri, data))
+
+    def put_if_absent(self, uri: str, data: bytes) -> None:
+        """Writes the object if nobody has.
+
+        A put whose answer was lost is repeated and then finds itself: an existing object of the very same bytes counts as
+        ours, so callers that must tell two writers apart put something unique into `data`.
+
+        Raises:
+            ObjectExistsError: there is an object with other bytes.
+        """
+        try:
+            self._retry(uri, lambda: self._create(uri, data))
+        except ObjectExistsError:
+            if self.read(uri) != data:
+                raise
+
+    def delete(self, uri: str) -> None:
+        """Removes the object; one that is not there is fine."""
+        with contextlib.suppress(ObjectNotFoundError):
+            if is_local(uri):
+                self._retry(uri, lambda: os.unlink(local_path(uri)))
+                return
+            fs, path = self.filesystem(uri)
+            self._retry(uri, lambda: fs.rm_file(path))
+
+    def delete_many(self, base: str, keys: Iterable[str]) -> None:
+        """Removes the objects of these keys below `base`; those that are not there are fine.
+
+        On S3 in bulk, a thousand a request; several requests at a time wherever there are requests. `keys` is read as it is
+        needed, so it may be a listing of the very objects.
+        """
+        if is_local(base):
+            for key in keys:
+                self.delete(join(base, key))
+            return
+        fs, root = self.filesystem(base)
+        size = s3.DELETE_KEYS if is_s3(base) else 1
+
+        def remove(some: Sequence[str]) -> None:
+            if is_s3(base):
+                bucket, prefix, _ = fs.split_path(root.rstrip("/") + "/")
+                names = [prefix + key for key in some]
+                if self._retry(join(base, some[0]), lambda: s3.delete_keys(fs, bucket, names)):
+                    return
+            for key in some:
+                self.delete(join(base, key))
+
+        with ThreadPoolExecutor(_DELETERS) as pool:
+            for many in _batches(keys, size * _DELETERS):
+                for _ in pool.map(remove, _batches(many, size)):
+                    pass
+
+    def open(self, uri: str) -> BinaryIO:
+        """A seekable reader, for libraries that want a file; the caller closes it.
+
+        Its reads are `read`'s of ranges: retried as those are, with the same errors.
+        """
+        if is_local(uri):
+            fs, path = self.filesystem(uri)
+            return cast(BinaryIO, self._retry(uri, lambda: fs.open(path, "rb")))
+        return cast(BinaryIO, io.BufferedReader(Ranges(self.read, uri, self.size(uri)), _READ_AHEAD_BYTES))
+
+    def make_private(self, uri: str) -> None:
+        """Makes a local folder that only its owner can enter; elsewhere the bucket's policy decides."""
+        if not is_local(uri):
+            return
+
+        def make() -> None:
+            os.makedirs(local_path(uri), exist_ok=True)
+            os.chmod(local_path(uri), 0o700)
+
+        self._retry(uri, make)
+
+    def sweep_partials(self, uri: str) -> int:
+        """Removes what killed processes left half-written below a local folder; returns how many. No-op elsewhere."""
+        if not is_local(uri):
+            return 0
+        return local.sweep_partials(Path(local_path(uri)))
+
+    def _options(self, uri: str) -> dict[str, Any]:
+        matching = [prefix for prefix in self._config.options if uri.startswith(prefix)]
+        options = dict(self._config.options[max(matching, key=len)]) if matching else {}
+        if is_s3(uri):
+            options = s3.with_defaults(options, self._config)
+        return options
+
+    def _read(self, uri: str, offset: int | None, length: int | None) -> bytes:
+        if is_local(uri):
+            with open(local_path(uri), "rb") as file:
+                if offset:
+                    file.seek(offset)
+                return file.read() if length is None else file.read(length)
+        fs, path = self.filesystem(uri)
+        if offset is None and length is None:
+            return cast(bytes, fs.cat_file(path))
+        start = offset or 0
+        try:
+            return cast(bytes, fs.cat_file(path, start=start, end=None if length is None else start + length))
+        except OSError as exc:
+            if s3_code(exc) in ("InvalidRange", "416"):  # the object ends before `offset`, or is empty
+                return b""
+            raise
+
+    def _with_reason(self, uri: str, head: Callable[[], _T]) -> _T:
+        """Calls what asks by HEAD. S3 says no more than 400 or 403 then, also to an expired token; GET's refusal has the code."""
+        try:
+            return head()
+        except OSError as exc:
+            if s3_code(exc) in ("400", "403"):
+                self._read(uri, 0, 1)
+            raise
+
+    def _put(self, uri: str, data: bytes) -> None:
+        if is_local(uri):
+            local.put(Path(local_path(uri)), data, create=False)
+            return
+        fs, path = self.filesystem(uri)
+        fs.pipe_file(path, data, **({"max_concurrency": _PARALLEL_PARTS} if is_s3(uri) else {}))
+
+    def _create(self, uri: str, data: bytes) -> None:
+        if is_local(uri):
+            local.put(Path(local_path(uri)), data, create=True)
+            return
+        fs, path = self.filesystem(uri)
+        options = {"chunksize": _SINGLE_PUT_BYTES} if is_s3(uri) else {}
+        fs.pipe_file(path, data, mode="create", **options)
+
+    def _retry(self, uri: str, call: Callable[[], _T]) -> _T:
+        def translated() -> _T:
+            try:
+                return call()
+            except StorageError:
+                raise
+            except Exception as exc:
+                raise translate(exc, uri) from exc
+
+        return Retrying(
+            retry=retry_if_exception_type(TransientStorageError),
+            stop=stop_after_attempt(1 + self._config.retries),
+            wait=wait_random_exponential(multiplier=self._config.retry_wait_s, max=_RETRY_CAP_S),
+            reraise=True,
+        )(translated)
+
+
+def _batches(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
+    iterator = iter(items)
+    while batch := list(itertools.islice(iterator, size)):
+        yield batch
