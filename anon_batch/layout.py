@@ -12,6 +12,8 @@ STATS = "stats.json"
 PROVENANCE = "provenance"
 IMAGES = "images"
 SHARDS = "shards"
+REPORT = "report/index.html"
+REPORT_VERDICT = "report/verification.json"
 
 LEDGER_PLAN = "plan.json"
 LEDGER_ROWS = "rows"

@@ -29,7 +29,7 @@ class ShardActor:
     def __init__(self, run: Run) -> None:
         self._fault = ""
         try:
-            _limit_threads(max(1, int(run.config.engine.num_cpus)))
+            limit_threads(max(1, int(run.config.engine.num_cpus)))
             from anon_batch.pipeline.shard import ShardProcessor
 
             self._processor = ShardProcessor(run)
@@ -60,7 +60,7 @@ class ShardActor:
                 os.abort()  # sys.exit would leave Ray's pool waiting for the actor
 
 
-def _limit_threads(threads: int) -> None:
+def limit_threads(threads: int) -> None:
     """Libraries size their pools by the machine; an actor has only what it reserved."""
     import cv2
     import pyarrow as pa

@@ -127,4 +127,5 @@ def release_of(storage: Storage, output: str) -> dict[str, Any]:
             row["output"] = "shard"
     stats = json.loads(storage.read(join(output, "stats.json")))
     stats.pop("seconds")
+    stats.pop("timing")
     return {"rows": rows, "pictures": pictures, "stats": stats}

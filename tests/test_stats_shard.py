@@ -29,8 +29,9 @@ def stats():
     out.add_row("clean", None, Detections.empty(), None, bytes_in=50, bytes_out=50)
     out.add_row("withheld", "anonymize", found((0, 0, 1, 1), scores=[1.0]), None, bytes_in=10)
     out.add_row("failed", "decode", None, TRUTH, bytes_in=3)
-    out.add_seconds("detect", 1.25)
+    out.add_seconds("detect", 1.25, 1.0)
     out.add_seconds("detect", 0.5)
+    out.add_worker({"detect": 1.75, "wait_input": 0.25}, 1.5)
     return out
 
 
@@ -52,6 +53,10 @@ def test_summary(stats):
         "bytes_in": 163,
         "bytes_out": 140,
         "seconds": {"detect": 1.75},
+        "timing": {
+            "cpu_seconds": {"detect": 1.0}, "worker_seconds": {"detect": 1.75, "wait_input": 0.25},
+            "process_cpu_seconds": 1.5,
+        },
     }
     assert (detection["images"], detection["unsearched_images"], detection["iou_threshold"]) == (1, 1, 0.5)
     overall = detection["bands"]["all"]
@@ -77,9 +82,21 @@ def test_round_trip(stats):
     assert ShardStats.from_json(ShardStats().to_json()) == ShardStats()
 
 
+def test_version_1_had_no_cpu_and_worker_times(stats):
+    old = json.loads(stats.to_json())
+    for name in ("stage_cpu_us", "worker_us", "process_cpu_us"):
+        del old[name]
+    read = ShardStats.from_json(json.dumps({**old, "version": 1}))
+    assert (read.stage_us, read.stage_cpu_us, read.worker_us, read.process_cpu_us) == (stats.stage_us, {}, {}, 0)
+    assert read.statuses == stats.statuses
+    with pytest.raises(IntegrityError, match="keys of version"):
+        ShardStats.from_json(json.dumps({**old, "version": 2}))
+
+
 @pytest.mark.parametrize(
     "text",
-    ["", "null", "[]", "{}", '{"version":2}', ShardStats().to_json().replace('"rows":0', '"rows":"0"'),
+    ["", "null", "[]", "{}", '{"version":1}', '{"version":2}', '{"version":3}',
+     ShardStats().to_json().replace('"rows":0', '"rows":"0"'),
      ShardStats().to_json().replace('"scores":[]', '"scores":[1]'),
      ShardStats().to_json().replace('"scores":[]', '"scores":[1,2,1,3]'),
      ShardStats().to_json().replace('"statuses":{}', '"statuses":{"clean":1.5}'),

@@ -23,7 +23,7 @@ def status(output: Output, job: Job = None, json: Json = False) -> None:
     """Says how far a run is, from storage alone; works while it runs and after."""
     from anon_batch.pipeline.status import read_status
 
-    state = read_status(_storage(job), output)
+    state = read_status(storage_of(job), output)
     if json:
         print_json(dataclasses.asdict(state))
         return
@@ -50,12 +50,8 @@ def verify(
     """Checks that a release is whole: rows, objects, digests, pictures, metadata. Exit code 3 names what is wrong."""
     from anon_batch.pipeline.verify import verify as check
 
-    storage = _storage(job)
-    place = None if no_ledger else absolute(ledger or f"{output.rstrip('/')}-ledger")
-    if place is not None and not storage.exists(join(place, "plan.json")):
-        raise ConfigError(
-            f"no ledger at {place}: name it with --ledger, or say --no-ledger to check the public part alone"
-        )
+    storage = storage_of(job)
+    place = ledger_place(storage, output, ledger, no_ledger=no_ledger)
     for step in check(storage, output, place):
         result = step
     if json:
@@ -70,7 +66,7 @@ def verify(
             }
         )
     else:
-        _print(result.faults, result.faults_count)
+        print_faults(result.faults, result.faults_count)
         out.print(
             f"{count(result.accounted)} of {count(result.rows)} rows accounted for, {count(result.objects)} pictures checked: "
             f"{statuses_line(_plain(result.statuses))}",
@@ -82,7 +78,8 @@ def verify(
     raise typer.Exit(3 if result.faults_count else 0)
 
 
-def _print(faults: list[str], faults_count: int) -> None:
+def print_faults(faults: list[str], faults_count: int) -> None:
+    """Names what is wrong, on standard error."""
     for fault in faults:
         err.print(fault, markup=False)
     if faults_count > len(faults):
@@ -93,7 +90,22 @@ def _plain(statuses: Mapping[str, int]) -> dict[str, int]:
     return dict(statuses)
 
 
-def _storage(job: Path | None) -> Storage:
+def ledger_place(storage: Storage, output: str, ledger: str | None, *, no_ledger: bool) -> str | None:
+    """Address of a release's ledger, None if it is to be left aside.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    place = None if no_ledger else absolute(ledger or f"{output.rstrip('/')}-ledger")
+    if place is not None and not storage.exists(join(place, "plan.json")):
+        raise ConfigError(
+            f"no ledger at {place}: name it with --ledger, or say --no-ledger to check the public part alone"
+        )
+    return place
+
+
+def storage_of(job: Path | None) -> Storage:
+    """Storage as the job file's `storage` section says, or with defaults."""
     if job is None:
         return Storage(StorageConfig())
     return Storage(load_job(job, {}).storage)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -22,6 +23,7 @@ class Sized(Protocol):
 Read = TypeVar("Read", bound=Sized)
 Decoded = TypeVar("Decoded", bound=Sized)
 Done = TypeVar("Done")
+Got = TypeVar("Got")
 
 
 class Flow(Generic[Read, Decoded, Done]):
@@ -34,6 +36,10 @@ class Flow(Generic[Read, Decoded, Done]):
         treat: runs in the calling thread on a batch; returns for each item the call that finishes it.
         batch_size: items handed to `treat` at once, fewer when they are large.
         read_ahead: items on their way to `treat`, and on their way out of it.
+
+    Attributes:
+        waited_s: seconds that the calling thread waited: `wait_input` for pictures to be read and decoded, `wait_output` for
+            finished ones to be encoded and put.
     """
 
     def __init__(
@@ -55,6 +61,7 @@ class Flow(Generic[Read, Decoded, Done]):
         self._decodes: deque[Future[Decoded]] = deque()
         self._finishes: deque[tuple[int, Future[Done]]] = deque()
         self._pixels = 0
+        self.waited_s = {"wait_input": 0.0, "wait_output": 0.0}
 
     def run(self, rows: Sequence[ManifestRow]) -> Iterator[Done]:
         """Yields what `finish` returned, in the order of `rows`. An exception of any stage ends the flow, with no thread
@@ -87,12 +94,12 @@ class Flow(Generic[Read, Decoded, Done]):
             while len(self._reads) + len(self._decodes) < self._read_ahead and (row := next(source, None)) is not None:
                 self._reads.append(self._pool.submit(self._read, row))
             while self._reads and self._may_decode(self._reads[0]):
-                item = self._reads.popleft().result()
+                item = self._result(self._reads.popleft(), "wait_input")
                 self._pixels += item.pixel_count
                 self._decodes.append(self._pool.submit(self._decode, item))
             if not self._decodes:
                 return
-            yield self._decodes.popleft().result()
+            yield self._result(self._decodes.popleft(), "wait_input")
 
     def _may_decode(self, head: Future[Read]) -> bool:
         """Rows enter in order, so the one that all others wait for always gets through."""
@@ -105,9 +112,18 @@ class Flow(Generic[Read, Decoded, Done]):
             len(self._finishes) > keep or self._pixels > PIXELS_IN_FLIGHT // 2 or self._finishes[0][1].done()
         ):
             pixels, future = self._finishes.popleft()
-            done = future.result()
+            done = self._result(future, "wait_output")
             self._pixels -= pixels
             yield done
+
+    def _result(self, future: Future[Got], why: str) -> Got:
+        if future.done():
+            return future.result()
+        begin = time.perf_counter()
+        try:
+            return future.result()
+        finally:
+            self.waited_s[why] += time.perf_counter() - begin
 
     def _abandon(self) -> None:
         left: list[Future[Any]] = [*self._reads, *self._decodes, *(future for _, future in self._finishes)]

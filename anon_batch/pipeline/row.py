@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import threading
-import time
 import traceback
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -30,8 +26,10 @@ from anon_batch.errors import (
 )
 from anon_batch.geometry import clip_detections, regions_of
 from anon_batch.imaging.decode import decode
-from anon_batch.imaging.encode import encode_anonymized, encode_clean
+from anon_batch.imaging.encode import encode_anonymized, encode_clean, keep_clean
 from anon_batch.imaging.probe import pixel_count
+from anon_batch.imaging.reduced import decode_reduced
+from anon_batch.pipeline.clock import Stopwatch
 from anon_batch.pipeline.sinks import Placed, Sink
 from anon_batch.pipeline.source import SourceReader
 from anon_batch.records import (
@@ -83,23 +81,6 @@ class FinishedRow:
     source_sha256: str | None
     source_size_bytes: int | None
     detail: str | None
-
-
-class Stopwatch:
-    """Seconds by stage, summed over threads."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.seconds: dict[str, float] = defaultdict(float)
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        begin = time.perf_counter()
-        try:
-            yield
-        finally:
-            with self._lock:
-                self.seconds[stage] += time.perf_counter() - begin
 
 
 class RowStages:
@@ -157,20 +138,27 @@ class RowStages:
             return ReadRow(row, error=FailedError("source_unreadable", str(exc)))
         except FailedError as exc:
             return ReadRow(row, error=exc)
-        sha256 = hashlib.sha256(data).hexdigest()
-        try:
-            _check_source(row, data, sha256)
-        except RowError as exc:
-            return ReadRow(row, data, sha256, error=exc)
-        return ReadRow(row, data, sha256, pixel_count(data))
+        with self.clock("digest"):
+            sha256 = hashlib.sha256(data).hexdigest()
+            try:
+                _check_source(row, data, sha256)
+            except RowError as exc:
+                return ReadRow(row, data, sha256, error=exc)
+            return ReadRow(row, data, sha256, pixel_count(data))
 
     def decode(self, read: ReadRow) -> DecodedRow:
-        """Makes upright pixels of the bytes."""
+        """Makes upright pixels of the bytes: those that the detectors are to see, where these see less than all."""
+        return self._decoded(read, self._config.detect.max_side_px)
+
+    def _decoded(self, read: ReadRow, max_side_px: int | None) -> DecodedRow:
         if read.error is not None:
             return DecodedRow(read, error=read.error)
+        row, limits = read.row, self._config.limits
         try:
             with self.clock("decode"):
-                return DecodedRow(read, decode(read.row.image_id, read.data, self._config.limits, read.row.faces))
+                if max_side_px is None:
+                    return DecodedRow(read, decode(row.image_id, read.data, limits, row.faces))
+                return DecodedRow(read, decode_reduced(row.image_id, read.data, limits, row.faces, max_side_px))
         except RowError as exc:
             return DecodedRow(read, error=exc)
         except Exception:
@@ -184,8 +172,11 @@ class RowStages:
         detected: list[Detections | None] = []
         errors: list[RowError | None] = []
         answers = iter(found)
-        for index, item in enumerate(batch):
-            answer = next(answers) if item.image is not None else None
+        items: list[DecodedRow] = []
+        for index, seen in enumerate(batch):
+            answer = next(answers) if seen.image is not None else None
+            item = self._with_all_pixels(seen) if isinstance(answer, Detections) and len(answer) else seen
+            items.append(item)
             detected.append(answer if isinstance(answer, Detections) else None)
             errors.append(answer if isinstance(answer, RowError) else item.error)
             if item.image is not None and isinstance(answer, Detections) and len(answer):
@@ -199,12 +190,18 @@ class RowStages:
         painted = self._anonymize([(image, regions[index]) for index, image in jobs])
         by_index = {index: result for (index, _), result in zip(jobs, painted, strict=True)}
         finishes: list[Callable[[], FinishedRow]] = []
-        for index, item in enumerate(batch):
+        for index, item in enumerate(items):
             result = by_index.get(index)
             error = result if isinstance(result, RowError) else errors[index]
             treated = result if isinstance(result, AnonymizedImage) else None
             finishes.append(partial(self._finish, item, detected[index], regions.get(index, []), treated, error))
         return finishes
+
+    def _with_all_pixels(self, item: DecodedRow) -> DecodedRow:
+        """The row to be treated: with its whole picture, or with the reason why that cannot be decoded."""
+        if item.image is None or item.image.reduced_from is None:
+            return item
+        return self._decoded(item.read, None)
 
     def _detect(self, images: list[DecodedImage]) -> list[Detections | RowError]:
         """One answer a picture. A batch that fails is taken picture by picture, so that only the culprit is withheld."""
@@ -274,10 +271,12 @@ class RowStages:
                 raise
             except Exception:
                 error = WithheldError("encode", traceback.format_exc())
+        with self.clock("digest"):
+            provenance = _provenance(row, image, encoded, placed, faces, error)
         return FinishedRow(
             row,
-            _provenance(row, image, encoded, placed, faces, error),
-            None if found is None or image is None else clip_detections(found, image.width, image.height),
+            provenance,
+            None if found is None or image is None else clip_detections(found, *image.whole_size),
             item.read.sha256,
             len(item.read.data) if item.read.sha256 else None,
             None if error is None else error.detail,
@@ -285,7 +284,13 @@ class RowStages:
 
     def _encode(self, image: DecodedImage, treated: AnonymizedImage | None) -> EncodedImage:
         write = self._config.write
-        return encode_clean(image, write) if treated is None else encode_anonymized(image, treated, write)
+        if treated is not None:
+            return encode_anonymized(image, treated, write)
+        if image.reduced_from is None:
+            return encode_clean(image, write)
+        if (kept := keep_clean(image, write)) is not None:
+            return kept
+        return encode_clean(decode(image.image_id, image.source, self._config.limits), write)
 
     def _put(self, row: ManifestRow, encoded: EncodedImage) -> Placed:
         try:
@@ -323,7 +328,7 @@ def _provenance(
     faces: tuple[FaceRecord, ...],
     error: RowError | None,
 ) -> ProvenanceRow:
-    width, height = (image.width, image.height) if image is not None else (None, None)
+    width, height = image.whole_size if image is not None else (None, None)
     if error is not None or encoded is None or placed is None:
         ended = error or WithheldError("incomplete")
         status: Status = "failed" if isinstance(ended, FailedError) else "withheld"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -17,6 +17,7 @@ from anon_batch.detect.ensemble import build_detector
 from anon_batch.errors import IntegrityError, ObjectExistsError, StorageError
 from anon_batch.models.store import ModelStore
 from anon_batch.pipeline import attempts
+from anon_batch.pipeline.clock import Stopwatch, WorkerClock
 from anon_batch.pipeline.flow import Flow
 from anon_batch.pipeline.row import DecodedRow, FinishedRow, ReadRow, RowStages
 from anon_batch.pipeline.rows import extra_schema, read_rows
@@ -37,7 +38,7 @@ class ShardProcessor:
     """
 
     def __init__(self, run: Run) -> None:
-        config = run.config
+        config, begin = run.config, time.perf_counter()
         self._run = run
         self._storage = run.storage()
         store = ModelStore(self._storage, config.models)
@@ -49,10 +50,21 @@ class ShardProcessor:
         self._pool = ThreadPoolExecutor(config.engine.io_threads, thread_name_prefix="rows")
         self.progress_at = time.monotonic()
         self.busy = False
+        self._time = WorkerClock(begin)
+        self._time.lap("start")
 
     def process(self, spec: ShardSpec) -> ShardResult:
         """One attempt at a shard. Never raises: whatever happens comes back as a result."""
         begin = time.perf_counter()
+        self._time.lap("between")
+        result = self._guarded(spec, begin)
+        if result.outcome == "committed":
+            self._time.keep()
+        else:
+            self._time.lose()
+        return result
+
+    def _guarded(self, spec: ShardSpec, begin: float) -> ShardResult:
         try:
             with self._watched():
                 return self._attempt(spec, begin)
@@ -83,10 +95,13 @@ class ShardProcessor:
         stages = RowStages(
             run.config, run.run_key, self._detector, self._ladder, SourceReader(storage), sink, last_chance=last
         )
+        self._time.lap("open")
         finished = self._finish_all(stages, rows)
         with stages.clock("put"):
             shard_sha256 = sink.close()
-        stats = _statistics(finished, stages.clock.seconds)
+        self._time.lap("close")
+        stats = _statistics(finished)
+        self._add_times(stats, stages.clock)
         won = commit(storage, run, spec, attempt, finished, stats, self._extra, shard_sha256)
         if not won:
             return ShardResult(spec, "already_committed")
@@ -108,7 +123,16 @@ class ShardProcessor:
         for row in flow.run(rows):
             self.progress_at = time.monotonic()
             finished.append(row)
+        # These two stages run in this thread alone.
+        networks = {stage: stages.clock.seconds.get(stage, 0.0) for stage in ("detect", "anonymize")}
+        self._time.lap("other", {**networks, **flow.waited_s})
         return finished
+
+    def _add_times(self, stats: ShardStats, clock: Stopwatch) -> None:
+        for stage, spent in clock.seconds.items():
+            stats.add_seconds(stage, spent, clock.cpu_seconds[stage])
+        phases, cpu_s = self._time.take()
+        stats.add_worker(phases, cpu_s)
 
 
 def commit(
@@ -145,12 +169,12 @@ def commit_poison(storage: Storage, run: Run, spec: ShardSpec) -> ShardResult:
     finished = [FinishedRow(row, provenance, None, None, None, detail)]
     extra = extra_schema(storage, run.rows, run.plan.total)
     attempt = f"{run.invocation}-poison"
-    if not commit(storage, run, spec, attempt, finished, _statistics(finished, {}), extra):
+    if not commit(storage, run, spec, attempt, finished, _statistics(finished), extra):
         return ShardResult(spec, "already_committed")  # an attempt that was thought lost was only late
     return ShardResult(spec, "committed", {"failed": 1})
 
 
-def _statistics(finished: list[FinishedRow], seconds: Mapping[str, float]) -> ShardStats:
+def _statistics(finished: list[FinishedRow]) -> ShardStats:
     stats = ShardStats()
     for row in finished:
         out = row.provenance
@@ -163,8 +187,6 @@ def _statistics(finished: list[FinishedRow], seconds: Mapping[str, float]) -> Sh
             bytes_in=row.source_size_bytes or 0,
             bytes_out=out.size_bytes or 0,
         )
-    for stage, spent in seconds.items():
-        stats.add_seconds(stage, spent)
     return stats
 
 

@@ -3,8 +3,10 @@ truth.
 """
 
 from anon_batch.stats.detection import BandStats, DetectionStats
+from anon_batch.stats.intervals import mean_interval, wilson
 from anon_batch.stats.matching import BANDS, IOU_THRESHOLD, Matches, match, match_bands
 from anon_batch.stats.shard import ShardStats, merge, merge_all
+from anon_batch.stats.shares import TimeShares, time_shares
 
 __all__ = [
     "BANDS",
@@ -13,8 +15,12 @@ __all__ = [
     "DetectionStats",
     "Matches",
     "ShardStats",
+    "TimeShares",
     "match",
     "match_bands",
+    "mean_interval",
     "merge",
     "merge_all",
+    "time_shares",
+    "wilson",
 ]

@@ -22,7 +22,7 @@ from anon_batch.records import STATUSES, Detections, GroundTruth
 from anon_batch.stats import counts
 from anon_batch.stats.detection import DetectionStats
 
-VERSION = 1
+VERSION = 2
 SCORE_HISTOGRAM_BINS = 100
 MAX_FACES_BIN = 1000  # pictures with more faces share the last bin
 MAX_SIZE_BIN = 20
@@ -42,7 +42,10 @@ class ShardStats:
         methods: method -> treated faces; at most 64 keys, then `other`.
         bytes_in: source bytes read.
         bytes_out: bytes of published pictures.
-        stage_us: stage -> microseconds, summed over threads.
+        stage_us: stage -> microseconds of wall time, summed over threads.
+        stage_cpu_us: stage -> microseconds of CPU time of those threads.
+        worker_us: phase -> microseconds of the thread that drives the networks; the phases share out the worker's whole time.
+        process_cpu_us: CPU time of the worker's process in all its threads.
         unsearched_images: rows with ground truth in which no detector ran to the end.
         detection: against ground truth.
     """
@@ -57,6 +60,9 @@ class ShardStats:
     bytes_in: int = 0
     bytes_out: int = 0
     stage_us: dict[str, int] = field(default_factory=dict)
+    stage_cpu_us: dict[str, int] = field(default_factory=dict)
+    worker_us: dict[str, int] = field(default_factory=dict)
+    process_cpu_us: int = 0
     unsearched_images: int = 0
     detection: DetectionStats = field(default_factory=DetectionStats)
 
@@ -97,9 +103,15 @@ class ShardStats:
         elif ground_truth is not None:
             self.unsearched_images += 1
 
-    def add_seconds(self, stage: str, seconds: float) -> None:
-        """Adds the time that a stage took."""
+    def add_seconds(self, stage: str, seconds: float, cpu_seconds: float = 0.0) -> None:
+        """Adds the time that a stage took: wall, and CPU of the threads in it."""
         self.stage_us = counts.add_capped(self.stage_us, {stage: round(seconds * 1e6)})
+        self.stage_cpu_us = counts.add_capped(self.stage_cpu_us, {stage: round(cpu_seconds * 1e6)})
+
+    def add_worker(self, phases: Mapping[str, float], process_cpu_s: float) -> None:
+        """Adds a worker's time: seconds by phase of the thread that drives the networks, and CPU seconds of the process."""
+        self.worker_us = counts.add_capped(self.worker_us, {name: round(s * 1e6) for name, s in phases.items()})
+        self.process_cpu_us += round(process_cpu_s * 1e6)
 
     def _add_detections(self, detections: Detections) -> None:
         counts.add_bins(self.faces_per_image, np.array([min(len(detections), MAX_FACES_BIN)]))
@@ -123,7 +135,10 @@ class ShardStats:
             - faces_per_image: faces found -> images, "1000" for 1000 and more;
             - scores: lower border of a bin 0.01 wide -> detections;
             - face_sizes_px: lower border of the longer side, a power of 2 or 0 -> detections;
-            - methods: method -> faces; seconds: stage -> seconds;
+            - methods: method -> faces; seconds: stage -> wall seconds, summed over threads;
+            - timing: cpu_seconds, stage -> seconds; worker_seconds, phase -> seconds of the thread that drives the
+              networks, which together are all the time of all workers; process_cpu_seconds of their processes. Left out
+              when no shard has it;
             - detection: None without ground truth, else iou_threshold, images, unsearched_images and bands:
               band -> faces, true_positives, false_positives, missed_faces, precision, recall (all at the
               run's own thresholds) and average_precision. Bands are `all`; COCO's areas `small` (up to
@@ -133,7 +148,7 @@ class ShardStats:
         searched = sum(self.faces_per_image.values())
         with_truth = bool(self.detection.images or self.unsearched_images)
         detection = {**self.detection.summary(), "unsearched_images": self.unsearched_images}
-        return {
+        summary = {
             "rows": self.rows,
             "statuses": {status: self.statuses.get(status, 0) for status in STATUSES},
             "reasons": self._reasons_by_status(),
@@ -147,9 +162,16 @@ class ShardStats:
             "methods": dict(sorted(self.methods.items())),
             "bytes_in": self.bytes_in,
             "bytes_out": self.bytes_out,
-            "seconds": {stage: us / 1e6 for stage, us in sorted(self.stage_us.items())},
+            "seconds": _seconds(self.stage_us),
             "detection": detection if with_truth else None,
         }
+        if self.worker_us:  # commits of the statistics' version 1 have none
+            summary["timing"] = {
+                "cpu_seconds": _seconds(self.stage_cpu_us),
+                "worker_seconds": _seconds(self.worker_us),
+                "process_cpu_seconds": self.process_cpu_us / 1e6,
+            }
+        return summary
 
     def _reasons_by_status(self) -> dict[str, Any]:
         nested: dict[str, Any] = {}
@@ -182,8 +204,13 @@ class ShardStats:
         """
         try:
             state = json.loads(text)
-            if state.pop("version") != VERSION or set(state) != set(MERGES):
-                raise ValueError(f"expected version {VERSION} and its keys")
+            version = state.pop("version")
+            if version == 1:  # before CPU and worker times: those shards have none
+                state = {"stage_cpu_us": {}, "worker_us": {}, "process_cpu_us": 0, **state}
+            elif version != VERSION:
+                raise ValueError(f"version {version}, expected {VERSION}")
+            if set(state) != set(MERGES):
+                raise ValueError(f"expected the keys of version {VERSION}")
             return cls(**{name: _read(name, value) for name, value in state.items()})
         except (ValueError, KeyError, TypeError, AttributeError) as exc:
             raise IntegrityError(f"statistics of a commit cannot be read ({exc}): {text[:80]!r}") from None
@@ -201,11 +228,18 @@ MERGES: Mapping[str, Callable[[Any, Any], Any]] = MappingProxyType({
     "bytes_in": operator.add,
     "bytes_out": operator.add,
     "stage_us": counts.add_capped,
+    "stage_cpu_us": counts.add_capped,
+    "worker_us": counts.add_capped,
+    "process_cpu_us": operator.add,
     "unsearched_images": operator.add,
     "detection": DetectionStats.merge,
 })
 _BINNED = frozenset({"faces_per_image", "scores", "face_sizes"})
-_PLAIN = frozenset({"rows", "bytes_in", "bytes_out", "unsearched_images"})
+_PLAIN = frozenset({"rows", "bytes_in", "bytes_out", "process_cpu_us", "unsearched_images"})
+
+
+def _seconds(us: Mapping[str, int]) -> dict[str, float]:
+    return {name: value / 1e6 for name, value in sorted(us.items())}
 
 
 def _read(name: str, value: Any) -> Any:

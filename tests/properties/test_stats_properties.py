@@ -51,7 +51,8 @@ def stats(draw):
             methods=draw(st.dictionaries(st.integers(0, 5), st.sampled_from("abc"))),
             bytes_in=draw(st.integers(0, 2**50)), bytes_out=draw(st.integers(0, 2**50)),
         )
-        out.add_seconds(draw(st.sampled_from("xyz")), draw(st.floats(0, 1e6)))
+        out.add_seconds(draw(st.sampled_from("xyz")), draw(st.floats(0, 1e6)), draw(st.floats(0, 1e6)))
+        out.add_worker(draw(st.dictionaries(st.sampled_from("uvw"), st.floats(0, 1e6))), draw(st.floats(0, 1e6)))
     return out
 
 

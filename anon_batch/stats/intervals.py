@@ -1,0 +1,50 @@
+"""Confidence intervals of shares and means."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+Z_95 = 1.959964  # of the normal distribution, two-sided 95 %
+
+
+def wilson(hits: int, trials: int, z: float = Z_95) -> tuple[float, float] | None:
+    """Wilson's score interval of a share.
+
+    Args:
+        hits: how often it happened.
+        trials: of how many, all independent.
+        z: quantile of the normal distribution.
+
+    Returns:
+        Lower and upper bound in [0, 1], sensible also for 0 hits and for few trials; None without trials.
+
+    Source: E. B. Wilson, Probable inference, the law of succession, and statistical inference, JASA 22 (1927), 209-212.
+    """
+    if trials <= 0:
+        return None
+    share = hits / trials
+    spread = 1 + z * z / trials
+    centre = (share + z * z / (2 * trials)) / spread
+    half = z / spread * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    # Rounding must not part a share of 0 or 1 from its own bound.
+    return (0.0 if hits == 0 else max(0.0, centre - half)), (1.0 if hits == trials else min(1.0, centre + half))
+
+
+def mean_interval(counts: Mapping[int, int], z: float = Z_95) -> tuple[float, float, float] | None:
+    """Mean of a distribution and its interval by the normal approximation, which dozens of observations bear.
+
+    Args:
+        counts: value -> observations.
+        z: quantile of the normal distribution.
+
+    Returns:
+        Mean, lower and upper bound; the bounds are the mean where there is a single observation. None without any.
+    """
+    observations = sum(counts.values())
+    if not observations:
+        return None
+    mean = sum(value * n for value, n in counts.items()) / observations
+    squares = sum(n * (value - mean) ** 2 for value, n in counts.items())
+    half = z * math.sqrt(squares / max(observations - 1, 1) / observations)
+    return mean, max(0.0, mean - half) if min(counts) >= 0 else mean - half, mean + half
