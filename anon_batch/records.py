@@ -104,7 +104,9 @@ class DecodedImage:
         native: (H, W) or (H, W, C) upright samples in the file's own mode and depth, when that is not 8-bit RGB.
         native_mode: what `native` holds: RGB, L, LA, RGBA, P, 1, CMYK, I;16, RGB;16, RGBA;16.
         source: the source file's bytes, so that an encoder can keep tables, palette and untouched blocks.
-        given: boxes from the manifest, for the detector `manifest`.
+        given: boxes from the manifest, for the detector `manifest`, in px of the whole picture.
+        reduced_from: (width, height) px of the whole upright picture where `pixels` is a smaller rendition of it, good for
+            looking at it and for nothing else; None where `pixels` is the picture.
     """
 
     image_id: str
@@ -115,6 +117,7 @@ class DecodedImage:
     native_mode: str = "RGB"
     source: bytes = b""
     given: GroundTruth | None = None
+    reduced_from: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         shape = self.pixels.shape
@@ -129,6 +132,11 @@ class DecodedImage:
     @property
     def width(self) -> int:
         return int(self.pixels.shape[1])
+
+    @property
+    def whole_size(self) -> tuple[int, int]:
+        """Width and height of the whole picture, px."""
+        return self.reduced_from or (self.width, self.height)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,6 +12,7 @@ from anon_batch.detect.interface import FAILURE, FaceDetector
 from anon_batch.detect.registry import detector_factory
 from anon_batch.errors import WithheldError
 from anon_batch.geometry import pairwise_iou
+from anon_batch.imaging.reduced import reduce
 from anon_batch.models.store import ModelStore
 from anon_batch.records import BoolArray, DecodedImage, Detections, FloatArray
 
@@ -26,31 +27,40 @@ class Ensemble:
         merge_iou: boxes of different detectors that overlap at least this much are one face.
         min_face_px: boxes whose longer side is smaller are left out.
         model_digests: model name -> sha256, for the provenance.
+        max_side_px: longest side of a picture as the parts see it; None shows it as it is.
     """
 
     def __init__(
         self, parts: Sequence[FaceDetector], merge_iou: float, min_face_px: float,
-        model_digests: Mapping[str, str],
+        model_digests: Mapping[str, str], max_side_px: int | None = None,
     ) -> None:
         self._parts = tuple(parts)
         self._merge_iou = merge_iou
         self._min_face_px = min_face_px
+        self._max_side_px = max_side_px
         self.name = "+".join(part.name for part in self._parts)
         self.model_names = tuple(dict.fromkeys(name for part in self._parts for name in part.model_names))
         self.model_digests: Mapping[str, str] = MappingProxyType(dict(model_digests))
 
     def detect(self, images: Sequence[DecodedImage]) -> list[Detections]:
         """See FaceDetector.detect. An error of any part is one of the call: half an ensemble is not what was
-        asked.
+        asked. Boxes are in px of the whole picture where one is a reduced rendition.
 
         Raises:
             WithheldError: also for a part that returns too few results or scores that are not finite.
         """
         if not images:
             return []
-        per_part = [self._checked(part, part.detect(images), len(images)) for part in self._parts]
+        shown = images if self._max_side_px is None else [reduce(image, self._max_side_px) for image in images]
+        per_part = [self._found_by(part, shown) for part in self._parts]
         merged = [merge_across(list(own), self._merge_iou) for own in zip(*per_part, strict=True)]
         return [self._large_enough(found) for found in merged]
+
+    def _found_by(self, part: FaceDetector, shown: Sequence[DecodedImage]) -> list[Detections]:
+        found = self._checked(part, part.detect(shown), len(shown))
+        if part.name == _GIVEN:  # these were never scaled
+            return found
+        return [in_whole(own, image) for own, image in zip(found, shown, strict=True)]
 
     def _checked(self, part: FaceDetector, found: list[Detections], count: int) -> list[Detections]:
         if len(found) != count:
@@ -64,6 +74,15 @@ class Ensemble:
             return found
         longer = (found.boxes[:, 2:] - found.boxes[:, :2]).max(axis=1, initial=-np.inf)
         return found.take(np.asarray(longer >= self._min_face_px, np.bool_))
+
+
+def in_whole(found: Detections, image: DecodedImage) -> Detections:
+    """Detections in `image.pixels` as detections in the whole picture."""
+    if image.reduced_from is None:
+        return found
+    factor = np.asarray(image.reduced_from, np.float64) / (image.width, image.height)
+    boxes, landmarks = found.boxes * np.tile(factor, 2), found.landmarks * factor
+    return Detections(boxes.astype(np.float32), found.scores, landmarks.astype(np.float32), found.detectors)
 
 
 def merge_across(parts: list[Detections], iou_threshold: float) -> Detections:
@@ -117,4 +136,5 @@ def build_detector(
         detector_factory(detector.name)(detector, config, store, threads, device) for detector in ordered
     ]
     names = dict.fromkeys(name for part in parts for name in part.model_names)
-    return Ensemble(parts, config.merge_iou, config.min_face_px, {name: store.digest(name) for name in names})
+    digests = {name: store.digest(name) for name in names}
+    return Ensemble(parts, config.merge_iou, config.min_face_px, digests, config.max_side_px)

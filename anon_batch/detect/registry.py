@@ -13,6 +13,7 @@ from typing import cast
 
 from anon_batch.config import DetectConfig
 from anon_batch.detect.interface import DetectorFactory
+from anon_batch.detect.precision import centerface_model
 from anon_batch.errors import ConfigError
 from anon_batch.models.names import unknown_name
 
@@ -24,7 +25,7 @@ BUILT_IN: Mapping[str, str] = MappingProxyType({
     "yunet_n": "anon_batch.detect.yunet:create",
 })
 _BUILT_IN_MODELS: Mapping[str, tuple[str, ...]] = MappingProxyType({
-    "centerface": ("centerface",), "manifest": (), "yunet": ("yunet",), "yunet_n": ("yunet_n",),
+    "manifest": (), "yunet": ("yunet",), "yunet_n": ("yunet_n",),
 })
 
 
@@ -54,16 +55,18 @@ def detector_factory(name: str) -> DetectorFactory:
     return _load(plugins[0])
 
 
-def models_of(config: DetectConfig) -> tuple[str, ...]:
+def models_of(config: DetectConfig, device: str = "cpu") -> tuple[str, ...]:
     """Names of the models that the configured detectors need, each once: to fetch, and for the fingerprint.
 
     Raises:
-        UnknownNameError, ConfigError: as `detector_factory`.
+        UnknownNameError, ConfigError: as `detector_factory` and `centerface_model`.
     """
     names: dict[str, None] = {}
     for detector in config.detectors:
         factory = detector_factory(detector.name)
         models: tuple[str, ...] = _BUILT_IN_MODELS.get(detector.name, getattr(factory, "model_names", ()))
+        if detector.name == "centerface":  # the only one of several files
+            models = (centerface_model(config, device),)
         names.update(dict.fromkeys(models))
     return tuple(names)
 

@@ -32,21 +32,36 @@ def encode_clean(decoded: DecodedImage, write: WriteConfig) -> EncodedImage:
     Raises:
         WithheldError: `encode`, or `metadata` when `inspect` finds something in the result.
     """
+    if (kept := keep_clean(decoded, write)) is not None:
+        return kept
     target = _target(decoded, write)
     native = decoded.pixels if decoded.native is None else decoded.native
     try:
-        if _may_strip(decoded, target, write):
-            data = strip(decoded.source, target)
-            if not inspect(data):
-                return EncodedImage(data, target, decoded.width, decoded.height)
         data = _write(decoded, native, target, write)
     except Exception as exc:
         raise WithheldError("encode", f"{target}: {type(exc).__name__}: {exc}") from exc
     return _checked(decoded, data, target)
 
 
+def keep_clean(decoded: DecodedImage, write: WriteConfig) -> EncodedImage | None:
+    """The source file, stripped, where that is all that `encode_clean` does; None where samples must be written anew. A
+    reduced picture will do, if `decode` would give no `native` for it.
+
+    Raises:
+        WithheldError: `encode`.
+    """
+    target = _target(decoded, write)
+    try:
+        if not _may_strip(decoded, target, write):
+            return None
+        data = strip(decoded.source, target)
+        return None if inspect(data) else EncodedImage(data, target, *decoded.whole_size)
+    except Exception as exc:
+        raise WithheldError("encode", f"{target}: {type(exc).__name__}: {exc}") from exc
+
+
 def encode_anonymized(decoded: DecodedImage, anonymized: AnonymizedImage, write: WriteConfig) -> EncodedImage:
-    """A picture with treated regions.
+    """A picture with treated regions; a whole one.
 
     Args:
         decoded: from `decode`, with its source.
@@ -85,7 +100,13 @@ def _may_strip(decoded: DecodedImage, target: str, write: WriteConfig) -> bool:
     return not hides_colours(decoded.native, decoded.native_mode, palette)
 
 
+def _check_whole(decoded: DecodedImage) -> None:
+    if decoded.reduced_from is not None:
+        raise ValueError(f"{decoded.width}x{decoded.height} px of {decoded.reduced_from} cannot be written")
+
+
 def _spliced(decoded: DecodedImage, anonymized: AnonymizedImage) -> bytes | None:
+    _check_whole(decoded)
     try:
         return splice(decoded, anonymized)
     except SpliceError:
@@ -93,6 +114,7 @@ def _spliced(decoded: DecodedImage, anonymized: AnonymizedImage) -> bytes | None
 
 
 def _write(decoded: DecodedImage, native: Samples, target: str, write: WriteConfig) -> bytes:
+    _check_whole(decoded)
     palette = palette_in(decoded.source) if decoded.native_mode == "P" else None
     shown = without_hidden_colours(native, decoded.native_mode, palette)
     pixels = pixels_of(shown, decoded.native_mode, palette)

@@ -4,7 +4,6 @@ pixels.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -16,8 +15,7 @@ SOI, EOI, SOS, DQT, DHT, DAC, DRI = 0xD8, 0xD9, 0xDA, 0xDB, 0xC4, 0xCC, 0xDD
 APP0, APP1, APP14 = 0xE0, 0xE1, 0xEE
 SOF = frozenset(range(0xC0, 0xD0)) - {DHT, 0xC8, DAC}
 _TABLES = frozenset({DQT, DHT, DAC, DRI})
-# Inside a scan: FF 00 is a byte of data, FF D0..D7 a restart, further FFs are fill.
-_AFTER_SCAN = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
+_IN_SCAN = frozenset({0x00, *range(0xD0, 0xD8)})  # after FF: a byte of data, a restart
 _ZIGZAG = (
     0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5,
     12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14, 21, 28,
@@ -105,12 +103,28 @@ def segments(data: bytes) -> Iterator[Segment]:
         if length < 2:
             raise FailedError("decode", f"JPEG: a segment of length {length} at {start}")
         if marker == SOS:
-            match = _AFTER_SCAN.search(data, end)
-            end = match.start() if match else len(data) + 1
+            end = _end_of_scan(data, end)
         if end > len(data):
             raise FailedError("truncated", f"the JPEG ends at byte {len(data)}, in the segment at {start}")
         yield Segment(marker, at, end)
         at = end
+
+
+def _end_of_scan(data: bytes, start: int) -> int:
+    """Where the marker after a scan's entropy-coded data begins, fill bytes (further FFs) included; beyond the data where
+    there is none.
+    """
+    at = data.find(b"\xff", start)  # one byte at a time is what C is fast at; of FFs there are few
+    while at >= 0:
+        after = at + 1
+        while data[after : after + 1] == b"\xff":
+            after += 1
+        if after == len(data):
+            break
+        if data[after] not in _IN_SCAN:
+            return at
+        at = data.find(b"\xff", after + 1)
+    return len(data) + 1
 
 
 def read_header(data: bytes) -> JpegHeader:

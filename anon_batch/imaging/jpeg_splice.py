@@ -53,22 +53,23 @@ def splice(decoded: DecodedImage, anonymized: AnonymizedImage) -> bytes:
     plain = strip_jpeg(decoded.source, orientation=1)
     header = read_header(plain)
     components = _spliceable(header)
-    treated = decoded.pixels.copy()
-    np.copyto(treated, anonymized.pixels, where=anonymized.touched[..., None])
-    pixels = stored(treated, decoded.orientation)
-    mcus = _touched_mcus(stored(anonymized.touched, decoded.orientation), components)
+    before = stored(decoded.pixels, decoded.orientation)
+    touched = stored(anonymized.touched, decoded.orientation)
+    mcus = _touched_mcus(touched, components)
     blocks = _read(plain, header, components)
     if not mcus.any():
         return strip_jpeg(_write(plain, header, components, blocks), orientation=decoded.orientation)
     rows, columns = np.nonzero(mcus)
-    places = _places(rows, columns, pixels.shape, components)
-    tiles = _tiles(pixels, places, components)
+    places = _places(rows, columns, before.shape, components)
+    old = _taken(before, places)
+    change = _taken(stored(anonymized.pixels, decoded.orientation), places) - old
+    # The treated pixels where they count: bytes wrap around, so the sum is exact, and faster than a choice.
+    tiles = _tiles(old + change * _taken(touched, places)[..., None], components)
     for index, component in enumerate(components):
         table = np.asarray(header.tables[component.table], np.float32)
         new = _quantised(tiles[..., index], component, _finest(components), table)
         _place(blocks[index], new, rows, columns, component)
     out = _write(plain, header, components, blocks)
-    before = stored(decoded.pixels, decoded.orientation)
     _compare(before, out, mcus, components)
     _compare_inside(out, places, tiles[..., 0], header.tables[components[0].table])
     return strip_jpeg(out, orientation=decoded.orientation)
@@ -110,7 +111,8 @@ def _touched_mcus(touched: BoolArray, components: Sequence[Component]) -> BoolAr
     height, width = touched.shape
     padded = np.zeros((-(-height // down) * down, -(-width // across) * across), np.bool_)
     padded[:height, :width] = touched
-    grid = padded.reshape(padded.shape[0] // down, down, padded.shape[1] // across, across)
+    eights = padded.view(np.uint64)  # eight pixels each: a block's row
+    grid = eights.reshape(padded.shape[0] // down, down, padded.shape[1] // across, across // 8)
     return np.asarray(grid.any(axis=(1, 3)))
 
 
@@ -124,11 +126,16 @@ def _places(
     return y[:, :, None], x[:, None, :]
 
 
-def _tiles(
-    pixels: PixelArray, places: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]], components: Sequence[Component]
-) -> npt.NDArray[np.float32]:
-    """(N, height, width, components) samples of the MCUs at `places`, luma around 0."""
-    rgb = pixels[places]
+def _taken(
+    samples: npt.NDArray[Any], places: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]
+) -> npt.NDArray[Any]:
+    """`samples[places]`, (N, height, width) or with channels, at a quarter of the time."""
+    flat = places[0] * samples.shape[1] + places[1]
+    return np.asarray(np.take(samples.reshape(-1, *samples.shape[2:]), flat, axis=0))
+
+
+def _tiles(rgb: PixelArray, components: Sequence[Component]) -> npt.NDArray[np.float32]:
+    """(N, height, width, components) samples of N MCUs, (N, height, width, 3), luma around 0."""
     if len(components) == 1:
         return luma(rgb)[..., None].astype(np.float32) - 128
     # Chroma is stored around 128 and shifted by 128 for the transform, so only luma keeps a shift.
@@ -183,8 +190,7 @@ def _compare(old: PixelArray, after: bytes, mcus: BoolArray, components: Sequenc
     near = _with_neighbours(np.repeat(np.repeat(mcus, down, axis=0), across, axis=1))
     if old.shape != new.shape:
         raise SpliceError("the size changed")
-    differs = old != new
-    changed = differs[..., 0] | differs[..., 1] | differs[..., 2]  # any(axis=2), several times faster
+    changed = cv2.inRange(cv2.absdiff(old, new), (0, 0, 0), (0, 0, 0)) == 0  # any(axis=2), many times faster
     if bool((changed & ~near[: old.shape[0], : old.shape[1]]).any()):
         raise SpliceError("pixels outside the touched blocks changed")
 
@@ -195,7 +201,7 @@ def _compare_inside(
 ) -> None:  # fmt: skip
     """Luma of the touched MCUs against what was meant, (N, height, width) around 0; `table` is luma's."""
     coded = _decoded(after, "GRAY")[..., 0]  # luma as it is coded: RGB would be clipped
-    error = coded[places].astype(np.float32) - np.float32(128) - meant
+    error = _taken(coded, places).astype(np.float32) - np.float32(128) - meant
     # Rounding moves a coefficient by half its step at most, and the transform keeps sums of squares
     # (Parseval).
     bound = float(np.sqrt(np.mean(np.square(table, dtype=np.float64)) / 4)) + 2.0

@@ -5,7 +5,7 @@ Interprets the six kinds of operator that CenterFace is made of; weights are the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -32,25 +32,30 @@ class OnnxModule(torch.nn.Module):
 
     Args:
         prepared: ONNX file whose only input is the picture batch.
+        outputs: names of the values to hand out instead of the graph's outputs; what they do not need is not run.
 
     Raises:
-        ModelError: an operator or attribute other than the known ones.
+        ModelError: an operator or attribute other than the known ones, or no value of such a name.
     """
 
-    def __init__(self, prepared: bytes) -> None:
+    def __init__(self, prepared: bytes, outputs: Sequence[str] | None = None) -> None:
         from onnx import numpy_helper
 
         super().__init__()
         graph = read_graph(prepared).graph
         self._input = graph.input[0].name
-        self._outputs = tuple(value.name for value in graph.output)
+        self._outputs = tuple(outputs or (value.name for value in graph.output))
         self._weights: dict[str, str] = {}
         for position, tensor in enumerate(graph.initializer):
             array = numpy_helper.to_array(tensor)
             if array.dtype == np.float32:
                 self._weights[tensor.name] = f"weight_{position}"
                 self.register_buffer(f"weight_{position}", torch.from_numpy(array.copy()))
-        self._steps = _steps(graph, keep=self._outputs)
+        steps = _steps(graph, keep=self._outputs)
+        made = [step.output for step in steps]
+        if missing := set(self._outputs) - set(made):
+            raise ModelError(f"the network has no values {sorted(missing)}")
+        self._steps = steps[: 1 + max(made.index(name) for name in self._outputs)]
 
     def forward(self, batch: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """(B, 3, H, W) to the graph's outputs, in its order."""

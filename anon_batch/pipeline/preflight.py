@@ -21,7 +21,10 @@ def preflight(config: JobConfig) -> tuple[str, ...]:
         ConfigError: a backend that is not installed.
     """
     store = ModelStore(Storage(config.storage), config.models)
-    detector = build_detector(config.detect, store)
+    detect = config.detect
+    if config.engine.num_gpus > 0 and detect.backend == "auto":  # as the workers choose: it decides which file is used
+        detect = detect.model_copy(update={"backend": "torch"})
+    detector = build_detector(detect, store)
     ladder = build_ladder(config.anonymize, store, 1, "cpu")
     names = dict.fromkeys([*detector.model_names, *ladder.model_names])
     return tuple(f"{name}@{store.digest(name)}" for name in names)

@@ -20,16 +20,16 @@ from anon_batch.storage import Storage
 
 SHARED_MODELS = Path(__file__).parents[2] / "../shared/models"
 CASES = [
-    ("centerface", "onnxruntime"), ("centerface", "torch"), ("centerface", "openvino"),
-    ("yunet", "auto"), ("yunet_n", "auto"), ("manifest", "auto"),
+    ("centerface", "onnxruntime", "int8"), ("centerface", "onnxruntime", "fp32"), ("centerface", "torch", "auto"),
+    ("centerface", "openvino", "auto"), ("yunet", "auto", "auto"), ("yunet_n", "auto", "auto"), ("manifest", "auto", "auto"),
 ]
 FACE = np.asarray([[178, 62, 270, 177]], np.float32)  # of the astronaut, drawn by hand
 FLIPPED = np.asarray([[80, 62, 172, 177]], np.float32)  # in columns 100 to 349, mirrored
 EYES_AND_MOUTH = np.asarray([[203, 102], [247, 104], [223, 125], [203, 142], [241, 144]], np.float32)
 
 
-def config_of(name, backend, **keys):
-    return DetectConfig(detectors=name, backend=backend, **keys)
+def config_of(name, backend, precision, **keys):
+    return DetectConfig(detectors=name, backend=backend, precision=precision, **keys)
 
 
 @pytest.fixture(scope="session")
@@ -38,16 +38,21 @@ def models(tmp_path_factory):
     return ModelStore(Storage(), ModelsConfig(mirror=mirror, cache=str(tmp_path_factory.mktemp("models"))))
 
 
-@pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[0]}-{case[1]}")
-def make(request, models):
-    name, backend = request.param
+@pytest.fixture(scope="module", params=CASES, ids="-".join)
+def case(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def make(case, models):
+    backend = case[1]
     if backend == "openvino":
         pytest.importorskip("openvino", reason="the extra `openvino` is not installed")
-    needed = models_of(config_of(name, backend))
+    needed = models_of(config_of(*case))
     to_fetch = [model for model in needed if MODELS[model].package is None]
     if to_fetch and not SHARED_MODELS.is_dir() and MIRROR_VARIABLE not in os.environ:
         pytest.skip(f"needs the weights {', '.join(to_fetch)}: name a mirror in {MIRROR_VARIABLE}")
-    return lambda **keys: build_detector(config_of(name, backend, **keys), models)
+    return lambda **keys: build_detector(config_of(*case, **keys), models)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +100,7 @@ def same(a, b):
 
 
 def test_every_built_in_detector_is_under_contract():
-    assert {name for name, _ in CASES} == set(BUILT_IN)
+    assert {name for name, *_ in CASES} == set(BUILT_IN)
 
 
 def test_nothing_in_nothing_out(detector):
@@ -174,27 +179,28 @@ def test_the_pictures_are_not_changed(detector, mixed):
 
 
 def test_scale_and_tiles_keep_the_frame_of_the_picture(make, detector, astronaut):
-    for keys in ({"scale": 2.0}, {"scale": 0.7}, {"tile": {"size_px": 300, "overlap_px": 150}}):
+    tile = {"size_px": 300, "overlap_px": 150}
+    for keys in ({"scale": 2.0}, {"scale": 0.7}, {"tile": tile}, {"max_side_px": 300}, {"max_side_px": 400, "tile": tile}):
         found = make(**keys).detect([astronaut])[0]
         assert pairwise_iou(found.boxes, FACE).max() > 0.6, keys
     assert len(make(min_face_px=200).detect([astronaut])[0]) == 0
 
 
-def test_models_are_declared_pinned_and_refused_when_wrong(detector, tmp_path):
+def test_models_are_declared_pinned_and_refused_when_wrong(case, detector, tmp_path):
     name = detector.name
-    assert detector.model_names == models_of(config_of(name, "auto"))
+    assert detector.model_names == models_of(config_of(*case))
     assert detector.model_digests == {model: MODELS[model].sha256 for model in detector.model_names}
     rotten = [model for model in detector.model_names if MODELS[model].package is None]
     for model in rotten:
         (tmp_path / MODELS[model].filename).write_bytes(b"rotten")
-        config, store = config_of(name, "auto"), ModelStore(Storage(), ModelsConfig(cache=str(tmp_path)))
+        config, store = config_of(*case), ModelStore(Storage(), ModelsConfig(cache=str(tmp_path)))
         with pytest.raises(ModelError):
             detector_factory(name)(config.detectors[0], config, store, 1, "cpu")
 
 
-def test_the_threshold_is_obeyed(make, astronaut, models):
+def test_the_threshold_is_obeyed(case, make, astronaut, models):
     detector = make()
     if not detector.model_names:
         pytest.skip("given boxes have no scores to compare")
-    strict = build_detector(config_of([{"name": detector.name, "threshold": 0.99}], "auto"), models)
+    strict = build_detector(config_of([{"name": detector.name, "threshold": 0.99}], *case[1:]), models)
     assert len(strict.detect([astronaut])[0]) == 0

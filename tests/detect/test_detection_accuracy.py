@@ -67,22 +67,23 @@ def average_precision_and_recall(photos, found, min_side_px=0.0):
     return float(precision.mean()), float(evaluation.eval["recall"][0, 0, 0, 0])
 
 
-@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize(("backend", "precision"), [("onnxruntime", "fp32"), ("onnxruntime", "int8"), ("openvino", "fp32")])
 @pytest.mark.parametrize(("scale", "all_faces", "faces_of_16_px"), [
     (1.0, (0.764, 0.859), (0.869, 0.930)),
     (2.0, (0.826, 0.889), (0.902, 0.946)),
 ])
 def test_centerface_reaches_the_reference_on_photographs_of_crowds(
-    tmp_path, backend, scale, all_faces, faces_of_16_px
+    tmp_path, backend, precision, scale, all_faces, faces_of_16_px
 ):
     if backend == "openvino":
         pytest.importorskip("openvino", reason="the extra `openvino` is not installed")
     photos = load_photos()
-    config = DetectConfig(detectors=[{"name": "centerface", "threshold": 0.05}], backend=backend, scale=scale)
+    config = DetectConfig(detectors=[{"name": "centerface", "threshold": 0.05}], backend=backend, precision=precision,
+                          scale=scale)
     detector = build_detector(config, ModelStore(Storage(), ModelsConfig(cache=str(tmp_path))), threads=2)
     found = [detector.detect([image])[0] for image, _ in photos]
     for min_side_px, reference in ((0, all_faces), (SMALL_PX, faces_of_16_px)):
         actual = average_precision_and_recall(photos, found, min_side_px)
-        print(f"{backend} {scale}x, from {min_side_px} px: AP50 {actual[0]:.4f}, recall {actual[1]:.4f}")
+        print(f"{backend} {precision} {scale}x, from {min_side_px} px: AP50 {actual[0]:.4f}, recall {actual[1]:.4f}")
         assert actual[0] >= reference[0] - SLACK
         assert actual[1] >= reference[1] - SLACK

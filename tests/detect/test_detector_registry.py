@@ -35,7 +35,8 @@ def test_a_plugin_is_found_and_its_models_are_known_ahead(plugins):
     assert "toy" in registry.known_detectors()
     assert callable(registry.detector_factory("toy"))
     config = DetectConfig(detectors=["manifest", "centerface", "toy"])
-    assert registry.models_of(config) == ("centerface", "yunet")
+    assert registry.models_of(config) == ("centerface_int8", "yunet", "centerface")
+    assert registry.models_of(config, "cuda") == ("centerface", "yunet")
 
 
 @pytest.mark.parametrize(("points", "name", "message"), [

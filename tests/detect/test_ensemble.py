@@ -110,8 +110,8 @@ def test_the_manifests_boxes_go_before_all_networks(models):
     config = DetectConfig(detectors=["centerface", "manifest"])
     detector = build_detector(config, models)
     assert detector.name == "manifest+centerface"
-    assert detector.model_names == ("centerface",)
-    assert set(detector.model_digests) == {"centerface"}
+    assert detector.model_names == ("centerface_int8",)
+    assert set(detector.model_digests) == {"centerface_int8"}
     from skimage.data import astronaut
 
     boxes = np.asarray([[178, 62, 270, 177], [180, 62, 270, 177]], np.float32)
@@ -135,10 +135,50 @@ def test_the_same_detector_twice_with_its_own_scale_and_threshold(models):
     from skimage.data import astronaut
 
     detector = build_detector(config, models)
-    assert detector.model_names == ("centerface",)
+    assert detector.model_names == ("centerface_int8",)
     assert len(detector.detect([DecodedImage("astronaut", astronaut())])[0]) == 1
 
 
 def test_an_unknown_detector_stops_before_anything_is_loaded(models):
     with pytest.raises(UnknownNameError, match="centerface"):
         build_detector(DetectConfig(detectors=["centrface"]), models)
+
+
+class Seeing(Fixed):
+    """Notes the pictures that it is shown."""
+
+    def detect(self, images):
+        self.shown = list(images)
+        return super().detect(images)
+
+
+def test_parts_see_the_reduced_picture_and_their_boxes_come_back_in_the_whole_one():
+    part = Seeing("a", detections("a", [10, 20, 30, 25], marks=MARKS))
+    image = DecodedImage("wide", np.zeros((100, 400, 3), np.uint8))
+    found = Ensemble([part], 0.4, 0, {}, max_side_px=80).detect([image])[0]
+    assert (part.shown[0].width, part.shown[0].height) == (80, 20)
+    assert part.shown[0].whole_size == (400, 100)
+    np.testing.assert_allclose(found.boxes, [[50, 100, 150, 125]])
+    np.testing.assert_allclose(found.landmarks[0], MARKS * 5)
+    again = Ensemble([part], 0.4, 0, {}, max_side_px=80).detect([part.shown[0]])[0]
+    assert part.shown[0].width == 80, "not reduced twice"
+    np.testing.assert_array_equal(again.boxes, found.boxes)
+
+
+def test_small_pictures_are_shown_as_they_are():
+    part = Seeing("a", Detections.empty())
+    Ensemble([part], 0.4, 0, {}, max_side_px=100).detect([IMAGE])
+    assert part.shown[0] is IMAGE
+
+
+def test_the_smallest_face_counts_px_of_the_whole_picture():
+    part = Fixed("a", detections("a", [0, 0, 3, 3], [10, 10, 12, 12]))
+    found = Ensemble([part], 0.4, 25, {}, max_side_px=10).detect([IMAGE])[0]
+    np.testing.assert_allclose(found.boxes, [[0, 0, 30, 30]])
+
+
+def test_given_boxes_stay_to_the_bit_beside_a_detector_that_sees_less(models):
+    boxes = np.asarray([[3.3, 7.1, 11.7, 19.9]], np.float32)
+    image = DecodedImage("a", np.zeros((301, 403, 3), np.uint8), given=GroundTruth(boxes, np.zeros(1, np.bool_)))
+    found = build_detector(DetectConfig(detectors=["manifest", "centerface"], max_side_px=64), models).detect([image])[0]
+    np.testing.assert_array_equal(found.boxes, boxes)

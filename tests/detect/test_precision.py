@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from anon_batch.config import DetectConfig, JobConfig, ModelsConfig
+from anon_batch.detect.ensemble import build_detector
+from anon_batch.detect.precision import centerface_model
+from anon_batch.errors import ConfigError
+from anon_batch.geometry import pairwise_iou
+from anon_batch.models.store import ModelStore
+from anon_batch.pipeline.preflight import preflight
+from anon_batch.records import DecodedImage
+from anon_batch.storage import Storage
+
+
+@pytest.mark.parametrize(("backend", "precision", "device", "model"), [
+    ("auto", "auto", "cpu", "centerface_int8"),
+    ("onnxruntime", "auto", "cpu", "centerface_int8"),
+    ("onnxruntime", "fp32", "cpu", "centerface"),
+    ("auto", "int8", "cpu", "centerface_int8"),
+    ("auto", "auto", "cuda:1", "centerface"),
+    ("torch", "auto", "cpu", "centerface"),
+    ("openvino", "auto", "cpu", "centerface"),
+])
+def test_the_file_follows_the_job(backend, precision, device, model):
+    assert centerface_model(DetectConfig(backend=backend, precision=precision), device) == model
+
+
+@pytest.mark.parametrize(("backend", "device"), [("torch", "cpu"), ("openvino", "cpu"), ("auto", "cuda")])
+def test_8_bits_elsewhere_than_on_onnxruntime_are_refused(backend, device):
+    with pytest.raises(ConfigError, match=r"detect\.precision: int8 runs on onnxruntime.*use fp32 or auto"):
+        centerface_model(DetectConfig(backend=backend, precision="int8"), device)
+
+
+@pytest.mark.parametrize(("num_gpus", "model"), [(0, "centerface_int8"), (1, "centerface")])
+def test_the_driver_names_the_file_that_the_workers_use(num_gpus, model):
+    job = JobConfig(manifest="m", output="o", anonymize={"method": "solid"}, engine={"num_gpus": num_gpus})
+    names = {name.split("@")[0] for name in preflight(job)}
+    assert {name for name in names if name.startswith("centerface")} == {model}
+
+
+def test_8_bits_find_the_same_face_as_float(tmp_path):
+    from skimage.data import astronaut
+
+    image = DecodedImage("astronaut", astronaut())
+    store = ModelStore(Storage(), ModelsConfig(cache=str(tmp_path)))
+    fp32, int8 = (
+        build_detector(DetectConfig(precision=precision), store).detect([image])[0] for precision in ("fp32", "int8")
+    )
+    assert len(fp32) == len(int8) == 1
+    assert pairwise_iou(fp32.boxes, int8.boxes)[0, 0] > 0.9
+    assert not np.array_equal(fp32.boxes, int8.boxes), "the same network twice"
+    assert abs(float(fp32.scores[0] - int8.scores[0])) < 0.05
