@@ -1,0 +1,83 @@
+"""The Frechet distance between two sets of features, each taken for a Gaussian.
+
+Dowson and Landau 1982, "The Frechet distance between multivariate normal distributions":
+|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)). It is named after the features that it is measured on. It is never the FID,
+which is the same formula on the features of one certain Inception network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Values = npt.NDArray[np.float64]
+
+MIN_SAMPLES_PER_DIMENSION = 2  # fewer do not determine a covariance
+
+
+@dataclass(slots=True, eq=False)
+class FeatureMoments:
+    """Sums from which mean and covariance follow: of a fixed size, however many samples.
+
+    Args:
+        dimensions: of a feature.
+    """
+
+    dimensions: int
+    count: int = 0
+    total: Values | None = None
+    outer: Values | None = None
+
+    def add(self, features: npt.NDArray[np.floating[Any]]) -> None:
+        """Counts (N, D) features."""
+        rows = np.asarray(features, np.float64).reshape(-1, self.dimensions)
+        self.count += len(rows)
+        total, outer = rows.sum(axis=0), rows.T @ rows
+        self.total = total if self.total is None else self.total + total
+        self.outer = outer if self.outer is None else self.outer + outer
+
+    @property
+    def enough(self) -> bool:
+        """Whether there are enough samples for a covariance."""
+        return self.count >= MIN_SAMPLES_PER_DIMENSION * self.dimensions
+
+    def mean_and_covariance(self) -> tuple[Values, Values]:
+        """(D,) mean and (D, D) unbiased covariance.
+
+        Raises:
+            ValueError: fewer than two samples.
+        """
+        if self.count < 2 or self.total is None or self.outer is None:
+            raise ValueError(f"{self.count} samples: two are the least")
+        mean = self.total / self.count
+        covariance = (self.outer - self.count * np.outer(mean, mean)) / (self.count - 1)
+        return np.asarray(mean, np.float64), np.asarray((covariance + covariance.T) / 2, np.float64)
+
+
+def frechet_distance(a: FeatureMoments, b: FeatureMoments) -> float | None:
+    """The squared distance, as it is usually given; None where either side has too few samples.
+
+    The trace of (C1 C2)^(1/2) is taken as that of (C1^(1/2) C2 C1^(1/2))^(1/2), which is symmetric: no complex roots.
+    With few samples it comes out too large, so figures compare at about equal numbers only.
+
+    Raises:
+        ValueError: features of different dimensions.
+    """
+    if a.dimensions != b.dimensions:
+        raise ValueError(f"{a.dimensions} and {b.dimensions} dimensions")
+    if not (a.enough and b.enough):
+        return None
+    (mean_a, cov_a), (mean_b, cov_b) = a.mean_and_covariance(), b.mean_and_covariance()
+    root_a = _root(cov_a)
+    product = root_a @ cov_b @ root_a
+    cross = np.sqrt(np.clip(np.linalg.eigvalsh((product + product.T) / 2), 0, None)).sum()
+    distance = ((mean_a - mean_b) ** 2).sum() + np.trace(cov_a) + np.trace(cov_b) - 2 * cross
+    return max(0.0, float(distance))
+
+
+def _root(covariance: Values) -> Values:
+    values, vectors = np.linalg.eigh(covariance)
+    return np.asarray((vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T, np.float64)
