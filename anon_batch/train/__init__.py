@@ -1,0 +1,1 @@
+"""Training of the generator that the method `gan` paints with."""

@@ -1,0 +1,37 @@
+"""What a training shows while it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from torch import Tensor
+
+from anon_batch.errors import StorageError
+from anon_batch.records import PixelArray
+from anon_batch.train.samples import Batch
+
+_ACROSS = 8
+
+
+def write_sheet(path: Path, batch: Batch, picture: Tensor) -> None:
+    """Truth, composite and generated picture below one another, for each face of a batch, 8 faces a line.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    shown = (batch.truth, batch.inputs[:, :3], picture)
+    columns = [np.concatenate([_pixels(one) for one in three]) for three in zip(*(p.cpu() for p in shown), strict=True)]
+    columns += [np.zeros_like(columns[0])] * (-len(columns) % _ACROSS)
+    lines = [np.concatenate(columns[i : i + _ACROSS], axis=1) for i in range(0, len(columns), _ACROSS)]
+    data = cv2.imencode(path.suffix, np.concatenate(lines)[:, :, ::-1])[1]
+    try:
+        path.write_bytes(data.tobytes())
+    except OSError as exc:
+        raise StorageError(f"the sheet cannot be written: {exc.strerror or exc}", str(path)) from None
+
+
+def _pixels(picture: Tensor) -> PixelArray:
+    values = ((picture.float() + 1) * 127.5).clamp(0, 255).round().byte()
+    return np.asarray(values.permute(1, 2, 0).numpy(), np.uint8)

@@ -1,0 +1,47 @@
+"""What tests of the training share: drawn faces, the bundled donors, the detector."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from drawn_faces import model, tiny_config, write_faces
+
+from anon_batch.anonymize.donors import DonorBank
+from anon_batch.train.processes import Processes
+from anon_batch.train.trainer import Trainer
+
+ALONE = Processes(0, 1, torch.device("cpu"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Networks this small are faster so, and on a busy machine by far."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_faces(tmp_path_factory.mktemp("faces") / "drawn")
+
+
+@pytest.fixture(scope="session")
+def bank() -> DonorBank:
+    return DonorBank(model("donors"))
+
+
+@pytest.fixture(scope="session")
+def detector() -> bytes:
+    return model("centerface")
+
+
+@pytest.fixture
+def trainer(faces: Path, bank: DonorBank, detector: bytes) -> Any:
+    """Makes a trainer of a tiny training in the given folder."""
+    return lambda output, **changes: Trainer(tiny_config(faces, output, **changes), bank, detector, ALONE)

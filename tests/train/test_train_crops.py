@@ -1,0 +1,85 @@
+"""Faces from a folder: what is held out, mirrored, and wrong with a listing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from drawn_faces import HELD_OUT, write_faces
+
+from anon_batch.errors import ConfigError
+from anon_batch.train.crops import held_out, listed_faces, read_crops, surroundings
+
+
+def test_held_out_is_one_in_ten_and_stays() -> None:
+    names = [f"face_{n}.jpg" for n in range(5000)]
+    kept = [name for name in names if held_out(name)]
+    assert 400 < len(kept) < 600
+    # A training that is gone on with must keep from learning what the one before has kept from it.
+    assert kept[:5] == ["face_5.jpg", "face_8.jpg", "face_9.jpg", "face_19.jpg", "face_28.jpg"]
+
+
+def test_faces(faces: Path) -> None:
+    read = list(read_crops([faces]))
+    assert [f.name for f in read] == [e.name for e in listed_faces(faces)]
+    assert sum(held_out(f.name) for f in read) == HELD_OUT
+    again = read[0].mirrored().mirrored()
+    np.testing.assert_array_equal(again.pixels, read[0].pixels)
+    np.testing.assert_allclose(again.points, read[0].points, atol=1e-4)
+    flipped = read[0].mirrored()
+    assert flipped.points[0, 0] < flipped.points[1, 0], "the right eye stays at the left of the picture"
+
+
+@pytest.mark.parametrize("shape", ["ellipse", "rectangle"])
+def test_the_face_is_erased_and_the_truth_is_not(faces: Path, shape: Any) -> None:
+    face = next(read_crops([faces]))
+    view = surroundings(face, 1.2, shape, 128)
+    changed = face.pixels.copy()
+    x1, y1, x2, y2 = face.region(1.2, shape).extent
+    mask = np.zeros(changed.shape[:2], np.bool_)
+    mask[y1 + 12 : y2 - 12, x1 + 12 : x2 - 12] = True  # inside of the ellipse too
+    changed[mask] = 255 - changed[mask]
+    other = surroundings(type(face)(face.name, changed, face.box, face.points), 1.2, shape, 128)
+    np.testing.assert_array_equal(view.crop.pixels, other.crop.pixels)
+    np.testing.assert_array_equal(view.crop.unknown, other.crop.unknown)
+    assert (view.truth != other.truth).any()
+    np.testing.assert_allclose(view.truth[~view.crop.unknown], view.crop.pixels[~view.crop.unknown], atol=3)
+
+
+def _line(folder: Path, **changes: Any) -> None:
+    listing = folder / "meta.jsonl"
+    lines = listing.read_text().splitlines()
+    lines[1] = json.dumps({**json.loads(lines[1]), **changes})
+    listing.write_text("\n".join(lines))
+
+
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"file": "none.png"}, "none.png is not a picture"),
+    ({"box": [1, 2, 3]}, r"meta.jsonl:2: ValueError.*expected file, box"),
+    ({"box": [1, 2, 0, 4]}, "width and height above 0"),
+    ({"box": [1, 2, float("nan"), 4]}, "finite"),
+    ({"box": [500, 2, 40, 40]}, "outside the picture of 128 x 128 px"),
+    ({"lm": [[1, 2]]}, "meta.jsonl:2"),
+    ({"lm": [[1, 2], [3, 4], [5, 6], [7, 8], [9, 129]]}, "outside the picture"),
+    ({"lm": None}, "meta.jsonl:2"),
+])  # fmt: skip
+def test_faults_of_a_line(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    folder = write_faces(tmp_path / "f", 2)
+    _line(folder, **changes)
+    with pytest.raises(ConfigError, match=said):
+        list(read_crops([folder]))
+
+
+def test_faults_of_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"meta.jsonl cannot be read \(No such file"):
+        list(read_crops([tmp_path]))
+    folder = write_faces(tmp_path / "f", 2)
+    (folder / "meta.jsonl").write_bytes(b"\xff\xfe{")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        list(read_crops([folder]))
+    (folder / "meta.jsonl").write_text("{\n")
+    with pytest.raises(ConfigError, match=r"meta\.jsonl:1"):
+        list(read_crops([folder]))

@@ -1,0 +1,143 @@
+"""Batches depend on seed, step and process alone; donors and masks are where they should be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from drawn_faces import tiny_config
+
+from anon_batch.anonymize.donors import DonorBank
+from anon_batch.train import samples
+from anon_batch.train.augmentation import MAX_SHIFT_PX, drawn_change, drawn_view, relit, seen
+from anon_batch.train.crops import read_crops
+from anon_batch.train.samples import Batch, SamplePool, own_donor, upcoming
+
+
+@pytest.fixture
+def pool(faces: Path, bank: DonorBank, tmp_path: Path) -> SamplePool:
+    return SamplePool(list(read_crops([faces])), bank, tiny_config(faces, tmp_path, batch_size=6, own_share=0.5))
+
+
+def _equal(a: Batch, b: Batch) -> bool:
+    return all(torch.equal(getattr(a, name), getattr(b, name)) for name in Batch.__slots__)
+
+
+def test_a_step_has_one_batch(pool: SamplePool) -> None:
+    batch = pool.batch(7, 0, 16)
+    assert _equal(batch, pool.batch(7, 0, 16))
+    for step, process in ((8, 0), (7, 1)):
+        assert not torch.equal(batch.inputs, pool.batch(step, process, 16).inputs)
+
+
+def test_shapes_and_ranges(pool: SamplePool) -> None:
+    batch = pool.batch(0, 0, 16)
+    assert batch.inputs.shape == (6, 10, 128, 128)
+    assert batch.latent.shape == (6, 16)
+    assert batch.own.tolist() == [True] * 3 + [False] * 3
+    for pictures in (batch.inputs[:, :3], batch.truth):
+        assert float(pictures.abs().max()) <= 1.05
+    assert set(batch.unknown.unique().tolist()) == {0.0, 1.0}
+    assert bool((batch.donor_share <= batch.unknown + 1e-5).all()), "a donor lies inside the mask"
+    assert float(batch.donor_share.amax((1, 2, 3)).min()) > 0.9
+
+
+def test_nothing_of_the_face_is_in_the_composite_of_another_donor(pool: SamplePool) -> None:
+    outside = pool.fixed(32, 16)
+    known = outside.unknown == 0
+    difference = ((outside.inputs[:, :3] - outside.truth).abs() * known).amax((1, 2, 3))
+    assert float(difference.max()) < 0.05, "known pixels are the truth, but for what the mask's border lends them"
+    inside = ((outside.inputs[:, :3] - outside.truth).abs() * outside.unknown).sum((1, 2, 3)) / outside.unknown.sum((1, 2, 3))
+    assert float(inside.min()) > 0.05
+
+
+def test_fixed_faces_stay(pool: SamplePool) -> None:
+    assert _equal(pool.fixed(5, 16), pool.fixed(5, 16))
+    assert len(pool.fixed(1000, 16).own) == len(pool)
+
+
+def test_threads_make_the_same_views(faces: Path, bank: DonorBank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    crops, config = list(read_crops([faces])), tiny_config(faces, tmp_path, views=2)
+    batches = []
+    for threads in (1, 4):
+        monkeypatch.setattr(samples.os, "cpu_count", lambda n=threads: n)
+        batches.append(SamplePool(crops, bank, config).batch(0, 0, 8))
+    assert _equal(*batches)
+    assert len(SamplePool(crops, bank, config)) == 4 * len(crops)
+
+
+def test_own_donor_is_the_face(faces: Path) -> None:
+    face = next(read_crops([faces]))
+    donor = own_donor(face)
+    assert donor.pixels.shape == (160, 160, 3)
+    scale = 160 / (1.3 * (face.box[2:] - face.box[:2]).max())
+    np.testing.assert_allclose((donor.box[2:] - donor.box[:2]), (face.box[2:] - face.box[:2]) * scale, rtol=1e-6)
+    np.testing.assert_allclose((donor.box[2:] + donor.box[:2]) / 2, 80, atol=1e-4)
+    np.testing.assert_allclose(np.diff(donor.points, axis=0), np.diff(face.points, axis=0) * scale, atol=1e-3)
+    x, y = donor.points[2].astype(int)
+    u, v = face.points[2].astype(int)
+    np.testing.assert_allclose(donor.pixels[y, x].astype(int), face.pixels[v, u].astype(int), atol=3)
+
+
+def _stamp(step: int) -> Any:
+    return step
+
+
+@pytest.mark.parametrize("ahead", [1, 3, 50])
+def test_batches_come_in_order(ahead: int) -> None:
+    assert list(upcoming(_stamp, 4, 24, ahead)) == list(range(4, 24))
+    assert list(upcoming(_stamp, 4, 4, ahead)) == []
+
+
+def test_an_error_while_drawing_ends_the_training() -> None:
+    def draw(step: int) -> Any:
+        if step == 2:
+            raise ZeroDivisionError
+        return step
+
+    coming = upcoming(draw, 0, 9, 2)
+    assert [next(coming), next(coming)] == [0, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(coming)
+
+
+def test_real_and_generated_are_seen_alike() -> None:
+    rng = torch.Generator().manual_seed(1)
+    pictures, condition = torch.rand(4, 3, 32, 32, generator=rng), torch.rand(4, 6, 32, 32, generator=rng)
+    generated = pictures + 0.25
+    view = drawn_view(4, rng)
+    (real, asked), (false, asked_again) = seen(pictures, condition, view), seen(generated, condition, view)
+    torch.testing.assert_close(false - real, torch.full_like(real, 0.25))
+    assert torch.equal(asked, asked_again)
+    brightness, down, right = view
+    assert max(abs(down), abs(right)) <= MAX_SHIFT_PX
+    torch.testing.assert_close(real, (pictures + brightness).roll((down, right), (2, 3)))
+    assert torch.equal(asked, condition.roll((down, right), (2, 3)))
+
+
+def test_the_view_lets_gradients_through() -> None:
+    pictures = torch.rand(2, 3, 16, 16, requires_grad=True)
+    shown, _ = seen(pictures, torch.zeros(2, 6, 16, 16), drawn_view(2, torch.Generator().manual_seed(0)))
+    shown.sum().backward()
+    assert pictures.grad is not None
+    assert torch.equal(pictures.grad, torch.ones_like(pictures))
+
+
+def test_changes_are_the_same_each_time_and_in_range() -> None:
+    pixels = np.random.default_rng(0).uniform(0, 255, (64, 64, 3)).astype(np.float32)
+    changed = 0
+    for seed in range(40):
+        change = drawn_change(np.random.default_rng(seed))
+        once, twice = change(pixels), change(pixels)
+        np.testing.assert_array_equal(once, twice)
+        assert once.shape == pixels.shape
+        assert once.dtype == np.float32
+        assert 0 <= once.min() <= once.max() <= 255
+        changed += bool((once != pixels).any())
+    assert 20 < changed < 40
+    light = relit(pixels, np.random.default_rng(0))
+    assert light.dtype == np.float32
+    assert (light != pixels).any()
