@@ -86,12 +86,23 @@ class DetectConfig(_Section):
         le=1,
         description="Boxes of different detectors or tiles that overlap at least this much are one face.",
     )
+    max_side_px: int | None = Field(
+        None,
+        ge=64,
+        description="Longest side of a picture as the detectors see it: larger ones are searched scaled down to it, at a "
+        "fraction of the cost, and what is too small there is missed. `scale` and `tile` count from there. null: as they are.",
+    )
     tile: TileConfig = Field(default_factory=TileConfig, description="Windows for large pictures.")
     batch_size: int = Field(8, ge=1, le=1024, description="Pictures handed to the detector at once.")
     backend: Literal["auto", "onnxruntime", "openvino", "torch"] = Field(
         "auto",
         description="What runs the networks. `auto`: torch when `engine.num_gpus` is above 0, else onnxruntime. "
         "`openvino` needs the extra of that name.",
+    )
+    precision: Literal["auto", "fp32", "int8"] = Field(
+        "auto",
+        description="Numbers of CenterFace's network. `int8`: 8-bit integers, half the time, on onnxruntime alone; `auto`: int8 "
+        "on onnxruntime, else fp32.",
     )
 
     @field_validator("detectors", mode="before")
@@ -107,11 +118,11 @@ class DetectConfig(_Section):
 class AnonymizeConfig(_Section):
     """What is done to each face."""
 
-    method: str = Field("solid", description="`solid`, `pixelate`, `blur`, `inpaint`, or one of a plug-in.")
-    fallback: tuple[str, ...] = Field(
-        ("pixelate", "solid"),
-        description="Methods tried in turn for a face that `method` refuses or fails on; after the "
-        "last one the picture is withheld.",
+    method: str = Field("gan", description="`gan`, `swap`, `pixelate`, `blur`, `inpaint`, `solid`, or one of a plug-in.")
+    fallback: tuple[str, ...] | None = Field(
+        None,
+        description="Methods tried in turn for a face that `method` refuses or fails on; after the last one the picture is "
+        "withheld. null: `pixelate`, `solid`, and for `gan` before them `swap`.",
     )
     expansion: float = Field(
         1.3, ge=1, le=4, description="The box grows by this factor about its centre before it is treated."
@@ -125,6 +136,18 @@ class AnonymizeConfig(_Section):
         le=0.5,
         description="Width of the blend around the mask, as a share of the region's "
         "longer side; it lies outside the mask, where treated pixels fade into the picture.",
+    )
+    min_replaced_score: float = Field(
+        0.4,
+        ge=0,
+        le=1,
+        description="`swap` and `gan` replace only faces that were detected with at least this score, and leave the "
+        "others to the next method: a face painted where there was none is an invented person.",
+    )
+    min_generated_px: float = Field(
+        16,
+        ge=0,
+        description="`gan` leaves faces whose expanded box's longer side is smaller than this to the next method.",
     )
     color: tuple[int, int, int] = Field((0, 0, 0), description="RGB of `solid`.")
     cells: int = Field(8, ge=2, le=64, description="`pixelate` paints this many cells across the region's longer side.")
@@ -150,7 +173,10 @@ class AnonymizeConfig(_Section):
     @property
     def ladder(self) -> tuple[str, ...]:
         """Methods in the order in which a face tries them, each once."""
-        return tuple(dict.fromkeys((self.method, *self.fallback)))
+        fallback = self.fallback
+        if fallback is None:
+            fallback = ("swap", "pixelate", "solid") if self.method == "gan" else ("pixelate", "solid")
+        return tuple(dict.fromkeys((self.method, *fallback)))
 
 
 class WriteConfig(_Section):
@@ -188,7 +214,9 @@ class LimitsConfig(_Section):
 
 
 class EngineConfig(_Section):
-    """Where and how wide the job runs. Nothing here but `shard_rows` changes the release."""
+    """Where and how wide the job runs. Nothing here but `shard_rows` changes the release, and `num_cpus` and `num_gpus` single
+    levels of what networks paint.
+    """
 
     address: str | None = Field(
         None, description="Ray cluster to join: `auto`, `ray://HOST:10001`, `HOST:6379`; null starts Ray here."
@@ -229,6 +257,11 @@ class ModelsConfig(_Section):
         "public address. The variable ANON_BATCH_MODEL_MIRROR does the same.",
     )
     cache: str | None = Field(None, description="Folder for fetched weights; null: ~/.cache/anon-batch.")
+    files: dict[str, str] = Field(
+        default_factory=dict,
+        description="Own files in place of the registry's, address by model, e.g. `generator:` one that `anon-batch train` made. "
+        "Their digests go into fingerprint and provenance.",
+    )
 
 
 class StorageConfig(_Section):

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "manifests/sample"
 TARGET = ROOT / "docs/before-after.jpg"
-METHODS = ("solid", "pixelate", "blur", "inpaint")
+METHODS = ("gan", "swap", "pixelate", "solid")
 HEIGHT_PX, WIDTH_PX, GAP_PX, CAPTION_PX = 300, 360, 8, 26
 BEST_SHARE = 1 / 3
 MAX_BYTES = 400_000

@@ -88,23 +88,23 @@ def rebuilt(erased: PixelArray, unknown: BoolArray, extent: Extent, margin_px: i
         raise ValueError("no known pixel to rebuild the region from")
     left, top, right, bottom = window
     source, missing = _reduced(erased[top:bottom, left:right], unknown[top:bottom, left:right])
-    filled = _filled(source.astype(np.float32), np.where(missing, np.float32(0), np.float32(1)))
+    surface = filled(source.astype(np.float32), np.where(missing, np.float32(0), np.float32(1)))
     x1, y1, x2, y2 = extent
     scale_x, scale_y = source.shape[1] / (right - left), source.shape[0] / (bottom - top)
     if scale_x == scale_y == 1:
-        return _to_pixels(filled[y1 - top : y2 - top, x1 - left : x2 - left])
+        return _to_pixels(surface[y1 - top : y2 - top, x1 - left : x2 - left])
     to_small = np.array([
         [scale_x, 0, (x1 - left + 0.5) * scale_x - 0.5],
         [0, scale_y, (y1 - top + 0.5) * scale_y - 0.5],
     ])
     values = cv2.warpAffine(
-        filled, to_small, (x2 - x1, y2 - y1), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        surface, to_small, (x2 - x1, y2 - y1), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     )
     return _to_pixels(values)
 
 
-def _filled(colour: FloatArray, weight: FloatArray) -> FloatArray:
+def filled(colour: FloatArray, weight: FloatArray) -> FloatArray:
     """Colours (h, w, 3) with those of weight (h, w) 0 rebuilt from the others; some weight must be above 0.
 
     Weights are 0 or 1, and in between in the coarser levels, where a pixel stands for some known ones.
@@ -112,7 +112,7 @@ def _filled(colour: FloatArray, weight: FloatArray) -> FloatArray:
     if bool((weight >= 1).all()) or weight.size == 1:
         return colour
     height, width = weight.shape
-    coarse = _filled(*_halved(colour, weight))
+    coarse = filled(*_halved(colour, weight))
     guess = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
     share = weight[:, :, None]
     known = colour * share

@@ -22,14 +22,9 @@ BUILT_IN: Mapping[str, str] = MappingProxyType({
     "pixelate": "anon_batch.anonymize.pixelate:create",
     "blur": "anon_batch.anonymize.blur:create",
     "inpaint": "anon_batch.anonymize.inpaint:create",
+    "swap": "anon_batch.anonymize.swap:create",
+    "gan": "anon_batch.anonymize.gan:create",
 })
-
-# Names that job files may hold one day. They are refused here and not replaced by a weaker method.
-NOT_IN_THIS_VERSION: Mapping[str, str] = MappingProxyType({
-    "gan": "replaces faces by generated ones",
-    "swap": "replaces faces by others from a bank of synthetic ones",
-})
-
 
 def known_methods() -> Mapping[str, str]:
     """Name -> "module:factory" of every method that can be chosen here, built-ins first.
@@ -39,10 +34,10 @@ def known_methods() -> Mapping[str, str]:
     """
     names = dict(BUILT_IN)
     for point in _plug_ins():
-        if point.name in names or point.name in NOT_IN_THIS_VERSION:
+        if point.name in names:
             raise ConfigError(
                 f"method `{point.name}`: the installed package that provides {point.value} claims a name "
-                f"that is taken by {names.get(point.name, 'anon-batch')}; uninstall one of them"
+                f"that is taken by {names[point.name]}; uninstall one of them"
             )
         names[point.name] = point.value
     return MappingProxyType(names)
@@ -91,9 +86,6 @@ def _plug_ins() -> list[EntryPoint]:
 
 def _unknown(name: str, known: Mapping[str, str]) -> str:
     choices = ", ".join(f"`{n}`" for n in known)
-    if name in NOT_IN_THIS_VERSION:
-        purpose = NOT_IN_THIS_VERSION[name]
-        return f"method `{name}` ({purpose}) is not in this version of anon-batch; choose one of {choices}"
     nearest = difflib.get_close_matches(name.strip().lower(), known, n=1, cutoff=0.5)
     guess = f" did you mean `{nearest[0]}`?" if nearest else ""
     return f"no method `{name}`;{guess} there are {choices}"

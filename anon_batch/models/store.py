@@ -21,7 +21,7 @@ from typing import Literal
 from anon_batch.config import ModelsConfig
 from anon_batch.errors import ModelError, StorageError
 from anon_batch.models.registry import MODELS, ModelEntry, model_entry
-from anon_batch.storage import Storage, join
+from anon_batch.storage import Storage, absolute, join
 
 MIRROR_VARIABLE = "ANON_BATCH_MODEL_MIRROR"
 _TIMEOUT_S = 30.0
@@ -84,6 +84,8 @@ class ModelStore:
             UnknownNameError, ModelError: as `locate`.
         """
         entry = model_entry(name)
+        if name in self._config.files:
+            return self._read_own(name)
         local = self._local_file(entry)
         if local is not None:
             return self._read_checked(entry, *local)
@@ -92,7 +94,7 @@ class ModelStore:
         return data
 
     def digest(self, name: str) -> str:
-        """sha256 of the file that `locate` gives, for the fingerprint: always the pinned one, or an error."""
+        """sha256 of what `load` gives, for the fingerprint: the pinned one, or that of an own file, or an error."""
         return hashlib.sha256(self.load(name)).hexdigest()
 
     def fetch(self, names: Iterable[str]) -> dict[str, Path]:
@@ -102,6 +104,13 @@ class ModelStore:
     def status(self) -> list[ModelStatus]:
         """One row a model of the registry, without fetching or removing anything."""
         return [self._status(entry) for entry in MODELS.values()]
+
+    def _read_own(self, name: str) -> bytes:
+        address = self._config.files[name]
+        try:
+            return self._storage.read(absolute(address))
+        except StorageError as exc:
+            raise ModelError(f"model {name!r}: `models.files` names {address}, which cannot be read: {exc}") from None
 
     def _status(self, entry: ModelEntry) -> ModelStatus:
         local = self._local_file(entry)
@@ -132,6 +141,10 @@ class ModelStore:
         return data
 
     def _download(self, entry: ModelEntry) -> bytes:
+        if not entry.url:
+            raise ModelError(
+                f"model {entry.name!r}: {entry.filename} is missing from the installed package; reinstall anon-batch"
+            )
         tried: list[str] = []
         mirror = self._config.mirror or os.environ.get(MIRROR_VARIABLE)
         if mirror:

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from anon_batch.config import load_job
 
+METHOD = "solid"  # what deface does
 _START_UP_S = 300
 
 
@@ -65,7 +66,7 @@ def _bare_loop(photos: list[Path], output: Path, backend: str, ready: Barrier, e
     from anon_batch.storage import Storage, join
 
     cv2.setNumThreads(1)
-    config = load_job(None, {"manifest": "none", "output": str(output), "detect.backend": backend})
+    config = load_job(None, {"manifest": "none", "output": str(output), "detect.backend": backend, "anonymize.method": METHOD})
     storage = Storage(config.storage)
     store = ModelStore(storage, config.models)
     detector, ladder = build_detector(config.detect, store), build_ladder(config.anonymize, store, 1, "cpu")
@@ -89,7 +90,7 @@ def _bare_loop(photos: list[Path], output: Path, backend: str, ready: Barrier, e
 def run(manifest: Path, output: Path, workers: int, backend: str = "auto") -> Rate:
     """Runs `anon-batch run`."""
     places = ("--manifest", str(manifest), "--output", str(output))
-    options = ("--workers", str(workers), "--set", f"detect.backend={backend}", "--json")
+    options = ("--method", METHOD, "--workers", str(workers), "--set", f"detect.backend={backend}", "--json")
     _command("anon-batch", "run", *places, *options)
     return steady_rate(output, Path(f"{output}-ledger"), workers)
 

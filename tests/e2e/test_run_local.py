@@ -35,6 +35,8 @@ def _run(dataset: Path, output: Path, *more: str) -> tuple[int, dict[str, object
         str(output),
         "--detector",
         "manifest",
+        "--method",
+        "solid",
         "--workers",
         "2",
         "--set",
@@ -149,7 +151,6 @@ def test_a_sample_is_a_release_of_its_own(dataset: Path) -> None:
 
 @pytest.mark.parametrize(("args", "said"), [
     (["--manifest", "nowhere.parquet"], "nowhere.parquet"),
-    (["--method", "gan"], "gan"),
     (["--method", "pixelat"], "pixelate"),
     (["--detector", "centreface"], "centerface"),
     (["--set", "engine.shardrows=3"], "engine.shard_rows"),
@@ -162,6 +163,7 @@ def test_bad_input_gets_a_clear_error_and_writes_no_picture(
     dataset: Path, tmp_path: Path, args: list[str], said: str
 ) -> None:
     given = ["--manifest", str(dataset / "m.parquet"), "--output", str(tmp_path / "OUT"), "--detector", "manifest"]
+    given += ["--method", "solid"]
     done = run_cli("run", *given, *(a.replace("OUT/", f"{tmp_path}/OUT/") for a in args))
     assert done.returncode == 2, done.stderr
     assert said in done.stderr

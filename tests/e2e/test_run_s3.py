@@ -67,7 +67,8 @@ def _manifest(source: str, out: str, truth: Path, env: dict[str, str] | None = N
 
 def _run(manifest: str, output: str, key: Path, layout: str, *more: str, env: dict[str, str] | None = None) -> str:
     done = run_cli(
-        "run", "--manifest", manifest, "--output", output, "--detector", "manifest", "--workers", "2", "--layout", layout,
+        "run", "--manifest", manifest, "--output", output, "--detector", "manifest", "--method", "solid",
+        "--workers", "2", "--layout", layout,
         "--set", "engine.shard_rows=5", "--set", f"run_key_file={key}", "--json", *more, env=env,
     )  # fmt: skip
     assert done.returncode == 1, done.stderr

@@ -56,6 +56,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Storage,
 
 def _args(pictures: Path, output: str, *more: str, detector: str = "misbehaving") -> list[str]:
     return ["run", "--manifest", str(pictures / "m.parquet"), "--output", output, "--detector", detector,
+            "--method", "solid",
             "--set", f"run_key_file={pictures / 'key'}", "--set", "engine.shard_rows=4", *more]  # fmt: skip
 
 

@@ -1,22 +1,31 @@
-"""Non-interference: what lies under the masks enters nothing that `solid` and `inpaint` put out."""
+"""Non-interference: what lies under the masks enters nothing that `solid`, `inpaint`, `swap` and `gan` put out."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import anon_batch
 from anon_batch import geometry
 from anon_batch.anonymize.blur import Blur
+from anon_batch.anonymize.donors import DonorBank
+from anon_batch.anonymize.gan import Gan
+from anon_batch.anonymize.generator import load_generator
 from anon_batch.anonymize.inpaint import Inpaint
 from anon_batch.anonymize.ladder import Ladder
 from anon_batch.anonymize.painting import union_of_masks
 from anon_batch.anonymize.pixelate import Pixelate
+from anon_batch.anonymize.replacement import Limits
 from anon_batch.anonymize.solid import Solid
+from anon_batch.anonymize.swap import Swap
 from anon_batch.records import DecodedImage, Detections
 
 KEY = bytes(32)
+BUNDLED = Path(anon_batch.__file__).parent / "models" / "bundled"
 COORDINATES = st.floats(-20, 80, width=32)
 BOXES = st.lists(st.tuples(COORDINATES, COORDINATES, COORDINATES, COORDINATES), min_size=1, max_size=4)
 SHAPES = st.sampled_from(["ellipse", "rectangle"])
@@ -35,8 +44,18 @@ def regions_of(boxes, width, height, shape):
     return geometry.regions_of(found, width, height, 1.3, shape)
 
 
-@pytest.mark.parametrize("make", [lambda edge: Solid((9, 8, 7), edge), Inpaint], ids=["solid", "inpaint"])
-@settings(deadline=None)
+BANK = DonorBank((BUNDLED / "donors.safetensors").read_bytes())
+NETWORK = load_generator((BUNDLED / "generator.safetensors").read_bytes())
+MAKERS = {
+    "solid": lambda edge: Solid((9, 8, 7), edge),
+    "inpaint": Inpaint,
+    "swap": lambda edge: Swap(BANK, Limits(), edge),
+    "gan": lambda edge: Gan(NETWORK, BANK, Limits(), edge, 1, "cpu"),
+}
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+@settings(deadline=None, max_examples=60)
 @given(BOXES, SIDES, SIDES, SHAPES, EDGES, SEEDS, CHANGES)
 def test_pixels_under_the_masks_change_no_output_byte(make, boxes, width, height, shape, edge, seed, change):
     rng = np.random.default_rng(seed)
@@ -57,7 +76,8 @@ def test_pixels_under_the_masks_change_no_output_byte(make, boxes, width, height
     assert np.array_equal(first.pixels[treated | ~mask], second.pixels[treated | ~mask])
 
 
-def test_non_interference_holds_on_the_reduced_copy_too():
+@pytest.mark.parametrize("make", [MAKERS["inpaint"], MAKERS["swap"], MAKERS["gan"]], ids=["inpaint", "swap", "gan"])
+def test_non_interference_holds_on_the_reduced_copy_too(make):
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (700, 900, 3), np.uint8)
     faces = regions_of([(100, 100, 500, 600), (450, 300, 800, 650)], 900, 700, "ellipse")
@@ -65,8 +85,9 @@ def test_non_interference_holds_on_the_reduced_copy_too():
     other = pixels.copy()
     other[mask] = rng.integers(0, 256, (mask.sum(), 3))
     for edge in (0.0, 0.2):
-        first, second = Inpaint(edge).anonymize([(DecodedImage("p", p), faces) for p in (pixels, other)], KEY)
-        assert first.methods == {0: "inpaint", 1: "inpaint"}
+        method = make(edge)
+        first, second = method.anonymize([(DecodedImage("p", p), faces) for p in (pixels, other)], KEY)
+        assert first.methods == {0: method.name, 1: method.name}
         assert np.array_equal(first.pixels, second.pixels)
 
 

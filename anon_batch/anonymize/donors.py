@@ -1,0 +1,144 @@
+"""The bank of synthetic donor faces, and which of them a face gets.
+
+A donor is an identity: the seed chooses it among those that suit. What suits is told by the five landmarks and by what
+lies outside all masks, never by the face that is replaced.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import safetensors.numpy
+
+from anon_batch import seeding
+from anon_batch.anonymize import landmarks
+from anon_batch.anonymize.crops import CROP_SIDE, Crop
+from anon_batch.anonymize.matte import matte_of
+from anon_batch.anonymize.surroundings import asked_tone, description
+from anon_batch.errors import ModelError
+from anon_batch.records import FloatArray, PixelArray
+
+MODEL_NAME = "donors"
+GEOMETRY_SIGMA = 0.05  # misfit of landmarks, as a share of their spread's diameter, at which a donor is half as good
+_BLANK = Crop(
+    np.zeros((CROP_SIDE, CROP_SIDE, 3), np.float32), np.zeros((CROP_SIDE, CROP_SIDE), np.bool_), landmarks.CANONICAL * CROP_SIDE
+)  # a bank that has no donor for it has none at all
+GOOD_SHARE = 0.25  # of the donors: these suit equally, so that small changes of the surroundings leave a seed its donor
+FALL = 0.15  # how quickly a donor becomes unlikely beyond
+_TENSORS = ("jpeg", "jpeg_end", "landmarks", "boxes", "traits", "tone_scale", "weight", "bias")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Donor:
+    """One face of the bank, mirrored or not.
+
+    Args:
+        index: 0 .. 2n - 1 of a bank of n pictures; odd ones are mirrored.
+        pixels: (side, side, 3) uint8 RGB.
+        points: (5, 2) landmarks, px.
+        box: (4,) xyxy of the face, px.
+        matte: (side, side) float32, 1 where the picture shows the face, 0 on hair and background.
+    """
+
+    index: int
+    pixels: PixelArray
+    points: landmarks.Points
+    box: npt.NDArray[np.float64]
+    matte: FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Choice:
+    """What a face gets.
+
+    Args:
+        donor: the face that replaces it.
+        tone: (3,) mean Lab (L 0 .. 100) that the surroundings ask for.
+    """
+
+    donor: Donor
+    tone: npt.NDArray[np.float64]
+
+
+class DonorBank:
+    """Donors by landmarks and traits.
+
+    Traits are numbers that say how a face looks (tone, and what a detector's features tell of age, sex, hair and
+    pose), each scaled by how well the surroundings predict it, so that distance counts only what can be told.
+
+    Args:
+        data: bytes of a bank as `jobs/donor_bank.py` makes it (safetensors).
+
+    Raises:
+        ModelError: the bytes are no bank.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        try:
+            tensors = safetensors.numpy.load(data)
+            self._jpeg, self._ends, self._points, self._boxes, self._traits, self._tone_scale, self._weight, self._bias = (
+                tensors[name] for name in _TENSORS
+            )
+        except Exception as exc:  # safetensors has errors of its own for each kind of damage
+            raise ModelError(f"donor bank: not readable ({exc}); expected tensors {', '.join(_TENSORS)}") from None
+        self._decoded: dict[int, tuple[PixelArray, FloatArray]] = {}
+        try:
+            self.choose(_BLANK, 0)
+        except Exception as exc:  # by any of its tensors: each shape that does not fit has an error of its own
+            raise ModelError(f"donor bank: its tensors do not fit together or this version ({exc}); make it anew") from None
+
+    def __len__(self) -> int:
+        """Number of identities: two a picture."""
+        return len(self._points)
+
+    def choose(self, crop: Crop, seed: int) -> Choice:
+        """The donor for a face.
+
+        Of donors weighted by how well they suit, one is drawn by the Gumbel-max trick (Gumbel 1954) with noise that
+        belongs to (seed, donor): each is drawn in proportion to its weight, and one seed keeps its donor where
+        surroundings are alike.
+
+        Args:
+            crop: the face's surroundings and asked landmarks.
+            seed: of the face.
+        """
+        tone, traits = self._asked(crop)
+        suits = self._log_weights(crop.points, traits)
+        noise = seeding.generator(seed).gumbel(size=len(self))
+        return Choice(self.donor(int(np.argmax(suits + noise))), tone)
+
+    def donor(self, index: int) -> Donor:
+        """The donor of an index, 0 .. len - 1."""
+        picture = index // 2
+        if picture not in self._decoded:
+            self._decoded[picture] = self._decode(picture)
+        pixels, matte = self._decoded[picture]
+        points, box = self._points[index].astype(np.float64), self._boxes[index].astype(np.float64)
+        if index % 2:
+            return Donor(index, np.ascontiguousarray(pixels[:, ::-1]), points, box, np.ascontiguousarray(matte[:, ::-1]))
+        return Donor(index, pixels, points, box, matte)
+
+    def _asked(self, crop: Crop) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Tone (3) and traits that the surroundings ask for; what traits they tell is learned by ridge regression."""
+        tone = asked_tone(crop)
+        codes = description(crop).astype(np.float64) @ self._weight + self._bias
+        return tone, np.concatenate([tone * self._tone_scale, codes])
+
+    def _log_weights(self, points: landmarks.Points, traits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        own = self._points.astype(np.float64)
+        fitted = landmarks.apply(landmarks.similarity(own, np.broadcast_to(points, own.shape)), own)
+        spread = np.linalg.norm(points - points.mean(axis=0), axis=1).mean() * 2
+        misfit = np.sqrt(((fitted - points) ** 2).sum(axis=2).mean(axis=1)) / max(float(spread), 1e-6)
+        difference = self._traits - traits
+        distance = (misfit / GEOMETRY_SIGMA) ** 2 + (difference**2).sum(axis=1)
+        return np.asarray(-0.5 * FALL * np.maximum(distance - np.quantile(distance, GOOD_SHARE), 0), np.float64)
+
+    def _decode(self, picture: int) -> tuple[PixelArray, FloatArray]:
+        """A picture of the bank and its matte."""
+        start = int(self._ends[picture - 1]) if picture else 0
+        data = self._jpeg[start : int(self._ends[picture])]
+        pixels = np.asarray(cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), np.uint8)
+        return pixels, matte_of(pixels, self._boxes[2 * picture].astype(np.float64))

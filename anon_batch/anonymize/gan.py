@@ -1,0 +1,177 @@
+"""`gan`: a donor's composite that the generator corrects until it belongs.
+
+The generator sees what `swap` paints, the masks and the landmarks, and the seed's latent; the face that is replaced was
+erased before. Faces of all pictures of a batch go through together, in calls of one fixed size, so that no face's
+result depends on which others are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from anon_batch import seeding
+from anon_batch.anonymize import landmarks
+from anon_batch.anonymize.compositing import Composite
+from anon_batch.anonymize.crops import CROP_SIDE, Crop, reduced_unknown
+from anon_batch.anonymize.donors import MODEL_NAME as DONORS
+from anon_batch.anonymize.donors import DonorBank
+from anon_batch.anonymize.generator import Generator, load_generator
+from anon_batch.anonymize.protocol import Batch
+from anon_batch.anonymize.replacement import Limits, Replacement, painted, replacements
+from anon_batch.config import AnonymizeConfig
+from anon_batch.errors import ConfigError
+from anon_batch.models.store import ModelStore
+from anon_batch.records import AnonymizedImage, FloatArray
+
+MODEL_NAME = "generator"
+MAP_SIGMA = 3.0  # px of the crop
+_CALL_FACES = {"cpu": 4, "cuda": 64}
+_LATENT_STREAM = 1 << 64  # the latent's random numbers are none of the donor choice's
+_MAX_SATURATED = 0.5  # share of the new pixels beyond black or white
+_MIN_DEVIATION = 2.0  # of the new pixels, levels: less is no face
+
+
+class Gan:
+    """Replaces faces by generated ones.
+
+    Args:
+        generator: the network.
+        bank: donors.
+        limits: which faces are replaced.
+        soft_edge: width of the blend outside the mask, as a share of the region's longer side.
+        threads: of the network on a CPU; of the whole process, as torch has it.
+        device: `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        ConfigError: the device is not there.
+    """
+
+    def __init__(
+        self, generator: Generator, bank: DonorBank, limits: Limits, soft_edge: float, threads: int, device: str
+    ) -> None:
+        self.name = "gan"
+        self.model_names: tuple[str, ...] = (MODEL_NAME, DONORS)
+        self._bank, self._limits, self._soft_edge = bank, limits, soft_edge
+        self._network = GeneratorNetwork(generator, threads, device)
+
+    def anonymize(self, batch: Batch, run_key: bytes) -> list[AnonymizedImage]:
+        """Treats faces within the limits that have something of the picture around them."""
+        prepared = [replacements(image, regions, self._bank, run_key, self._limits) for image, regions in batch]
+        faces = [face for made, _ in prepared for face in made]
+        corrected = self._network.corrected(faces)
+        results = []
+        for (image, _), (made, refused) in zip(batch, prepared, strict=True):
+            pairs = [(face, next(corrected)) for face in made]
+            faults = {face.region.face_index: fault for face, pixels in pairs if (fault := fault_of(face.crop, pixels))}
+            good = [(face, pixels) for face, pixels in pairs if face.region.face_index not in faults]
+            results.append(painted(image, good, {**refused, **faults}, self._soft_edge, self.name))
+        return results
+
+
+class GeneratorNetwork:
+    """Runs the generator: float32 on the CPU, float16 in channels-last order on CUDA."""
+
+    def __init__(self, generator: Generator, threads: int, device: str) -> None:
+        self._device = torch.device(device)
+        self._cuda = self._device.type == "cuda"
+        if self._cuda and not torch.cuda.is_available():
+            raise ConfigError(
+                "method `gan`: engine.num_gpus asks for a GPU, but torch finds no CUDA device; install torch with CUDA on "
+                "the workers, or set engine.num_gpus: 0"
+            )
+        if not self._cuda:
+            torch.set_num_threads(threads)
+        self._call_faces = _CALL_FACES[self._device.type]
+        self._latent = generator.shape.latent
+        order = torch.channels_last
+        self._generator = generator.to(self._device, memory_format=order)  # type: ignore[call-overload]
+
+    def corrected(self, faces: Sequence[Replacement]) -> Iterator[FloatArray]:
+        """New pixels of each face's crop, (side, side, 3) float32 0 .. 255, in the faces' order."""
+        for start in range(0, len(faces), self._call_faces):
+            chunk = faces[start : start + self._call_faces]
+            small = [reduced(face.crop, face.composite) for face in chunk]
+            inputs = network_input([crop for crop, _ in small], [composite for _, composite in small])
+            latents = np.stack([latent_of(face.seed, self._latent) for face in chunk])
+            changes = self._run(inputs, latents) - inputs[:, :3]
+            for face, change in zip(chunk, changes, strict=True):
+                yield with_change(face.composite.pixels, change)
+
+    @torch.inference_mode()
+    def _run(self, inputs: FloatArray, latents: FloatArray) -> FloatArray:
+        """The network in a call of fixed size; what is missing is zeros."""
+        count = len(inputs)
+        missing = ((0, self._call_faces - count),)
+        pictures = torch.from_numpy(np.pad(inputs, (*missing, (0, 0), (0, 0), (0, 0))))
+        latent = torch.from_numpy(np.pad(latents, (*missing, (0, 0)))).to(self._device)
+        pictures = pictures.to(self._device, memory_format=torch.channels_last)
+        if not self._cuda:
+            return np.asarray(self._generator(pictures, latent)[:count].numpy(), np.float32)
+        flags = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
+        with flags, torch.autocast("cuda", torch.float16):
+            outputs = self._generator(pictures, latent)
+        return np.asarray(outputs[:count].float().cpu().numpy(), np.float32)
+
+
+def network_input(crops: Sequence[Crop], composites: Sequence[Composite]) -> FloatArray:
+    """What the generator takes, (n, 10, side, side) float32: see `Generator.forward`."""
+    side = crops[0].pixels.shape[0]
+    inputs = np.empty((len(crops), 10, side, side), np.float32)
+    for row, crop, composite in zip(inputs, crops, composites, strict=True):
+        row[:3] = composite.pixels.transpose(2, 0, 1) / np.float32(127.5) - 1
+        row[3] = crop.unknown
+        row[4] = composite.weight
+    inputs[:, 5:] = landmarks.maps(np.stack([crop.points for crop in crops]), side, MAP_SIGMA)
+    return inputs
+
+
+def latent_of(seed: int, length: int) -> FloatArray:
+    """The latent of a face's seed, (length,) float32 standard normal."""
+    return seeding.generator(seed + _LATENT_STREAM).standard_normal(length).astype(np.float32)
+
+
+def reduced(crop: Crop, composite: Composite) -> tuple[Crop, Composite]:
+    """Crop and composite at the generator's resolution."""
+    side = crop.pixels.shape[0]
+    if side == CROP_SIDE:
+        return crop, composite
+    factor = side // CROP_SIDE
+    size = (CROP_SIDE, CROP_SIDE)
+    pixels = np.asarray(cv2.resize(crop.pixels, size, interpolation=cv2.INTER_AREA), np.float32)
+    small = Crop(pixels, reduced_unknown(crop.unknown), crop.points / factor)
+    pixels, weight = (cv2.resize(v, size, interpolation=cv2.INTER_AREA) for v in (composite.pixels, composite.weight))
+    return small, Composite(np.asarray(pixels, np.float32), np.asarray(weight, np.float32))
+
+
+def with_change(pixels: FloatArray, change: FloatArray) -> FloatArray:
+    """The composite (side, side, 3), 0 .. 255, with the generator's correction (3, s, s) of the range [-1, 1] added."""
+    added = change.transpose(1, 2, 0) * np.float32(127.5)
+    if added.shape[0] != pixels.shape[0]:
+        added = cv2.resize(added, pixels.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+    return np.asarray(pixels + added, np.float32)
+
+
+def fault_of(crop: Crop, pixels: npt.NDArray[np.float32]) -> str:
+    """Why a generated face cannot be one; empty where it can."""
+    new = pixels[crop.unknown]
+    if not np.isfinite(new).all():
+        return "the generator gave values that are not finite"
+    saturated = float(((new < 0) | (new > 255)).mean())
+    if saturated > _MAX_SATURATED:
+        return f"{saturated:.0%} of the generated pixels lie beyond black or white"
+    if float(new.clip(0, 255).std()) < _MIN_DEVIATION:
+        return "the generated face is one flat colour"
+    return ""
+
+
+def create(config: AnonymizeConfig, store: ModelStore, threads: int, device: str) -> Gan:
+    """Factory of the registry."""
+    generator = load_generator(store.load(MODEL_NAME))
+    bank = DonorBank(store.load(DONORS))
+    limits = Limits(config.min_generated_px, config.min_replaced_score)
+    return Gan(generator, bank, limits, config.soft_edge, threads, device)

@@ -1,0 +1,159 @@
+"""The generator's network: a U-Net that turns a donor's composite into a face that belongs.
+
+It works at half of the crop's resolution (pixels unshuffled in twos, Shi et al. 2016) and gives a correction that is added to
+the composite, so the donor's fine detail passes by it. The latent scales and shifts every normalisation (adaptive group
+norm with one group; Dhariwal and Nichol 2021, section 3.1), the landmark maps enter every level of the decoder.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+import safetensors
+import safetensors.torch
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own custom
+from torch import Tensor, nn
+
+from anon_batch.errors import ModelError
+
+INPUTS = 10  # composite RGB, unknown pixels, the donor's share, five landmark maps
+MAPS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Size of the network.
+
+    Args:
+        channels: by level, the first at half of the crop's resolution, each further at half of that.
+        latent: length of the latent.
+        style: width of what the latent is mapped to.
+    """
+
+    channels: tuple[int, ...] = (32, 64, 128, 192)
+    latent: int = 64
+    style: int = 128
+
+
+class AdaptiveNorm(nn.Module):
+    """Group norm (one group) whose scale and shift come from the style; starts as the plain norm."""
+
+    def __init__(self, channels: int, style: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(1, channels, affine=False)
+        self.affine = nn.Linear(style, 2 * channels)
+        nn.init.zeros_(self.affine.weight)
+        nn.init.zeros_(self.affine.bias)
+
+    def forward(self, values: Tensor, style: Tensor) -> Tensor:
+        """(B, C, H, W) and (B, style)."""
+        scale, shift = self.affine(style)[:, :, None, None].chunk(2, 1)
+        changed: Tensor = self.norm(values) * (1 + scale) + shift
+        return changed
+
+
+class Residual(nn.Module):
+    """Two convolutions beside a shortcut; starts as the shortcut alone."""
+
+    def __init__(self, inputs: int, outputs: int, style: int) -> None:
+        super().__init__()
+        self.first_norm = AdaptiveNorm(inputs, style)
+        self.first = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.second_norm = AdaptiveNorm(outputs, style)
+        self.second = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.shortcut = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+        nn.init.zeros_(self.second.weight)
+
+    def forward(self, values: Tensor, style: Tensor) -> Tensor:
+        """(B, inputs, H, W) and (B, style) to (B, outputs, H, W)."""
+        hidden = self.first(F.silu(self.first_norm(values, style)))
+        hidden = self.second(F.silu(self.second_norm(hidden, style)))
+        result: Tensor = self.shortcut(values) + hidden
+        return result
+
+
+class Generator(nn.Module):
+    """Composite, masks and landmark maps to the corrected composite.
+
+    Args:
+        shape: of the network.
+    """
+
+    def __init__(self, shape: Shape = Shape()) -> None:
+        super().__init__()
+        self.shape = shape
+        channels, style = shape.channels, shape.style
+        self.map = nn.Sequential(nn.Linear(shape.latent, style), nn.SiLU(), nn.Linear(style, style), nn.SiLU())
+        self.stem = nn.Conv2d(INPUTS * 4, channels[0], 3, padding=1)
+        self.encoder = nn.ModuleList(
+            Residual(before, after, style) for before, after in zip((channels[0], *channels), channels, strict=False)
+        )
+        self.middle = nn.ModuleList(Residual(channels[-1], channels[-1], style) for _ in range(2))
+        descending = tuple(reversed(channels))
+        self.decoder = nn.ModuleList(
+            Residual(before + level + MAPS, level, style)
+            for before, level in zip((channels[-1], *descending), descending, strict=False)
+        )
+        self.last_norm = AdaptiveNorm(channels[0], style)
+        self.head = nn.Conv2d(channels[0], 3 * 4, 3, padding=1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias if self.head.bias is not None else torch.zeros(1))
+
+    def forward(self, inputs: Tensor, latent: Tensor) -> Tensor:
+        """Generates.
+
+        Args:
+            inputs: (B, 10, S, S): composite in [-1, 1], unknown pixels and the donor's share in [0, 1], landmark maps; S is
+                a multiple of 2 to the number of levels.
+            latent: (B, latent).
+
+        Returns:
+            (B, 3, S, S) the corrected composite, about [-1, 1]. Only its unknown pixels mean anything.
+        """
+        style = self.map(latent)
+        hidden = self.stem(F.pixel_unshuffle(inputs, 2))
+        skips = []
+        for level, block in enumerate(self.encoder):
+            hidden = block(F.avg_pool2d(hidden, 2) if level else hidden, style)
+            skips.append(hidden)
+        for block in self.middle:
+            hidden = block(hidden, style)
+        marks = inputs[:, -MAPS:]
+        for level, block in enumerate(self.decoder):
+            if level:
+                hidden = F.interpolate(hidden, scale_factor=2.0, mode="nearest")
+            here = F.max_pool2d(marks, marks.shape[-1] // hidden.shape[-1])
+            hidden = block(torch.cat([hidden, skips.pop(), here], 1), style)
+        correction = F.pixel_shuffle(self.head(F.silu(self.last_norm(hidden, style))), 2)
+        return inputs[:, :3] + _without_stripes(correction)
+
+
+def _without_stripes(correction: Tensor) -> Tensor:
+    """The correction under a binomial filter of 3 x 3: what alternates from pixel to pixel, is gone."""
+    wide = F.pad(correction, (1, 1, 1, 1), mode="replicate")
+    return F.avg_pool2d(F.avg_pool2d(wide, 2, 1), 2, 1)
+
+
+def save_generator(network: Generator, path: str, notes: dict[str, str]) -> None:
+    """Writes the weights as float16 safetensors with the network's shape and `notes` in the file's metadata."""
+    tensors = {name: value.detach().cpu().half().contiguous() for name, value in network.state_dict().items()}
+    safetensors.torch.save_file(tensors, path, {"shape": json.dumps(asdict(network.shape)), **notes})
+
+
+def load_generator(data: bytes) -> Generator:
+    """The network of a file that `save_generator` wrote, float32, ready to run.
+
+    Raises:
+        ModelError: the bytes are no such file.
+    """
+    try:
+        length = int.from_bytes(data[:8], "little")
+        notes = json.loads(data[8 : 8 + length])["__metadata__"]
+        asked = json.loads(notes["shape"])
+        network = Generator(Shape(tuple(asked["channels"]), asked["latent"], asked["style"]))
+        network.load_state_dict({name: value.float() for name, value in safetensors.torch.load(data).items()})
+    except Exception as exc:  # damage of any kind: each layer has errors of its own
+        raise ModelError(f"generator: the weights cannot be read ({type(exc).__name__}: {exc})") from None
+    return network.eval().requires_grad_(False)

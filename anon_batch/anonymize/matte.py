@@ -1,0 +1,63 @@
+"""Where a donor's picture shows its face: skin and features, no hair, no background."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from anon_batch.records import FloatArray, PixelArray
+
+# Radii in units of the box's ellipse. Features lie inside the core, whatever their colour; a beard reaches down to the
+# chin. Beyond, out to the limit, a pixel belongs to the face if it has the colour of its skin: ears, jaw, forehead.
+_CORE, _CORE_BELOW, _CORE_SOFT = 0.84, 0.96, 0.08
+_LIMIT, _LIMIT_SOFT = 1.38, 0.1
+_SAMPLED = 0.75  # radius inside of which the skin's colour is measured
+_LEAST_DEVIATION = np.array([9.0, 2.5, 3.5])  # of Lab, so that an evenly lit face still has its shadows
+_DEVIATIONS = 1.55  # by which the measured deviation is stretched
+_FAR = 3.0  # deviations from the skin's colour at which a pixel is none of it
+_MEDIAN_PX, _CLOSE_PX, _SOFT_PX, _EDGE_PX = 7, 9, 1.2, 6  # of a picture of 160 px
+
+
+def matte_of(pixels: PixelArray, box: npt.NDArray[np.float64]) -> FloatArray:
+    """The face's matte.
+
+    Args:
+        pixels: (side, side, 3) uint8 RGB.
+        box: (4,) xyxy of the face, px.
+
+    Returns:
+        (side, side) float32, 0 .. 1.
+    """
+    grid = np.arange(pixels.shape[0]) + 0.5
+    centre, radii = (box[:2] + box[2:]) / 2, np.maximum((box[2:] - box[:2]) / 2, 1)
+    x, y = (grid[None, :] - centre[0]) / radii[0], (grid[:, None] - centre[1]) / radii[1]
+    radius = np.hypot(x, y)
+    core = np.clip((np.where(y > 0.1, _CORE_BELOW, _CORE) - radius) / _CORE_SOFT + 0.5, 0, 1)
+    reach = np.clip((_LIMIT - np.hypot(x, np.where(y > 0, y, 1.1 * y))) / _LIMIT_SOFT, 0, 1)
+    matte = np.maximum(core, reach * _skin(pixels, radius < _SAMPLED))
+    middle = tuple(int(v) for v in np.clip(centre, 0, pixels.shape[0] - 1))
+    bytes_ = np.rint(_connected(matte, middle) * 255).astype(np.uint8)
+    bytes_ = cv2.medianBlur(bytes_, _MEDIAN_PX)
+    bytes_ = cv2.morphologyEx(bytes_, cv2.MORPH_CLOSE, np.ones((_CLOSE_PX, _CLOSE_PX), np.uint8))
+    edge = np.clip(np.minimum(grid, grid[::-1]) / _EDGE_PX - 0.2, 0, 1)  # nothing goes on beyond the picture
+    soft = cv2.GaussianBlur(bytes_.astype(np.float32) / 255, (0, 0), _SOFT_PX) * edge[:, None] * edge[None, :]
+    return np.asarray(soft, np.float32)
+
+
+def _skin(pixels: PixelArray, sampled: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """How much each pixel has the face's own skin colour, 0 .. 1."""
+    lab = cv2.cvtColor(pixels.astype(np.float32) / np.float32(255), cv2.COLOR_RGB2LAB)
+    lab = cv2.GaussianBlur(lab, (0, 0), _SOFT_PX)
+    inside = lab[sampled]
+    colour = np.median(inside, axis=0)
+    deviation = 1.4826 * np.median(np.abs(inside - colour), axis=0)  # of a normal distribution, from its quartiles
+    distance = np.sqrt((((lab - colour) / (np.maximum(deviation, _LEAST_DEVIATION) * _DEVIATIONS)) ** 2).sum(axis=2))
+    return np.asarray(np.clip(_FAR - distance, 0, 1), np.float64)
+
+
+def _connected(matte: npt.NDArray[np.float64], middle: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    """The part of a matte that hangs together with its middle."""
+    _, labels = cv2.connectedComponents((matte > 0.4).astype(np.uint8))
+    same = (labels == labels[middle[1], middle[0]]).astype(np.uint8)
+    return np.asarray(matte * (cv2.dilate(same, np.ones((3, 3), np.uint8)) > 0), np.float64)

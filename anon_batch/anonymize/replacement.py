@@ -1,0 +1,119 @@
+"""What `swap` and `gan` share: from a region to a donor in its surroundings, and back into the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from anon_batch import seeding
+from anon_batch.anonymize.compositing import Composite, compose
+from anon_batch.anonymize.crops import CROP_SIDE, Crop, Frame, extract, frame_of, paste
+from anon_batch.anonymize.donors import Choice, DonorBank
+from anon_batch.anonymize.painting import Extent, longer_side_px, paint, union_of_masks
+from anon_batch.records import AnonymizedImage, DecodedImage, FloatArray, PixelArray, Region
+
+LARGE_SIDE = 2 * CROP_SIDE  # of a crop whose face is large in its picture
+_LARGE_FROM = 1.25 * CROP_SIDE  # px of the picture that a crop spans
+_MIN_KNOWN_SHARE = 0.01  # of a crop, else nothing tells what belongs there
+_MAX_SPAN = 16.0  # crop's side in units of the picture's longer side: beyond, the box is none of a face
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Which faces are replaced; the next method gets the others.
+
+    Args:
+        side_px: least longer side of the expanded box.
+        score: least score of the detection.
+    """
+
+    side_px: float = 0.0
+    score: float = 0.0
+
+    def refusal(self, region: Region) -> str:
+        """Why a region is not replaced; empty where it is."""
+        if longer_side_px(region) < self.side_px:
+            return f"smaller than {self.side_px:g} px"
+        if region.score < self.score:
+            return f"found with a score below {self.score:g}"
+        return ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Replacement:
+    """A face that is to be replaced.
+
+    Args:
+        region: which.
+        frame: of its crop.
+        crop: its surroundings.
+        choice: its donor.
+        composite: the donor in the surroundings.
+        seed: of the face.
+    """
+
+    region: Region
+    frame: Frame
+    crop: Crop
+    choice: Choice
+    composite: Composite
+    seed: int
+
+
+def replacements(
+    image: DecodedImage, regions: Sequence[Region], bank: DonorBank, run_key: bytes, limits: Limits
+) -> tuple[list[Replacement], dict[int, str]]:
+    """Replacements of the picture's regions, and of the others face index -> why there is none.
+
+    The pixels under all masks are erased before anything else looks at the picture.
+
+    Args:
+        image: the picture.
+        regions: all that are to be treated.
+        bank: donors.
+        run_key: the run's secret.
+        limits: which regions are replaced.
+    """
+    unknown = union_of_masks(regions, image.width, image.height)
+    erased = np.where(unknown[:, :, None], np.uint8(0), image.pixels)
+    made: list[Replacement] = []
+    refused: dict[int, str] = {}
+    for region in regions:
+        frame = frame_of(region)
+        if refusal := limits.refusal(region):
+            refused[region.face_index] = refusal
+            continue
+        if not np.isfinite(frame.to_crop).all() or frame.side_px > _MAX_SPAN * max(image.width, image.height):
+            refused[region.face_index] = "the box is far larger than the picture"
+            continue
+        crop = extract(erased, unknown, frame, LARGE_SIDE if frame.side_px > _LARGE_FROM else CROP_SIDE)
+        if 1 - crop.unknown.mean() < _MIN_KNOWN_SHARE:
+            refused[region.face_index] = "too little of the picture lies around it"
+            continue
+        seed = seeding.face_seed(run_key, image.image_id, region.face_index)
+        choice = bank.choose(crop, seed)
+        made.append(Replacement(region, frame, crop, choice, compose(crop, choice), seed))
+    return made, refused
+
+
+def painted(
+    image: DecodedImage, faces: Sequence[tuple[Replacement, FloatArray]], refused: Mapping[int, str], soft_edge: float, name: str
+) -> AnonymizedImage:
+    """The picture with new faces.
+
+    Args:
+        image: left as it is.
+        faces: with the pixels of each crop, (side, side, 3) float32 0 .. 255.
+        refused: faces that are left, and why.
+        soft_edge: width of the blend outside the masks, as a share of a region's longer side.
+        name: of the method.
+    """
+    by_index = {face.region.face_index: (face.frame, pixels) for face, pixels in faces}
+
+    def treat(region: Region, extent: Extent) -> PixelArray:
+        frame, pixels = by_index[region.face_index]
+        return paste(pixels, frame, extent)
+
+    return paint(image, [face.region for face, _ in faces], soft_edge, name, treat, refused=refused)

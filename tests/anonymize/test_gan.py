@@ -1,0 +1,263 @@
+"""`gan`: the same face whatever else is in the batch, latents, faults, and what it starts from."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from replacement_scenes import crop_of, model, plain_crop, regions, scenery, turned
+
+from anon_batch import seeding
+from anon_batch.anonymize.compositing import compose
+from anon_batch.anonymize.crops import CROP_SIDE
+from anon_batch.anonymize.donors import DonorBank
+from anon_batch.anonymize.gan import Gan, fault_of, latent_of, network_input, reduced, with_change
+from anon_batch.anonymize.generator import Generator, Shape
+from anon_batch.anonymize.ladder import Ladder
+from anon_batch.anonymize.pixelate import Pixelate
+from anon_batch.anonymize.replacement import Limits
+from anon_batch.anonymize.swap import Swap
+from anon_batch.errors import ConfigError
+from anon_batch.records import DecodedImage
+
+KEY = bytes(range(32))
+WIDTH, HEIGHT = 320, 240
+BOXES = [(30, 40, 70, 90), (120, 100, 190, 190), (250, 30, 280, 70)]
+LARGE = (100, 40, 220, 190)
+SMALL = Shape((8, 16, 16), 6, 12)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)  # Gan sets those of the process
+
+
+@pytest.fixture(scope="module")
+def bank():
+    return DonorBank(model("donors"))
+
+
+def network(std=0.05, seed=0):
+    """A network whose every weight says something; with std 0 one that changes nothing."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        made = Generator(SMALL)
+        if std:
+            for values in made.parameters():
+                torch.nn.init.normal_(values, std=std)
+    return made.eval().requires_grad_(requires_grad=False)
+
+
+def broken(value):
+    made = network(0)
+    torch.nn.init.constant_(made.head.bias, value)
+    return made
+
+
+def gan(bank, made=None, min_side_px=4, soft_edge=0.0):
+    return Gan(made or network(), bank, Limits(min_side_px), soft_edge, 1, "cpu")
+
+
+def photo(seed=0, name=None):
+    return DecodedImage(name or f"photo{seed}", scenery(HEIGHT, WIDTH, seed=seed))
+
+
+def faces(*boxes, **kind):
+    return regions(*boxes, width=WIDTH, height=HEIGHT, **kind)
+
+
+def batch(pictures):
+    return [(photo(i), faces(*BOXES[: i % 3 + 1], LARGE) if i == 1 else faces(*BOXES[: i % 3 + 1])) for i in range(pictures)]
+
+
+def test_faces_in_company_equal_those_alone(bank):
+    method, work = gan(bank), batch(5)
+    assert sum(len(found) for _, found in work) > 9  # more than two calls of the network, the last not full
+    together, backwards = method.anonymize(work, KEY), method.anonymize(work[::-1], KEY)[::-1]
+    for item, a, b in zip(work, together, backwards, strict=True):
+        (alone,) = method.anonymize([item], KEY)
+        assert a.methods == alone.methods == dict.fromkeys(range(len(item[1])), "gan")
+        assert np.array_equal(a.pixels, alone.pixels)
+        assert np.array_equal(b.pixels, alone.pixels)
+
+
+def test_the_first_three_pictures_are_the_same_with_six_more(bank):
+    method = gan(bank)
+    work = [(photo(i), faces(BOXES[i % 3])) for i in range(9)]
+    for few, many in zip(method.anonymize(work[:3], KEY), method.anonymize(work, KEY), strict=False):
+        assert np.array_equal(few.pixels, many.pixels)
+
+
+def test_the_network_is_called_with_one_number_of_faces(bank):
+    made, seen = network(), set()
+    made.register_forward_pre_hook(lambda _, given: seen.add((tuple(given[0].shape), tuple(given[1].shape))))
+    method = gan(bank, made)
+    for count in (1, 3, 5):
+        method.anonymize([(photo(i), faces(BOXES[0])) for i in range(count)], KEY)
+    assert len(seen) == 1
+
+
+def test_a_network_that_changes_nothing_gives_what_swap_paints(bank):
+    for box in (*BOXES, LARGE):
+        work = [(photo(2), faces(box, points=[turned(box, 15)]))]
+        (made,), (swapped,) = gan(bank, network(0)).anonymize(work, KEY), Swap(bank, Limits()).anonymize(work, KEY)
+        assert np.array_equal(made.pixels, swapped.pixels)
+
+
+def test_the_network_does_change_the_picture(bank):
+    work = [(photo(2), faces(BOXES[1]))]
+    (made,), (swapped,) = gan(bank).anonymize(work, KEY), Swap(bank, Limits()).anonymize(work, KEY)
+    difference = np.abs(made.pixels.astype(int) - swapped.pixels)
+    assert difference[made.touched].mean() > 0.5
+    assert not difference[~made.touched].any()
+
+
+def test_the_latent_enters(bank, monkeypatch):
+    work = [(photo(2), faces(BOXES[1]))]
+    (one,) = gan(bank).anonymize(work, KEY)
+    monkeypatch.setattr("anon_batch.anonymize.gan._LATENT_STREAM", 1 << 65)
+    (other,) = gan(bank).anonymize(work, KEY)
+    assert not np.array_equal(one.pixels, other.pixels)
+
+
+def test_latents_are_functions_of_the_seed_and_none_of_the_donors_numbers():
+    for seed in (0, 1, 2**64 - 1):
+        latent = latent_of(seed, 64)
+        assert latent.shape == (64,)
+        assert latent.dtype == np.float32
+        assert np.array_equal(latent, latent_of(seed, 64))
+        assert not np.allclose(latent, seeding.generator(seed).standard_normal(64), atol=0.5)
+    several = np.array([latent_of(seed, 64) for seed in range(200)])
+    assert len(np.unique(several, axis=0)) == 200
+    assert abs(several.mean()) < 0.05
+    assert several.std() == pytest.approx(1, abs=0.05)
+
+
+def test_the_networks_input_holds_composite_masks_and_landmarks(bank):
+    crops = [crop_of(photo(seed).pixels, faces(BOXES[1])[0]) for seed in range(2)]
+    made = [compose(crop, bank.choose(crop, 3)) for crop in crops]
+    given = network_input(crops, made)
+    assert given.shape == (2, 10, CROP_SIDE, CROP_SIDE)
+    assert given.dtype == np.float32
+    for row, crop, composite in zip(given, crops, made, strict=True):
+        assert np.allclose((row[:3].transpose(1, 2, 0) + 1) * 127.5, composite.pixels, atol=1e-3)
+        assert np.array_equal(row[3] > 0.5, crop.unknown)
+        assert np.array_equal(row[4], composite.weight)
+        peaks = [np.unravel_index(bump.argmax(), bump.shape)[::-1] for bump in row[5:]]
+        assert np.abs(np.array(peaks) + 0.5 - crop.points).max() < 0.51
+
+
+def test_a_large_crop_is_reduced_for_the_network(bank):
+    crop = crop_of(photo(1).pixels, faces(LARGE)[0], 2 * CROP_SIDE)
+    composite = compose(crop, bank.choose(crop, 3))
+    small, small_composite = reduced(crop, composite)
+    assert small.pixels.shape == small_composite.pixels.shape == (CROP_SIDE, CROP_SIDE, 3)
+    assert small_composite.weight.shape == small.unknown.shape == (CROP_SIDE, CROP_SIDE)
+    assert np.allclose(small.points * 2, crop.points)
+    fours = composite.pixels.reshape(CROP_SIDE, 2, CROP_SIDE, 2, 3).mean(axis=(1, 3))
+    assert np.allclose(small_composite.pixels, fours, atol=1e-2)
+    assert np.array_equal(np.kron(small.unknown, np.ones((2, 2), bool)) & crop.unknown, crop.unknown)
+    assert reduced(small, small_composite) == (small, small_composite)
+
+
+def test_a_correction_is_added_in_levels():
+    pixels = np.full((4, 4, 3), 100, np.float32)
+    change = np.zeros((3, 4, 4), np.float32)
+    change[2, 1, 3] = 0.4  # blue, second row, last column
+    expected = pixels.copy()
+    expected[1, 3, 2] = 151
+    assert np.allclose(with_change(pixels, change), expected)
+
+
+def test_a_correction_of_a_large_crop_is_enlarged_and_the_composites_detail_stays():
+    rng = np.random.default_rng(0)
+    pixels = rng.uniform(0, 255, (256, 256, 3)).astype(np.float32)
+    slope = np.linspace(-0.5, 0.5, 128, dtype=np.float32)
+    across = np.broadcast_to(slope, (128, 128))
+    change = np.stack([across, across.T, np.full_like(across, 0.2)])
+    added = with_change(pixels, change) - pixels
+    place = (np.arange(256) + 0.5) / 2 - 0.5
+    expected = (-0.5 + place / 127) * 127.5
+    assert np.abs(added[100, 4:-4, 0] - expected[4:-4]).max() < 0.2
+    assert np.abs(added[4:-4, 100, 1] - expected[4:-4]).max() < 0.2
+    assert np.allclose(added[:, :, 2], 25.5, atol=0.01)
+
+
+@pytest.mark.parametrize(("value", "why"), [
+    (float("nan"), "not finite"), (float("inf"), "not finite"), (9.0, "beyond black or white"), (-9.0, "beyond black or white"),
+])
+def test_what_cannot_be_a_face_is_refused_and_falls_to_the_next_method(bank, value, why):
+    work = batch(3)
+    for result, (image, found) in zip(gan(bank, broken(value)).anonymize(work, KEY), work, strict=True):
+        assert result.methods == {}
+        assert set(result.refused) == {face.face_index for face in found}
+        assert all(why in reason for reason in result.refused.values())
+        assert np.array_equal(result.pixels, image.pixels)
+        assert not result.touched.any()
+    for result, (_, found) in zip(Ladder([gan(bank, broken(value)), Pixelate(8)]).anonymize(work, KEY), work, strict=True):
+        assert result.methods == dict.fromkeys(range(len(found)), "pixelate")
+
+
+def test_one_broken_face_does_not_break_its_neighbours(bank):
+    class Spoilt(Generator):
+        def forward(self, inputs, latent):
+            made = super().forward(inputs, latent).clone()
+            made[1] = float("nan")
+            return made
+
+    (result,) = Ladder([gan(bank, Spoilt(SMALL).eval()), Pixelate(8)]).anonymize([(photo(), faces(*BOXES))], KEY)
+    assert result.methods == {0: "gan", 1: "pixelate", 2: "gan"}
+
+
+def test_faults_are_told_by_the_unknown_pixels():
+    crop = plain_crop(90)
+    face = np.random.default_rng(0).uniform(60, 190, crop.pixels.shape).astype(np.float32)
+    assert fault_of(crop, face) == ""
+
+    def with_mask(value):
+        return np.where(crop.unknown[:, :, None], np.float32(value), face)
+
+    assert "not finite" in fault_of(crop, with_mask(np.nan))
+    assert "not finite" in fault_of(crop, with_mask(np.inf))
+    assert fault_of(crop, with_mask(300)) == "100% of the generated pixels lie beyond black or white"
+    assert "beyond black or white" in fault_of(crop, with_mask(-1))
+    assert "flat colour" in fault_of(crop, with_mask(120))
+    outside = np.where(crop.unknown[:, :, None], face, np.float32(np.nan))
+    assert fault_of(crop, outside) == ""
+    one = face.copy()
+    one[64, 64, 0] = np.nan
+    assert "not finite" in fault_of(crop, one)
+    some = face.copy()
+    some[:50] = 400
+    assert fault_of(crop, some) == ""
+
+
+def test_small_faces_are_refused_with_the_limit(bank):
+    (result,) = gan(bank, min_side_px=40).anonymize([(photo(), faces((20, 20, 40, 45), BOXES[1]))], KEY)
+    assert result.methods == {1: "gan"}
+    assert result.refused == {0: "smaller than 40 px"}
+
+
+def test_enormous_boxes_are_refused(bank):
+    (result,) = gan(bank).anonymize([(photo(), faces((-1e30, -1e30, 1e30, 1e30)))], KEY)
+    assert result.methods == {}
+    assert list(result.refused) == [0]
+
+
+def test_a_batch_in_which_no_face_is_left_is_fine(bank):
+    results = gan(bank, min_side_px=1000).anonymize(batch(3), KEY)
+    assert [result.methods for result in results] == [{}, {}, {}]
+
+
+def test_another_run_key_gives_other_faces(bank):
+    work = [(photo(1), faces(BOXES[1]))]
+    (one,), (other,) = gan(bank).anonymize(work, KEY), gan(bank).anonymize(work, bytes(32))
+    assert not np.array_equal(one.pixels, other.pixels)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is there")
+def test_cuda_that_is_not_there_is_a_config_error(bank):
+    with pytest.raises(ConfigError, match="num_gpus"):
+        Gan(network(), bank, Limits(), 0, 1, "cuda")

@@ -1,0 +1,69 @@
+"""Mattes: whole in the middle, nothing at the border, skin beyond the core, no hair."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from replacement_scenes import DONOR_SIDE, SKIN, drawn_donor, model
+
+from anon_batch.anonymize.donors import DonorBank
+from anon_batch.anonymize.matte import matte_of
+
+BOX = np.array([36.0, 26, 124, 138])
+
+
+def check(matte):
+    assert matte.shape == (DONOR_SIDE, DONOR_SIDE)
+    assert matte.dtype == np.float32
+    assert matte.min() >= 0
+    assert matte.max() <= 1 + 1e-6
+    assert not any(edge.any() for edge in (matte[0], matte[-1], matte[:, 0], matte[:, -1]))
+
+
+def test_a_drawn_face():
+    pixels, box, _ = drawn_donor()
+    matte = matte_of(pixels, box)
+    check(matte)
+    assert matte[60:110, 60:100].min() > 0.99  # features count, whatever their colour
+    assert matte[:, :20].max() < 0.01
+    assert matte[:18].max() < 0.01
+
+
+@pytest.mark.parametrize("kind", ["noise", "black", "white", "skin"])
+@pytest.mark.parametrize("box", [BOX, np.array([0.0, 0, 160, 160]), np.array([70.0, 70, 90, 90]), np.array([-20.0, 30, 60, 140])])
+def test_any_picture_has_a_matte(kind, box):
+    noise = np.random.default_rng(1).integers(0, 256, (DONOR_SIDE, DONOR_SIDE, 3), np.uint8)
+    colours = {"noise": noise, "black": noise * 0, "white": noise * 0 + 255, "skin": noise * 0 + np.array(SKIN, np.uint8)}
+    matte = matte_of(colours[kind], box)
+    check(matte)
+    x, y = (int(v) for v in (box[:2] + box[2:]) / 2)
+    assert matte[y, x] > 0.95
+
+
+def test_skin_that_goes_on_beyond_the_box_belongs_to_the_face_and_hair_does_not():
+    pixels, box, _ = drawn_donor()
+    cv2.rectangle(pixels, (26, 70), (40, 95), SKIN, -1)  # an ear, in touch with the face
+    cv2.rectangle(pixels, (120, 70), (134, 95), (30, 20, 15), -1)  # hair
+    matte = matte_of(pixels, box)
+    assert matte[75:90, 31:36].min() > 0.9
+    assert matte[75:90, 127:132].max() < 0.1
+
+
+def test_skin_that_does_not_touch_the_face_is_left_out():
+    pixels, box, _ = drawn_donor()
+    pixels[60:100, 22:32] = SKIN
+    matte = matte_of(pixels, box)
+    assert matte[:, 23:29].max() < 0.05
+
+
+def test_the_bundled_donors():
+    bank = DonorBank(model("donors"))
+    for index in range(0, len(bank), 60):
+        donor = bank.donor(index)
+        check(donor.matte)
+        x, y = (int(v) for v in (donor.box[:2] + donor.box[2:]) / 2)
+        assert donor.matte[y, x] > 0.99
+        eyes_and_nose = donor.points[:3].astype(int)
+        assert (donor.matte[eyes_and_nose[:, 1], eyes_and_nose[:, 0]] > 0.5).all()
+        assert 0.15 < donor.matte.mean() < 0.8
