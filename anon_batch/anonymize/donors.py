@@ -22,12 +22,15 @@ from anon_batch.errors import ModelError
 from anon_batch.records import FloatArray, PixelArray
 
 MODEL_NAME = "donors"
-GEOMETRY_SIGMA = 0.05  # misfit of landmarks, as a share of their spread's diameter, at which a donor is half as good
 _BLANK = Crop(
     np.zeros((CROP_SIDE, CROP_SIDE, 3), np.float32), np.zeros((CROP_SIDE, CROP_SIDE), np.bool_), landmarks.CANONICAL * CROP_SIDE
 )  # a bank that has no donor for it has none at all
-GOOD_SHARE = 0.25  # of the donors: these suit equally, so that small changes of the surroundings leave a seed its donor
-FALL = 0.15  # how quickly a donor becomes unlikely beyond
+# Donors that suit do so equally: a seed then keeps its donor where the surroundings change a little.
+POSE_MISFIT = 0.1  # of landmarks, in units of their spread, up to which a pose suits
+POSE_FALL = 0.02  # beyond, the misfit at which a donor is a deviation away
+GOOD_SHARE = 0.4  # of the donors, by traits, that suit
+TRAIT_FALL = 0.15  # how quickly a donor becomes unlikely beyond
+_TIE = 1e-3  # of two mirror images that suit, the better one
 _TENSORS = ("jpeg", "jpeg_end", "landmarks", "boxes", "traits", "tone_scale", "weight", "bias")
 
 
@@ -98,8 +101,8 @@ class DonorBank:
         """The donor for a face.
 
         Of donors weighted by how well they suit, one is drawn by the Gumbel-max trick (Gumbel 1954) with noise that
-        belongs to (seed, donor): each is drawn in proportion to its weight, and one seed keeps its donor where
-        surroundings are alike.
+        belongs to (seed, picture): each is drawn in proportion to its weight, and one seed keeps its donor where
+        surroundings are alike. Of a picture and its mirror image the one that suits better stands for both.
 
         Args:
             crop: the face's surroundings and asked landmarks.
@@ -107,7 +110,7 @@ class DonorBank:
         """
         tone, traits = self._asked(crop)
         suits = self._log_weights(crop.points, traits)
-        noise = seeding.generator(seed).gumbel(size=len(self))
+        noise = np.repeat(seeding.generator(seed).gumbel(size=len(self) // 2), 2)  # a face and its mirror image are one
         return Choice(self.donor(int(np.argmax(suits + noise))), tone)
 
     def donor(self, index: int) -> Donor:
@@ -128,13 +131,21 @@ class DonorBank:
         return tone, np.concatenate([tone * self._tone_scale, codes])
 
     def _log_weights(self, points: landmarks.Points, traits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        own = self._points.astype(np.float64)
-        fitted = landmarks.apply(landmarks.similarity(own, np.broadcast_to(points, own.shape)), own)
-        spread = np.linalg.norm(points - points.mean(axis=0), axis=1).mean() * 2
-        misfit = np.sqrt(((fitted - points) ** 2).sum(axis=2).mean(axis=1)) / max(float(spread), 1e-6)
-        difference = self._traits - traits
-        distance = (misfit / GEOMETRY_SIGMA) ** 2 + (difference**2).sum(axis=1)
-        return np.asarray(-0.5 * FALL * np.maximum(distance - np.quantile(distance, GOOD_SHARE), 0), np.float64)
+        """How well each donor suits: 0 for those whose pose and traits do, less for the others."""
+        misfit = self._misfit(points)
+        worse = np.maximum(misfit - POSE_MISFIT, 0) / POSE_FALL
+        distance = ((self._traits - traits) ** 2).sum(axis=1)
+        stranger = np.maximum(distance - np.quantile(distance, GOOD_SHARE), 0)
+        return np.asarray(-0.5 * worse**2 - 0.5 * TRAIT_FALL * stranger - _TIE * misfit, np.float64)
+
+    def _misfit(self, points: landmarks.Points) -> npt.NDArray[np.float64]:
+        """Distance of eyes, nose and the mouth's middle from the asked ones under the best similarity, in units of their
+        spread: that of poses. Mouth corners move with the expression, which a donor brings along.
+        """
+        own, asked = _pose(self._points.astype(np.float64)), _pose(points)
+        fitted = landmarks.apply(landmarks.similarity(own, np.broadcast_to(asked, own.shape)), own)
+        spread = np.linalg.norm(asked - asked.mean(axis=0), axis=1).mean() * 2
+        return np.asarray(np.sqrt(((fitted - asked) ** 2).sum(axis=2).mean(axis=1)) / max(float(spread), 1e-6), np.float64)
 
     def _decode(self, picture: int) -> tuple[PixelArray, FloatArray]:
         """A picture of the bank and its matte."""
@@ -142,3 +153,8 @@ class DonorBank:
         data = self._jpeg[start : int(self._ends[picture])]
         pixels = np.asarray(cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), np.uint8)
         return pixels, matte_of(pixels, self._boxes[2 * picture].astype(np.float64))
+
+
+def _pose(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Eyes, nose and the mouth's middle, (..., 4, 2), of landmarks (..., 5, 2)."""
+    return np.concatenate([points[..., :3, :], points[..., 3:, :].mean(axis=-2, keepdims=True)], axis=-2)
