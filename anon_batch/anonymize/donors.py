@@ -26,7 +26,7 @@ _BLANK = Crop(
     np.zeros((CROP_SIDE, CROP_SIDE, 3), np.float32), np.zeros((CROP_SIDE, CROP_SIDE), np.bool_), landmarks.CANONICAL * CROP_SIDE
 )  # a bank that has no donor for it has none at all
 # Donors that suit do so equally: a seed then keeps its donor where the surroundings change a little.
-POSE_MISFIT = 0.1  # of landmarks, in units of their spread, up to which a pose suits
+POSE_MISFIT = 0.05  # of landmarks, in units of their spread, up to which a pose suits
 POSE_FALL = 0.02  # beyond, the misfit at which a donor is a deviation away
 GOOD_SHARE = 0.4  # of the donors, by traits, that suit
 TRAIT_FALL = 0.15  # how quickly a donor becomes unlikely beyond
