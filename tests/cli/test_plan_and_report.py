@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -210,20 +210,30 @@ def test_plan_says_what_no_retry_mends(
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
-def test_plan_that_is_terminated_leaves_nothing(
-    main: Any, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert threading.current_thread() is threading.main_thread()
-    process = ShardProcessor.process
+TERMINATED = """
+import os, signal, sys
+from anon_batch.cli import main
+from anon_batch.pipeline.shard import ShardProcessor
+process = ShardProcessor.process
+def terminated(self, spec):
+    result = process(self, spec)
+    os.kill(os.getpid(), signal.SIGTERM)
+    return result
+ShardProcessor.process = terminated
+sys.argv = ["anon-batch", "plan", *sys.argv[1:]]
+main()
+"""
 
-    def terminated(self: ShardProcessor, spec: ShardSpec) -> ShardResult:
-        result = process(self, spec)
-        os.kill(os.getpid(), signal.SIGTERM)
-        return result
 
-    monkeypatch.setattr(ShardProcessor, "process", terminated)
-    assert main("plan", _job_file(dataset), "--sample", "10")[0] == 130
-    assert list((tmp_path / "tmp").iterdir()) == []
+def test_plan_that_is_terminated_leaves_nothing(dataset: Path, tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", TERMINATED, _job_file(dataset), "--sample", "10"], env={**os.environ, "TMPDIR": str(scratch)},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 130, done.stderr
+    assert list(scratch.iterdir()) == []
 
 
 def test_report_writes_a_page_and_says_where_the_time_went(main: Any, dataset: Path) -> None:
