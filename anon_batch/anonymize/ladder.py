@@ -165,7 +165,8 @@ def _take_over(method_name: str, state: _Progress, result: AnonymizedImage) -> N
     # Faces that are done keep what an earlier method gave them, which is as safe and mostly better: a weak detection
     # that overlaps a face does not spoil it. So what is checked, and against the original, is what both leave together.
     if state.treated.any():
-        result.pixels[state.treated] = state.pixels[state.treated]
+        kept = np.where(state.treated[:, :, None], state.pixels, result.pixels)
+        result = replace(result, pixels=kept)
     faults = untreated_faces(state.image.pixels, result, state.pending)
     # What was done to believed faces is kept and so are pixels of the others: the next method paints over
     # those.

@@ -285,6 +285,19 @@ def test_a_later_method_does_not_paint_over_faces_that_are_done():
     assert outcome.touched[y1:y2, x1:x2][geometry.region_mask(second)].all()
 
 
+def test_a_later_method_may_return_what_cannot_be_written():
+    def act(image, faces):
+        result = solid(image, faces[:1])
+        return AnonymizedImage(result.pixels, result.touched, result.methods, {1: "no"})
+
+    def frozen(image, faces):
+        result = solid(image, faces, "second")
+        result.pixels.flags.writeable = False
+        return result
+
+    assert run(act, FACE, SECOND, then=(Scripted(frozen, "second"),)).methods == {0: "scripted", 1: "second"}
+
+
 @pytest.mark.parametrize("value", [0, 9, 255])
 def test_flat_pictures_are_no_false_alarm(value):
     for method in (Solid((value,) * 3), Solid((0, 0, 0)), Pixelate()):
