@@ -214,8 +214,8 @@ class LimitsConfig(_Section):
 
 
 class EngineConfig(_Section):
-    """Where and how wide the job runs. Nothing here but `shard_rows` changes the release, and `num_cpus` and `num_gpus` single
-    levels of what networks paint.
+    """Where and how wide the job runs. Nothing here but `shard_rows` changes the release, and `num_gpus` single levels of what
+    networks paint.
     """
 
     address: str | None = Field(
