@@ -138,11 +138,11 @@ class AnonymizeConfig(_Section):
         "longer side; it lies outside the mask, where treated pixels fade into the picture.",
     )
     min_replaced_score: float = Field(
-        0.4,
+        0.0,
         ge=0,
         le=1,
-        description="`swap` and `gan` replace only faces that were detected with at least this score, and leave the "
-        "others to the next method: a face painted where there was none is an invented person.",
+        description="`swap` and `gan` leave faces that were detected with a lower score to the next method. They paint doubtful "
+        "small ones faintly as it is.",
     )
     min_generated_px: float = Field(
         16,

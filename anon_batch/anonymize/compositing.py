@@ -82,7 +82,8 @@ def faded(unknown: npt.NDArray[np.bool_]) -> FloatArray:
 
 
 def toned(face: FloatArray, weight: FloatArray, tone: npt.NDArray[np.float64]) -> FloatArray:
-    """The face with about the asked mean colour: L under a gamma, a and b multiplied, so that black, white and grey stay.
+    """The face with about the asked mean colour: L under a gamma, a and b multiplied, so that black, white and grey stay;
+    what is greenish or bluish (a or b below 0) is not made more so.
 
     Args:
         face: (side, side, 3) float32 RGB 0 .. 255.
@@ -96,7 +97,9 @@ def toned(face: FloatArray, weight: FloatArray, tone: npt.NDArray[np.float64]) -
     lightness, *colours = np.clip(np.einsum("hwc,hw->c", lab, weight) / total, 1, 99)
     gamma = np.clip(np.log(np.clip(tone[0], 1, 99) / 100) / np.log(lightness / 100), *GAMMAS)
     lab[:, :, 0] = 100 * (lab[:, :, 0].clip(0, 100) / 100) ** np.float32(gamma)
-    lab[:, :, 1:] *= np.clip(tone[1:] / colours, *GAINS).astype(np.float32)
+    gain = np.clip(tone[1:] / colours, *GAINS).astype(np.float32)
+    # Cold light on a cheek is the opposite of skin's colour: multiplied, it would become blue paint.
+    lab[:, :, 1:] *= np.where(lab[:, :, 1:] > 0, gain, np.minimum(gain, 1))
     return np.asarray(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB).clip(0, 1) * np.float32(255), np.float32)
 
 

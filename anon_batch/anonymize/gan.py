@@ -100,13 +100,14 @@ class GeneratorNetwork:
         self._latent = generator.shape.latent
         order = torch.channels_last
         self._generator = generator.to(self._device, memory_format=order)  # type: ignore[call-overload]
-        # torch keeps the number of a call's threads by calling thread.
-        self._pool = ThreadPoolExecutor(threads, "generator", torch.set_num_threads, (1,))
+        self._threads = threads
 
     def corrected(self, faces: Sequence[Replacement]) -> Iterator[FloatArray]:
         """New pixels of each face's crop, (side, side, 3) float32 0 .. 255, in the faces' order."""
         if not self._cuda:
-            yield from self._pool.map(lambda face: self._corrected([face], 1)[0], faces)
+            # torch keeps the number of a call's threads by calling thread.
+            with ThreadPoolExecutor(self._threads, "generator", torch.set_num_threads, (1,)) as pool:
+                yield from pool.map(lambda face: self._corrected([face], 1)[0], faces)
             return
         for start in range(0, len(faces), _CUDA_CALL_FACES):
             yield from self._corrected(faces[start : start + _CUDA_CALL_FACES], _CUDA_CALL_FACES)

@@ -3,8 +3,8 @@
 What holds for any set of regions, overlapping or not:
 
 - every pixel of every mask ends with a treated value, of one of the regions whose mask it is in;
-- where masks overlap the larger region wins, as its treatment is the coarser one: a small detection inside a
-  large face (an eye taken for a face) cannot paint fine detail back into it;
+- where masks overlap the region of the higher rank wins. For methods that make the picture coarser that is the larger one:
+  a small detection inside a large face (an eye taken for a face) cannot paint fine detail back into it;
 - a soft edge changes only pixels that lie in no mask, so that no neighbour's blend brings an original value
   back.
 """
@@ -26,7 +26,7 @@ Treat = Callable[[Region, Extent], PixelArray]
 
 def paint(
     image: DecodedImage, regions: Sequence[Region], soft_edge: float, name: str, treat: Treat, *,
-    refused: Mapping[int, str] | None = None,
+    refused: Mapping[int, str] | None = None, rank: Callable[[Region], float] | None = None,
 ) -> AnonymizedImage:
     """Paints treated values over a copy of the picture.
 
@@ -37,11 +37,13 @@ def paint(
         name: of the method, for the result.
         treat: gives a region's treated values on an extent that holds its mask and its soft edge.
         refused: face index -> reason, of faces that are not in `regions`; goes into the result.
+        rank: which of two overlapping regions wins, the higher one; None takes the longer side.
     """
+    rank = rank or longer_side_px
     out = image.pixels.copy()
     touched = np.zeros(out.shape[:2], np.bool_)
     masks = union_of_masks(regions, image.width, image.height) if soft_edge > 0 else None
-    for region in sorted(regions, key=lambda r: (longer_side_px(r), r.face_index)):
+    for region in sorted(regions, key=lambda r: (rank(r), r.face_index)):
         alpha, extent = geometry.soft_alpha(region, image.width, image.height, soft_edge)
         x1, y1, x2, y2 = extent
         values = treat(region, extent)

@@ -17,6 +17,11 @@ from anon_batch.records import AnonymizedImage, DecodedImage, FloatArray, PixelA
 LARGE_SIDE = 2 * CROP_SIDE  # of a crop whose face is large in its picture
 _LARGE_FROM = 1.25 * CROP_SIDE  # px of the picture that a crop spans
 _MIN_KNOWN_SHARE = 0.01  # of a crop, else nothing tells what belongs there
+# How much of a new face there is over its surroundings' rebuilt colours, by the score with which the old one was found: such
+# that the default detector finds the new one with about that score again. `python -m jobs.calibrate_opacity` measures it.
+_SCORES = (0.2, 0.4, 0.6, 0.8)
+_OPACITIES = (0.2, 0.33, 0.5, 1.0)
+_SOLID_PX = (32.0, 64.0)  # longer side of the expanded box over which opacity rises to 1: a large faint face looks like a ghost
 _MAX_SPAN = 16.0  # crop's side in units of the picture's longer side: beyond, the box is none of a face
 
 
@@ -101,7 +106,10 @@ def replacements(
 def painted(
     image: DecodedImage, faces: Sequence[tuple[Replacement, FloatArray]], refused: Mapping[int, str], soft_edge: float, name: str
 ) -> AnonymizedImage:
-    """The picture with new faces.
+    """The picture with new faces, each as plain as the old one was found: see `opacity_of`.
+
+    Where masks overlap the higher score wins: a doubtful detection does not hide a certain one, and no order brings
+    anything of the original back.
 
     Args:
         image: left as it is.
@@ -110,10 +118,27 @@ def painted(
         soft_edge: width of the blend outside the masks, as a share of a region's longer side.
         name: of the method.
     """
-    by_index = {face.region.face_index: (face.frame, pixels) for face, pixels in faces}
+    by_index = {face.region.face_index: (face.frame, _faint(face, pixels)) for face, pixels in faces}
 
     def treat(region: Region, extent: Extent) -> PixelArray:
         frame, pixels = by_index[region.face_index]
         return paste(pixels, frame, extent)
 
-    return paint(image, [face.region for face, _ in faces], soft_edge, name, treat, refused=refused)
+    regions = [face.region for face, _ in faces]
+    return paint(image, regions, soft_edge, name, treat, refused=refused, rank=lambda region: region.score)
+
+
+def opacity_of(region: Region) -> float:
+    """Share of the new face, 0 .. 1, over the colours rebuilt from its surroundings.
+
+    A face that was hardly to be seen, or none at all, does not become a plain one: that would put a person where nobody was, and
+    a detector trained or measured on the release would find faces that its labels do not have. Large ones are painted whole.
+    """
+    by_score = float(np.interp(region.score, _SCORES, _OPACITIES))
+    large = float(np.interp(longer_side_px(region), _SOLID_PX, (0.0, 1.0)))
+    return by_score + (1 - by_score) * large
+
+
+def _faint(face: Replacement, pixels: FloatArray) -> FloatArray:
+    opacity = np.float32(opacity_of(face.region))
+    return pixels if opacity == 1 else face.crop.pixels + (pixels - face.crop.pixels) * opacity

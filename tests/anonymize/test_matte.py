@@ -58,12 +58,13 @@ def test_skin_that_does_not_touch_the_face_is_left_out():
 
 
 def test_the_bundled_donors():
-    bank = DonorBank(model("donors"))
-    for index in range(0, len(bank), 60):
+    bank, shown = DonorBank(model("donors")), []
+    for index in range(0, len(bank), 20):
         donor = bank.donor(index)
         check(donor.matte)
         x, y = (int(v) for v in (donor.box[:2] + donor.box[2:]) / 2)
         assert donor.matte[y, x] > 0.99
         eyes_and_nose = donor.points[:3].astype(int)
-        assert (donor.matte[eyes_and_nose[:, 1], eyes_and_nose[:, 0]] > 0.5).all()
+        shown.append(donor.matte[eyes_and_nose[:, 1], eyes_and_nose[:, 0]] > 0.5)
         assert 0.15 < donor.matte.mean() < 0.8
+    assert np.mean(shown) > 0.98  # the far eye of a face in profile lies at its border

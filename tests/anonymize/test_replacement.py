@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from replacement_scenes import erased, model, regions, scenery, turned
 
 from anon_batch import geometry, seeding
@@ -11,7 +13,7 @@ from anon_batch.anonymize.crops import CROP_SIDE
 from anon_batch.anonymize.donors import DonorBank
 from anon_batch.anonymize.ladder import Ladder
 from anon_batch.anonymize.pixelate import Pixelate
-from anon_batch.anonymize.replacement import LARGE_SIDE, Limits, painted, replacements
+from anon_batch.anonymize.replacement import LARGE_SIDE, Limits, opacity_of, painted, replacements
 from anon_batch.anonymize.swap import Swap
 from anon_batch.records import DecodedImage
 
@@ -172,3 +174,49 @@ def test_what_swap_refuses_falls_to_the_next_method(bank):
     regs = faces(BOXES[0], (200, 100, 201.2, 101.2))
     (result,) = Ladder([Swap(bank, LIMITS), Pixelate(8)]).anonymize([(photo(), regs)], KEY)
     assert result.methods == {0: "swap", 1: "pixelate"}
+
+
+@pytest.mark.parametrize(("box", "score", "least", "most"), [
+    ((40, 40, 56, 58), 0.15, 0.2, 0.2), ((40, 40, 56, 58), 0.5, 0.35, 0.5), ((40, 40, 56, 58), 0.8, 1, 1),
+    ((40, 40, 56, 58), 1.0, 1, 1), ((40, 40, 120, 130), 0.15, 1, 1), ((40, 40, 70, 77), 0.2, 0.4, 0.9),
+])
+def test_opacity_follows_the_score_where_faces_are_small(box, score, least, most):
+    (region,) = faces(box, scores=[score])
+    assert least <= opacity_of(region) <= most
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(4, 120), st.floats(4, 120))
+def test_opacity_rises_with_score_and_size(score, other_score, side, other_side):
+    low, high = sorted((score, other_score))
+    small, large = sorted((side, other_side))
+    (less,), (more,) = (
+        faces((20, 20, 20 + size, 20 + size), scores=[value]) for size, value in ((small, low), (large, high))
+    )
+    assert 0 < opacity_of(less) <= opacity_of(more) + 1e-9 <= 1 + 1e-9
+
+
+def test_a_doubtful_small_face_is_painted_faintly_and_nothing_of_the_old_one_shows(bank):
+    box, image = (100, 100, 118, 122), photo(4)
+    sure, doubtful = (faces(box, scores=[score]) for score in (0.9, 0.2))
+    whole, faint = (Swap(bank, LIMITS).anonymize([(image, regs)], KEY)[0] for regs in (sure, doubtful))
+    (made,), _ = replacements(image, sure, bank, KEY, LIMITS)
+    bare = painted(image, [(made, made.crop.pixels)], {}, 0.0, "swap").pixels.astype(float)
+    inside = whole.touched
+    change, faint_change = (np.abs(out.pixels - bare)[inside].mean() for out in (whole, faint))
+    assert faint_change == pytest.approx(0.2 * change, rel=0.1)
+    spoilt = image.pixels.copy()
+    spoilt[inside] = 255 - spoilt[inside]
+    (again,) = Swap(bank, LIMITS).anonymize([(DecodedImage(image.image_id, spoilt), doubtful)], KEY)
+    assert np.array_equal(again.pixels, faint.pixels)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_where_masks_overlap_the_surer_face_is_seen(bank, order):
+    image = photo(4)
+    boxes, scores = ((90, 90, 114, 118), (96, 84, 126, 124)), (0.9, 0.16)  # the doubtful one is larger
+    regs = faces(*(boxes[i] for i in order), scores=[scores[i] for i in order])
+    made, refused = replacements(image, regs, bank, KEY, LIMITS)
+    result = painted(image, [(face, face.composite.pixels) for face in made], refused, 0.0, "swap")
+    sure = next(face for face in made if face.region.score > 0.5)
+    alone = painted(image, [(sure, sure.composite.pixels)], {}, 0.0, "swap")
+    assert np.array_equal(result.pixels[alone.touched], alone.pixels[alone.touched])
