@@ -13,6 +13,7 @@ from safetensors.numpy import save
 from anon_batch import geometry
 from anon_batch.anonymize import landmarks
 from anon_batch.anonymize.crops import CROP_SIDE, Crop, extract, frame_of
+from anon_batch.anonymize.matte import head_of, matte_of
 from anon_batch.anonymize.painting import union_of_masks
 from anon_batch.config import ModelsConfig
 from anon_batch.models.store import ModelStore
@@ -99,6 +100,12 @@ def drawn_donor(mark: int = 0) -> tuple[PixelArray, npt.NDArray[np.float64], npt
     return pixels, box, points
 
 
+def small_head(pixels: PixelArray, box: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
+    """The matte of a donor's head as banks hold it."""
+    head = head_of(pixels, box, matte_of(pixels, box))
+    return np.asarray(np.rint(cv2.resize(head, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) * 255), np.uint8)
+
+
 def bank_tensors(pictures: int, traits: Any, *, tone_scale: float = 0.0) -> dict[str, npt.NDArray[Any]]:
     """A bank of drawn donors in which all surroundings ask for 0 in every trait beside the tone.
 
@@ -112,7 +119,9 @@ def bank_tensors(pictures: int, traits: Any, *, tone_scale: float = 0.0) -> dict
     boxes = [(box, (DONOR_SIDE - box[2], box[1], DONOR_SIDE - box[0], box[3])) for _, box, _ in drawn]
     points = [(own, landmarks.mirrored(own, DONOR_SIDE)) for _, _, own in drawn]
     columns = 3 + others.shape[1]
+    heads = [small_head(pixels, np.array(box, np.float64)) for pixels, box, _ in drawn]
     return {
+        "heads": np.array(heads),
         "jpeg": np.concatenate(jpegs),
         "jpeg_end": np.cumsum([len(jpeg) for jpeg in jpegs], dtype=np.int64),
         "landmarks": np.array(points, np.float32).reshape(-1, 5, 2),

@@ -1,7 +1,7 @@
 """A donor's face laid into its new surroundings: `swap`'s picture, and what `gan` starts from.
 
-Between the donor's face and the mask's border lie colours rebuilt from the surroundings, so that hair, neck and
-background go on into the mask and no seam shows.
+Between the donor's head and the mask's border lie colours rebuilt from the surroundings, so that the background and what
+is left of the body go on into the mask and no seam shows.
 """
 
 from __future__ import annotations
@@ -51,10 +51,12 @@ def compose(crop: Crop, choice: Choice) -> Composite:
     donor = choice.donor
     transform = landmarks.similarity(donor.points[None], crop.points[None])[0]
     face = warped(donor.pixels, transform, side)
-    weight = warped(donor.matte, transform, side) * faded(crop.unknown)
+    inside = faded(crop.unknown)
+    weight = warped(donor.matte, transform, side) * inside
     face = softened(toned(face, weight, choice.tone), weight, crop)
-    share = weight[:, :, None]
-    return Composite(crop.pixels * (1 - share) + face * share, weight)
+    head = warped(donor.head, transform, side) * inside
+    share = head[:, :, None]
+    return Composite(crop.pixels * (1 - share) + face * share, head)
 
 
 def warped(

@@ -31,7 +31,8 @@ POSE_FALL = 0.02  # beyond, the misfit at which a donor is a deviation away
 GOOD_SHARE = 0.4  # of the donors, by traits, that suit
 TRAIT_FALL = 0.15  # how quickly a donor becomes unlikely beyond
 _TIE = 1e-3  # of two mirror images that suit, the better one
-_TENSORS = ("jpeg", "jpeg_end", "landmarks", "boxes", "traits", "tone_scale", "weight", "bias")
+_PICTURES = ("jpeg", "jpeg_end", "heads", "landmarks", "boxes")
+_TRAITS = ("traits", "tone_scale", "weight", "bias")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +45,7 @@ class Donor:
         points: (5, 2) landmarks, px.
         box: (4,) xyxy of the face, px.
         matte: (side, side) float32, 1 where the picture shows the face, 0 on hair and background.
+        head: (side, side) float32, 1 where it shows the head, hair and ears too, 0 on the background.
     """
 
     index: int
@@ -51,6 +53,7 @@ class Donor:
     points: landmarks.Points
     box: npt.NDArray[np.float64]
     matte: FloatArray
+    head: FloatArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,12 +85,11 @@ class DonorBank:
     def __init__(self, data: bytes) -> None:
         try:
             tensors = safetensors.numpy.load(data)
-            self._jpeg, self._ends, self._points, self._boxes, self._traits, self._tone_scale, self._weight, self._bias = (
-                tensors[name] for name in _TENSORS
-            )
+            self._jpeg, self._ends, self._heads, self._points, self._boxes = (tensors[name] for name in _PICTURES)
+            self._traits, self._tone_scale, self._weight, self._bias = (tensors[name] for name in _TRAITS)
         except Exception as exc:  # safetensors has errors of its own for each kind of damage
-            raise ModelError(f"donor bank: not readable ({exc}); expected tensors {', '.join(_TENSORS)}") from None
-        self._decoded: dict[int, tuple[PixelArray, FloatArray]] = {}
+            raise ModelError(f"donor bank: not readable ({exc}); expected tensors {', '.join(_PICTURES + _TRAITS)}") from None
+        self._decoded: dict[int, tuple[PixelArray, FloatArray, FloatArray]] = {}
         try:
             self.choose(_BLANK, 0)
         except Exception as exc:  # by any of its tensors: each shape that does not fit has an error of its own
@@ -118,11 +120,12 @@ class DonorBank:
         picture = index // 2
         if picture not in self._decoded:
             self._decoded[picture] = self._decode(picture)
-        pixels, matte = self._decoded[picture]
+        pixels, matte, head = self._decoded[picture]
         points, box = self._points[index].astype(np.float64), self._boxes[index].astype(np.float64)
         if index % 2:
-            return Donor(index, np.ascontiguousarray(pixels[:, ::-1]), points, box, np.ascontiguousarray(matte[:, ::-1]))
-        return Donor(index, pixels, points, box, matte)
+            pixels = np.ascontiguousarray(pixels[:, ::-1])
+            matte, head = np.ascontiguousarray(matte[:, ::-1]), np.ascontiguousarray(head[:, ::-1])
+        return Donor(index, pixels, points, box, matte, head)
 
     def _asked(self, crop: Crop) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Tone (3) and traits that the surroundings ask for; what traits they tell is learned by ridge regression."""
@@ -147,12 +150,14 @@ class DonorBank:
         spread = np.linalg.norm(asked - asked.mean(axis=0), axis=1).mean() * 2
         return np.asarray(np.sqrt(((fitted - asked) ** 2).sum(axis=2).mean(axis=1)) / max(float(spread), 1e-6), np.float64)
 
-    def _decode(self, picture: int) -> tuple[PixelArray, FloatArray]:
-        """A picture of the bank and its matte."""
+    def _decode(self, picture: int) -> tuple[PixelArray, FloatArray, FloatArray]:
+        """A picture of the bank, its face's matte and its head's."""
         start = int(self._ends[picture - 1]) if picture else 0
         data = self._jpeg[start : int(self._ends[picture])]
         pixels = np.asarray(cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), np.uint8)
-        return pixels, matte_of(pixels, self._boxes[2 * picture].astype(np.float64))
+        matte = matte_of(pixels, self._boxes[2 * picture].astype(np.float64))
+        head = cv2.resize(self._heads[picture].astype(np.float32) / 255, pixels.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+        return pixels, matte, np.maximum(matte, head)
 
 
 def _pose(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Where a donor's picture shows its face: skin and features, no hair, no background."""
+"""Where a donor's picture shows its face (skin and features, no hair, no background) and its head (hair and ears too)."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ _LEAST_DEVIATION = np.array([9.0, 2.5, 3.5])  # of Lab, so that an evenly lit fa
 _DEVIATIONS = 1.55  # by which the measured deviation is stretched
 _FAR = 3.0  # deviations from the skin's colour at which a pixel is none of it
 _MEDIAN_PX, _CLOSE_PX, _SOFT_PX, _EDGE_PX = 7, 9, 1.2, 6  # of a picture of 160 px
+# Radii in units of the box's ellipse: beyond the first a pixel is likely none of the head; beyond the second, along the upper
+# third of the picture's left and right border, surely. The face is, and colours tell of the rest.
+_LIKELY_HEAD, _NO_HEAD, _SIDE_PX = 1.25, 1.3, 10
+_HEAD_FACE, _CUTS, _OPEN_PX, _HEAD_SOFT_PX = 0.6, 3, 5, 1.5
 
 
 def matte_of(pixels: PixelArray, box: npt.NDArray[np.float64]) -> FloatArray:
@@ -40,9 +44,45 @@ def matte_of(pixels: PixelArray, box: npt.NDArray[np.float64]) -> FloatArray:
     bytes_ = np.rint(_connected(matte, middle) * 255).astype(np.uint8)
     bytes_ = cv2.medianBlur(bytes_, _MEDIAN_PX)
     bytes_ = cv2.morphologyEx(bytes_, cv2.MORPH_CLOSE, np.ones((_CLOSE_PX, _CLOSE_PX), np.uint8))
-    edge = np.clip(np.minimum(grid, grid[::-1]) / _EDGE_PX - 0.2, 0, 1)  # nothing goes on beyond the picture
-    soft = cv2.GaussianBlur(bytes_.astype(np.float32) / 255, (0, 0), _SOFT_PX) * edge[:, None] * edge[None, :]
-    return np.asarray(soft, np.float32)
+    return np.asarray(cv2.GaussianBlur(bytes_.astype(np.float32) / 255, (0, 0), _SOFT_PX) * _ended(grid), np.float32)
+
+
+def head_of(pixels: PixelArray, box: npt.NDArray[np.float64], face: FloatArray) -> FloatArray:
+    """The head's matte, by GrabCut (Rother et al. 2004) from the face's.
+
+    Args:
+        pixels: (side, side, 3) uint8 RGB.
+        box: (4,) xyxy of the face, px.
+        face: (side, side) float32, `matte_of` of the same.
+
+    Returns:
+        (side, side) float32, 0 .. 1, nowhere less than the face's.
+    """
+    side = pixels.shape[0]
+    grid = np.arange(side) + 0.5
+    centre, radii = (box[:2] + box[2:]) / 2, np.maximum((box[2:] - box[:2]) / 2, 1)
+    radius = np.hypot((grid[None, :] - centre[0]) / radii[0], (grid[:, None] - centre[1]) / radii[1])
+    labels = np.full((side, side), cv2.GC_PR_FGD, np.uint8)
+    labels[radius > _LIKELY_HEAD] = cv2.GC_PR_BGD
+    beside = np.zeros((side, side), np.bool_)
+    beside[: side // 3, :_SIDE_PX] = beside[: side // 3, -_SIDE_PX:] = True
+    labels[beside & (radius > _NO_HEAD)] = cv2.GC_BGD
+    labels[face > _HEAD_FACE] = cv2.GC_FGD
+    if not (labels == cv2.GC_FGD).any() or not (labels % 2 == 0).any():
+        return face
+    cv2.setRNGSeed(0)  # GrabCut clusters colours from random starts
+    bgr = np.ascontiguousarray(pixels[:, :, ::-1])
+    cv2.grabCut(bgr, labels, None, np.zeros((1, 65)), np.zeros((1, 65)), _CUTS, cv2.GC_INIT_WITH_MASK)
+    inside = cv2.morphologyEx(labels % 2, cv2.MORPH_OPEN, np.ones((_OPEN_PX, _OPEN_PX), np.uint8))
+    middle = tuple(int(v) for v in np.clip(centre, 0, side - 1))
+    whole = _connected(inside.astype(np.float64), middle).astype(np.float32)
+    return np.asarray(np.maximum(face, cv2.GaussianBlur(whole, (0, 0), _HEAD_SOFT_PX) * _ended(grid)), np.float32)
+
+
+def _ended(grid: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """1, and 0 at the picture's border: nothing goes on beyond it."""
+    edge = np.clip(np.minimum(grid, grid[::-1]) / _EDGE_PX - 0.2, 0, 1)
+    return np.asarray(edge[:, None] * edge[None, :], np.float64)
 
 
 def _skin(pixels: PixelArray, sampled: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:

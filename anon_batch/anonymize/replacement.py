@@ -21,7 +21,7 @@ _MIN_KNOWN_SHARE = 0.01  # of a crop, else nothing tells what belongs there
 # that the default detector finds the new one with about that score again. `python -m jobs.calibrate_opacity` measures it.
 _SCORES = (0.2, 0.4, 0.6, 0.8)
 _OPACITIES = (0.2, 0.33, 0.5, 1.0)
-_SOLID_PX = (32.0, 64.0)  # longer side of the expanded box over which opacity rises to 1: a large faint face looks like a ghost
+_SOLID_PX = (48.0, 96.0)  # longer side of the expanded box over which opacity rises to 1: a large faint face looks like a ghost
 _MAX_SPAN = 16.0  # crop's side in units of the picture's longer side: beyond, the box is none of a face
 
 

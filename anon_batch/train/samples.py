@@ -19,7 +19,7 @@ from anon_batch.anonymize.compositing import Composite, compose
 from anon_batch.anonymize.crops import CROP_SIDE, Crop
 from anon_batch.anonymize.donors import Choice, Donor, DonorBank
 from anon_batch.anonymize.gan import network_input
-from anon_batch.anonymize.matte import matte_of
+from anon_batch.anonymize.matte import head_of, matte_of
 from anon_batch.records import BoolArray, FloatArray, PixelArray, Shape
 from anon_batch.train.augmentation import drawn_change, relit
 from anon_batch.train.config import TrainConfig
@@ -178,7 +178,8 @@ def own_donor(face: FaceCrop) -> Donor:
     """The face as a donor of itself."""
     pixels, points, transform = donor_picture(face)
     box = face.box.astype(np.float64) * transform[0, 0] + np.tile(transform[:, 2], 2)
-    return Donor(0, pixels, points, box, matte_of(pixels, box))
+    matte = matte_of(pixels, box)
+    return Donor(0, pixels, points, box, matte, head_of(pixels, box, matte))
 
 
 def _drawn_mask(rng: np.random.Generator, expansions: tuple[float, float]) -> tuple[Shape, float]:
@@ -202,7 +203,7 @@ def _disturbed(donor: Donor, choice: Choice, rng: np.random.Generator) -> Choice
     """An own donor in another light, a little displaced."""
     jitter = rng.normal(0, _LANDMARK_JITTER * donor.pixels.shape[0], (5, 2))
     pixels = _bytes(relit(donor.pixels.astype(np.float32), rng))
-    return Choice(Donor(0, pixels, donor.points + jitter, donor.box, donor.matte), choice.tone)
+    return Choice(replace(donor, pixels=pixels, points=donor.points + jitter), choice.tone)
 
 
 def _tone(truth: FloatArray, unknown: BoolArray) -> npt.NDArray[np.float64]:

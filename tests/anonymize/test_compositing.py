@@ -49,7 +49,8 @@ def marked():
     dark = landmarks.maps(OWN[None], DONOR_SIDE, 3.0)[0].max(axis=0)
     pixels = np.rint((1 - 0.9 * dark)[:, :, None] * np.array(SKIN)).astype(np.uint8)
     box = np.array([0.0, 0, DONOR_SIDE, DONOR_SIDE])
-    return Donor(0, pixels, OWN, box, np.ones((DONOR_SIDE, DONOR_SIDE), np.float32))
+    whole = np.ones((DONOR_SIDE, DONOR_SIDE), np.float32)
+    return Donor(0, pixels, OWN, box, whole, whole)
 
 
 def spots(pixels, asked):

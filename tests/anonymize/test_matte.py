@@ -8,7 +8,7 @@ import pytest
 from replacement_scenes import DONOR_SIDE, SKIN, drawn_donor, model
 
 from anon_batch.anonymize.donors import DonorBank
-from anon_batch.anonymize.matte import matte_of
+from anon_batch.anonymize.matte import head_of, matte_of
 
 BOX = np.array([36.0, 26, 124, 138])
 
@@ -68,3 +68,39 @@ def test_the_bundled_donors():
         shown.append(donor.matte[eyes_and_nose[:, 1], eyes_and_nose[:, 0]] > 0.5)
         assert 0.15 < donor.matte.mean() < 0.8
     assert np.mean(shown) > 0.98  # the far eye of a face in profile lies at its border
+
+
+def test_a_head_holds_the_face_and_its_hair_but_no_background():
+    pixels, box, _ = drawn_donor()
+    face = matte_of(pixels, box)
+    head = head_of(pixels, box, face)
+    check(head)
+    assert (head >= face).all()
+    assert head[:20, :10].max() < 0.1
+    assert head[:20, -10:].max() < 0.1
+
+
+def test_a_head_is_the_same_whatever_was_drawn_at_random_before():
+    pixels, box, _ = drawn_donor()
+    face = matte_of(pixels, box)
+    first = head_of(pixels, box, face)
+    cv2.setRNGSeed(99)
+    assert np.array_equal(head_of(pixels, box, face), first)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_a_picture_that_is_all_face_or_none_has_its_face_as_head(value):
+    face = np.full((160, 160), value, np.float32)
+    grey = np.full((160, 160, 3), 90, np.uint8)
+    head = head_of(grey, np.array([-200.0, -200, 400, 400]), face)
+    assert head.shape == face.shape
+    assert (head >= face).all()
+    assert head.max() <= 1
+
+
+def test_the_bundled_donors_have_heads_with_hair():
+    bank = DonorBank(model("donors"))
+    more = [float(d.head.mean() - d.matte.mean()) for d in map(bank.donor, range(0, len(bank), 10))]
+    assert min(more) >= 0
+    assert np.median(more) > 0.03
+    assert np.array_equal(bank.donor(1).head, bank.donor(0).head[:, ::-1])

@@ -178,7 +178,7 @@ def test_what_swap_refuses_falls_to_the_next_method(bank):
 
 @pytest.mark.parametrize(("box", "score", "least", "most"), [
     ((40, 40, 56, 58), 0.15, 0.2, 0.2), ((40, 40, 56, 58), 0.5, 0.35, 0.5), ((40, 40, 56, 58), 0.8, 1, 1),
-    ((40, 40, 56, 58), 1.0, 1, 1), ((40, 40, 120, 130), 0.15, 1, 1), ((40, 40, 70, 77), 0.2, 0.4, 0.9),
+    ((40, 40, 56, 58), 1.0, 1, 1), ((40, 40, 120, 130), 0.15, 1, 1), ((40, 40, 85, 95), 0.2, 0.4, 0.9),
 ])
 def test_opacity_follows_the_score_where_faces_are_small(box, score, least, most):
     (region,) = faces(box, scores=[score])
