@@ -10,7 +10,8 @@ from __future__ import annotations
 from anon_batch.config import WriteConfig
 from anon_batch.errors import WithheldError
 from anon_batch.imaging.decode import palette_in
-from anon_batch.imaging.jpeg_splice import SpliceError, splice
+from anon_batch.imaging.jpeg_coefficients import SpliceError
+from anon_batch.imaging.jpeg_splice import splice
 from anon_batch.imaging.metadata import inspect, strip
 from anon_batch.imaging.native import merge_native
 from anon_batch.imaging.samples import Samples, pixels_of

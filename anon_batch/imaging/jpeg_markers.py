@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
+
 from anon_batch.errors import FailedError
 from anon_batch.imaging.orientation import orientation_exif, read_orientation
 
@@ -15,13 +17,15 @@ SOI, EOI, SOS, DQT, DHT, DAC, DRI = 0xD8, 0xD9, 0xDA, 0xDB, 0xC4, 0xCC, 0xDD
 APP0, APP1, APP14 = 0xE0, 0xE1, 0xEE
 SOF = frozenset(range(0xC0, 0xD0)) - {DHT, 0xC8, DAC}
 _TABLES = frozenset({DQT, DHT, DAC, DRI})
-_IN_SCAN = frozenset({0x00, *range(0xD0, 0xD8)})  # after FF: a byte of data, a restart
-_ZIGZAG = (
+_FIRST_LOOK_BYTES = 4096
+_ENDS_SCAN = np.ones(256, np.bool_)  # whether a byte after FF does: not a byte of data, a restart, a fill byte
+_ENDS_SCAN[[0x00, *range(0xD0, 0xD8), 0xFF]] = False
+_ZIGZAG = [
     0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5,
     12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14, 21, 28,
     35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51,
     58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
-)  # fmt: skip
+]  # fmt: skip
 
 
 class Segment(NamedTuple):
@@ -114,16 +118,17 @@ def _end_of_scan(data: bytes, start: int) -> int:
     """Where the marker after a scan's entropy-coded data begins, fill bytes (further FFs) included; beyond the data where
     there is none.
     """
-    at = data.find(b"\xff", start)  # one byte at a time is what C is fast at; of FFs there are few
-    while at >= 0:
-        after = at + 1
-        while data[after : after + 1] == b"\xff":
-            after += 1
-        if after == len(data):
-            break
-        if data[after] not in _IN_SCAN:
+    at, length = start, _FIRST_LOOK_BYTES
+    while at < len(data) - 1:
+        part = np.frombuffer(data, np.uint8, min(length + 1, len(data) - at), at)
+        leads = np.flatnonzero(part[:-1] == 0xFF)
+        ends = leads[_ENDS_SCAN[part[leads + 1]]]
+        if len(ends):
+            at += int(ends[0])
+            while at > start and data[at - 1] == 0xFF:
+                at -= 1
             return at
-        at = data.find(b"\xff", after + 1)
+        at, length = at + length, 4 * length  # a file of many short scans is not looked through for each of them
     return len(data) + 1
 
 
@@ -204,8 +209,7 @@ def _read_tables(header: JpegHeader, body: bytes) -> None:
         values = body[at + 1 : at + 1 + 64 * size]
         if len(values) < 64 * size:
             raise FailedError("decode", "JPEG: a quantisation table that is too short")
-        table = [0] * 64
-        for index, place in enumerate(_ZIGZAG):
-            table[place] = int.from_bytes(values[index * size : (index + 1) * size], "big")
-        header.tables[number] = tuple(table)
+        table = np.empty(64, np.int64)
+        table[_ZIGZAG] = np.frombuffer(values, f">u{size}")
+        header.tables[number] = tuple(table.tolist())
         at += 1 + 64 * size

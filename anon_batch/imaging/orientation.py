@@ -8,8 +8,10 @@ transposed across the other diagonal, 8 a quarter turn counter-clockwise.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -50,24 +52,36 @@ def upright(stored: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
     """
     if orientation == 1:
         return stored
-    array = stored.swapaxes(0, 1) if orientation >= 5 else stored
-    return np.ascontiguousarray(_flip(array, *_FLIPS[orientation]))
+    if stored.dtype not in (np.bool_, np.uint8, np.uint16):
+        return np.ascontiguousarray(stored_view(stored, _INVERSE.get(orientation, orientation)))
+    # OpenCV takes a third of the time of a strided copy, but knows no booleans.
+    turned = _COPIES[orientation](stored.view(np.uint8) if stored.dtype == np.bool_ else stored)
+    return np.asarray(turned).view(stored.dtype).reshape(*turned.shape[:2], *stored.shape[2:])
 
 
 def stored(standing: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
     """The inverse of `upright`."""
-    if orientation == 1:
-        return standing
-    array = _flip(standing, *_FLIPS[orientation])
-    return np.ascontiguousarray(array.swapaxes(0, 1) if orientation >= 5 else array)
+    return upright(standing, _INVERSE.get(orientation, orientation))
 
 
-# Flips (rows, columns) that follow the transposition of 5..8.
-_FLIPS = {
-    2: (False, True), 3: (True, True), 4: (True, False), 5: (False, False), 6: (False, True), 7: (True, True),
-    8: (True, False),
+def stored_view(standing: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
+    """`stored` without a copy: a view that is not contiguous."""
+    rows, columns = _FLIPS.get(orientation, (False, False))
+    array = standing[:: -1 if rows else 1, :: -1 if columns else 1]
+    return array.swapaxes(0, 1) if orientation >= 5 else array
+
+
+_INVERSE = {6: 8, 8: 6}
+_COPIES: dict[int, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]] = {
+    2: lambda array: cv2.flip(array, 1),
+    3: lambda array: cv2.rotate(array, cv2.ROTATE_180),
+    4: lambda array: cv2.flip(array, 0),
+    5: cv2.transpose,
+    6: lambda array: cv2.rotate(array, cv2.ROTATE_90_CLOCKWISE),
+    7: lambda array: cv2.flip(cv2.transpose(array), -1),
+    8: lambda array: cv2.rotate(array, cv2.ROTATE_90_COUNTERCLOCKWISE),
 }
-
-
-def _flip(array: npt.NDArray[Any], rows: bool, columns: bool) -> npt.NDArray[Any]:
-    return array[:: -1 if rows else 1, :: -1 if columns else 1]
+# Flips (rows, columns) of the upright picture before the transposition of 5..8.
+_FLIPS = {
+    2: (False, True), 3: (True, True), 4: (True, False), 6: (False, True), 7: (True, True), 8: (True, False),
+}  # fmt: skip

@@ -83,7 +83,7 @@ def _write_jpeg(picture: Picture, quality: Quality) -> bytes:
         if len(sampling) == 1:
             # Others than Pillow can write (4:4:0, 4:1:1) keep all their chroma.
             options["subsampling"] = _SUBSAMPLING.get(((finest.horizontal, finest.vertical), *sampling), 0)
-        if quality == "keep":
+        if quality == "keep" and all(c.table in header.tables for c in header.components[:2]):  # lossless has none
             del options["quality"]
             options["qtables"] = [list(header.tables[c.table]) for c in header.components[:2]]
     return strip_jpeg(_saved(image, "JPEG", optimize=True, **options))

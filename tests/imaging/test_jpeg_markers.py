@@ -18,6 +18,11 @@ codes = st.lists(st.sampled_from([b"\xff", b"\x00", b"\xd0", b"\xd7", b"\xd8", b
 @example(b"\xff")
 @example(b"\xff\xff\xd9")
 @example(b"\xff\xff\x00\xff\xd3\xff\xff\xd9")
+@example(b"a" * 4095 + b"\xff\xd9")  # where the search goes on
+@example(b"a" * 4096 + b"\xff\xd9")
+@example(b"\xff\x00" * 2048 + b"\xff\xff\xd9")
+@example(b"\xff" * 5000 + b"\xd9")
+@example(b"\xff\x00" * 90_000 + b"\xff")
 def test_a_scan_ends_where_its_marker_begins(coded):
     data = HEADER + coded
     found = MARKER.search(data, len(HEADER))

@@ -7,14 +7,18 @@ import jpeglib
 import numpy as np
 import pytest
 import simplejpeg
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from anon_batch.config import LimitsConfig, WriteConfig
-from anon_batch.imaging import jpeg_splice
+from anon_batch.errors import FailedError
+from anon_batch.imaging import jpeg_coefficients, jpeg_splice
 from anon_batch.imaging.decode import decode
 from anon_batch.imaging.encode import encode_anonymized
+from anon_batch.imaging.jpeg_coefficients import SpliceError
 from anon_batch.imaging.jpeg_markers import read_header
-from anon_batch.imaging.jpeg_splice import SpliceError, rewrite, splice
+from anon_batch.imaging.jpeg_splice import rewrite, splice
 from anon_batch.imaging.metadata import inspect
 from anon_batch.imaging.native import luma
 from anon_batch.imaging.orientation import stored
@@ -159,32 +163,132 @@ def test_what_cannot_be_spliced_is_encoded_plainly():
         assert np.abs(after.pixels[24:41, 37:57].astype(int) - [20, 200, 90]).mean() < 12
 
 
-def test_a_result_that_kept_the_old_blocks_is_refused(monkeypatch):
+def exchanging_others(monkeypatch, change):
+    """Has other blocks exchanged than those that were meant."""
+    exchanged = jpeg_splice._exchanged
+    monkeypatch.setattr(
+        jpeg_splice, "_exchanged", lambda plain, header, components, rows: exchanged(plain, header, components, change(rows))
+    )
+
+
+@pytest.mark.parametrize("kept", [{0, 1, 2}, {0}, {1}, {2}, {1, 2}])
+def test_a_result_that_kept_old_blocks_is_refused(kept, monkeypatch):
     before = read(jpeg())
-    monkeypatch.setattr(jpeg_splice, "_place", lambda *_: None)
+    exchanging_others(monkeypatch, lambda rows: {key: parts for key, parts in rows.items() if key[0] not in kept})
+    with pytest.raises(SpliceError, match="touched blocks"):
+        splice(before, treated(before))
+
+
+@pytest.mark.parametrize("component", [0, 1, 2])
+@pytest.mark.parametrize("sampling", ["444", "420", "411"])
+def test_one_wrong_block_inside_is_noticed(component, sampling, monkeypatch):
+    def spoil(rows):
+        key = max(key for key in rows if key[0] == component)
+        rows[key][0][1][0, 9] += 5
+        return rows
+
+    before = read(jpeg(sampling))
+    exchanging_others(monkeypatch, spoil)
+    with pytest.raises(SpliceError, match="touched blocks"):
+        splice(before, treated(before))
+
+
+@pytest.mark.parametrize("sampling", ["422", "420", "440", "411"])
+@pytest.mark.parametrize(
+    ("size", "box"),
+    [((97, 49), (96, 0, 97, 49)), ((97, 49), (0, 48, 97, 49)), ((98, 50), (40, 0, 98, 50)), ((3, 50), (0, 0, 3, 9)),
+     ((4, 50), (2, 44, 4, 50)), ((1, 1), (0, 0, 1, 1))],
+)  # fmt: skip
+def test_mcus_of_which_little_is_seen_are_compared(sampling, size, box, monkeypatch):
+    before = read(jpeg(sampling, size))
+    change = treated(before, box)
+    assert splice(before, change)
+
+    def spoil_last(rows):
+        last = max(key for key in rows if key[0] == 0)
+        blocks = rows[last][-1][1]
+        blocks[-1, 0] += 7
+        return rows
+
+    exchanging_others(monkeypatch, spoil_last)
+    with pytest.raises(SpliceError, match="touched blocks"):
+        splice(before, change)
+
+
+@pytest.mark.parametrize("component", [0, 1, 2])
+@pytest.mark.parametrize("sampling", ["444", "420", "411"])
+def test_one_wrong_block_outside_is_noticed(component, sampling, monkeypatch):
+    before = read(jpeg(sampling))
+    empty = np.zeros((1, 64), np.int16)
+    exchanging_others(monkeypatch, lambda rows: {**rows, (component, 0): [(0, empty)]})
+    with pytest.raises(SpliceError, match="outside"):
+        splice(before, treated(before))
+
+
+@pytest.mark.parametrize("value", [0, 20_000])  # the latter is more than a code can say
+@pytest.mark.parametrize("sampling", ["444", "420", "Gray"])
+def test_new_blocks_that_are_not_the_treated_pixels_are_refused(sampling, value, monkeypatch):
+    def other(*arguments):
+        luma, blocks = coefficients_of(*arguments)
+        blocks[0][0, 1] = value
+        return luma, blocks
+
+    coefficients_of = jpeg_splice.coefficients_of
+    monkeypatch.setattr(jpeg_splice, "coefficients_of", other)
+    before = read(jpeg(sampling))
     with pytest.raises(SpliceError, match="treated pixels"):
         splice(before, treated(before))
 
 
-def test_a_result_that_changed_other_blocks_is_refused(monkeypatch):
-    before = read(jpeg())
-    place = jpeg_splice._place
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(["444", "420", "Gray"]), st.floats(0, 1, exclude_max=True), st.integers(1, 255))
+@example("420", 0.0, 1)
+@example("420", 0.9999999, 1)
+def test_a_corrupted_scan_is_noticed(sampling, position, flipped):
+    before = read(jpeg(sampling, (64, 48)))
+    change = treated(before)
+    exchanged = jpeg_splice._exchanged
 
-    def careless(blocks, *rest):
-        place(blocks, *rest)
-        blocks[0, 0, 0] += 20
+    def corrupt(*arguments):
+        data = bytearray(exchanged(*arguments))
+        start = data.index(b"\xff\xda") + 14
+        data[start + int(position * (len(data) - start))] ^= flipped
+        return bytes(data)
 
-    monkeypatch.setattr(jpeg_splice, "_place", careless)
-    with pytest.raises(SpliceError, match="outside"):
-        splice(before, treated(before))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jpeg_splice, "_exchanged", corrupt)
+        try:
+            out = splice(before, change)
+        except (SpliceError, FailedError):
+            return
+    np.testing.assert_array_equal(read(out).pixels, read(splice(before, change)).pixels)  # in padding, at the end
 
 
 def test_a_refused_splice_still_hides_the_region(monkeypatch):
     before = read(jpeg())
     change = treated(before)
-    monkeypatch.setattr(jpeg_splice, "_place", lambda *_: None)
+    exchanging_others(monkeypatch, lambda _: {})
     after = read(encode_anonymized(before, change, WriteConfig()).data)
     assert np.abs(after.pixels[24:41, 37:57].astype(int) - [20, 200, 90]).mean() < 6
+
+
+@pytest.mark.parametrize("sampling", MCU)
+def test_many_regions_at_once(sampling, tmp_path):
+    def speckled(image):
+        touched = np.random.default_rng(3).random((image.height, image.width)) < 0.004
+        pixels = image.pixels.copy()
+        pixels[touched] = (20, 200, 90)
+        return AnonymizedImage(pixels, touched, {0: "solid"})
+
+    data = jpeg(sampling, (301, 175))
+    before = read(data)
+    change = speckled(before)
+    old, new = coefficients(data, tmp_path), coefficients(splice(before, change), tmp_path)
+    for part, a, b in zip(read_header(data).components, old, new, strict=True):
+        sides = (part.horizontal, part.vertical) if len(old) == 3 else (1, 1)
+        inside = touched_blocks(change.touched, MCU[sampling], a.shape[:2], sides)
+        np.testing.assert_array_equal(a[~inside], b[~inside])
+        assert 0.05 < inside.mean() < 0.95
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
@@ -204,8 +308,8 @@ def test_threads_share_the_splice():
 
 @pytest.mark.parametrize("platform", ["linux", "darwin"])
 def test_nothing_is_left_on_disk(platform, monkeypatch, tmp_path):
-    monkeypatch.setattr(jpeg_splice.sys, "platform", platform)
-    monkeypatch.setattr(jpeg_splice.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(jpeg_coefficients.sys, "platform", platform)
+    monkeypatch.setattr(jpeg_coefficients.tempfile, "tempdir", str(tmp_path))
     before = read(jpeg())
     assert inspect(splice(before, treated(before))) == []
     assert list(tmp_path.iterdir()) == []

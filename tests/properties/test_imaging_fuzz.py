@@ -13,7 +13,7 @@ from anon_batch.errors import FailedError, WithheldError
 from anon_batch.imaging.decode import decode
 from anon_batch.imaging.encode import encode_anonymized, encode_clean
 from anon_batch.imaging.metadata import inspect, strip
-from anon_batch.imaging.orientation import orientation_exif, read_orientation, stored, upright
+from anon_batch.imaging.orientation import orientation_exif, read_orientation, stored, stored_view, upright
 from anon_batch.records import AnonymizedImage
 
 LIMITS = LimitsConfig(max_pixels=200_000)
@@ -110,10 +110,18 @@ def test_strip_is_clean_and_idempotent_or_refuses(data):
         assert strip(once, kind) == once
 
 
-@given(st.integers(1, 8), st.integers(1, 9), st.integers(1, 9), st.sampled_from([(), (3,), (4,)]))
-def test_turning_has_an_inverse(value, height, width, channels):
-    array = np.arange(height * width * int(np.prod(channels, dtype=int))).reshape(height, width, *channels)
-    np.testing.assert_array_equal(stored(upright(array, value), value), array)
+@given(
+    st.integers(1, 8), st.integers(1, 9), st.integers(1, 9), st.sampled_from([(), (1,), (2,), (3,), (4,)]),
+    st.sampled_from([np.bool_, np.uint8, np.uint16, np.int64]),
+)  # fmt: skip
+def test_turning_has_an_inverse(value, height, width, channels, kind):
+    numbers = np.arange(height * width * int(np.prod(channels, dtype=int))).reshape(height, width, *channels)
+    array = (numbers % 3).astype(kind)
+    standing = upright(array, value)
+    assert standing.dtype == kind
+    assert standing.flags.c_contiguous
+    np.testing.assert_array_equal(stored(standing, value), array)
+    np.testing.assert_array_equal(stored_view(standing, value), array)
 
 
 @given(st.integers(2, 8))

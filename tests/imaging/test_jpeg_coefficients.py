@@ -1,0 +1,82 @@
+"""Coefficients read and written: the file's own tables, whatever its size."""
+
+import dataclasses
+import io
+
+import numpy as np
+import pytest
+import simplejpeg
+from PIL import Image
+
+from anon_batch.imaging.jpeg_coefficients import SpliceError, block_dims, put_parts, read_blocks, write_blocks
+from anon_batch.imaging.jpeg_markers import DQT, read_header, segments, strip_jpeg
+
+
+def picture(mode="RGB", size=(75, 41), **options):
+    out = io.BytesIO()
+    coarse = np.random.default_rng(4).integers(0, 256, (9, 9, 3), dtype=np.uint8)
+    Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).convert(mode).save(out, "JPEG", **options)
+    return strip_jpeg(out.getvalue())
+
+
+FILES = {
+    "420": picture(subsampling=2), "444": picture(subsampling=0), "grey": picture("L"), "cmyk": picture("CMYK"),
+    "rgb": picture(keep_rgb=True), "progressive": picture(progressive=True), "restarts": picture(restart_marker_blocks=2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_coefficients_survive_a_round(name, capfd):
+    data = FILES[name]
+    header = read_header(data)
+    blocks = read_blocks(data, header, header.components)
+    again = write_blocks(data, header, header.components, blocks)
+    after = read_header(again)
+    assert (after.width, after.height, after.components, after.tables) == (75, 41, header.components, header.tables)
+    for a, b in zip(blocks, read_blocks(again, after, after.components), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert capfd.readouterr() == ("", "")  # libjpeg warns there
+
+
+@pytest.mark.parametrize("name", ["420", "444", "grey", "progressive"])
+@pytest.mark.parametrize("size", [(16, 16), (500, 3), (33, 190)])
+def test_another_size_has_the_same_tables(name, size, capfd):
+    data = FILES[name]
+    header = dataclasses.replace(read_header(data), width=size[0], height=size[1])
+    random = np.random.default_rng(1)
+    blocks = [
+        random.integers(-40, 40, (*dims, 64)).astype(np.int16) for dims in block_dims(header, header.components)
+    ]
+    out = write_blocks(data, header, header.components, blocks)
+    found = read_header(out)
+    assert (found.width, found.height) == size
+    assert (found.components, found.tables) == (header.components, header.tables)
+    for a, b in zip(blocks, read_blocks(out, found, found.components), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert simplejpeg.decode_jpeg(out, "GRAY").shape == (size[1], size[0], 1)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_file_that_libjpeg_refuses():
+    data = FILES["420"]
+    without = b"".join(data[s.start : s.end] for s in segments(data) if s.marker != DQT)
+    header = read_header(data)
+    with pytest.raises(SpliceError, match="read"):
+        read_blocks(without, header, header.components)
+    with pytest.raises(SpliceError, match="write"):
+        write_blocks(without, header, header.components, read_blocks(data, header, header.components))
+
+
+@pytest.mark.parametrize("change", [{"sof": 0xC3}, {"sof": 0xC5}, {"precision": 12}])
+def test_a_frame_that_libjpeg_does_not_know_never_gets_there(change):
+    header = dataclasses.replace(read_header(FILES["420"]), **change)
+    with pytest.raises(SpliceError, match="kind"):
+        read_blocks(FILES["420"], header, header.components)
+
+
+def test_a_part_beyond_its_row_is_refused():
+    row = np.zeros((4, 64), np.int16)
+    put_parts(row, [(2, np.ones((2, 64), np.int16))])
+    assert row[:, 0].tolist() == [0, 0, 1, 1]
+    with pytest.raises(ValueError, match="broadcast"):
+        put_parts(row, [(3, np.ones((2, 64), np.int16))])
