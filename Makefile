@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: venv venv-test demo test lint test-slow bench bench-scale clean
+.PHONY: venv venv-test demo test lint test-slow bench bench-docs bench-scale clean
 
 venv: $(VENV)/.installed
 venv-test: $(VENV)/.installed-test
@@ -35,9 +35,14 @@ test: lint
 test-slow: venv-test
 	$(BIN)/python -m pytest -m slow
 
+# Everything side by side, 20 minutes on two quiet cores. `make bench-docs` also puts the figures into docs/benchmarks.md.
 bench: venv-test
 	$(BIN)/python -m jobs.bench
 
+bench-docs: venv-test
+	$(BIN)/python -m jobs.bench --write docs/benchmarks.md
+
+# A million rows without networks, ten minutes.
 bench-scale: venv-test
 	$(BIN)/python -m jobs.bench_scale
 

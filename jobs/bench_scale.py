@@ -103,7 +103,7 @@ class _Timeline:
 
     def __init__(self) -> None:
         self.started_at = self.first_at = self.last_at = (time.perf_counter(), time.process_time())
-        self.shards = 0
+        self.shards = self.rows_after_first = 0
 
     def started(self, run: Any, done: Counter[str], *, resumed: bool) -> None:
         self.started_at = self.first_at = self.last_at = (time.perf_counter(), time.process_time())
@@ -112,7 +112,9 @@ class _Timeline:
         if result.outcome != "committed":
             raise RuntimeError(f"shard {result.spec.name}: {result.outcome} {result.error}")
         self.last_at = (time.perf_counter(), time.process_time())
-        if not self.shards:
+        if self.shards:
+            self.rows_after_first += result.spec.count
+        else:
             self.first_at = self.last_at
         self.shards += 1
 
@@ -142,6 +144,7 @@ def _run(options: dict[str, Any]) -> dict[str, Any]:
             "cpu_ms_per_shard": 1e3 * (last[1] - started[1]) / timeline.shards,
             "steady_cpu_ms_per_shard": 1e3 * (last[1] - first[1]) / max(timeline.shards - 1, 1),
             "rows_per_s": outcome.run.plan.total / (last[0] - started[0]),
+            "steady_rows_per_s": timeline.rows_after_first / max(last[0] - first[0], 1e-9),
             "worker_seconds": outcome.summary["seconds"],
         }
     return figures
@@ -191,10 +194,11 @@ def _peak_mib() -> float:
 def report(figures: dict[str, Any]) -> str:
     """The figures as lines."""
     run, resume, status = figures["run"], figures["resume"], figures["status"]
+    rates = f"{run['rows_per_s']:.0f} rows/s, {run['steady_rows_per_s']:.0f} after the first shard"
     lines = [
         f"{figures['rows']:,} rows, {run['shards']:,} shards, {figures['workers']} workers, no network",
         f"  planning   {run['planning_s']:8.1f} s",
-        f"  rounds     {run['rounds_s']:8.1f} s   {run['rows_per_s']:.0f} rows/s",
+        f"  rounds     {run['rounds_s']:8.1f} s   {rates}",
         f"  merge, end {run['finalize_s']:8.1f} s   Ray's own end included",
         f"  driver CPU {run['cpu_ms_per_shard']:8.1f} ms a shard (limit {DRIVER_CPU_LIMIT_MS:g})",
         f"             {run['steady_cpu_ms_per_shard']:8.1f} ms a shard after the first",

