@@ -192,11 +192,21 @@ def _views(face: FaceCrop, drawn: Sequence[tuple[Shape, float]]) -> list[_View]:
     views, donor = [], own_donor(face)
     for number, (shape, expansion) in enumerate(drawn):
         if number % 2:
-            face = face.mirrored()
-            donor = own_donor(face)
+            face, donor = face.mirrored(), _mirrored(donor)
         view = surroundings(face, expansion, shape, CROP_SIDE)
         views.append(_View(_bytes(view.crop.pixels), _bytes(view.truth), view.crop.unknown, view.crop.points, donor))
     return views
+
+
+def _mirrored(donor: Donor) -> Donor:
+    """The donor flipped left to right."""
+    side = donor.pixels.shape[1]
+    x1, y1, x2, y2 = (float(v) for v in donor.box)
+    return Donor(
+        0, np.ascontiguousarray(donor.pixels[:, ::-1]), landmarks.mirrored(donor.points, side),
+        np.array([side - x2, y1, side - x1, y2]), np.ascontiguousarray(donor.matte[:, ::-1]),
+        np.ascontiguousarray(donor.head[:, ::-1]),
+    )  # fmt: skip
 
 
 def _disturbed(donor: Donor, choice: Choice, rng: np.random.Generator) -> Choice:

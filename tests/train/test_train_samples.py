@@ -14,7 +14,7 @@ from anon_batch.anonymize.donors import DonorBank
 from anon_batch.train import samples
 from anon_batch.train.augmentation import MAX_SHIFT_PX, drawn_change, drawn_view, relit, seen
 from anon_batch.train.crops import read_crops
-from anon_batch.train.samples import Batch, SamplePool, own_donor, upcoming
+from anon_batch.train.samples import Batch, SamplePool, _mirrored, own_donor, upcoming
 
 
 @pytest.fixture
@@ -67,6 +67,18 @@ def test_threads_make_the_same_views(faces: Path, bank: DonorBank, tmp_path: Pat
         batches.append(SamplePool(crops, bank, config).batch(0, 0, 8))
     assert _equal(*batches)
     assert len(SamplePool(crops, bank, config)) == 4 * len(crops)
+
+
+def test_a_mirrored_donor_is_the_donor_of_the_mirrored_face(faces: Path) -> None:
+    face = next(iter(read_crops([faces])))
+    flipped, own = _mirrored(own_donor(face)), own_donor(face.mirrored())
+    assert np.allclose(flipped.points, own.points, atol=1e-3)
+    assert np.allclose(flipped.box, own.box, atol=1e-3)
+    assert np.abs(flipped.pixels.astype(int) - own.pixels).mean() < 2
+    for one, other in ((flipped.matte, own.matte), (flipped.head, own.head)):
+        assert np.abs(one - other).mean() < 0.03
+    again = _mirrored(flipped)
+    assert np.array_equal(again.pixels, own_donor(face).pixels)
 
 
 def test_own_donor_is_the_face(faces: Path) -> None:
