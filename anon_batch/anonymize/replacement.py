@@ -19,8 +19,8 @@ _LARGE_FROM = 1.25 * CROP_SIDE  # px of the picture that a crop spans
 _MIN_KNOWN_SHARE = 0.01  # of a crop, else nothing tells what belongs there
 # How much of a new face there is over its surroundings' rebuilt colours, by the score with which the old one was found: such
 # that the default detector finds the new one with about that score again. `python -m jobs.calibrate_opacity` measures it.
-_SCORES = (0.2, 0.4, 0.6, 0.8)
-_OPACITIES = (0.2, 0.33, 0.5, 1.0)
+_SCORES = (0.2, 0.4, 0.6, 0.7, 0.8)
+_OPACITIES = (0.16, 0.28, 0.36, 0.45, 1.0)
 _SOLID_PX = (48.0, 96.0)  # longer side of the expanded box over which opacity rises to 1: a large faint face looks like a ghost
 _MAX_SPAN = 16.0  # crop's side in units of the picture's longer side: beyond, the box is none of a face
 

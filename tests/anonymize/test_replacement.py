@@ -177,7 +177,7 @@ def test_what_swap_refuses_falls_to_the_next_method(bank):
 
 
 @pytest.mark.parametrize(("box", "score", "least", "most"), [
-    ((40, 40, 56, 58), 0.15, 0.2, 0.2), ((40, 40, 56, 58), 0.5, 0.35, 0.5), ((40, 40, 56, 58), 0.8, 1, 1),
+    ((40, 40, 56, 58), 0.15, 0.16, 0.16), ((40, 40, 56, 58), 0.5, 0.3, 0.4), ((40, 40, 56, 58), 0.8, 1, 1),
     ((40, 40, 56, 58), 1.0, 1, 1), ((40, 40, 120, 130), 0.15, 1, 1), ((40, 40, 85, 95), 0.2, 0.4, 0.9),
 ])
 def test_opacity_follows_the_score_where_faces_are_small(box, score, least, most):
@@ -203,7 +203,7 @@ def test_a_doubtful_small_face_is_painted_faintly_and_nothing_of_the_old_one_sho
     bare = painted(image, [(made, made.crop.pixels)], {}, 0.0, "swap").pixels.astype(float)
     inside = whole.touched
     change, faint_change = (np.abs(out.pixels - bare)[inside].mean() for out in (whole, faint))
-    assert faint_change == pytest.approx(0.2 * change, rel=0.1)
+    assert faint_change == pytest.approx(0.16 * change, rel=0.1)
     spoilt = image.pixels.copy()
     spoilt[inside] = 255 - spoilt[inside]
     (again,) = Swap(bank, LIMITS).anonymize([(DecodedImage(image.image_id, spoilt), doubtful)], KEY)
