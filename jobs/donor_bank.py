@@ -33,7 +33,7 @@ from anon_batch.train.crops import DONOR_SIDE, FaceCrop, Surroundings, donor_pic
 EXPANSION = 1.25  # of the regions whose surroundings are described
 FACE = 0.9  # of the box, where a face's tone is measured
 RIDGE = 300.0
-TONE_SAY = np.array([0.8, 1.5, 1.5])  # weight of a deviation of L, a, b: a clash with the body is seen at once
+TONE_SAY = np.array([1.2, 1.5, 1.5])  # weight of a deviation of L, a, b: a clash with the body is seen at once
 CODES = 16  # principal components of the detector's features
 FEATURES = ("474", "532")  # CenterFace's values at 1/16 and 1/4 of the picture's side
 JPEG_QUALITY = 90

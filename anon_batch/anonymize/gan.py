@@ -24,6 +24,7 @@ from anon_batch.anonymize.donors import DonorBank
 from anon_batch.anonymize.generator import Generator, load_generator
 from anon_batch.anonymize.protocol import Batch
 from anon_batch.anonymize.replacement import Limits, Replacement, painted, replacements
+from anon_batch.anonymize.surroundings import colour_share
 from anon_batch.config import AnonymizeConfig
 from anon_batch.errors import ConfigError
 from anon_batch.models.store import ModelStore
@@ -33,6 +34,7 @@ MODEL_NAME = "generator"
 MAP_SIGMA = 3.0  # px of the crop
 _CUDA_CALL_FACES = 64
 _LATENT_STREAM = 1 << 64  # the latent's random numbers are none of the donor choice's
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of R, G, B (JFIF 1.02)
 _MAX_SATURATED = 0.5  # share of the new pixels beyond black or white
 _MIN_DEVIATION = 2.0  # of the new pixels, levels: less is no face
 
@@ -117,7 +119,10 @@ class GeneratorNetwork:
         inputs = network_input([crop for crop, _ in small], [composite for _, composite in small])
         latents = np.stack([latent_of(face.seed, self._latent) for face in faces])
         changes = self._run(inputs, latents, call_faces) - inputs[:, :3]
-        return [with_change(face.composite.pixels, change) for face, change in zip(faces, changes, strict=True)]
+        return [
+            with_change(face.composite.pixels, coloured(change, colour_share(crop)))
+            for face, change, (crop, _) in zip(faces, changes, small, strict=True)
+        ]
 
     @torch.inference_mode()
     def _run(self, inputs: FloatArray, latents: FloatArray, call_faces: int) -> FloatArray:
@@ -164,6 +169,14 @@ def reduced(crop: Crop, composite: Composite) -> tuple[Crop, Composite]:
     small = Crop(pixels, reduced_unknown(crop.unknown), crop.points / factor)
     pixels, weight = (cv2.resize(v, size, interpolation=cv2.INTER_AREA) for v in (composite.pixels, composite.weight))
     return small, Composite(np.asarray(pixels, np.float32), np.asarray(weight, np.float32))
+
+
+def coloured(change: FloatArray, share: float) -> FloatArray:
+    """A correction (3, side, side) with a share of its colour, 0 .. 1: none is brought into a grey picture."""
+    if share == 1:
+        return change
+    grey = np.einsum("chw,c->hw", change, _LUMA)
+    return np.asarray(grey + (change - grey) * np.float32(share), np.float32)
 
 
 def with_change(pixels: FloatArray, change: FloatArray) -> FloatArray:

@@ -61,8 +61,19 @@ def asked_tone(crop: Crop) -> Array:
         return _MIDDLING.copy()
     light = np.clip(np.percentile(known[:, 0], 95) / _FULL_LIGHT, 0.35, 1.05)
     tone = np.clip(say * skin + (1 - say) * _MIDDLING * [light, 1, 1], *_TONES)
+    return np.asarray(tone * np.array([1, *[_colour(known)] * 2]), np.float64)
+
+
+def colour_share(crop: Crop) -> float:
+    """How much of its colour a face keeps in these surroundings: 0 in a grey picture, 1 in any that is not nearly grey."""
+    lab, unknown = _small_lab(crop)
+    known = lab[~unknown]
+    return _colour(known) if known.size else 1.0
+
+
+def _colour(known: FloatArray) -> float:
     chroma = np.percentile(np.hypot(known[:, 1], known[:, 2]), 95)
-    return np.asarray(tone * np.array([1, *[np.clip(chroma / _GREY_CHROMA, 0, 1)] * 2]), np.float64)
+    return float(np.clip(chroma / _GREY_CHROMA, 0, 1))
 
 
 def _small_lab(crop: Crop) -> tuple[FloatArray, npt.NDArray[np.bool_]]:

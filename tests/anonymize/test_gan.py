@@ -11,7 +11,7 @@ from anon_batch import seeding
 from anon_batch.anonymize.compositing import compose
 from anon_batch.anonymize.crops import CROP_SIDE
 from anon_batch.anonymize.donors import DonorBank
-from anon_batch.anonymize.gan import Gan, fault_of, latent_of, network_input, reduced, with_change
+from anon_batch.anonymize.gan import Gan, coloured, fault_of, latent_of, network_input, reduced, with_change
 from anon_batch.anonymize.generator import Generator, Shape, load_generator
 from anon_batch.anonymize.ladder import Ladder
 from anon_batch.anonymize.pixelate import Pixelate
@@ -272,3 +272,22 @@ def test_another_run_key_gives_other_faces(bank):
 def test_cuda_that_is_not_there_is_a_config_error(bank):
     with pytest.raises(ConfigError, match="num_gpus"):
         Gan(network(), bank, Limits(), 0, 1, "cuda")
+
+
+def test_no_colour_comes_into_a_grey_picture(bank):
+    made = load_generator(model("generator"))
+    grey = np.repeat(scenery(HEIGHT, WIDTH, seed=5)[:, :, :1], 3, axis=2)
+    for pixels, colourless in ((grey, True), (scenery(HEIGHT, WIDTH, seed=5), False)):
+        image = DecodedImage("p", np.ascontiguousarray(pixels))
+        (result,) = gan(bank, made).anonymize([(image, faces(BOXES[1]))], KEY)
+        inside = result.pixels[result.touched].astype(int)
+        assert (np.ptp(inside, axis=1).max() <= 6) == colourless
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_a_share_of_a_corrections_colour(share):
+    change = np.random.default_rng(0).normal(0, 0.2, (3, 8, 8)).astype(np.float32)
+    result = coloured(change, share)
+    weights = np.array([0.299, 0.587, 0.114])
+    assert np.allclose(np.einsum("chw,c->hw", result, weights), np.einsum("chw,c->hw", change, weights), atol=1e-5)
+    assert np.allclose(result - result.mean(0), (change - change.mean(0)) * share, atol=1e-5)
