@@ -145,7 +145,7 @@ class AnonymizeConfig(_Section):
         "small ones faintly as it is.",
     )
     min_generated_px: float = Field(
-        16,
+        8,
         ge=0,
         description="`gan` leaves faces whose expanded box's longer side is smaller than this to the next method.",
     )
