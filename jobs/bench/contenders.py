@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import subprocess
 import sys
 import time
@@ -35,8 +36,14 @@ def bare(photos: Sequence[Path], output: Path, processes: int, settings: Mapping
     shares = [photos[at::processes] for at in range(processes)]
     keys = {"anonymize.method": METHOD, **(settings or {})}
     loops = [context.Process(target=_bare_loop, args=(share, output, keys, ready, ends)) for share in shares]
+    threads = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"  # as Ray starts a worker's process: read when a library is loaded
     for process in loops:
         process.start()
+    if threads is None:
+        del os.environ["OMP_NUM_THREADS"]  # the other contenders take what they take
+    else:
+        os.environ["OMP_NUM_THREADS"] = threads
     try:
         ready.wait(_START_UP_S)
         begin = time.monotonic()  # one clock for all processes of a machine
@@ -53,8 +60,6 @@ def bare(photos: Sequence[Path], output: Path, processes: int, settings: Mapping
 
 
 def _bare_loop(photos: Sequence[Path], output: Path, keys: Mapping[str, Any], ready: Barrier, ends: Any) -> None:
-    import cv2
-
     from anon_batch.anonymize.ladder import build_ladder
     from anon_batch.detect.ensemble import build_detector
     from anon_batch.geometry import regions_of
@@ -62,8 +67,9 @@ def _bare_loop(photos: Sequence[Path], output: Path, keys: Mapping[str, Any], re
     from anon_batch.imaging.encode import encode_anonymized, encode_clean
     from anon_batch.models.store import ModelStore
     from anon_batch.storage import Storage, join
+    from anon_batch.worker import limit_threads
 
-    cv2.setNumThreads(1)
+    limit_threads(1)
     config = load_job(None, {"manifest": "none", "output": str(output), **keys})
     storage = Storage(config.storage)
     store = ModelStore(storage, config.models)
