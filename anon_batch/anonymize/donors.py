@@ -91,6 +91,8 @@ class DonorBank:
             raise ModelError(f"donor bank: not readable ({exc}); expected tensors {', '.join(_PICTURES + _TRAITS)}") from None
         self._decoded: dict[int, tuple[PixelArray, FloatArray, FloatArray]] = {}
         try:
+            if len(self._heads) != len(self._ends) or self._heads.ndim != 3 or self._heads.dtype != np.uint8:
+                raise ValueError(f"heads {self._heads.shape} {self._heads.dtype}, expected ({len(self._ends)}, h, w) uint8")
             self.choose(_BLANK, 0)
         except Exception as exc:  # by any of its tensors: each shape that does not fit has an error of its own
             raise ModelError(f"donor bank: its tensors do not fit together or this version ({exc}); make it anew") from None

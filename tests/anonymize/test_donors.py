@@ -201,3 +201,11 @@ def test_a_picture_of_a_donor_has_the_drawn_colours():
     donor = weighted(SHARES).donor(0)
     middle = donor.pixels[70:75, DONOR_SIDE // 2 - 4 : DONOR_SIDE // 2 + 4].reshape(-1, 3).mean(axis=0)
     assert np.abs(middle - SKIN).max() < 4
+
+
+@pytest.mark.parametrize("heads", [
+    np.zeros((1, 80, 80), np.uint8), np.zeros((2, 80, 80), np.float32), np.zeros((2, 80), np.uint8),
+])
+def test_a_bank_whose_heads_do_not_fit_its_pictures_is_refused(heads):
+    with pytest.raises(ModelError, match="heads"):
+        DonorBank(save({**bank_tensors(2, np.zeros((4, 1))), "heads": heads}))
