@@ -10,6 +10,10 @@ from datetime import timedelta
 
 import torch
 import torch.distributed
+
+# Its functions take the world's group as a default, at import, and an optimiser imports it. Were that after joining, then the
+# group would outlive `destroy_process_group`, and its threads abort the process when they let go of a tensor at its end.
+import torch.distributed.nn
 from torch import nn
 
 from anon_batch.errors import ConfigError
