@@ -17,14 +17,21 @@ def pairwise_iou(a: FloatArray, b: FloatArray) -> npt.NDArray[np.float32]:
 
     Empty boxes give 0.
     """
-    # float64 inside: the area of a box of any float32 sides is finite there.
+    # float64 inside: the area of a box of any float32 sides is finite there. Side by side, as (N, M) arrays: more than
+    # twice as fast as corners in (N, M, 2).
     rows, columns = a.astype(np.float64), b.astype(np.float64)
-    left_top = np.maximum(rows[:, None, :2], columns[None, :, :2])
-    right_bottom = np.minimum(rows[:, None, 2:], columns[None, :, 2:])
-    overlap = np.prod(np.clip(right_bottom - left_top, 0, None), axis=2)
+    overlap = _shared(rows, columns, 0)
+    overlap *= _shared(rows, columns, 1)
     union = _areas(rows)[:, None] + _areas(columns)[None, :] - overlap
     iou = np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
     return np.asarray(iou, np.float32)
+
+
+def _shared(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64], axis: int) -> npt.NDArray[np.float64]:
+    """Length (N, M) that boxes have in common along an axis (0 x, 1 y)."""
+    length = np.minimum(a[:, None, 2 + axis], b[None, :, 2 + axis])
+    length -= np.maximum(a[:, None, axis], b[None, :, axis])
+    return np.maximum(length, 0, out=length)
 
 
 def box_areas(boxes: FloatArray) -> FloatArray:
@@ -138,13 +145,13 @@ def region_mask(region: Region) -> BoolArray:
     cut by the picture's border is covered up to it.
     """
     x1, y1, x2, y2 = region.extent
-    mask = np.ones((y2 - y1, x2 - x1), np.bool_)
-    if region.shape == "rectangle":
-        return mask
-    dx = _nearest_distance(x1, x2, region.centre[0]) / region.radii[0]
-    dy = _nearest_distance(y1, y2, region.centre[1]) / region.radii[1]
-    ellipse = dy[:, None] ** 2 + dx[None, :] ** 2 <= 1.0
-    return ellipse if bool(ellipse.any()) else mask
+    if region.shape == "ellipse":
+        dx = _nearest_distance(x1, x2, region.centre[0]) / region.radii[0]
+        dy = _nearest_distance(y1, y2, region.centre[1]) / region.radii[1]
+        ellipse = (dy * dy)[:, None] + dx * dx <= 1.0
+        if ellipse.any():
+            return ellipse
+    return np.ones((y2 - y1, x2 - x1), np.bool_)
 
 
 def _nearest_distance(start: int, stop: int, centre: float) -> npt.NDArray[np.float64]:

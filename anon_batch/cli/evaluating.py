@@ -38,7 +38,7 @@ def evaluate(
     ] = [],  # noqa: B006  typer reads it as the default, nobody changes it
     scorer: Annotated[
         str, typer.Option(help="Second detector, not one of detect.detectors; `none` leaves its measures out.")
-    ] = "yunet",
+    ] = "yunet_n",
     scorer_scale: Annotated[float, typer.Option(help="Resize factor before it.")] = 2.0,
     scorer_threshold: Annotated[
         float | None, typer.Option(help="Its lowest score of a face; default its own.", show_default=False)

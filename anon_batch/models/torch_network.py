@@ -1,6 +1,6 @@
 """An ONNX picture network as a torch module: CUDA without a second runtime.
 
-Interprets the six kinds of operator that CenterFace is made of; weights are the file's initialisers.
+Interprets the eight kinds of operator that CenterFace and YuNet are made of; weights are the file's initialisers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from anon_batch.errors import ConfigError, ModelError
 from anon_batch.models.onnx_graph import read_graph
 from anon_batch.records import FloatArray
 
-_OPERATORS = frozenset({"Conv", "ConvTranspose", "BatchNormalization", "Relu", "Sigmoid", "Add"})
+_OPERATORS = frozenset({"Conv", "ConvTranspose", "BatchNormalization", "Relu", "Sigmoid", "Add", "MaxPool", "Resize"})
 
 
 class _Step(NamedTuple):
@@ -80,15 +80,33 @@ def _steps(graph: Any, keep: tuple[str, ...]) -> tuple[_Step, ...]:
         if node.op_type not in _OPERATORS:
             raise ModelError(f"the torch backend does not know the operator {node.op_type}; use onnxruntime")
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        inputs = tuple(node.input)
+        if node.op_type == "Resize":
+            attributes["factor"] = _whole_factor(node, attributes, graph)
+            inputs = inputs[:1]
         _check_attributes(node.op_type, attributes)
         read_last = (name for name in dict.fromkeys(node.input) if last_use[name] == position)
         spent = tuple(name for name in read_last if name not in keep)
-        steps.append(_Step(node.op_type, tuple(node.input), node.output[0], attributes, spent))
+        steps.append(_Step(node.op_type, inputs, node.output[0], attributes, spent))
     return tuple(steps)
 
 
+def _whole_factor(node: Any, attributes: Mapping[str, Any], graph: Any) -> int:
+    """The factor by which a Resize repeats rows and columns."""
+    from onnx import numpy_helper
+
+    held = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer if tensor.name in node.input}
+    scales = held[node.input[2]].tolist() if len(node.input) == 3 and node.input[2] in held else []
+    kind = tuple(attributes.get(name) for name in ("mode", "coordinate_transformation_mode", "nearest_mode"))
+    if kind != (b"nearest", b"asymmetric", b"floor") or len(scales) != 4 or scales != [1, 1, int(scales[2]), int(scales[2])]:
+        raise ModelError("the torch backend knows no Resize but by repeating rows and columns; use onnxruntime")
+    return int(scales[2])
+
+
 def _check_attributes(operator: str, attributes: Mapping[str, Any]) -> None:
-    if operator not in ("Conv", "ConvTranspose"):
+    if operator == "MaxPool" and (attributes.get("ceil_mode") or any(side != 1 for side in attributes.get("dilations", ()))):
+        raise ModelError("the torch backend does not know MaxPool with ceil_mode or dilations; use onnxruntime")
+    if operator not in ("Conv", "ConvTranspose", "MaxPool"):
         return
     pads = attributes.get("pads", [0, 0, 0, 0])
     if list(pads[:2]) != list(pads[2:]) or attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", "NOTSET"):
@@ -105,6 +123,12 @@ def _apply(step: _Step, arguments: list[torch.Tensor]) -> torch.Tensor:
             return torch.sigmoid(arguments[0].float())
         case "Add":
             return arguments[0] + arguments[1]
+        case "MaxPool":
+            strides, pads = step.attributes.get("strides", (1, 1)), step.attributes.get("pads", (0, 0, 0, 0))
+            sides = tuple(step.attributes["kernel_shape"])
+            return F.max_pool2d(arguments[0], sides, stride=tuple(strides), padding=tuple(pads[:2]))
+        case "Resize":
+            return F.interpolate(arguments[0], scale_factor=float(step.attributes["factor"]), mode="nearest")
         case "BatchNormalization":
             values, weight, bias, mean, variance = arguments
             epsilon = step.attributes.get("epsilon", 1e-5)

@@ -21,7 +21,9 @@ from anon_batch.storage import Storage
 SHARED_MODELS = Path(__file__).parents[2] / "../shared/models"
 CASES = [
     ("centerface", "onnxruntime", "int8"), ("centerface", "onnxruntime", "fp32"), ("centerface", "torch", "auto"),
-    ("centerface", "openvino", "auto"), ("yunet", "auto", "auto"), ("yunet_n", "auto", "auto"), ("manifest", "auto", "auto"),
+    ("centerface", "openvino", "auto"), ("yunet", "onnxruntime", "auto"), ("yunet", "torch", "auto"),
+    ("yunet", "openvino", "auto"), ("yunet_n", "onnxruntime", "auto"), ("yunet_n", "torch", "auto"),
+    ("yunet_n", "openvino", "auto"), ("manifest", "auto", "auto"),
 ]
 FACE = np.asarray([[178, 62, 270, 177]], np.float32)  # of the astronaut, drawn by hand
 FLIPPED = np.asarray([[80, 62, 172, 177]], np.float32)  # in columns 100 to 349, mirrored

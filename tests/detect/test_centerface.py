@@ -35,13 +35,13 @@ class FakeNetwork:
         return outputs
 
 
-def test_the_decoding_is_exact_and_undoes_the_stretch():
+def test_the_decoding_is_exact_and_undoes_the_enlargement():
     network = FakeNetwork()
-    found = CenterFace(network, 0.5).find([np.zeros((60, 50, 3), np.uint8)], [2.0])[0]  # sees 128 x 128
+    found = CenterFace(network, 0.5).find([np.zeros((60, 50, 3), np.uint8)], [2.0])[0]  # sees 128 x 107 px of 128 x 128
     assert network.batches[0].shape == (1, 3, 128, 128)
     cx, cy = (6 + 0.25 + 0.5) * 4, (10 - 0.25 + 0.5) * 4
     box = np.asarray([cx - 8, cy - 12, cx + 8, cy + 12])
-    stretch = np.asarray([128 / 50, 128 / 60])
+    stretch = np.asarray([107 / 50, 128 / 60])
     np.testing.assert_allclose(found.boxes[0], box / np.tile(stretch, 2), rtol=1e-5)
     ratio = np.asarray([[0.25, 0.3], [0.75, 0.3], [0.5, 0.5], [0.25, 0.75], [0.75, 0.75]])
     np.testing.assert_allclose(found.landmarks[0], (box[:2] + ratio * [16, 24]) / stretch, rtol=1e-5)

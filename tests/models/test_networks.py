@@ -93,6 +93,12 @@ def test_torch_refuses_operators_and_padding_that_it_does_not_know():
         run("torch", toy("Conv", pads=[0, 0, 1, 1]), None)
     with pytest.raises(ModelError, match="uneven padding"):
         run("torch", toy("Conv", auto_pad="SAME_UPPER"), None)
+    with pytest.raises(ModelError, match="uneven padding"):
+        run("torch", toy("MaxPool", kernel_shape=[2, 2], pads=[0, 0, 1, 1]), None)
+    with pytest.raises(ModelError, match="MaxPool with ceil_mode"):
+        run("torch", toy("MaxPool", kernel_shape=[2, 2], ceil_mode=1), None)
+    with pytest.raises(ModelError, match="no Resize but by repeating"):
+        run("torch", toy("Resize", mode="nearest"), None)
 
 
 def test_torch_runs_a_convolution_without_bias():
