@@ -18,7 +18,7 @@ from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from anon_batch.config import LimitsConfig
 from anon_batch.errors import FailedError
-from anon_batch.imaging.jpeg_markers import JpegHeader, read_header, strip_jpeg
+from anon_batch.imaging.jpeg_markers import JpegHeader, read_header, segments, strip_jpeg, stripped
 from anon_batch.imaging.metadata import png_chunks, strip, webp_chunks, webp_size
 from anon_batch.imaging.orientation import read_orientation, upright
 from anon_batch.imaging.samples import Samples, palette_of, pixels_of, samples_of
@@ -119,11 +119,12 @@ def _load(image: ImageFile.ImageFile, limits: LimitsConfig) -> tuple[PixelArray,
 
 
 def _decode_jpeg(data: bytes, limits: LimitsConfig) -> _Picture:
-    header = read_header(data)
+    found = tuple(segments(data))
+    header = read_header(data, found)
     check_pixels(header.width, header.height, limits)
     if header.precision != 8:
         raise FailedError("unsupported_mode", f"JPEG with {header.precision} bits a sample")
-    plain = strip_jpeg(data, orientation=1)
+    plain, _ = stripped(data, found, orientation=1)
     picture = _Picture(np.zeros((0, 0, 3), np.uint8), orientation=header.orientation)
     samples, clean = _jpeg_samples(plain, header)
     if samples is None:

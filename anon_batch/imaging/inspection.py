@@ -6,6 +6,7 @@ parser here does not expect is a finding.
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ _EXIF_BLOCKS = frozenset(
 _PNG_LENGTHS = {b"IHDR": 13, b"sRGB": 1, b"gAMA": 4, b"cHRM": 32, b"pHYs": 9, b"IEND": 0}
 _PNG_UP_TO = {b"PLTE": 768, b"tRNS": 256, b"sBIT": 4}
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_JPEG_SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7]", re.DOTALL)
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 
 
@@ -87,11 +89,9 @@ def _jpeg_segment(marker: int, body: bytes) -> str | None:
 
 
 def _end_of_scan(data: bytes, at: int) -> int:
-    while True:
-        at = data.index(b"\xff", at)
-        if data[at + 1] != 0 and not 0xD0 <= data[at + 1] <= 0xD7:
-            return at
-        at += 2
+    if (found := _JPEG_SCAN_END.search(data, at)) is None:
+        raise ValueError(f"no marker ends the scan whose data begins at {at}")
+    return found.start()
 
 
 def _inspect_png(data: bytes) -> Iterator[str]:

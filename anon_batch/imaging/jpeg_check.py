@@ -7,6 +7,7 @@ and the sheet's luma is what was meant but for quantisation.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -65,47 +66,62 @@ def check_splice(out: bytes, before: PixelArray, sheet: Sheet, pixels: SheetPixe
     after = _decoded(out, "RGB")
     if before.shape != after.shape:
         raise SpliceError("the size changed")
-    _check_inside(out, after, sheet, pixels)
-    for run in sheet.runs:
-        (rows, columns), _ = sheet.areas(run)
-        near = slice(max(rows.start - 1, 0), rows.stop + 1), slice(max(columns.start - 1, 0), columns.stop + 1)
+    places = [_place(sheet, run, after.shape) for run in sheet.runs]
+    _check_inside(out, after, places, sheet, pixels)
+    for place in places:
+        near = (
+            slice(max(place.top - 1, 0), place.top + place.height + 1),
+            slice(max(place.left - 1, 0), place.left + place.width + 1),
+        )
         after[near] = before[near]
     if _differ(after, before):
         raise SpliceError("pixels outside the touched blocks changed")
 
 
-def _check_inside(out: bytes, after: PixelArray, sheet: Sheet, pixels: SheetPixels) -> None:
+class _Place(NamedTuple):
+    """What of a run lies in the picture, px, and where that begins on the sheet."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    to_top: int
+    to_left: int
+
+    def inner(self, margin: int) -> tuple[Area, Area]:
+        """In the picture and on the sheet, less a margin at the sides; empty where nothing is left."""
+        height, width = max(self.height - 2 * margin, 0), max(self.width - 2 * margin, 0)
+        top, left, to_top, to_left = (at + margin for at in (self.top, self.left, self.to_top, self.to_left))
+        here = slice(top, top + height), slice(left, left + width)
+        return here, (slice(to_top, to_top + height), slice(to_left, to_left + width))
+
+
+def _place(sheet: Sheet, run: Run, shape: tuple[int, ...]) -> _Place:
+    high, wide = sheet.mcu_height, sheet.mcu_width
+    top, left = run.row * high, run.column * wide
+    height, width = min(high, shape[0] - top), min(run.columns * wide, shape[1] - left)
+    return _Place(top, left, height, width, run.to_row * high, run.to_column * wide)
+
+
+def _check_inside(
+    out: bytes, after: PixelArray, places: Sequence[_Place], sheet: Sheet, pixels: SheetPixels
+) -> None:
     # Chroma at a fraction of the resolution is mixed with that of the neighbours, but in the narrowest pictures.
     mixed = int(sheet.finest != (1, 1))
     narrow = mixed == 1 and after.shape[1] <= 2 * sheet.finest[0]
-    thin: list[Run] = []  # so little of an MCU is in the picture that all of it is mixed
-    for run in sheet.runs:
-        (rows, columns), _ = sheet.areas(run)
-        seen = min(after.shape[0] - rows.start, after.shape[1] - columns.stop + sheet.mcu_width)
-        if narrow or seen <= 2 * mixed:
-            thin.append(run)
-        here, there = _inner(sheet, run, after.shape, mixed)
+    thin: list[_Place] = []  # so little of an MCU is in the picture that all of it is mixed
+    for place in places:
+        last = (place.width - 1) % sheet.mcu_width + 1  # of the last MCU
+        if narrow or min(place.height, last) <= 2 * mixed:
+            thin.append(place)
+        here, there = place.inner(mixed)
         if not narrow and after[here].size and _differ(after[here], pixels.rgb[there]):
             raise SpliceError("touched blocks are not the new ones")
     luma = _decoded(out, "GRAY")[..., 0] if thin else pixels.luma  # which is mixed with nothing
-    for run in thin:
-        here, there = _inner(sheet, run, after.shape, 0)
+    for place in thin:
+        here, there = place.inner(0)
         if _differ(luma[here], pixels.luma[there]):
             raise SpliceError("touched blocks at the border are not the new ones")
-
-
-def _inner(sheet: Sheet, run: Run, shape: tuple[int, ...], margin: int) -> tuple[Area, Area]:
-    """Areas of a run in the picture and on the sheet, less a margin at its sides and at the picture's."""
-    (rows, columns), (to_rows, to_columns) = sheet.areas(run)
-    height = max(min(rows.stop, shape[0]) - rows.start - 2 * margin, 0)
-    width = max(min(columns.stop, shape[1]) - columns.start - 2 * margin, 0)
-    here = _from(rows.start + margin, height), _from(columns.start + margin, width)
-    there = _from(to_rows.start + margin, height), _from(to_columns.start + margin, width)
-    return here, there
-
-
-def _from(start: int, length: int) -> slice:
-    return slice(start, start + length)
 
 
 def _differ(a: PixelArray, b: PixelArray) -> bool:

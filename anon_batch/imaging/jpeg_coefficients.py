@@ -19,7 +19,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from anon_batch.imaging.jpeg_markers import APP0, APP14, DHT, DQT, EOI, SOF, SOI, SOS, Component, JpegHeader, segments
+from anon_batch.imaging.jpeg_markers import (
+    APP0,
+    APP14,
+    DHT,
+    DQT,
+    EOI,
+    SOF,
+    SOI,
+    SOS,
+    Component,
+    JpegHeader,
+    Segment,
+    segments,
+)
 
 Coefficients = npt.NDArray[np.int16]
 # By (component, row of blocks): from which column on, and (columns, 64) coefficients.
@@ -111,12 +124,14 @@ def put_parts(row: Coefficients, parts: Sequence[tuple[int, Coefficients]]) -> N
         row[column : column + len(blocks)] = blocks
 
 
-def empty_picture(data: bytes, header: JpegHeader, components: Sequence[Component]) -> bytes:
+def empty_picture(
+    data: bytes, header: JpegHeader, components: Sequence[Component], found: Sequence[Segment] | None = None
+) -> bytes:
     """A file with the same tables and components and `header`'s size, and one scan of one component, all zero;
-    of a JPEG as for `write_blocks`.
+    of a JPEG as for `write_blocks`, and its segments, where they are known.
     """
     parts = []
-    for marker, start, end in segments(data):
+    for marker, start, end in segments(data) if found is None else found:
         if marker in SOF:
             size = struct.pack(">HH", header.height, header.width)
             parts.append(bytes([0xFF, _EXTENDED]) + data[start + 2 : start + 5] + size + data[start + 9 : end])

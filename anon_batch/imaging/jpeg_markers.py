@@ -4,7 +4,8 @@ pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -16,8 +17,9 @@ from anon_batch.imaging.orientation import orientation_exif, read_orientation
 SOI, EOI, SOS, DQT, DHT, DAC, DRI = 0xD8, 0xD9, 0xDA, 0xDB, 0xC4, 0xCC, 0xDD
 APP0, APP1, APP14 = 0xE0, 0xE1, 0xEE
 SOF = frozenset(range(0xC0, 0xD0)) - {DHT, 0xC8, DAC}
-_TABLES = frozenset({DQT, DHT, DAC, DRI})
-_FIRST_LOOK_BYTES = 4096
+_KEPT = SOF | {DQT, DHT, DAC, DRI, SOS, EOI}  # as they are
+_FIRST_LOOK_BYTES = 1 << 15
+_SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 _ENDS_SCAN = np.ones(256, np.bool_)  # whether a byte after FF does: not a byte of data, a restart, a fill byte
 _ENDS_SCAN[[0x00, *range(0xD0, 0xD8), 0xFF]] = False
 _ZIGZAG = [
@@ -118,26 +120,37 @@ def _end_of_scan(data: bytes, start: int) -> int:
     """Where the marker after a scan's entropy-coded data begins, fill bytes (further FFs) included; beyond the data where
     there is none.
     """
-    at, length = start, _FIRST_LOOK_BYTES
+    if (found := _SCAN_END.search(data, start, start + _FIRST_LOOK_BYTES)) is not None:
+        return _before_fill(data, start, found.start())
+    # A small scan costs less that way, a large one less with all bytes compared at once.
+    at, length = start + _FIRST_LOOK_BYTES - 1, 4 * _FIRST_LOOK_BYTES
     while at < len(data) - 1:
         part = np.frombuffer(data, np.uint8, min(length + 1, len(data) - at), at)
-        leads = np.flatnonzero(part[:-1] == 0xFF)
+        # Nearly every FF is followed by 0: left out here, as finding places costs more than comparing all bytes.
+        leads = np.flatnonzero((part[:-1] == 0xFF) & (part[1:] != 0))
         ends = leads[_ENDS_SCAN[part[leads + 1]]]
         if len(ends):
-            at += int(ends[0])
-            while at > start and data[at - 1] == 0xFF:
-                at -= 1
-            return at
+            return _before_fill(data, start, at + int(ends[0]))
         at, length = at + length, 4 * length  # a file of many short scans is not looked through for each of them
     return len(data) + 1
 
 
-def read_header(data: bytes) -> JpegHeader:
+def _before_fill(data: bytes, start: int, at: int) -> int:
+    while at > start and data[at - 1] == 0xFF:
+        at -= 1
+    return at
+
+
+def read_header(data: bytes, found: Sequence[Segment] | None = None) -> JpegHeader:
     """Reads a whole JPEG's segments; see `segments` for what it raises, and `decode` for a file without a
     frame or scan.
+
+    Args:
+        data: a JPEG file.
+        found: its segments, where they are known.
     """
     header, exif, scans = JpegHeader(), False, 0
-    for marker, start, end in segments(data):
+    for marker, start, end in segments(data) if found is None else found:
         body = data[start + 4 : end]
         if marker in SOF:
             if header.sof:
@@ -167,27 +180,42 @@ def strip_jpeg(data: bytes, orientation: int | None = None) -> bytes:
         data: a JPEG file.
         orientation: what the EXIF block is to say; None takes the file's own.
     """
-    parts: list[bytes] = []
-    exif = b""
-    jfif = adobe = False
-    for marker, start, end in segments(data):
+    return stripped(data, segments(data), orientation)[0]
+
+
+def stripped(
+    data: bytes, found: Iterable[Segment], orientation: int | None = None
+) -> tuple[bytes, tuple[Segment, ...]]:
+    """`strip_jpeg` of a file whose segments are known, and the result's segments: nobody has to look through its scans
+    again.
+    """
+    parts: list[tuple[int, bytes | memoryview]] = []
+    view, jfif, adobe = memoryview(data), False, False  # a view is not copied twice
+    for marker, start, end in found:
+        if marker in _KEPT:
+            parts.append((marker, view[start:end]))
+            continue
         body = data[start + 4 : end]
         if marker == APP0 and body.startswith(b"JFIF\0") and len(body) >= 14 and not jfif:
-            parts.append(b"\xff\xe0\x00\x10" + body[:12] + b"\0\0")
+            parts.append((APP0, b"\xff\xe0\x00\x10" + body[:12] + b"\0\0"))
             jfif = True
         elif marker == APP14 and body.startswith(b"Adobe") and len(body) >= 12 and not adobe:
-            parts.append(b"\xff\xee\x00\x0e" + body[:12])
+            parts.append((APP14, b"\xff\xee\x00\x0e" + body[:12]))
             adobe = True
         elif marker == APP1 and body.startswith(b"Exif\0") and orientation is None:
             orientation = read_orientation(body)
-        elif marker in SOF or marker in _TABLES or marker in (SOS, EOI):
-            parts.append(data[start:end])
     if (orientation or 1) != 1:
         body = b"Exif\0\0" + orientation_exif(orientation or 1)
-        exif = b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body
-    # JFIF must come first; everything else may follow the EXIF block.
-    head = 1 if parts and parts[0].startswith(b"\xff\xe0") else 0
-    return b"".join([b"\xff\xd8", *parts[:head], exif, *parts[head:]])
+        # JFIF must come first; everything else may follow the EXIF block.
+        place = 1 if parts and parts[0][0] == APP0 else 0
+        parts.insert(place, (APP1, b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body))
+    parts.insert(0, (SOI, b"\xff\xd8"))
+    out: list[Segment] = []
+    at = 0
+    for marker, part in parts:
+        out.append(Segment(marker, at, at + len(part)))
+        at += len(part)
+    return b"".join(part for _, part in parts), tuple(out)
 
 
 def _read_frame(header: JpegHeader, marker: int, body: bytes) -> None:

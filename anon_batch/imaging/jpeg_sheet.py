@@ -4,6 +4,7 @@ component), cut out and laid side by side: a small picture of its own, the sheet
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,12 +39,14 @@ class Sheet:
 
     Args:
         runs: all of them.
+        areas: of each, rows and columns in the picture, perhaps beyond its border, and on the sheet, px.
         rows, columns: of the sheet, in MCUs.
         mcu_height, mcu_width: px.
         finest: as the function of that name gives it.
     """
 
     runs: tuple[Run, ...]
+    areas: tuple[tuple[Area, Area], ...]
     rows: int
     columns: int
     mcu_height: int
@@ -70,7 +73,9 @@ class Sheet:
             from_row, from_column = divmod(start, mcus.shape[1] + 1)
             runs.append(Run(from_row, from_column, length, row, column))
             column += length
-        return cls(tuple(runs), row + 1 if runs else 0, columns, 8 * sides[1], 8 * sides[0], sides)
+        high, wide = 8 * sides[1], 8 * sides[0]
+        areas = tuple(_areas(run, high, wide) for run in runs)
+        return cls(tuple(runs), areas, row + 1 if runs else 0, columns, high, wide, sides)
 
     @property
     def height(self) -> int:
@@ -82,17 +87,6 @@ class Sheet:
         """Of the sheet, px."""
         return self.columns * self.mcu_width
 
-    def areas(self, run: Run, height: int = 0, width: int = 0) -> tuple[Area, Area]:
-        """Rows and columns of a run in the picture and on the sheet, in units of which an MCU has this many; px if not
-        told.
-        """
-        height, width = height or self.mcu_height, width or self.mcu_width
-        rows = slice(run.row * height, (run.row + 1) * height)
-        columns = slice(run.column * width, (run.column + run.columns) * width)
-        to_rows = slice(run.to_row * height, (run.to_row + 1) * height)
-        to_columns = slice(run.to_column * width, (run.to_column + run.columns) * width)
-        return (rows, columns), (to_rows, to_columns)
-
     def cut(self, samples: npt.NDArray[Any], between: int) -> npt.NDArray[Any]:
         """The sheet of a picture's samples, (H, W) or (H, W, C); beyond the picture its border pixel's.
 
@@ -101,13 +95,13 @@ class Sheet:
             between: what stands where no MCU is.
         """
         out = np.full((self.height, self.width, *samples.shape[2:]), between, samples.dtype)
-        for run in self.runs:
-            here, there = self.areas(run)
+        for here, there in self.areas:
             part, whole = samples[here], out[there]
+            height, width = part.shape[:2]
+            whole[:height, :width] = part
             if part.shape != whole.shape:
-                missing = [(0, wanted - found) for wanted, found in zip(whole.shape, part.shape, strict=True)]
-                part = np.pad(part, missing, mode="edge")
-            whole[...] = part
+                whole[:height, width:] = whole[:height, width - 1 : width]
+                whole[height:] = whole[height - 1 : height]
         return out
 
     def rows_of(
@@ -122,21 +116,33 @@ class Sheet:
         """
         out: dict[tuple[int, int], list[tuple[int, Coefficients]]] = {}
         for index, (sheet, component, (height, width)) in enumerate(zip(sheets, components, dims, strict=True)):
+            high, wide = component.vertical, component.horizontal
             for run in self.runs:
-                (rows, columns), (to_rows, to_columns) = self.areas(run, component.vertical, component.horizontal)
-                blocks = sheet[to_rows, to_columns][:, : width - columns.start]
-                for row in range(rows.start, min(rows.stop, height)):
-                    out.setdefault((index, row), []).append((columns.start, blocks[row - rows.start]))
+                column, to_column = run.column * wide, run.to_column * wide
+                stop = to_column + min(run.columns * wide, width - column)
+                for line in range(min(high, height - run.row * high)):
+                    part = sheet[run.to_row * high + line, to_column:stop]
+                    out.setdefault((index, run.row * high + line), []).append((column, part))
         return out
+
+
+def _areas(run: Run, high: int, wide: int) -> tuple[Area, Area]:
+    top, left, to_top, to_left = run.row * high, run.column * wide, run.to_row * high, run.to_column * wide
+    width = run.columns * wide
+    here = slice(top, top + high), slice(left, left + width)
+    return here, (slice(to_top, to_top + high), slice(to_left, to_left + width))
 
 
 def _touched_mcus(touched: BoolArray, down: int, across: int) -> BoolArray:
     """(MCU rows, MCU columns) bool."""
     height, width = touched.shape
-    if height % down or width % across:
-        padded = np.zeros((-(-height // down) * down, -(-width // across) * across), np.bool_)
-        padded[:height, :width] = touched
-        touched = padded
-    eights = np.ascontiguousarray(touched).view(np.uint64)  # eight pixels each: a block's row
-    rows = np.bitwise_or.reduce(eights.reshape(-1, down, eights.shape[1]), axis=1)
-    return np.asarray(rows.reshape(len(rows), -1, across // 8).any(axis=2))
+    whole = height // down * down
+    # Rows first: what is left is small enough to be padded.
+    rows = np.zeros((-(-height // down), -(-width // across) * across), np.uint8)
+    marks = touched.view(np.uint8)
+    np.bitwise_or.reduce(marks[:whole].reshape(-1, down, width), axis=1, out=rows[: whole // down, :width])
+    if whole < height:
+        np.bitwise_or.reduce(marks[whole:], axis=0, out=rows[-1, :width])
+    eights = rows.view(np.uint64)  # eight columns each: a block's
+    step = across // 8
+    return np.asarray(functools.reduce(np.bitwise_or, [eights[:, at::step] for at in range(step)]) != 0)

@@ -25,7 +25,7 @@ from anon_batch.imaging.jpeg_coefficients import (
     read_blocks,
     write_blocks,
 )
-from anon_batch.imaging.jpeg_markers import Component, JpegHeader, read_header, strip_jpeg
+from anon_batch.imaging.jpeg_markers import Component, JpegHeader, Segment, read_header, segments, strip_jpeg, stripped
 from anon_batch.imaging.jpeg_sheet import Sheet
 from anon_batch.imaging.jpeg_transform import coefficients_of
 from anon_batch.imaging.jpeg_turbo import exchange_rows
@@ -43,8 +43,8 @@ def splice(decoded: DecodedImage, anonymized: AnonymizedImage) -> bytes:
         SpliceError: CMYK or RGB components, samplings where a component is not a whole fraction of the
             finest, a file that libjpeg refuses, or a result that fails the comparison.
     """
-    plain = strip_jpeg(decoded.source, orientation=1)
-    header = read_header(plain)
+    plain, found = stripped(decoded.source, segments(decoded.source), orientation=1)
+    header = read_header(plain, found)
     components = _spliceable(header)
     before, touched = (stored(samples, decoded.orientation) for samples in (decoded.pixels, anonymized.touched))
     treated = stored_view(anonymized.pixels, decoded.orientation)
@@ -55,7 +55,7 @@ def splice(decoded: DecodedImage, anonymized: AnonymizedImage) -> bytes:
     meant = cv2.copyTo(sheet.cut(treated, 128), sheet.cut(touched, 0).view(np.uint8), sheet.cut(before, 128))
     luma, new = coefficients_of(meant, header, components)
     size = dataclasses.replace(header, width=sheet.width, height=sheet.height)
-    coded = _coded(plain, size, components, new)
+    coded = _coded(plain, found, size, components, new)
     pixels = check_sheet(coded, sheet, luma, header.tables[components[0].table])
     out = _exchanged(plain, header, components, sheet.rows_of(new, components, block_dims(header, components)))
     check_splice(out, before, sheet, pixels)
@@ -73,10 +73,14 @@ def rewrite(data: bytes) -> bytes:
 
 
 def _coded(
-    plain: bytes, size: JpegHeader, components: tuple[Component, ...], blocks: Sequence[Coefficients]
+    plain: bytes,
+    found: Sequence[Segment],
+    size: JpegHeader,
+    components: tuple[Component, ...],
+    blocks: Sequence[Coefficients],
 ) -> bytes:
     rows = {(index, row): [(0, part)] for index, parts in enumerate(blocks) for row, part in enumerate(parts)}
-    if (out := exchange_rows(empty_picture(plain, size, components), rows)) is not None:
+    if (out := exchange_rows(empty_picture(plain, size, components, found), rows)) is not None:
         return out
     return write_blocks(plain, size, components, blocks)
 

@@ -60,7 +60,11 @@ def _quantised(
 ) -> list[Coefficients]:
     parts = [_blocks(plane, component, finest(components)) for plane, component in zip(planes, components, strict=True)]
     # OpenCV is slow at few rows, hence all at once.
-    rows = np.concatenate([part.reshape(-1, 64) for part in parts])
+    rows, start = np.empty((sum(part.size for part in parts) // 64, 64), np.float32), 0
+    for part in parts:
+        stop = start + part.size // 64
+        rows[start:stop].reshape(part.shape)[...] = part
+        start = stop
     products = cv2.gemm(rows, _dct(), 1.0, None, 0.0, flags=cv2.GEMM_2_T)
     out, start = [], 0
     for part, component in zip(parts, components, strict=True):
@@ -74,7 +78,7 @@ def _quantised(
 
 
 def _blocks(plane: FloatArray, component: Component, sides: tuple[int, int]) -> FloatArray:
-    """(rows, columns, 8, 8) samples of a component at its own resolution."""
+    """(rows, columns, 8, 8) samples of a component at its own resolution; a view that is not contiguous."""
     width = plane.shape[1] * component.horizontal // sides[0]
     height = plane.shape[0] * component.vertical // sides[1]
     small = plane if plane.shape == (height, width) else cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA)

@@ -16,7 +16,7 @@ import simplejpeg
 from anon_batch.config import LimitsConfig
 from anon_batch.errors import FailedError
 from anon_batch.imaging.decode import decode
-from anon_batch.imaging.jpeg_markers import read_header, strip_jpeg
+from anon_batch.imaging.jpeg_markers import read_header, segments, stripped
 from anon_batch.imaging.orientation import upright
 from anon_batch.imaging.sniff import check_bytes, check_pixels, sniff
 from anon_batch.records import DecodedImage, GroundTruth, PixelArray
@@ -73,14 +73,15 @@ def _reduced_jpeg(
     image_id: str, data: bytes, limits: LimitsConfig, given: GroundTruth | None, max_side_px: int
 ) -> DecodedImage | None:
     try:
-        header = read_header(data)
+        found = tuple(segments(data))
+        header = read_header(data, found)
         check_pixels(header.width, header.height, limits)
         size = reduced_size(header.width, header.height, max_side_px)
         divisor = next((d for d in _DIVISORS if max(header.width, header.height) >= d * max_side_px), None)
         if divisor is None or header.precision != 8 or len(header.components) != 3:
             return None
         pixels = simplejpeg.decode_jpeg(
-            strip_jpeg(data, orientation=1), "RGB",
+            stripped(data, found, orientation=1)[0], "RGB",
             min_width=-(-header.width // divisor), min_height=-(-header.height // divisor),
         )  # fmt: skip
     except (FailedError, ValueError):  # `decode` says what is wrong

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import io
 import re
 
+import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from PIL import Image
 
 from anon_batch.errors import FailedError
-from anon_batch.imaging.jpeg_markers import SOS, segments
+from anon_batch.imaging import jpeg_markers
+from anon_batch.imaging.jpeg_markers import APP0, SOS, read_header, segments, strip_jpeg, stripped
 
+LOOK = jpeg_markers._FIRST_LOOK_BYTES
 HEADER = b"\xff\xd8\xff\xda\x00\x02"
 MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]", re.DOTALL)  # the rule of T.81, B.1.1, as an expression
 codes = st.lists(st.sampled_from([b"\xff", b"\x00", b"\xd0", b"\xd7", b"\xd8", b"\xd9", b"\x01", b"abc", b"\xff\x00"]))
@@ -18,10 +23,12 @@ codes = st.lists(st.sampled_from([b"\xff", b"\x00", b"\xd0", b"\xd7", b"\xd8", b
 @example(b"\xff")
 @example(b"\xff\xff\xd9")
 @example(b"\xff\xff\x00\xff\xd3\xff\xff\xd9")
-@example(b"a" * 4095 + b"\xff\xd9")  # where the search goes on
-@example(b"a" * 4096 + b"\xff\xd9")
-@example(b"\xff\x00" * 2048 + b"\xff\xff\xd9")
-@example(b"\xff" * 5000 + b"\xd9")
+@example(b"a" * (LOOK - 1) + b"\xff\xd9")  # where the search goes on
+@example(b"a" * LOOK + b"\xff\xd9")
+@example(b"a" * (5 * LOOK - 1) + b"\xff\xd9")
+@example(b"\xff\x00" * (LOOK // 2) + b"\xff\xff\xd9")
+@example(b"\xff\xd0" * LOOK + b"\xff\xd9")
+@example(b"\xff" * (LOOK + 9) + b"\xd9")
 @example(b"\xff\x00" * 90_000 + b"\xff")
 def test_a_scan_ends_where_its_marker_begins(coded):
     data = HEADER + coded
@@ -34,3 +41,44 @@ def test_a_scan_ends_where_its_marker_begins(coded):
     next(walk)
     scan = next(walk)
     assert (scan.marker, scan.end) == (SOS, found.start())
+
+
+@given(codes.map(b"".join), st.integers(1, 9))
+def test_a_scan_ends_there_however_far_the_first_look_reaches(coded, look):
+    data = HEADER + coded
+    found = MARKER.search(data, len(HEADER))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jpeg_markers, "_FIRST_LOOK_BYTES", look)
+        assert jpeg_markers._end_of_scan(data, len(HEADER)) == (found.start() if found else len(data) + 1)
+
+
+def _file(**options):
+    out = io.BytesIO()
+    samples = np.random.default_rng(2).integers(0, 256, (9, 9, 3), dtype=np.uint8)
+    Image.fromarray(samples).resize((70, 51)).save(out, "JPEG", **options)
+    return out.getvalue()
+
+
+def _exif(orientation):
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = orientation, "maker"
+    return exif.tobytes()
+
+
+@pytest.mark.parametrize("orientation", [None, 1, 6])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"comment": b"said"}, {"exif": _exif(8)}, {"progressive": True}, {"restart_marker_blocks": 2}, {"keep_rgb": True}],
+    ids=lambda options: "-".join(options) or "plain",
+)
+def test_a_stripped_file_comes_with_its_segments(options, orientation):
+    data = _file(**options) + b"behind the end"
+    found = tuple(segments(data))
+    assert read_header(data, found) == read_header(data)
+    out, parts = stripped(data, found, orientation)
+    assert out == strip_jpeg(data, orientation)
+    assert parts == tuple(segments(out))
+    assert read_header(out, parts) == read_header(out)
+    kinds = [part.marker for part in parts]
+    assert kinds.index(APP0) == 1 if APP0 in kinds else "keep_rgb" in options  # JFIF comes before EXIF
+    assert read_header(out).orientation == (orientation or (8 if "exif" in options else 1))

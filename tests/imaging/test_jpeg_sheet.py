@@ -25,6 +25,11 @@ def test_each_touched_mcu_is_on_the_sheet_once(sampling, touched):
     taken = [(run.to_row, run.to_column + k) for run in sheet.runs for k in range(run.columns)]
     assert len(set(taken)) == len(taken)
     assert all(row < sheet.rows and column < sheet.columns for row, column in taken)
+    for run, (here, there) in zip(sheet.runs, sheet.areas, strict=True):
+        assert here[0] == slice(run.row * height, (run.row + 1) * height)
+        assert here[1] == slice(run.column * width, (run.column + run.columns) * width)
+        assert there[0] == slice(run.to_row * height, (run.to_row + 1) * height)
+        assert there[1] == slice(run.to_column * width, (run.to_column + run.columns) * width)
 
 
 @pytest.mark.parametrize("sampling", PARTS)
