@@ -229,10 +229,17 @@ class EngineConfig(_Section):
         le=20,
         description="Times a shard is begun before it is split, and a single row before it ends as `failed(poison)`.",
     )
-    num_cpus: float = Field(1.0, gt=0, description="CPUs that an actor reserves; also the threads of its networks.")
+    num_cpus: float = Field(
+        1.0,
+        gt=0,
+        description="CPUs that an actor reserves; also the threads of its networks. Without a GPU all but one of them decode and "
+        "encode; with 1 the thread that drives the networks does.",
+    )
     num_gpus: float = Field(0.0, ge=0, description="GPUs that an actor reserves; above 0 the networks run on CUDA.")
     memory_bytes: int | None = Field(None, ge=1, description="Memory that an actor reserves; null reserves none.")
-    io_threads: int = Field(8, ge=1, le=256, description="Threads of an actor that read, decode, encode and put.")
+    io_threads: int = Field(
+        8, ge=1, le=256, description="Threads of an actor that read and put; with a GPU also decode and encode."
+    )
     read_ahead: int = Field(
         16,
         ge=1,

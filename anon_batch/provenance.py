@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -150,10 +151,10 @@ def write_provenance(
     Returns:
         The Parquet file.
     """
-    columns: dict[str, list[Any]] = {
+    columns: dict[str, Sequence[Any]] = {
         name: [getattr(row, name) for row in rows] for name in PROVENANCE_SCHEMA.names if hasattr(ProvenanceRow, name)
     }
-    columns["faces"] = [[dataclasses.asdict(face) for face in row.faces] for row in rows]
+    columns["faces"] = _faces(rows)
     columns["models"] = [list(models)] * len(rows)
     columns["run_id"] = [meta.run_id] * len(rows)
     columns["tool_version"] = [tool_version] * len(rows)
@@ -167,8 +168,8 @@ def write_provenance(
 def write_audit(rows: Sequence[AuditRow], meta: PartMeta) -> bytes:
     """One private audit part, as Parquet."""
     plain = ("image_id", "uri", "offset", "length", "source_sha256", "source_size_bytes", "status", "reason", "detail")
-    columns: dict[str, list[Any]] = {name: [getattr(row, name) for row in rows] for name in plain}
-    columns["detections"] = [_detections(row) for row in rows]
+    columns: dict[str, Sequence[Any]] = {name: [getattr(row, name) for row in rows] for name in plain}
+    columns["detections"] = _detections(rows)
     columns["ground_truth"] = [_truth(row) for row in rows]
     return _to_parquet(columns, AUDIT_SCHEMA, dataclasses.asdict(meta))
 
@@ -226,8 +227,8 @@ def read_part(data: bytes, uri: str, schema: pa.Schema = PROVENANCE_SCHEMA) -> p
     return table
 
 
-def _to_parquet(columns: Mapping[str, list[Any]], schema: pa.Schema, meta: Mapping[str, Any]) -> bytes:
-    table = pa.table([pa.array(columns[f.name], f.type) for f in schema], schema=schema.remove_metadata())
+def _to_parquet(columns: Mapping[str, Sequence[Any]], schema: pa.Schema, meta: Mapping[str, Any]) -> bytes:
+    table = pa.table([_as_array(columns[f.name], f.type) for f in schema], schema=schema.remove_metadata())
     meta_json = json.dumps({"version": FORMAT_VERSION, **meta}, sort_keys=True)
     sink = io.BytesIO()
     table = table.replace_schema_metadata({_META_KEY: meta_json.encode()})
@@ -235,23 +236,33 @@ def _to_parquet(columns: Mapping[str, list[Any]], schema: pa.Schema, meta: Mappi
     return sink.getvalue()
 
 
-def _detections(row: AuditRow) -> list[dict[str, Any]] | None:
-    found = row.detections
-    if found is None:
-        return None
-    return [
-        {
-            "x1": box[0],
-            "y1": box[1],
-            "x2": box[2],
-            "y2": box[3],
-            "score": float(found.scores[i]),
-            "detector": found.detectors[i],
-            "landmarks": found.landmarks[i].reshape(-1).tolist(),
-            "method": row.methods.get(i),
-        }
-        for i, box in enumerate(found.boxes.tolist())
-    ]
+def _as_array(column: Sequence[Any], type_: pa.DataType) -> pa.Array:
+    return column if isinstance(column, pa.Array) else pa.array(column, type_)
+
+
+def _faces(rows: Sequence[ProvenanceRow]) -> pa.ListArray:
+    faces = [face for row in rows for face in row.faces]
+    fields = [pa.array([getattr(face, field.name) for face in faces], field.type) for field in _FACE]
+    return _lists([len(row.faces) for row in rows], fields, _FACE)
+
+
+def _detections(rows: Sequence[AuditRow]) -> pa.ListArray:
+    """Column by column: a dict for each face takes several times as long."""
+    found = Detections.merge([row.detections for row in rows if row.detections is not None])
+    methods = [row.methods.get(at) for row in rows for at in range(len(row.detections or ()))]
+    points = pa.array(found.landmarks.reshape(-1), pa.float32())
+    landmarks = pa.ListArray.from_arrays(np.arange(len(found) + 1, dtype=np.int32) * 10, points)
+    sides = [pa.array(np.ascontiguousarray(side), pa.float32()) for side in found.boxes.T]
+    names = pa.array(found.detectors, pa.string())
+    fields = [*sides, pa.array(found.scores, pa.float32()), names, landmarks, pa.array(methods, pa.string())]
+    return _lists([None if row.detections is None else len(row.detections) for row in rows], fields, _DETECTION)
+
+
+def _lists(lengths: Sequence[int | None], fields: Sequence[pa.Array], of: pa.StructType) -> pa.ListArray:
+    """A list of structs a row, from the fields of all rows' structs one after the other; None is no list, unlike an empty one."""
+    offsets = np.cumsum([0, *(length or 0 for length in lengths)], dtype=np.int32)
+    absent = pa.array([length is None for length in lengths], pa.bool_())
+    return pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays(fields, fields=list(of)), mask=absent)
 
 
 def _truth(row: AuditRow) -> list[dict[str, Any]] | None:

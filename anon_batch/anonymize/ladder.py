@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from anon_batch.anonymize.painting import union_of_masks
 from anon_batch.anonymize.protocol import Batch, RegionAnonymizer
 from anon_batch.anonymize.registry import load_method
 from anon_batch.anonymize.sanity import fault_of_result, untreated_faces
 from anon_batch.config import AnonymizeConfig
 from anon_batch.errors import ConfigError, WithheldError
-from anon_batch.geometry import region_mask
 from anon_batch.records import AnonymizedImage, BoolArray, DecodedImage, PixelArray, Region
 
 WITHHELD_REASON = "anonymize"
@@ -33,7 +33,6 @@ class _Progress:
     regions: tuple[Region, ...]
     pixels: PixelArray
     touched: BoolArray
-    treated: BoolArray  # the masks of faces that are done; no later method paints over them
     pending: list[Region]
     methods: dict[int, str] = field(default_factory=dict)
     details: list[str] = field(default_factory=list)
@@ -112,7 +111,7 @@ def _start(image: DecodedImage, regions: Sequence[Region]) -> _Progress | Withhe
                 f"{image.width} x {image.height} px"
             )
     untouched = np.zeros(image.pixels.shape[:2], np.bool_)
-    return _Progress(image, tuple(regions), image.pixels, untouched, untouched.copy(), list(regions))
+    return _Progress(image, tuple(regions), image.pixels, untouched, list(regions))
 
 
 def _climb(method: RegionAnonymizer, work: Sequence[_Progress], run_key: bytes) -> None:
@@ -164,17 +163,13 @@ def _take_over(method_name: str, state: _Progress, result: AnonymizedImage) -> N
         return
     # Faces that are done keep what an earlier method gave them, which is as safe and mostly better: a weak detection
     # that overlaps a face does not spoil it. So what is checked, and against the original, is what both leave together.
-    if state.treated.any():
-        kept = np.where(state.treated[:, :, None], state.pixels, result.pixels)
-        result = replace(result, pixels=kept)
+    if done := [region for region in state.regions if region.face_index in state.methods]:
+        treated = union_of_masks(done, state.image.width, state.image.height)
+        result = replace(result, pixels=np.where(treated[:, :, None], state.pixels, result.pixels))
     faults = untreated_faces(state.image.pixels, result, state.pending)
     # What was done to believed faces is kept and so are pixels of the others: the next method paints over
     # those.
     state.pixels, state.touched = result.pixels, state.touched | result.touched
-    for region in state.pending:
-        if region.face_index not in faults:
-            x1, y1, x2, y2 = region.extent
-            state.treated[y1:y2, x1:x2] |= region_mask(region)
     state.methods.update({r.face_index: method_name for r in state.pending if r.face_index not in faults})
     state.details.extend(f"{method_name}: face {index}: {why}" for index, why in faults.items())
     state.pending = [region for region in state.pending if region.face_index in faults]

@@ -163,7 +163,7 @@ def _caveats(found: Measurement, config: JobConfig) -> list[str]:
     lines = [
         "* of this job.",
         "The sample's outputs went to a local folder. To a bucket each put waits for an answer: a worker makes at most",
-        f"engine.io_threads ({config.engine.io_threads}) images in the time of one read, decode, encode and put together.",
+        f"engine.io_threads ({config.engine.io_threads}) images in the time of one read and put together.",
     ]
     if found.cpus < config.engine.num_cpus:
         asked = config.engine.num_cpus

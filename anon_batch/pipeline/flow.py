@@ -1,12 +1,14 @@
-"""The flow of rows inside one worker: threads read, decode and finish around the one that drives the networks."""
+"""The flow of rows inside one worker: threads read and put around the one that drives the networks; what computes does so
+in as many threads as there are CPUs for it.
+"""
 
 from __future__ import annotations
 
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Any, Generic, Protocol, TypeVar
+from concurrent.futures import Executor, Future, wait
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
 from anon_batch.records import ManifestRow
 
@@ -24,16 +26,32 @@ Read = TypeVar("Read", bound=Sized)
 Decoded = TypeVar("Decoded", bound=Sized)
 Done = TypeVar("Done")
 Got = TypeVar("Got")
+Given = ParamSpec("Given")
+
+
+class Inline(Executor):
+    """Makes each call at once, in the thread that submits it."""
+
+    def submit(self, fn: Callable[Given, Got], /, *args: Given.args, **kwargs: Given.kwargs) -> Future[Got]:
+        future: Future[Got] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as exc:
+            future.set_exception(exc)
+        return future
 
 
 class Flow(Generic[Read, Decoded, Done]):
-    """Takes rows through read -> decode -> treat -> finish, in order, with bounded memory.
+    """Takes rows through read -> decode -> treat -> encode -> put, in order, with bounded memory.
 
     Args:
-        pool: threads for `read`, `decode` and what `treat` returns.
+        io: threads for `read` and the puts, which mostly wait.
+        cpu: runs `decode` and the encodings. Threads only where CPUs are left beside the calling thread's, else `Inline`: threads
+            that share one CPU, and Python's lock, hinder each other.
         read: fetches a row's bytes and sizes the picture from its header.
         decode: makes pixels of it.
-        treat: runs in the calling thread on a batch; returns for each item the call that finishes it.
+        treat: runs in the calling thread on a batch; returns for each item the call that encodes it, which returns the one that
+            puts it.
         batch_size: items handed to `treat` at once, fewer when they are large.
         read_ahead: items on their way to `treat`, and on their way out of it.
 
@@ -44,14 +62,16 @@ class Flow(Generic[Read, Decoded, Done]):
 
     def __init__(
         self,
-        pool: ThreadPoolExecutor,
+        io: Executor,
+        cpu: Executor,
         read: Callable[[ManifestRow], Read],
         decode: Callable[[Read], Decoded],
-        treat: Callable[[Sequence[Decoded]], Sequence[Callable[[], Done]]],
+        treat: Callable[[Sequence[Decoded]], Sequence[Callable[[], Callable[[], Done]]]],
         batch_size: int,
         read_ahead: int,
     ) -> None:
-        self._pool = pool
+        self._io = io
+        self._cpu = cpu
         self._read = read
         self._decode = decode
         self._treat = treat
@@ -59,18 +79,18 @@ class Flow(Generic[Read, Decoded, Done]):
         self._read_ahead = read_ahead
         self._reads: deque[Future[Read]] = deque()
         self._decodes: deque[Future[Decoded]] = deque()
-        self._finishes: deque[tuple[int, Future[Done]]] = deque()
+        self._finishes: deque[tuple[int, Future[Future[Done]]]] = deque()
         self._pixels = 0
         self.waited_s = {"wait_input": 0.0, "wait_output": 0.0}
 
     def run(self, rows: Sequence[ManifestRow]) -> Iterator[Done]:
-        """Yields what `finish` returned, in the order of `rows`. An exception of any stage ends the flow, with no thread
+        """Yields what the puts returned, in the order of `rows`. An exception of any stage ends the flow, with no thread
         of it left running.
         """
         try:
             for batch in self._batches(rows):
-                for item, finish in zip(batch, self._treat(batch), strict=True):
-                    self._finishes.append((item.pixel_count, self._pool.submit(finish)))
+                for item, encode in zip(batch, self._treat(batch), strict=True):
+                    self._finishes.append((item.pixel_count, self._cpu.submit(self._finish, encode)))
                 yield from self._collect(self._read_ahead)
             yield from self._collect(0)
         finally:
@@ -92,11 +112,11 @@ class Flow(Generic[Read, Decoded, Done]):
         source = iter(rows)
         while True:
             while len(self._reads) + len(self._decodes) < self._read_ahead and (row := next(source, None)) is not None:
-                self._reads.append(self._pool.submit(self._read, row))
+                self._reads.append(self._io.submit(self._read, row))
             while self._reads and self._may_decode(self._reads[0]):
                 item = self._result(self._reads.popleft(), "wait_input")
                 self._pixels += item.pixel_count
-                self._decodes.append(self._pool.submit(self._decode, item))
+                self._decodes.append(self._cpu.submit(self._decode, item))
             if not self._decodes:
                 return
             yield self._result(self._decodes.popleft(), "wait_input")
@@ -107,12 +127,15 @@ class Flow(Generic[Read, Decoded, Done]):
             return True
         return head.done() and self._pixels + head.result().pixel_count <= PIXELS_IN_FLIGHT
 
+    def _finish(self, encode: Callable[[], Callable[[], Done]]) -> Future[Done]:
+        return self._io.submit(encode())
+
     def _collect(self, keep: int) -> Iterator[Done]:
         while self._finishes and (
-            len(self._finishes) > keep or self._pixels > PIXELS_IN_FLIGHT // 2 or self._finishes[0][1].done()
+            len(self._finishes) > keep or self._pixels > PIXELS_IN_FLIGHT // 2 or _is_put(self._finishes[0][1])
         ):
             pixels, future = self._finishes.popleft()
-            done = self._result(future, "wait_output")
+            done = self._result(self._result(future, "wait_output"), "wait_output")
             self._pixels -= pixels
             yield done
 
@@ -126,11 +149,21 @@ class Flow(Generic[Read, Decoded, Done]):
             self.waited_s[why] += time.perf_counter() - begin
 
     def _abandon(self) -> None:
-        left: list[Future[Any]] = [*self._reads, *self._decodes, *(future for _, future in self._finishes)]
-        for future in left:
-            future.cancel()
-        wait(left)
+        encodes = [future for _, future in self._finishes]
+        _end([*self._reads, *self._decodes, *encodes])
+        _end([future.result() for future in encodes if not future.cancelled() and future.exception() is None])
         self._reads.clear()
         self._decodes.clear()
         self._finishes.clear()
         self._pixels = 0
+
+
+def _is_put(finish: Future[Future[Done]]) -> bool:
+    """Whether nothing is left to wait for; also after an exception."""
+    return finish.done() and (finish.exception() is not None or finish.result().done())
+
+
+def _end(futures: Sequence[Future[Any]]) -> None:
+    for future in futures:
+        future.cancel()
+    wait(futures)

@@ -164,8 +164,8 @@ class RowStages:
         except Exception:
             return DecodedRow(read, error=FailedError("decode", traceback.format_exc()))
 
-    def treat(self, batch: Sequence[DecodedRow]) -> list[Callable[[], FinishedRow]]:
-        """Detects and anonymizes a batch; returns the calls that encode and put each picture."""
+    def treat(self, batch: Sequence[DecodedRow]) -> list[Callable[[], Callable[[], FinishedRow]]]:
+        """Detects and anonymizes a batch; returns the calls that encode each picture, which return those that put it."""
         found = self._detect([item.image for item in batch if item.image is not None])
         regions: dict[int, list[Region]] = {}
         jobs: list[tuple[int, DecodedImage]] = []
@@ -189,13 +189,13 @@ class RowStages:
                 jobs.append((index, item.image))
         painted = self._anonymize([(image, regions[index]) for index, image in jobs])
         by_index = {index: result for (index, _), result in zip(jobs, painted, strict=True)}
-        finishes: list[Callable[[], FinishedRow]] = []
+        encodes: list[Callable[[], Callable[[], FinishedRow]]] = []
         for index, item in enumerate(items):
             result = by_index.get(index)
             error = result if isinstance(result, RowError) else errors[index]
             treated = result if isinstance(result, AnonymizedImage) else None
-            finishes.append(partial(self._finish, item, detected[index], regions.get(index, []), treated, error))
-        return finishes
+            encodes.append(partial(self._encode, item, detected[index], regions.get(index, []), treated, error))
+        return encodes
 
     def _with_all_pixels(self, item: DecodedRow) -> DecodedRow:
         """The row to be treated: with its whole picture, or with the reason why that cannot be decoded."""
@@ -240,17 +240,16 @@ class RowStages:
                 return [WithheldError("anonymize", traceback.format_exc()) for _ in jobs]
         return painted
 
-    def _finish(
+    def _encode(
         self,
         item: DecodedRow,
         found: Detections | None,
         regions: list[Region],
         treated: AnonymizedImage | None,
         error: RowError | None,
-    ) -> FinishedRow:
-        row, image = item.read.row, item.image
-        placed: Placed | None = None
-        encoded: EncodedImage | None = None
+    ) -> Callable[[], FinishedRow]:
+        """Encodes; returns the call that puts, which holds no pixels."""
+        image, encoded = item.image, None
         faces: tuple[FaceRecord, ...] = ()
         if error is None:
             try:
@@ -260,29 +259,17 @@ class RowStages:
                     raise WithheldError("incomplete", f"{len(regions)} regions for {len(found)} detections")
                 faces = _face_records(regions, treated)
                 with self.clock("encode"):
-                    encoded = self._encode(image, treated)
+                    encoded = self._encoded(image, treated)
                 if treated is not None and encoded.data == item.read.data and _differs(image, treated):
                     raise WithheldError("encode", "the output is the source")
-                with self.clock("put"):
-                    placed = self._put(row, encoded)
             except RowError as exc:
                 error = exc
-            except StorageError:
-                raise
             except Exception:
                 error = WithheldError("encode", traceback.format_exc())
-        with self.clock("digest"):
-            provenance = _provenance(row, image, encoded, placed, faces, error)
-        return FinishedRow(
-            row,
-            provenance,
-            None if found is None or image is None else clip_detections(found, *image.whole_size),
-            item.read.sha256,
-            len(item.read.data) if item.read.sha256 else None,
-            None if error is None else error.detail,
-        )
+        size = None if image is None else image.whole_size
+        return partial(self._put, item.read, size, found, faces, encoded, error)
 
-    def _encode(self, image: DecodedImage, treated: AnonymizedImage | None) -> EncodedImage:
+    def _encoded(self, image: DecodedImage, treated: AnonymizedImage | None) -> EncodedImage:
         write = self._config.write
         if treated is not None:
             return encode_anonymized(image, treated, write)
@@ -292,7 +279,38 @@ class RowStages:
             return kept
         return encode_clean(decode(image.image_id, image.source, self._config.limits), write)
 
-    def _put(self, row: ManifestRow, encoded: EncodedImage) -> Placed:
+    def _put(
+        self,
+        read: ReadRow,
+        size: tuple[int, int] | None,
+        found: Detections | None,
+        faces: tuple[FaceRecord, ...],
+        encoded: EncodedImage | None,
+        error: RowError | None,
+    ) -> FinishedRow:
+        placed: Placed | None = None
+        if error is None and encoded is not None:
+            try:
+                with self.clock("put"):
+                    placed = self._placed(read.row, encoded)
+            except RowError as exc:
+                error = exc
+            except StorageError:
+                raise
+            except Exception:
+                error = WithheldError("encode", traceback.format_exc())
+        with self.clock("digest"):
+            provenance = _provenance(read.row, size, encoded, placed, faces, error)
+        return FinishedRow(
+            read.row,
+            provenance,
+            None if found is None or size is None else clip_detections(found, *size),
+            read.sha256,
+            len(read.data) if read.sha256 else None,
+            None if error is None else error.detail,
+        )
+
+    def _placed(self, row: ManifestRow, encoded: EncodedImage) -> Placed:
         try:
             return self._sink.add(row, encoded)
         except (*_ENDS_THE_RUN, TransientStorageError):
@@ -322,13 +340,13 @@ def _face_records(regions: list[Region], treated: AnonymizedImage | None) -> tup
 
 def _provenance(
     row: ManifestRow,
-    image: DecodedImage | None,
+    size: tuple[int, int] | None,
     encoded: EncodedImage | None,
     placed: Placed | None,
     faces: tuple[FaceRecord, ...],
     error: RowError | None,
 ) -> ProvenanceRow:
-    width, height = image.whole_size if image is not None else (None, None)
+    width, height = size or (None, None)
     if error is not None or encoded is None or placed is None:
         ended = error or WithheldError("incomplete")
         status: Status = "failed" if isinstance(ended, FailedError) else "withheld"

@@ -6,7 +6,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pyarrow as pa
@@ -18,7 +18,7 @@ from anon_batch.errors import IntegrityError, ObjectExistsError, StorageError
 from anon_batch.models.store import ModelStore
 from anon_batch.pipeline import attempts
 from anon_batch.pipeline.clock import Stopwatch, WorkerClock
-from anon_batch.pipeline.flow import Flow
+from anon_batch.pipeline.flow import Flow, Inline
 from anon_batch.pipeline.row import DecodedRow, FinishedRow, ReadRow, RowStages
 from anon_batch.pipeline.rows import extra_schema, read_rows
 from anon_batch.pipeline.run import Run, now
@@ -27,6 +27,7 @@ from anon_batch.pipeline.source import SourceReader
 from anon_batch.provenance import AuditRow, PartMeta, write_audit, write_provenance
 from anon_batch.records import ManifestRow, ProvenanceRow, ShardResult, ShardSpec
 from anon_batch.stats import ShardStats, match
+from anon_batch.stats.shares import BUSY, NETWORKS
 from anon_batch.storage import Storage, join
 
 
@@ -47,7 +48,8 @@ class ShardProcessor:
         self._detector = build_detector(config.detect, store, threads, device)
         self._ladder = build_ladder(config.anonymize, store, threads, device)
         self._extra = extra_schema(self._storage, run.rows, run.plan.total)
-        self._pool = ThreadPoolExecutor(config.engine.io_threads, thread_name_prefix="rows")
+        self._io = ThreadPoolExecutor(config.engine.io_threads, thread_name_prefix="io")
+        self._cpu = self._io if device == "cuda" else _beside_networks(threads - 1)
         self.progress_at = time.monotonic()
         self.busy = False
         self._time = WorkerClock(begin)
@@ -117,15 +119,15 @@ class ShardProcessor:
     def _finish_all(self, stages: RowStages, rows: list[ManifestRow]) -> list[FinishedRow]:
         config = self._run.config
         flow: Flow[ReadRow, DecodedRow, FinishedRow] = Flow(
-            self._pool, stages.read, stages.decode, stages.treat, config.detect.batch_size, config.engine.read_ahead
+            self._io, self._cpu, stages.read, stages.decode, stages.treat, config.detect.batch_size, config.engine.read_ahead
         )
         finished = []
         for row in flow.run(rows):
             self.progress_at = time.monotonic()
             finished.append(row)
-        # These two stages run in this thread alone.
-        networks = {stage: stages.clock.seconds.get(stage, 0.0) for stage in ("detect", "anonymize")}
-        self._time.lap("other", {**networks, **flow.waited_s})
+        here = BUSY if isinstance(self._cpu, Inline) else NETWORKS  # the stages that run in this thread alone
+        busy = {stage: stages.clock.seconds.get(stage, 0.0) for stage in here}
+        self._time.lap("other", {**busy, **flow.waited_s})
         return finished
 
     def _add_times(self, stats: ShardStats, clock: Stopwatch) -> None:
@@ -133,6 +135,11 @@ class ShardProcessor:
             stats.add_seconds(stage, spent, clock.cpu_seconds[stage])
         phases, cpu_s = self._time.take()
         stats.add_worker(phases, cpu_s)
+
+
+def _beside_networks(cpus: int) -> Executor:
+    """Where pictures are decoded and encoded: in the thread that drives the networks, if there is no CPU for another."""
+    return ThreadPoolExecutor(cpus, thread_name_prefix="cpu") if cpus > 0 else Inline()
 
 
 def commit(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import operator
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
@@ -92,8 +93,8 @@ class ShardStats:
         self.statuses[status] = self.statuses.get(status, 0) + 1
         if reason is not None:
             self.reasons = counts.add_capped(self.reasons, {f"{status}:{reason}": 1})
-        for method in (methods or {}).values():
-            self.methods = counts.add_capped(self.methods, {method: 1})
+        if methods:
+            self.methods = counts.add_capped(self.methods, Counter(methods.values()))
         self.bytes_in += bytes_in
         self.bytes_out += bytes_out
         if detections is not None:
@@ -114,7 +115,10 @@ class ShardStats:
         self.process_cpu_us += round(process_cpu_s * 1e6)
 
     def _add_detections(self, detections: Detections) -> None:
-        counts.add_bins(self.faces_per_image, np.array([min(len(detections), MAX_FACES_BIN)]))
+        faces = min(len(detections), MAX_FACES_BIN)
+        self.faces_per_image[faces] = self.faces_per_image.get(faces, 0) + 1
+        if not faces:
+            return  # most pictures of most data sets
         last = SCORE_HISTOGRAM_BINS - 1
         bins = np.clip(np.nan_to_num(detections.scores).astype(np.float64) * SCORE_HISTOGRAM_BINS, 0, last)
         counts.add_bins(self.scores, bins.astype(np.int64))

@@ -18,6 +18,8 @@ STAGES: Mapping[str, str] = {
 PHASES: Mapping[str, str] = {
     "detect": "busy: finding faces",
     "anonymize": "busy: painting over them",
+    "decode": "busy: decoding, where no CPU is left for another thread",
+    "encode": "busy: encoding and inspecting outputs, likewise",
     "wait_input": "idle: waits for pictures to be read and decoded",
     "wait_output": "idle: waits for pictures to be encoded and put",
     "open": "idle: begins a shard (marker, rows)",
@@ -28,7 +30,8 @@ PHASES: Mapping[str, str] = {
     "lost": "lost: attempts that came to nothing",
     "other": "idle: hands pictures from stage to stage",
 }
-BUSY = ("detect", "anonymize")
+NETWORKS = ("detect", "anonymize")
+BUSY = (*NETWORKS, "decode", "encode")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,8 @@ class TimeShares:
         stages: in the order of a picture's way.
         phases: of the thread that drives the networks; empty where it was not measured.
         worker_s: time of all workers together.
-        idle_share: share of it in which the device of the networks (GPU, or the CPU's detecting thread) had no work.
+        idle_share: share of it in which the device of the networks (GPU, or the CPU of the thread that drives
+            them) had no work.
         process_cpu_s: CPU time of the workers' processes.
         elsewhere_cpu_s: of it outside the stages' own threads: the network's threads, Python's own work, Parquet parts.
     """

@@ -67,9 +67,10 @@ def _bare_loop(photos: Sequence[Path], output: Path, keys: Mapping[str, Any], re
     from anon_batch.imaging.encode import encode_anonymized, encode_clean
     from anon_batch.models.store import ModelStore
     from anon_batch.storage import Storage, join
-    from anon_batch.worker import limit_threads
+    from anon_batch.worker import keep_freed_memory, limit_threads
 
     limit_threads(1)
+    keep_freed_memory()
     config = load_job(None, {"manifest": "none", "output": str(output), **keys})
     storage = Storage(config.storage)
     store = ModelStore(storage, config.models)

@@ -46,6 +46,13 @@ def base(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return place
 
 
+@pytest.mark.parametrize("keys", [{"engine__num_cpus": 3}, {"engine__io_threads": 1}, {"detect__batch_size": 1}])
+def test_threads_and_batches_change_nothing_in_a_release(tmp_path: Path, keys: dict[str, Any]) -> None:
+    write_dataset(str(tmp_path), [f"{n}.png" for n in range(9)])
+    usual, other = release(job(str(tmp_path))), release(job(str(tmp_path), "other", **keys))
+    assert release_of(Storage(), usual.output) == release_of(Storage(), other.output)
+
+
 @pytest.mark.parametrize(("layout", "order"), [
     ("files", ["attempts", "images", "images", "images", "images", "audit", "provenance"]),
     ("webdataset", ["attempts", "shards", "audit", "provenance"]),

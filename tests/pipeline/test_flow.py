@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anon_batch.pipeline import flow as flow_module
-from anon_batch.pipeline.flow import Flow
+from anon_batch.pipeline.flow import Flow, Inline
 from anon_batch.records import ManifestRow
 
 SIZES = st.lists(st.sampled_from([0, 1, 5, 20, 31, 101, 500]), max_size=40)
@@ -67,16 +67,20 @@ class Stages:
         self._enter("decode", item.index)
         return item
 
-    def treat(self, batch: Sequence[Item]) -> list[Callable[[], int]]:
+    def treat(self, batch: Sequence[Item]) -> list[Callable[[], Callable[[], int]]]:
         self.batches.append(len(batch))
         with self.lock:
             self.treated += len(batch)
         for item in batch:
             self._enter("treat", item.index)
-        return [partial(self._finish, item) for item in batch]
+        return [partial(self._encode, item) for item in batch]
 
-    def _finish(self, item: Item) -> int:
-        self._enter("finish", item.index)
+    def _encode(self, item: Item) -> Callable[[], int]:
+        self._enter("encode", item.index)
+        return partial(self._put, item)
+
+    def _put(self, item: Item) -> int:
+        self._enter("put", item.index)
         with self.lock:
             self.pixels -= item.pixel_count
         return item.index
@@ -94,25 +98,37 @@ def _small_limit() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def pool() -> Iterator[ThreadPoolExecutor]:
+def io() -> Iterator[Executor]:
     with ThreadPoolExecutor(3) as threads:
         yield threads
+
+
+@pytest.fixture(scope="module", params=["inline", "threads", "the same threads"])
+def cpu(request: pytest.FixtureRequest, io: Executor) -> Iterator[Executor]:
+    if request.param == "inline":
+        yield Inline()
+    elif request.param == "the same threads":
+        yield io
+    else:
+        with ThreadPoolExecutor(2) as threads:
+            yield threads
 
 
 @settings(max_examples=80, deadline=5000)
 @given(SIZES, st.integers(1, 9), st.integers(1, 12))
 def test_order_is_kept_and_bounds_hold(
-    pool: ThreadPoolExecutor, sizes: list[int], batch_size: int, read_ahead: int
+    io: Executor, cpu: Executor, sizes: list[int], batch_size: int, read_ahead: int
 ) -> None:
     stages = Stages(sizes)
-    done = list(Flow(pool, stages.read, stages.decode, stages.treat, batch_size, read_ahead).run(_rows(len(sizes))))
+    flow = Flow(io, cpu, stages.read, stages.decode, stages.treat, batch_size, read_ahead)
+    done = list(flow.run(_rows(len(sizes))))
     assert done == list(range(len(sizes)))
     assert max(stages.batches, default=0) <= batch_size
     assert stages.most_ahead <= read_ahead + batch_size
     assert stages.most_pixels_before_one_more <= LIMIT + max(sizes, default=0)
 
 
-def test_a_huge_picture_is_decoded_alone(pool: ThreadPoolExecutor) -> None:
+def test_a_huge_picture_is_decoded_alone(io: Executor, cpu: Executor) -> None:
     sizes = [5] * 6 + [10 * LIMIT] + [5] * 6
     stages = Stages(sizes)
     together: list[tuple[int, int]] = []
@@ -124,7 +140,7 @@ def test_a_huge_picture_is_decoded_alone(pool: ThreadPoolExecutor) -> None:
             together.append((item.index, stages.pixels - item.pixel_count))
         return out
 
-    assert list(Flow(pool, stages.read, decode, stages.treat, 4, 8).run(_rows(len(sizes)))) == list(range(13))
+    assert list(Flow(io, cpu, stages.read, decode, stages.treat, 4, 8).run(_rows(len(sizes)))) == list(range(13))
     [beside_the_huge_one] = [pixels for index, pixels in together if index == 6]
     assert beside_the_huge_one <= 6 * 5
     assert all(index < 7 or pixels < 10 * LIMIT for index, pixels in together), (
@@ -135,14 +151,14 @@ def test_a_huge_picture_is_decoded_alone(pool: ThreadPoolExecutor) -> None:
 @settings(max_examples=80, deadline=5000)
 @given(
     SIZES.filter(bool), st.integers(1, 9), st.integers(1, 12),
-    st.sampled_from(["read", "decode", "treat", "finish"]), st.data(),
+    st.sampled_from(["read", "decode", "treat", "encode", "put"]), st.data(),
 )  # fmt: skip
 def test_an_exception_of_any_stage_ends_it_with_nothing_left_running(
-    pool: ThreadPoolExecutor, sizes: list[int], batch_size: int, read_ahead: int, stage: str, data: st.DataObject
+    io: Executor, cpu: Executor, sizes: list[int], batch_size: int, read_ahead: int, stage: str, data: st.DataObject
 ) -> None:
     at = data.draw(st.integers(0, len(sizes) - 1))
     stages = Stages(sizes, (stage, at))
-    flow = Flow(pool, stages.read, stages.decode, stages.treat, batch_size, read_ahead)
+    flow = Flow(io, cpu, stages.read, stages.decode, stages.treat, batch_size, read_ahead)
     done: list[int] = []
     with pytest.raises(RuntimeError, match=f"{stage} of {at}"):
         done.extend(flow.run(_rows(len(sizes))))
@@ -156,16 +172,48 @@ def test_an_exception_of_any_stage_ends_it_with_nothing_left_running(
     assert list(flow.run(_rows(len(sizes)))) == list(range(len(sizes))), "the flow can be used again"
 
 
-def test_leaving_it_half_way_ends_it(pool: ThreadPoolExecutor) -> None:
+def test_leaving_it_half_way_ends_it(io: Executor, cpu: Executor) -> None:
     stages = Stages([1] * 50)
-    running = Flow(pool, stages.read, stages.decode, stages.treat, 2, 4).run(_rows(50))
+    running = Flow(io, cpu, stages.read, stages.decode, stages.treat, 2, 4).run(_rows(50))
     assert next(running) == 0
     running.close()  # type: ignore[attr-defined]
     assert stages.running == 0
     assert stages.begun < 20
 
 
-def test_too_few_results_of_a_batch_are_an_error_not_a_loss(pool: ThreadPoolExecutor) -> None:
+def test_too_few_results_of_a_batch_are_an_error_not_a_loss(io: Executor, cpu: Executor) -> None:
     stages = Stages([1] * 4)
     with pytest.raises(ValueError, match="zip"):
-        list(Flow(pool, stages.read, stages.decode, lambda batch: stages.treat(batch)[1:], 4, 4).run(_rows(4)))
+        list(Flow(io, cpu, stages.read, stages.decode, lambda batch: stages.treat(batch)[1:], 4, 4).run(_rows(4)))
+
+
+def test_without_threads_of_its_own_all_computing_is_the_callers(io: Executor) -> None:
+    threads: dict[str, set[str]] = {}
+
+    class Named(Stages):
+        def _enter(self, stage: str, index: int) -> None:
+            with self.lock:
+                threads.setdefault(stage, set()).add(threading.current_thread().name)
+
+    stages = Named([1] * 20)
+    assert len(list(Flow(io, Inline(), stages.read, stages.decode, stages.treat, 4, 8).run(_rows(20)))) == 20
+    here = {threading.current_thread().name}
+    assert threads["decode"] == threads["treat"] == threads["encode"] == here
+    assert not (threads["read"] | threads["put"]) & here
+
+
+def test_rows_are_read_and_put_while_the_caller_treats(io: Executor) -> None:
+    put, read = threading.Event(), threading.Event()
+
+    class Told(Stages):
+        def _enter(self, stage: str, index: int) -> None:
+            if (stage, index) == ("put", 3):
+                put.set()
+            if (stage, index) == ("read", 9):
+                read.set()
+            if (stage, index) == ("treat", 4):
+                assert put.wait(5), "of the batch before"
+                assert read.wait(5), "of the batch after"
+
+    stages = Told([1] * 12)
+    assert len(list(Flow(io, Inline(), stages.read, stages.decode, stages.treat, 4, 8).run(_rows(12)))) == 12

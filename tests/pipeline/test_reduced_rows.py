@@ -86,8 +86,8 @@ def fate(data: bytes, max_side_px: int | None, finder: FindsRed | None = None, *
     detector = Ensemble([finder or FindsRed()], 0.4, config.detect.min_face_px, {}, max_side_px)
     ladder = Ladder([solid(config.anonymize, None, 1, "cpu")])
     stages = RowStages(config, b"k" * 32, detector, ladder, Source(data), sink, last_chance=False)
-    [finish] = stages.treat([stages.decode(stages.read(ManifestRow(0, "a", "u")))])
-    return finish(), sink
+    [encode] = stages.treat([stages.decode(stages.read(ManifestRow(0, "a", "u")))])
+    return encode()(), sink
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])

@@ -91,7 +91,7 @@ def _stages(**parts: Any) -> RowStages:
 
 def _fates(stages: RowStages, ids: Sequence[str] = ("a",), **row: Any) -> list[FinishedRow]:
     decoded = [stages.decode(stages.read(ManifestRow(i, name, "u", **row))) for i, name in enumerate(ids)]
-    return [finish() for finish in stages.treat(decoded)]
+    return [encode()() for encode in stages.treat(decoded)]
 
 
 def _fate(stages: RowStages, **row: Any) -> tuple[str, str | None]:
@@ -331,6 +331,7 @@ def test_a_dropped_picture_is_withheld() -> None:
     stages, sink = _stages(), SinkOfDict()
     read = stages.read(ManifestRow(0, "a", "u"))
     dropped = replace(stages.decode(read), image=None)
-    [finish] = stages.treat([dropped])
-    assert (finish().provenance.status, finish().provenance.reason) == ("withheld", "incomplete")
+    [encode] = stages.treat([dropped])
+    put = encode()
+    assert (put().provenance.status, put().provenance.reason) == ("withheld", "incomplete")
     assert not sink.images

@@ -128,7 +128,8 @@ def test_a_run_books_every_second_of_its_worker(run: Run, monkeypatch: pytest.Mo
     stats = _merged(run, specs)
     booked = {name: us / 1e6 for name, us in stats.worker_us.items()}
     assert set(booked) == {
-        "start", "between", "open", "wait_input", "detect", "anonymize", "wait_output", "other", "close", "commit",
+        "start", "between", "open", "wait_input", "decode", "detect", "anonymize", "encode", "wait_output", "other", "close",
+        "commit",
     }  # fmt: skip
     assert sum(booked.values()) <= whole
     assert sum(booked.values()) == pytest.approx(whole, abs=0.25), "but for the last commit"
