@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from jobs.bench.comparison import Rate, of_rates, play
 from jobs.bench.tables import Table, contender_rows, share
-from jobs.bench.workplace import Workplace
+from jobs.bench.workplace import FAST, Workplace
 
 
 def measure(place: Workplace) -> dict[str, Any]:
-    """Runs this project and deface in turn."""
+    """Runs this project, with its default and with its fast detector, and deface in turn."""
     settings = place.settings
     pictures = place.faceless(max(2, settings.images // 2))
     statuses: dict[str, int] = {}
@@ -22,16 +22,26 @@ def measure(place: Workplace) -> dict[str, Any]:
         statuses.update(json.loads((place.release / "stats.json").read_text(encoding="utf-8"))["statuses"])
         return rate
 
-    results = play({"run": run, "deface": lambda _: place.deface(pictures)}, settings.rounds, place.say)
+    contenders: dict[str, Callable[[int], Rate]] = {"run": run, "deface": lambda _: place.deface(pictures)}
+    pairs = [("run", "deface")]
+    if place.has_fast:
+        contenders["run fast"] = lambda _: place.run(pictures, settings=FAST)
+        pairs.append(("run fast", "deface"))
+    results = play(contenders, settings.rounds, place.say)
     clean = statuses["clean"] / sum(statuses.values())
     known = {"set": dict(pictures.about), "workers": settings.workers, "clean_share": clean}
-    return known | of_rates(results, [("run", "deface")], by_cpu=[("run", "deface")])
+    return known | of_rates(results, pairs, by_cpu=pairs)
 
 
 def tables(figures: Mapping[str, Any]) -> list[Table]:
     """Rates."""
     about = figures["set"]
-    labels = {"run": f"run, {figures['workers']} workers", "deface": "deface --replacewith solid"}
+    known = {
+        "run": f"run, {figures['workers']} workers",
+        "run fast": f"run, {figures['workers']} workers, yunet_n",
+        "deface": "deface --replacewith solid",
+    }
+    labels = {name: label for name, label in known.items() if name in figures["contenders"]}
     note = (
         f"{about['images']:,} pictures, {about['distinct']} of them different, {about['megapixels']:.2f} megapixels each; "
         f"{share(about['covered_share'])} of their pixels are covered, {about['left_out']} photographs were left out because a "
