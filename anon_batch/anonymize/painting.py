@@ -44,7 +44,11 @@ def paint(
     touched = np.zeros(out.shape[:2], np.bool_)
     masks = union_of_masks(regions, image.width, image.height) if soft_edge > 0 else None
     for region in sorted(regions, key=lambda r: (rank(r), r.face_index)):
-        alpha, extent = geometry.soft_alpha(region, image.width, image.height, soft_edge)
+        if masks is None:
+            extent, mask = region.extent, geometry.region_mask(region)
+        else:
+            alpha, extent = geometry.soft_alpha(region, image.width, image.height, soft_edge)
+            mask = alpha >= 1
         x1, y1, x2, y2 = extent
         values = treat(region, extent)
         view = out[y1:y2, x1:x2]
@@ -54,7 +58,6 @@ def paint(
             treated = np.broadcast_to(values, view.shape)[edge]
             view[edge] = np.rint(view[edge] * (1 - weight) + treated * weight).astype(np.uint8)
             touched[y1:y2, x1:x2] |= edge
-        mask = alpha >= 1
         np.copyto(view, values, where=mask[:, :, None])
         touched[y1:y2, x1:x2] |= mask
     return AnonymizedImage(out, touched, {region.face_index: name for region in regions}, dict(refused or {}))

@@ -71,7 +71,6 @@ def measure(place: Workplace, names: list[str], sections: dict[str, Any]) -> Non
             "others_share": None if place.watch is None else place.watch.others_share(begin, end),
         }  # fmt: skip
         sections[name] = figures | {"circumstances": circumstances}
-        place.forget_release()
 
 
 def _read(paths: list[Path]) -> dict[str, Any]:

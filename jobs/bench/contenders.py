@@ -137,13 +137,14 @@ def steady_stretch(
     return full, last, sum(rows * share for rows, share in shares)
 
 
-def deface(folder: Path, watch: ProcessWatch | None = None) -> Rate:
-    """Runs `deface FOLDER --replacewith solid`, which writes beside the originals; removes its outputs."""
+def deface(folder: Path, output: Path, watch: ProcessWatch | None = None) -> Rate:
+    """Runs `deface FOLDER --replacewith solid`, which writes beside the originals; moves its outputs into `output`, new."""
     _command("deface", str(folder), "--replacewith", "solid")
     outputs = [path for path in folder.iterdir() if path.stem.endswith("_anonymized")]
     times = sorted(path.stat().st_mtime for path in outputs)
+    output.mkdir()
     for path in outputs:
-        path.unlink()
+        path.rename(output / path.name)
     if len(times) < 2:
         raise RuntimeError(f"deface wrote {len(times)} pictures")
     return _rate(times[0], times[-1], len(times) - 1, watch)

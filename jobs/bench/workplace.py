@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -42,11 +41,16 @@ class Settings:
 class Workplace:
     """Where the sections work.
 
+    Nothing is deleted while they do: ext4 steps around inodes that were freed a moment ago, at the cost of whoever writes next.
+
     Args:
         folder: everything is written below it.
         sources: the photographs.
         settings: how much is measured.
         watch: over CPU time, begun; None: nobody asks for it.
+
+    Attributes:
+        release: of the last run.
     """
 
     def __init__(self, folder: Path, sources: Sequence[Source], settings: Settings, watch: ProcessWatch | None) -> None:
@@ -55,6 +59,8 @@ class Workplace:
         self._faceless: tuple[list[Source], float] | None = None
         self._scores: dict[str, accuracy.Scores] = {}
         self._has_fast: bool | None = None
+        self._used = 0
+        self.release = folder / "no release yet"
 
     def photographs(self, images: int) -> PictureSet:
         """The photographs, repeated; no run over them scores itself, as the other contenders do not either."""
@@ -109,32 +115,25 @@ class Workplace:
         return self._scores[name]
 
     def run(self, pictures: PictureSet, workers: int | None = None, settings: Mapping[str, Any] | None = None) -> Rate:
-        """`anon-batch run` over a set; `release` lies there until the next run."""
-        self.forget_release()
+        """`anon-batch run` over a set, into the next `release`."""
+        self.release = self._fresh("release")
         count = self.settings.workers if workers is None else workers
         keys = {"detect.backend": self.settings.backend, **(settings or {})}
         return contenders.run(pictures.manifest, self.release, count, keys, self.watch)
 
     def bare(self, pictures: PictureSet, images: int | None = None) -> Rate:
         """The bare loop over a set, or its first pictures."""
-        output = self.folder / "bare"
         keys = {"detect.backend": self.settings.backend}
-        rate = contenders.bare(pictures.files[:images], output, self.settings.workers, keys)
-        shutil.rmtree(output)
-        return rate
+        return contenders.bare(pictures.files[:images], self._fresh("bare"), self.settings.workers, keys)
 
     def deface(self, pictures: PictureSet) -> Rate:
         """The command `deface` over a set."""
-        return contenders.deface(pictures.folder, self.watch)
+        return contenders.deface(pictures.folder, self._fresh("deface"), self.watch)
 
-    @property
-    def release(self) -> Path:
-        return self.folder / "release"
-
-    def forget_release(self) -> None:
-        """Removes the last run's release and ledger."""
-        for path in (self.release, Path(f"{self.release}-ledger")):
-            shutil.rmtree(path, ignore_errors=True)
+    def _fresh(self, name: str) -> Path:
+        """A folder that does not exist yet."""
+        self._used += 1
+        return self.folder / f"{name}-{self._used}"
 
     def say(self, text: str) -> None:
         """Tells whoever waits, on standard error."""

@@ -32,7 +32,7 @@ def test_a_bare_loop_that_fails_fails_the_benchmark(photos: list[Source], tmp_pa
 
 def test_deface_is_measured_and_leaves_only_the_originals(photos: list[Source], tmp_path: Path) -> None:
     pictures.repeat(photos, tmp_path / "pictures", COUNT)
-    rate = contenders.deface(tmp_path / "pictures")
+    rate = contenders.deface(tmp_path / "pictures", tmp_path / "outputs")
     assert rate.images_per_s == pytest.approx((COUNT - 1) / rate.seconds)
     assert rate.cpu_ms is None  # nobody watched
     assert len(list((tmp_path / "pictures").iterdir())) == COUNT
