@@ -1,0 +1,81 @@
+"""Reading job files and `--set` overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from anon_batch.config.checking import validate
+from anon_batch.config.job import JobConfig
+from anon_batch.errors import ConfigError
+
+
+def load_job(path: str | Path | None, overrides: Mapping[str, Any]) -> JobConfig:
+    """Reads a job file and lays overrides over it.
+
+    Args:
+        path: YAML file, or None to start from the defaults.
+        overrides: dotted key -> value, e.g. {"engine.shard_rows": 64}; they win.
+
+    Raises:
+        ConfigError: unreadable file, unknown key (names the nearest one), or a value out of range.
+    """
+    data: dict[str, Any] = {}
+    if path is not None:
+        data = _read_yaml(Path(path))
+    for key, value in overrides.items():
+        _assign(data, key, value)
+    return validate(JobConfig, data, str(path) if path else "flags")
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """Splits `key=value` of `--set`; the value is read as YAML, so numbers, lists and null work.
+
+    Raises:
+        ConfigError: no `=`, an empty key, or a value that is no YAML.
+    """
+    key, sep, value = text.partition("=")
+    if not sep or not key.strip():
+        shown = repr(text) if not sep else "=..."
+        raise ConfigError(f"--set {shown}: expected key=value, e.g. --set engine.shard_rows=64")
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except yaml.YAMLError as exc:
+        raise ConfigError(f"--set {key.strip()}: the value is not YAML: {_yaml_fault(exc)}") from None
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise ConfigError(f"job file {path}: {exc.strerror or exc}") from None
+    except yaml.YAMLError as exc:
+        raise ConfigError(f"job file {path} is not YAML: {_yaml_fault(exc)}") from None
+    except (UnicodeDecodeError, RecursionError, ValueError) as exc:
+        raise ConfigError(f"job file {path} is not YAML: {type(exc).__name__}") from None
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise ConfigError(f"job file {path}: expected keys and values at the top, found {type(data).__name__}")
+    return data
+
+
+def _yaml_fault(exc: yaml.YAMLError) -> str:
+    """What and where, without the line itself: it may hold a secret."""
+    mark = getattr(exc, "problem_mark", None)
+    where = "" if mark is None else f", line {mark.line + 1}, column {mark.column + 1}"
+    return f"{getattr(exc, 'problem', None) or type(exc).__name__}{where}"
+
+
+def _assign(data: dict[str, Any], dotted: str, value: Any) -> None:
+    *parents, leaf = dotted.split(".")
+    for parent in parents:
+        if (child := data.get(parent)) is None:
+            child = data[parent] = {}
+        if not isinstance(child, dict):
+            raise ConfigError(f"{dotted}: {parent} is a value, not a section")
+        data = child
+    data[leaf] = value
