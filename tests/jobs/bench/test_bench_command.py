@@ -14,8 +14,8 @@ from jobs.bench import document, record
 from jobs.bench.comparison import ratio
 from jobs.bench.pictures import Source, find_photographs
 from jobs.bench.processes import ProcessWatch
-from jobs.bench.sections import SECTIONS, faces, gpu
-from jobs.bench.workplace import Settings, Workplace
+from jobs.bench.sections import SECTIONS, faceless, faces, gpu
+from jobs.bench.workplace import FAST, Settings, Workplace
 
 ROOT = Path(__file__).parents[3]
 SAMPLE = ROOT / "manifests/sample"
@@ -130,9 +130,13 @@ def test_a_section_runs_from_the_command_to_the_document(
     target.write_text("{}\n{}\n".format(*document.markers("faceless")))
     small = ("--images", 8, "--rounds", 1, "--workers", 1, "--sections", "faceless")
     places = ("--photos", photos[0].path.parent, "--folder", tmp_path, "--results", tmp_path / "kept", "--write", target)
+    monkeypatch.delitem(FAST, "detect.detectors")  # it would have to be fetched
+    monkeypatch.setitem(FAST, "detect.scale", 0.5)
+    monkeypatch.setitem(faceless.TARGETS, "run fast / deface", 0.001)  # so few and small pictures prove nothing
     assert _call(monkeypatch, *small, *places) == 0
     said = capsys.readouterr()
     assert "round 1 of 1: deface:" in said.err
+    assert "round 1 of 1: run fast:" in said.err
     assert "100.0% of the run's rows ended as `clean`" in said.out
     [path] = (tmp_path / "kept").iterdir()
     figures = json.loads(path.read_text())["sections"]["faceless"]
@@ -141,6 +145,16 @@ def test_a_section_runs_from_the_command_to_the_document(
     assert 0 <= figures["circumstances"]["others_share"] <= 1
     assert "| run, 1 workers |" in target.read_text()
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["doc.md", "kept", "photos"]  # nothing else is left
+
+
+def test_a_fast_detector_that_cannot_be_loaded_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(FAST, "detect.detectors", ["nobody"])
+    place = Workplace(tmp_path, [], Settings(), None)
+    assert not place.has_fast
+    assert not place.has_fast
+    assert capsys.readouterr().err.count("leaves out the fast detector: ") == 1
 
 
 @pytest.mark.slow
