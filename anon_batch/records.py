@@ -105,8 +105,8 @@ class DecodedImage:
         native_mode: what `native` holds: RGB, L, LA, RGBA, P, 1, CMYK, I;16, RGB;16, RGBA;16.
         source: the source file's bytes, so that an encoder can keep tables, palette and untouched blocks.
         given: boxes from the manifest, for the detector `manifest`, in px of the whole picture.
-        reduced_from: (width, height) px of the whole upright picture where `pixels` is a smaller rendition of it, good for
-            looking at it and for nothing else; None where `pixels` is the picture.
+        reduced_from: (width, height) px of the whole upright picture where `pixels` is a rendition of it that is good for
+            looking at it and for nothing else: a smaller one, or one of another decoder; None where `pixels` is the picture.
     """
 
     image_id: str

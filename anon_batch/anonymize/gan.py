@@ -7,13 +7,16 @@ on CUDA in calls of one fixed size, on a CPU each in a call of its own.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from anon_batch import seeding
 from anon_batch.anonymize import landmarks
@@ -27,12 +30,13 @@ from anon_batch.anonymize.replacement import Limits, Replacement, painted, repla
 from anon_batch.anonymize.surroundings import colour_share
 from anon_batch.config import AnonymizeConfig
 from anon_batch.errors import ConfigError
+from anon_batch.models.cuda_calls import CudaCalls, half_on_cuda
 from anon_batch.models.store import ModelStore
 from anon_batch.records import AnonymizedImage, FloatArray
 
 MODEL_NAME = "generator"
 MAP_SIGMA = 3.0  # px of the crop
-_CUDA_CALL_FACES = 64
+CUDA_CALL_FACES = 64
 _LATENT_STREAM = 1 << 64  # the latent's random numbers are none of the donor choice's
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of R, G, B (JFIF 1.02)
 _MAX_SATURATED = 0.5  # share of the new pixels beyond black or white
@@ -103,42 +107,65 @@ class GeneratorNetwork:
         order = torch.channels_last
         self._generator = generator.to(self._device, memory_format=order)  # type: ignore[call-overload]
         self._threads = threads
+        self._calls = CudaCalls(self._in_half, self._device) if self._cuda else None
 
     def corrected(self, faces: Sequence[Replacement]) -> Iterator[FloatArray]:
         """New pixels of each face's crop, (side, side, 3) float32 0 .. 255, in the faces' order."""
-        if not self._cuda:
+        if self._calls is None:
             # torch keeps the number of a call's threads by calling thread.
             with ThreadPoolExecutor(self._threads, "generator", torch.set_num_threads, (1,)) as pool:
-                yield from pool.map(lambda face: self._corrected([face], 1)[0], faces)
+                yield from pool.map(self._corrected_alone, faces)
             return
-        for start in range(0, len(faces), _CUDA_CALL_FACES):
-            yield from self._corrected(faces[start : start + _CUDA_CALL_FACES], _CUDA_CALL_FACES)
+        yield from self._corrected_in_calls(self._calls, faces)
 
-    def _corrected(self, faces: Sequence[Replacement], call_faces: int) -> list[FloatArray]:
+    def _corrected_alone(self, face: Replacement) -> FloatArray:
+        asked = self._asked([face])
+        with torch.inference_mode():
+            # torch's own memory is aligned, numpy's is not always, and sums may be ordered by that.
+            latent = torch.tensor(asked.latents)
+            outputs = self._generator(torch.from_numpy(asked.inputs).contiguous(memory_format=torch.channels_last), latent)
+        return next(asked.corrected(outputs.numpy()))
+
+    def _corrected_in_calls(self, calls: CudaCalls, faces: Sequence[Replacement]) -> Iterator[FloatArray]:
+        asked: deque[_Asked] = deque()
+
+        def arguments() -> Iterator[tuple[FloatArray, FloatArray]]:
+            for at in range(0, len(faces), CUDA_CALL_FACES):
+                asked.append(self._asked(faces[at : at + CUDA_CALL_FACES]))
+                yield asked[-1].filled_up(CUDA_CALL_FACES)
+
+        for (outputs,) in calls(arguments()):
+            yield from asked.popleft().corrected(outputs)
+
+    def _in_half(self, inputs: Tensor, latents: Tensor) -> tuple[Tensor]:
+        with half_on_cuda():
+            outputs = self._generator(inputs.contiguous(memory_format=torch.channels_last), latents)
+        return (outputs.float(),)
+
+    def _asked(self, faces: Sequence[Replacement]) -> _Asked:
         small = [reduced(face.crop, face.composite) for face in faces]
         inputs = network_input([crop for crop, _ in small], [composite for _, composite in small])
         latents = np.stack([latent_of(face.seed, self._latent) for face in faces])
-        changes = self._run(inputs, latents, call_faces) - inputs[:, :3]
-        return [
-            with_change(face.composite.pixels, coloured(change, colour_share(crop)))
-            for face, change, (crop, _) in zip(faces, changes, small, strict=True)
-        ]
+        return _Asked(faces, [colour_share(crop) for crop, _ in small], inputs, latents)
 
-    @torch.inference_mode()
-    def _run(self, inputs: FloatArray, latents: FloatArray, call_faces: int) -> FloatArray:
-        """The network in one call of `call_faces`; what is missing is zeros."""
-        count = len(inputs)
-        missing = ((0, call_faces - count),)
-        # torch's own memory is aligned, numpy's is not always, and sums may be ordered by that.
-        latent = torch.tensor(np.pad(latents, (*missing, (0, 0))), device=self._device)
-        pictures = torch.from_numpy(np.pad(inputs, (*missing, (0, 0), (0, 0), (0, 0))))
-        pictures = pictures.to(self._device, memory_format=torch.channels_last)
-        if not self._cuda:
-            return np.asarray(self._generator(pictures, latent)[:count].numpy(), np.float32)
-        flags = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
-        with flags, torch.autocast("cuda", torch.float16):
-            outputs = self._generator(pictures, latent)
-        return np.asarray(outputs[:count].float().cpu().numpy(), np.float32)
+
+class _Asked(NamedTuple):
+    """Faces before the network and after it."""
+
+    faces: Sequence[Replacement]
+    colour_shares: Sequence[float]
+    inputs: FloatArray
+    latents: FloatArray
+
+    def filled_up(self, count: int) -> tuple[FloatArray, FloatArray]:
+        """Inputs and latents for a call of `count` faces; what is missing is zeros."""
+        missing = ((0, count - len(self.faces)),)
+        return np.pad(self.inputs, (*missing, (0, 0), (0, 0), (0, 0))), np.pad(self.latents, (*missing, (0, 0)))
+
+    def corrected(self, outputs: FloatArray) -> Iterator[FloatArray]:
+        """New pixels of each face from what the network gave for it."""
+        for face, share, given, output in zip(self.faces, self.colour_shares, self.inputs, outputs, strict=False):
+            yield with_change(face.composite.pixels, coloured(output - given[:3], share))
 
 
 def network_input(crops: Sequence[Crop], composites: Sequence[Composite]) -> FloatArray:

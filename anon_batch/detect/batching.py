@@ -38,17 +38,17 @@ def find_in_batches(
     groups: dict[tuple[int, int], list[int]] = defaultdict(list)
     for index, (piece, scale) in enumerate(zip(pieces, scales, strict=True)):
         groups[_network_shape(piece, scale)].append(index)
-    found: dict[int, Detections] = {}
     step = network.batch_size
-    for (height, width), members in groups.items():
-        for start in range(0, len(members), step):
-            chunk = members[start : start + step]
-            shown = [_resized(pieces[index], height, width) for index in chunk]
-            outputs = network.run(_batch(shown, (step, 3, height, width)))
-            for slot, index in enumerate(chunk):
-                before, after = pieces[index].shape, shown[slot].shape
-                factors = (after[1] / before[1], after[0] / before[0])
-                found[index] = decode([out[slot] for out in outputs], factors)
+    calls = [
+        (shape, members[start : start + step]) for shape, members in groups.items() for start in range(0, len(members), step)
+    ]
+    batches = (_batch([pieces[index] for index in members], (step, *shape, 3)) for shape, members in calls)
+    found: dict[int, Detections] = {}
+    for (shape, members), outputs in zip(calls, network.run_pictures(batches), strict=True):
+        for slot, index in enumerate(members):
+            before, after = pieces[index].shape, _size_within(pieces[index], shape)
+            factors = (after[1] / before[1], after[0] / before[0])
+            found[index] = decode([out[slot] for out in outputs], factors)
     return [found[index] for index in range(len(pieces))]
 
 
@@ -57,22 +57,23 @@ def _network_shape(piece: PixelArray, scale: float) -> tuple[int, int]:
     return height, width
 
 
-def _resized(piece: PixelArray, height: int, width: int) -> PixelArray:
-    factor = min(height / piece.shape[0], width / piece.shape[1])
+def _size_within(piece: PixelArray, shape: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of the piece, enlarged until one side fills the network's."""
+    factor = min(shape[0] / piece.shape[0], shape[1] / piece.shape[1])
     height, width = (max(1, round(side * factor)) for side in piece.shape[:2])
-    if piece.shape[:2] == (height, width):
-        return piece
-    method = cv2.INTER_AREA if factor < _AREA_BELOW else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(piece, (width, height), interpolation=method), np.uint8)
+    return height, width
 
 
-def _batch(pieces: list[PixelArray], shape: tuple[int, int, int, int]) -> FloatArray:
-    """(B, 3, H, W) float32; what the pieces leave free is black."""
-    batch = np.empty(shape, np.float32)
+def _batch(pieces: Sequence[PixelArray], shape: tuple[int, int, int, int]) -> PixelArray:
+    """(B, H, W, 3) uint8; what the pieces leave free is black."""
+    batch = np.empty(shape, np.uint8)
     batch[len(pieces) :] = 0
     for slot, piece in zip(batch, pieces, strict=False):
-        height, width = piece.shape[:2]
-        slot[:, height:], slot[:, :height, width:] = 0, 0
-        for plane, channel in zip(slot, cv2.split(piece), strict=True):  # faster than a transposed copy
-            plane[:height, :width] = channel
+        height, width = _size_within(piece, (shape[1], shape[2]))
+        slot[height:], slot[:height, width:] = 0, 0
+        if piece.shape[:2] == (height, width):
+            slot[:height, :width] = piece
+            continue
+        method = cv2.INTER_AREA if height < _AREA_BELOW * piece.shape[0] else cv2.INTER_LINEAR
+        slot[:height, :width] = cv2.resize(piece, (width, height), interpolation=method)
     return batch

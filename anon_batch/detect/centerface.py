@@ -82,7 +82,7 @@ def create(
     model = centerface_model(detect, device)
     network = open_network(
         choose_backend(detect.backend, device), store.load(model),
-        threads=threads, device=device, cuda_batch=detect.batch_size,
+        threads=threads, device=device,
     )
     threshold = DEFAULT_THRESHOLD if detector.threshold is None else detector.threshold
     return TiledDetector(CenterFace(network, threshold, model), detector.scale or detect.scale, detect)

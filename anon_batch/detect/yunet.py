@@ -88,7 +88,7 @@ def create(
     """See DetectorFactory. There is no file in 8 bits: `detect.precision` does not concern it."""
     network = open_network(
         choose_backend(detect.backend, device), prepare_yunet(store.load(detector.name)),
-        threads=threads, device=device, cuda_batch=detect.batch_size,
+        threads=threads, device=device,
     )
     threshold = DEFAULT_THRESHOLD if detector.threshold is None else detector.threshold
     return TiledDetector(YuNet(detector.name, network, threshold), detector.scale or detect.scale, detect)

@@ -63,7 +63,7 @@ class Embedder:
         self.name = posixpath.splitext(posixpath.basename(settings.address))[0]
         self.sha256 = hashlib.sha256(data).hexdigest()
         try:
-            self._network: Network = open_network("onnxruntime", data, threads=threads, device="cpu", cuda_batch=1)
+            self._network: Network = open_network("onnxruntime", data, threads=threads, device="cpu")
             self.dimensions = len(self._features(np.zeros((CROP_PX, CROP_PX, 3), np.uint8)))
         except ModelError as exc:
             raise ModelError(f"--embedder {settings.address}: {exc}") from exc

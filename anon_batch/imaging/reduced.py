@@ -1,8 +1,9 @@
-"""A smaller rendition of a picture for those who only look at it.
+"""A cheaper rendition of a picture for those who only look at it.
 
 A JPEG is decoded at a half, a quarter or an eighth of its sides: its whole entropy-coded data is read all the same and
 judged by the same rules, only the inverse transform is shorter. Whatever such a decoding objects to is decoded as a whole,
-so that damaged files end as they do there.
+so that damaged files end as they do there. Where all pixels are to be seen, another decoder may make them; one at an eighth
+judges the file then too.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ import simplejpeg
 from anon_batch.config import LimitsConfig
 from anon_batch.errors import FailedError
 from anon_batch.imaging.decode import decode
-from anon_batch.imaging.jpeg_markers import read_header, segments, stripped
+from anon_batch.imaging.device_jpeg import JpegCodec, agrees
+from anon_batch.imaging.jpeg_markers import JpegHeader, read_header, segments, stripped
 from anon_batch.imaging.orientation import upright
 from anon_batch.imaging.sniff import check_bytes, check_pixels, sniff
 from anon_batch.records import DecodedImage, GroundTruth, PixelArray
 
+_BASELINE = 0xC0  # a progressive file costs nearly as much at an eighth as it does whole
 _DIVISORS = (8, 4, 2)  # libjpeg has more, without fast kernels
 _AREA_BELOW = 0.5  # bilinear sampling skips source pixels below this factor
 
@@ -45,7 +48,12 @@ def reduce(image: DecodedImage, max_side_px: int) -> DecodedImage:
 
 
 def decode_reduced(
-    image_id: str, data: bytes, limits: LimitsConfig, given: GroundTruth | None, max_side_px: int
+    image_id: str,
+    data: bytes,
+    limits: LimitsConfig,
+    given: GroundTruth | None,
+    max_side_px: int | None,
+    codec: JpegCodec | None = None,
 ) -> DecodedImage:
     """Decodes one file for looking at it: reduced where that saves work, else as a whole.
 
@@ -54,43 +62,74 @@ def decode_reduced(
         data: the file.
         limits: as for `decode`.
         given: passed on, in px of the whole picture.
-        max_side_px: the longer side of a reduced picture.
+        max_side_px: the longer side of a reduced picture; None reduces none.
+        codec: decodes baseline JPEGs that are to be decoded as a whole.
 
     Returns:
-        A picture with `reduced_from` set for a JPEG in YCbCr or RGB that is at least twice as long as `max_side_px` and
-        flawless; else what `decode` gives.
+        A picture with `reduced_from` set for a flawless JPEG in YCbCr or RGB that is at least twice as long as `max_side_px`,
+        or that `codec` has decoded, which may then be as large as the whole; else what `decode` gives.
 
     Raises:
         FailedError: as `decode`.
     """
     check_bytes(data, limits)
-    if sniff(data) == "JPEG" and (image := _reduced_jpeg(image_id, data, limits, given, max_side_px)) is not None:
+    if sniff(data) == "JPEG" and (image := _seen_jpeg(image_id, data, limits, given, max_side_px, codec)) is not None:
         return image
     return decode(image_id, data, limits, given)
 
 
-def _reduced_jpeg(
-    image_id: str, data: bytes, limits: LimitsConfig, given: GroundTruth | None, max_side_px: int
+def _seen_jpeg(
+    image_id: str,
+    data: bytes,
+    limits: LimitsConfig,
+    given: GroundTruth | None,
+    max_side_px: int | None,
+    codec: JpegCodec | None,
 ) -> DecodedImage | None:
     try:
         found = tuple(segments(data))
         header = read_header(data, found)
         check_pixels(header.width, header.height, limits)
-        size = reduced_size(header.width, header.height, max_side_px)
-        divisor = next((d for d in _DIVISORS if max(header.width, header.height) >= d * max_side_px), None)
-        if divisor is None or header.precision != 8 or len(header.components) != 3:
+        divisor = _divisor(header, max_side_px)
+        if header.precision != 8 or len(header.components) != 3 or (divisor is None and codec is None):
             return None
-        pixels = simplejpeg.decode_jpeg(
-            stripped(data, found, orientation=1)[0], "RGB",
-            min_width=-(-header.width // divisor), min_height=-(-header.height // divisor),
-        )  # fmt: skip
+        plain, _ = stripped(data, found, orientation=1)
+        pixels = _by_codec(plain, header, codec) if divisor is None else _at_fraction(plain, header, divisor)
     except (FailedError, ValueError):  # `decode` says what is wrong
         return None
+    if pixels is None:
+        return None
+    if max_side_px is not None:
+        pixels = _resized(pixels, reduced_size(header.width, header.height, max_side_px))
     whole = (header.width, header.height) if header.orientation < 5 else (header.height, header.width)
     return DecodedImage(
-        image_id, upright(_resized(pixels, size), header.orientation), "JPEG", header.orientation,
+        image_id, upright(pixels, header.orientation), "JPEG", header.orientation,
         source=data, given=given, reduced_from=whole,
     )  # fmt: skip
+
+
+def _divisor(header: JpegHeader, max_side_px: int | None) -> int | None:
+    if max_side_px is None:
+        return None
+    return next((d for d in _DIVISORS if max(header.width, header.height) >= d * max_side_px), None)
+
+
+def _at_fraction(plain: bytes, header: JpegHeader, divisor: int) -> PixelArray:
+    """(ceil(H / divisor), ceil(W / divisor), 3); a ValueError for the slightest flaw."""
+    pixels = simplejpeg.decode_jpeg(
+        plain, "RGB", min_width=-(-header.width // divisor), min_height=-(-header.height // divisor)
+    )
+    return np.asarray(pixels, np.uint8)
+
+
+def _by_codec(plain: bytes, header: JpegHeader, codec: JpegCodec | None) -> PixelArray | None:
+    if codec is None or header.sof != _BASELINE or min(header.width, header.height) < 8:
+        return None
+    eighth = _at_fraction(plain, header, 8)  # first: the codec need not see what is damaged
+    pixels = codec.decode(plain)
+    if pixels is None or pixels.shape != (header.height, header.width, 3) or pixels.dtype != np.uint8:
+        return None
+    return pixels if agrees(pixels, eighth) else None
 
 
 def _resized(pixels: PixelArray, size: tuple[int, int]) -> PixelArray:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal, Protocol, cast
 
+import cv2
 import numpy as np
 
 from anon_batch.errors import ConfigError, ModelError
 from anon_batch.models.onnx_graph import prepare_image_network
 from anon_batch.models.saturation import clips_products
-from anon_batch.records import FloatArray
+from anon_batch.records import FloatArray, PixelArray
 
 Backend = Literal["onnxruntime", "openvino", "torch"]
+
+# Pictures of a call on CUDA. Few, as pictures of any sizes come and each size has calls of its own; a batch takes several.
+CUDA_CALL_PICTURES = 8
 
 
 class Network(Protocol):
@@ -35,6 +40,17 @@ class Network(Protocol):
             The graph's outputs in the graph's order, float32.
         """
 
+    def run_pictures(self, batches: Iterable[PixelArray]) -> Iterator[list[FloatArray]]:
+        """Runs the network on one batch after the other; on CUDA a batch is made ready while the one before is computed.
+
+        Args:
+            batches: (batch_size, H, W, 3) uint8 RGB each, contiguous, of any H and W; the network sees them as (batch_size, 3,
+                H, W) float32, 0 .. 255. They are taken ahead of the outputs.
+
+        Yields:
+            What `run` returns for each batch, in their order: arrays that hold until the next ones are asked for.
+        """
+
 
 def choose_backend(configured: str, device: str) -> Backend:
     """The backend for `detect.backend` on a device (`cpu`, `cuda`, `cuda:N`).
@@ -55,15 +71,14 @@ def choose_backend(configured: str, device: str) -> Backend:
     return cast(Backend, configured)
 
 
-def open_network(backend: Backend, data: bytes, *, threads: int, device: str, cuda_batch: int) -> Network:
-    """Loads a network.
+def open_network(backend: Backend, data: bytes, *, threads: int, device: str) -> Network:
+    """Loads a network. CPUs take pictures one by one, which is faster there.
 
     Args:
         backend: what runs it.
         data: the ONNX file as it was published.
         threads: CPU threads of one call.
         device: `cpu`, `cuda` or `cuda:N`; anything but `cpu` needs torch.
-        cuda_batch: pictures of a call on CUDA; CPUs take one by one, which is faster there.
 
     Raises:
         ConfigError: the device or the extra `openvino` is missing.
@@ -73,13 +88,36 @@ def open_network(backend: Backend, data: bytes, *, threads: int, device: str, cu
     if backend == "torch":
         from anon_batch.models.torch_network import TorchNetwork
 
-        return TorchNetwork(prepared, threads=threads, device=device, cuda_batch=cuda_batch)
+        return TorchNetwork(prepared, threads=threads, device=device, cuda_batch=CUDA_CALL_PICTURES)
     if backend == "openvino":
         return OpenVinoNetwork(prepared, threads)
     return OnnxRuntimeNetwork(prepared, threads)
 
 
-class OnnxRuntimeNetwork:
+def planes(pictures: PixelArray) -> FloatArray:
+    """(B, H, W, 3) uint8 as (B, 3, H, W) float32."""
+    count, height, width, channels = pictures.shape
+    batch = np.empty((count, channels, height, width), np.float32)
+    for slot, picture in zip(batch, pictures, strict=True):
+        for plane, channel in zip(slot, cv2.split(picture), strict=True):  # faster than a transposed copy
+            plane[...] = channel
+    return batch
+
+
+class OneByOne:
+    """Of a network without a queue: each batch when its outputs are asked for."""
+
+    def run(self, batch: FloatArray) -> list[FloatArray]:
+        """See Network.run."""
+        raise NotImplementedError
+
+    def run_pictures(self, batches: Iterable[PixelArray]) -> Iterator[list[FloatArray]]:
+        """See Network.run_pictures."""
+        for batch in batches:
+            yield self.run(planes(batch))
+
+
+class OnnxRuntimeNetwork(OneByOne):
     """onnxruntime on the CPU, float32 or, where the file says so, 8 bits: the same sums on every CPU."""
 
     batch_size = 1
@@ -107,7 +145,7 @@ class OnnxRuntimeNetwork:
         return [np.asarray(out, np.float32) for out in self._session.run(None, {self._input: batch})]
 
 
-class OpenVinoNetwork:
+class OpenVinoNetwork(OneByOne):
     """OpenVINO on the CPU, bfloat16 where the CPU has it (AVX-512 BF16, AMX), else float32."""
 
     batch_size = 1

@@ -26,6 +26,7 @@ from anon_batch.errors import (
 )
 from anon_batch.geometry import clip_detections, regions_of
 from anon_batch.imaging.decode import decode
+from anon_batch.imaging.device_jpeg import JpegCodec
 from anon_batch.imaging.encode import encode_anonymized, encode_clean, keep_clean
 from anon_batch.imaging.probe import pixel_count
 from anon_batch.imaging.reduced import decode_reduced
@@ -93,6 +94,7 @@ class RowStages:
         source: reads source bytes.
         sink: takes the outputs.
         last_chance: a source that still cannot be read ends as `failed`, as there is no later attempt.
+        codec: decodes JPEGs for the detectors, who see them whole; None leaves that to the CPU's decoder.
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class RowStages:
         sink: Sink,
         *,
         last_chance: bool,
+        codec: JpegCodec | None = None,
     ) -> None:
         self._config = config
         self._run_key = run_key
@@ -113,6 +116,7 @@ class RowStages:
         self._source = source
         self._sink = sink
         self._last_chance = last_chance
+        self._codec = codec
         self.clock = Stopwatch()
 
     def read(self, row: ManifestRow) -> ReadRow:
@@ -148,17 +152,17 @@ class RowStages:
 
     def decode(self, read: ReadRow) -> DecodedRow:
         """Makes upright pixels of the bytes: those that the detectors are to see, where these see less than all."""
-        return self._decoded(read, self._config.detect.max_side_px)
+        return self._decoded(read, whole=self._config.detect.max_side_px is None and self._codec is None)
 
-    def _decoded(self, read: ReadRow, max_side_px: int | None) -> DecodedRow:
+    def _decoded(self, read: ReadRow, *, whole: bool) -> DecodedRow:
         if read.error is not None:
             return DecodedRow(read, error=read.error)
-        row, limits = read.row, self._config.limits
+        row, limits, side = read.row, self._config.limits, self._config.detect.max_side_px
         try:
             with self.clock("decode"):
-                if max_side_px is None:
+                if whole:
                     return DecodedRow(read, decode(row.image_id, read.data, limits, row.faces))
-                return DecodedRow(read, decode_reduced(row.image_id, read.data, limits, row.faces, max_side_px))
+                return DecodedRow(read, decode_reduced(row.image_id, read.data, limits, row.faces, side, self._codec))
         except RowError as exc:
             return DecodedRow(read, error=exc)
         except Exception:
@@ -201,7 +205,7 @@ class RowStages:
         """The row to be treated: with its whole picture, or with the reason why that cannot be decoded."""
         if item.image is None or item.image.reduced_from is None:
             return item
-        return self._decoded(item.read, None)
+        return self._decoded(item.read, whole=True)
 
     def _detect(self, images: list[DecodedImage]) -> list[Detections | RowError]:
         """One answer a picture. A batch that fails is taken picture by picture, so that only the culprit is withheld."""

@@ -15,6 +15,7 @@ from anon_batch import __version__, layout
 from anon_batch.anonymize.ladder import build_ladder
 from anon_batch.detect.ensemble import build_detector
 from anon_batch.errors import IntegrityError, ObjectExistsError, StorageError
+from anon_batch.imaging.device_jpeg import DeviceJpegDecoder
 from anon_batch.models.store import ModelStore
 from anon_batch.pipeline import attempts
 from anon_batch.pipeline.clock import Stopwatch, WorkerClock
@@ -47,6 +48,7 @@ class ShardProcessor:
         device = "cuda" if config.engine.num_gpus > 0 else "cpu"
         self._detector = build_detector(config.detect, store, threads, device)
         self._ladder = build_ladder(config.anonymize, store, threads, device)
+        self._codec = DeviceJpegDecoder() if config.detect.jpeg_decoder == "nvimgcodec" else None
         self._extra = extra_schema(self._storage, run.rows, run.plan.total)
         self._io = ThreadPoolExecutor(config.engine.io_threads, thread_name_prefix="io")
         self._cpu = self._io if device == "cuda" else _beside_networks(threads - 1)
@@ -95,8 +97,9 @@ class ShardProcessor:
         write = run.config.write
         sink = open_sink(write, storage, run.output, layout.shard_file(spec.name, attempt, write.layout), self._extra)
         stages = RowStages(
-            run.config, run.run_key, self._detector, self._ladder, SourceReader(storage), sink, last_chance=last
-        )
+            run.config, run.run_key, self._detector, self._ladder, SourceReader(storage), sink,
+            last_chance=last, codec=self._codec,
+        )  # fmt: skip
         self._time.lap("open")
         finished = self._finish_all(stages, rows)
         with stages.clock("put"):

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from anon_batch.detect.batching import find_in_batches
+from anon_batch.models.networks import OneByOne
 from anon_batch.records import Detections
 
 
-class Recorder:
+class Recorder(OneByOne):
     """A network that gives back its batch; remembers the shapes and pictures it saw."""
 
     def __init__(self, batch_size=1):

@@ -13,7 +13,7 @@ from anon_batch.detect.ensemble import build_detector
 from anon_batch.detect.yunet import YuNet
 from anon_batch.errors import ConfigError, WithheldError
 from anon_batch.geometry import pairwise_iou
-from anon_batch.models.networks import open_network
+from anon_batch.models.networks import OneByOne, open_network
 from anon_batch.models.registry import MODELS
 from anon_batch.models.store import ModelStore
 from anon_batch.models.yunet_graph import prepare_yunet
@@ -24,7 +24,7 @@ SHARED_MODELS = Path(__file__).parents[2] / "../shared/models"
 PHOTOS = Path(__file__).parents[2] / "manifests/sample/photos"
 
 
-class FakeNetwork:
+class FakeNetwork(OneByOne):
     """Logits of -30 but at given cells (map, row, column) -> 16 values; records its batches."""
 
     def __init__(self, cells, batch_size=1):
@@ -67,7 +67,7 @@ def test_a_cell_is_decoded_and_comes_back_in_the_frame_of_the_piece(level, strid
 def test_a_small_network_finds_what_it_was_built_to_find(backend):
     if backend == "openvino":
         pytest.importorskip("openvino", reason="the extra `openvino` is not installed")
-    network = open_network(backend, prepare_yunet(colour_network()), threads=1, device="cpu", cuda_batch=1)
+    network = open_network(backend, prepare_yunet(colour_network()), threads=1, device="cpu")
     pixels = np.zeros((96, 128, 3), np.uint8)
     places = {0: (8, 7, 2), 1: (16, 1, 4), 2: (32, 2, 0)}  # colour: side and stride, row, column of a cell
     for colour, (px, row, column) in places.items():
@@ -161,7 +161,7 @@ def rows_of_opencv(data, threshold, pixels):
 def test_candidates_are_those_of_opencv(real, pictures, monkeypatch):
     name, data = real
     monkeypatch.setattr(yunet, "NMS_IOU", 1.1)
-    network = open_network("onnxruntime", prepare_yunet(data), threads=1, device="cpu", cuda_batch=1)
+    network = open_network("onnxruntime", prepare_yunet(data), threads=1, device="cpu")
     compared = 0
     for pixels in pictures:
         [found] = YuNet(name, network, 0.1).find([pixels], [1.0])

@@ -5,6 +5,7 @@ import io
 import cv2
 import numpy as np
 import pytest
+import simplejpeg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -130,3 +131,101 @@ def test_a_reduced_picture_can_be_stripped_but_never_written():
         touched = np.ones(seen.pixels.shape[:2], np.bool_)
         with pytest.raises(WithheldError, match="cannot be written"):
             encode_anonymized(seen, AnonymizedImage(seen.pixels.copy(), touched, {0: "solid"}), write)
+
+
+class Codec:
+    """Decodes as one that does not mind damage; `change` alters what it gives."""
+
+    def __init__(self, change=lambda pixels: pixels):
+        self.change = change
+        self.asked = 0
+
+    def decode(self, data):
+        self.asked += 1
+        return self.change(np.array(simplejpeg.decode_jpeg(data, "RGB", strict=False, fastupsample=True)))
+
+
+def grey_below(pixels):
+    pixels[len(pixels) // 2 :] = 128
+    return pixels
+
+
+@pytest.mark.parametrize("max_side_px", [None, 1000, 402, 300])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_codec_shows_the_upright_picture_too(orientation, max_side_px):
+    data, codec, truth = jpeg(orientation=orientation, quality=95), Codec(), GroundTruth.empty()
+    seen, whole = decode_reduced("a", data, LIMITS, truth, max_side_px, codec), decode("a", data, LIMITS, truth)
+    assert codec.asked == 1
+    assert seen.reduced_from == seen.whole_size == (whole.width, whole.height)
+    assert (seen.width, seen.height) == reduced_size(whole.width, whole.height, max_side_px or 1000)
+    assert (seen.orientation, seen.format, seen.given, seen.source) == (orientation, "JPEG", truth, data)
+    expected = whole if max_side_px is None else reduce(whole, max_side_px)
+    assert np.abs(seen.pixels.astype(int) - expected.pixels).mean() < 2
+    assert reduce(seen, 100) is seen
+
+
+@pytest.mark.parametrize("data", [
+    jpeg(mode="L"), jpeg(mode="CMYK"), png(smooth()), jpeg(progressive=True), jpeg(smooth()[:7]),
+], ids=["grey", "CMYK", "PNG", "progressive", "7 px high"])
+def test_a_codec_is_asked_for_nothing_else(data):
+    codec = Codec()
+    seen, whole = decode_reduced("a", data, LIMITS, None, None, codec), decode("a", data, LIMITS, None)
+    assert (codec.asked, seen.reduced_from) == (0, None)
+    np.testing.assert_array_equal(seen.pixels, whole.pixels)
+
+
+def test_a_codec_is_not_asked_where_a_fraction_does():
+    codec = Codec()
+    seen = decode_reduced("a", jpeg(), LIMITS, None, 200, codec)
+    assert codec.asked == 0
+    np.testing.assert_array_equal(seen.pixels, decode_reduced("a", jpeg(), LIMITS, None, 200).pixels)
+
+
+@pytest.mark.parametrize("change", [
+    lambda _: None, lambda p: p[:-1], lambda p: p.transpose(1, 0, 2), lambda p: p[..., 0], lambda p: p.astype(np.int16),
+    lambda p: p[..., ::-1], grey_below,
+], ids=["declines", "a row less", "turned", "one plane", "int16", "BGR", "grey below"])
+@pytest.mark.parametrize("max_side_px", [None, 300])
+def test_a_codec_that_is_wrong_is_not_used(change, max_side_px):
+    data, codec = jpeg(), Codec(change)
+    seen = decode_reduced("a", data, LIMITS, None, max_side_px, codec)
+    assert (codec.asked, seen.reduced_from) == (1, None)
+    np.testing.assert_array_equal(seen.pixels, decode("a", data, LIMITS).pixels)
+
+
+def test_the_colours_of_a_jpeg_in_rgb_are_not_taken_for_others():
+    def as_ycc(pixels):
+        return cv2.cvtColor(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), cv2.COLOR_YCrCb2BGR)
+
+    data, codec = jpeg(keep_rgb=True), Codec(as_ycc)
+    assert decode_reduced("a", data, LIMITS, None, None, codec).reduced_from is None
+    assert codec.asked == 1
+
+
+@settings(max_examples=200, deadline=None)
+@given(damaged(), st.sampled_from([None, 300]))
+def test_a_damaged_file_ends_beside_a_codec_as_it_does_without(data, max_side_px):
+    whole, codec = _outcome(lambda: decode("a", data, LIMITS)), Codec()
+    assert _outcome(lambda: decode_reduced("a", data, LIMITS, None, max_side_px, codec)) == whole
+    assert codec.asked == 0 or not isinstance(whole, str)
+
+
+@pytest.mark.parametrize("at", [0.3, 0.6, 0.9, 0.99])
+def test_a_file_that_ends_early_never_reaches_a_codec(at):
+    data, codec = jpeg(), Codec()
+    with pytest.raises(FailedError, match="truncated"):
+        decode_reduced("a", data[: int(len(data) * at)] + b"\xff\xd9", LIMITS, None, None, codec)
+    assert codec.asked == 0
+
+
+def test_a_picture_of_a_codec_can_be_stripped_but_never_written():
+    data = jpeg(orientation=6)
+    seen, whole = decode_reduced("a", data, LIMITS, None, None, Codec()), decode("a", data, LIMITS)
+    kept = keep_clean(seen, WriteConfig())
+    assert kept is not None
+    assert kept.data == encode_clean(whole, WriteConfig()).data
+    with pytest.raises(WithheldError, match="cannot be written"):
+        encode_clean(seen, WriteConfig(format="png"))
+    touched = np.ones(seen.pixels.shape[:2], np.bool_)
+    with pytest.raises(WithheldError, match="cannot be written"):
+        encode_anonymized(seen, AnonymizedImage(seen.pixels.copy(), touched, {0: "solid"}), WriteConfig())

@@ -27,8 +27,8 @@ def batch():
     return np.random.default_rng(7).integers(0, 255, (1, 3, 96, 160)).astype(np.float32)
 
 
-def run(backend, data, batch, device="cpu", cuda_batch=1):
-    return open_network(backend, data, threads=1, device=device, cuda_batch=cuda_batch).run(batch)
+def run(backend, data, batch, device="cpu"):
+    return open_network(backend, data, threads=1, device=device).run(batch)
 
 
 def toy(operator, **attributes):
@@ -78,7 +78,7 @@ def test_backends_agree_with_onnxruntime(centerface, batch, backend):
 def test_a_network_repeats_itself_to_the_bit_after_other_sizes(centerface, batch, backend):
     if backend == "openvino":
         pytest.importorskip("openvino", reason="the extra `openvino` is not installed")
-    network = open_network(backend, centerface, threads=1, device="cpu", cuda_batch=4)
+    network = open_network(backend, centerface, threads=1, device="cpu")
     assert network.batch_size == 1
     first = [out.copy() for out in network.run(batch)]
     network.run(np.zeros((1, 3, 32, 64), np.float32))
@@ -153,12 +153,12 @@ def test_cuda_agrees_with_onnxruntime_and_does_not_depend_on_neighbours(centerfa
 
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
-    network = open_network("torch", centerface, threads=1, device="cuda", cuda_batch=4)
-    assert network.batch_size == 4
-    alone, together = np.zeros((4, *batch.shape[1:]), np.float32), np.repeat(batch, 4, axis=0)
+    network = open_network("torch", centerface, threads=1, device="cuda")
+    assert network.batch_size == 8
+    alone, together = np.zeros((8, *batch.shape[1:]), np.float32), np.repeat(batch, 8, axis=0)
     alone[0] = batch[0]
     for one, many, exact in zip(
         network.run(alone), network.run(together), run("onnxruntime", centerface, batch), strict=True
     ):
-        np.testing.assert_array_equal(one[0], many[3])
+        np.testing.assert_array_equal(one[0], many[7])
         np.testing.assert_allclose(one[0], exact[0], atol=0.1)

@@ -46,7 +46,7 @@ def test_the_prepared_network_gives_what_the_published_one_gives(published, back
     if backend == "openvino":
         pytest.importorskip("openvino", reason="the extra `openvino` is not installed")
     rgb = picture(64, 64)
-    network = open_network(backend, prepare_yunet(published), threads=1, device="cpu", cuda_batch=1)
+    network = open_network(backend, prepare_yunet(published), threads=1, device="cpu")
     atol = 0.2 if backend == "openvino" else 1e-4  # openvino: bfloat16 has 8 bits
     for ours, theirs in zip(network.run(rgb[None]), expected_maps(published, rgb), strict=True):
         assert ours.shape == (1, *theirs.shape)
@@ -73,8 +73,8 @@ def test_cuda_agrees_and_does_not_depend_on_neighbours(published):
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
     batch = np.stack([picture(96, 160, seed) for seed in (1, 2)])
-    network = open_network("torch", prepare_yunet(published), threads=1, device="cuda", cuda_batch=2)
-    exact = open_network("onnxruntime", prepare_yunet(published), threads=1, device="cpu", cuda_batch=1)
+    network = open_network("torch", prepare_yunet(published), threads=1, device="cuda")
+    exact = open_network("onnxruntime", prepare_yunet(published), threads=1, device="cpu")
     swapped = network.run(np.ascontiguousarray(batch[::-1]))
     for here, there, ours in zip(network.run(batch), swapped, exact.run(batch[:1]), strict=True):
         np.testing.assert_array_equal(here[0], there[1])
