@@ -91,6 +91,9 @@ class GeneratorNetwork:
         threads: on a CPU, the faces that are worked on at a time.
         device: `cpu`, `cuda` or `cuda:N`.
 
+    Attributes:
+        calls: on CUDA the network, inputs and latents to outputs; None on a CPU.
+
     Raises:
         ConfigError: the device is not there.
     """
@@ -107,16 +110,16 @@ class GeneratorNetwork:
         order = torch.channels_last
         self._generator = generator.to(self._device, memory_format=order)  # type: ignore[call-overload]
         self._threads = threads
-        self._calls = CudaCalls(self._in_half, self._device) if self._cuda else None
+        self.calls: CudaCalls | None = CudaCalls(self._in_half, self._device) if self._cuda else None
 
     def corrected(self, faces: Sequence[Replacement]) -> Iterator[FloatArray]:
         """New pixels of each face's crop, (side, side, 3) float32 0 .. 255, in the faces' order."""
-        if self._calls is None:
+        if self.calls is None:
             # torch keeps the number of a call's threads by calling thread.
             with ThreadPoolExecutor(self._threads, "generator", torch.set_num_threads, (1,)) as pool:
                 yield from pool.map(self._corrected_alone, faces)
             return
-        yield from self._corrected_in_calls(self._calls, faces)
+        yield from self._corrected_in_calls(self.calls, faces)
 
     def _corrected_alone(self, face: Replacement) -> FloatArray:
         asked = self._asked([face])

@@ -74,6 +74,11 @@ class DetectConfig(Section):
         "fraction of the cost, and what is too small there is missed. `scale` and `tile` count from there. null: as they are.",
     )
     tile: TileConfig = Field(default_factory=TileConfig, description="Windows for large pictures.")
+    second_look: bool = Field(
+        True,
+        description="Looks again at each small face that was found, alone and enlarged: better boxes, landmarks and scores for a "
+        "millisecond a face.",
+    )
     batch_size: int = Field(8, ge=1, le=1024, description="Pictures handed to the detector at once.")
     backend: Literal["auto", "onnxruntime", "openvino", "torch"] = Field(
         "auto",

@@ -11,6 +11,7 @@ from anon_batch.config import DetectConfig, DetectorConfig
 from anon_batch.detect.batching import find_in_batches
 from anon_batch.detect.interface import FAILURE, FaceDetector, RealArray, checked_detections
 from anon_batch.detect.precision import centerface_model
+from anon_batch.detect.second_look import DOUBTFUL, SecondLook
 from anon_batch.detect.tiling import TiledDetector
 from anon_batch.errors import WithheldError
 from anon_batch.geometry import non_maximum_suppression
@@ -85,4 +86,6 @@ def create(
         threads=threads, device=device,
     )
     threshold = DEFAULT_THRESHOLD if detector.threshold is None else detector.threshold
-    return TiledDetector(CenterFace(network, threshold, model), detector.scale or detect.scale, detect)
+    scale = detector.scale or detect.scale
+    found = TiledDetector(CenterFace(network, threshold, model), scale, detect)
+    return SecondLook(found, CenterFace(network, DOUBTFUL, model), scale) if detect.second_look else found

@@ -18,6 +18,7 @@ import numpy as np
 from anon_batch.config import DetectConfig, DetectorConfig
 from anon_batch.detect.batching import find_in_batches
 from anon_batch.detect.interface import FAILURE, FaceDetector, RealArray, checked_detections
+from anon_batch.detect.second_look import DOUBTFUL, SecondLook
 from anon_batch.detect.tiling import TiledDetector
 from anon_batch.errors import WithheldError
 from anon_batch.geometry import non_maximum_suppression
@@ -91,4 +92,6 @@ def create(
         threads=threads, device=device,
     )
     threshold = DEFAULT_THRESHOLD if detector.threshold is None else detector.threshold
-    return TiledDetector(YuNet(detector.name, network, threshold), detector.scale or detect.scale, detect)
+    scale = detector.scale or detect.scale
+    found = TiledDetector(YuNet(detector.name, network, threshold), scale, detect)
+    return SecondLook(found, YuNet(detector.name, network, DOUBTFUL), scale) if detect.second_look else found

@@ -99,7 +99,7 @@ def open_instruments(plan: EvaluationPlan, storage: Storage) -> Instruments:
     detector = build_detector(plan.job.detect, store, plan.threads, plan.device)
     scorer = None
     if plan.scorer is not None:
-        alone = plan.job.detect.model_copy(update={"detectors": (plan.scorer,), "min_face_px": 0.0})
+        alone = plan.job.detect.model_copy(update={"detectors": (plan.scorer,), "min_face_px": 0.0, "second_look": False})
         scorer = build_detector(alone, store, plan.threads, plan.device)
     methods = tuple(_load(name, plan, store) for name in dict.fromkeys(plan.methods))
     embedder = None if plan.embedder is None else load_embedder(storage, plan.embedder, plan.threads)

@@ -14,7 +14,7 @@ from jobs.bench import document, record
 from jobs.bench.comparison import ratio
 from jobs.bench.pictures import Source, find_photographs
 from jobs.bench.processes import ProcessWatch
-from jobs.bench.sections import SECTIONS, faceless, faces, gpu
+from jobs.bench.sections import SECTIONS, faceless, faces
 from jobs.bench.workplace import FAST, Settings, Workplace
 
 ROOT = Path(__file__).parents[3]
@@ -101,17 +101,6 @@ def test_what_was_measured_before_a_fault_is_kept(
     assert "no room" in capsys.readouterr().err
     [path] = tmp_path.glob("bench-*.json")
     assert json.loads(path.read_text())["sections"] == KEPT
-
-
-def test_networks_are_timed_on_any_device(tmp_path: Path) -> None:
-    sources = find_photographs(SAMPLE / "photos", None)[:2]
-    place = Workplace(tmp_path, sources, Settings(rounds=1), None)
-    figures = gpu.measure_networks(place, "cpu", 2, faces=2)
-    assert all(value > 0 for speeds in figures["per_s"].values() for value in speeds)
-    run = {"images_per_s": 10.0, "idle_share": 0.25, "phases": {"detect": 0.75, "wait_input": 0.25}}
-    shown = document.terminal({"gpu": {"gpu": "Some GPU", "torch": "2.0", **figures, "run": run}})
-    assert "GPU idle 25.0%" in shown
-    assert "detector, images/s at 640 x 480 px" in shown
 
 
 def test_faces_of_methods_are_timed() -> None:
