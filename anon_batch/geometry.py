@@ -54,12 +54,7 @@ def non_maximum_suppression(boxes: FloatArray, scores: FloatArray, iou_threshold
     order = np.argsort(-scores, kind="stable")
     if len(order) <= _MATRIX_BOXES:
         return _suppressed_at_once(boxes[order], order, iou_threshold)
-    kept: list[int] = []
-    while order.size:
-        best, rest = int(order[0]), order[1:]
-        kept.append(best)
-        order = rest[pairwise_iou(boxes[best : best + 1], boxes[rest])[0] < iou_threshold]
-    return np.asarray(kept, np.intp)
+    return _suppressed_in_turn(boxes[order], order, iou_threshold)
 
 
 def _suppressed_at_once(ranked: FloatArray, order: npt.NDArray[np.intp], iou_threshold: float) -> npt.NDArray[np.intp]:
@@ -69,6 +64,25 @@ def _suppressed_at_once(ranked: FloatArray, order: npt.NDArray[np.intp], iou_thr
     for index in range(len(ranked)):
         if alive[index]:
             alive[index + 1 :] &= ~overlapping[index, index + 1 :]
+    return order[alive]
+
+
+def _suppressed_in_turn(ranked: FloatArray, order: npt.NDArray[np.intp], iou_threshold: float) -> npt.NDArray[np.intp]:
+    """The same with the overlaps of the kept boxes alone: for the many boxes that a network gives around a large face."""
+    corners = ranked.astype(np.float64)
+    x1, y1, x2, y2 = np.ascontiguousarray(corners.T)
+    areas = _areas(corners)
+    alive = np.ones(len(ranked), np.bool_)
+    for index in range(len(ranked)):
+        if not alive[index]:
+            continue
+        rest = slice(index + 1, None)
+        width = np.minimum(x2[rest], x2[index]) - np.maximum(x1[rest], x1[index])
+        height = np.minimum(y2[rest], y2[index]) - np.maximum(y1[rest], y1[index])
+        overlap = np.maximum(width, 0) * np.maximum(height, 0)
+        union = areas[index] + areas[rest] - overlap
+        iou = np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
+        alive[rest] &= iou.astype(np.float32) < iou_threshold
     return order[alive]
 
 

@@ -4,7 +4,8 @@
 
 Synthetic faces (folders of crops/ and meta.jsonl, as `anon-batch train` reads them) are made small, blurred, flat and noisy, so
 that the detector's scores cover their range; each is replaced with every opacity, and searched again. For each range of
-scores the table gives the opacity at which the mean score is what it was. The knots in `anonymize/replacement.py` follow it.
+scores the table gives the opacity at which the mean score is what it was. The knots in `anonymize/replacement.py` follow it for
+one look; those of the second look are lower, and would keep less of a second detector's precision on photographs.
 """
 
 from __future__ import annotations
@@ -44,11 +45,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--scale", type=float, default=1.0, help="of the detector")
+    parser.add_argument("--second-look", action="store_true", help="of the detector")
     parser.add_argument("--faces", type=int, default=900)
     parser.add_argument("--seed", type=int, default=5)
     args = parser.parse_args()
     store = ModelStore(Storage(), ModelsConfig())
-    config = DetectConfig(detectors=(DetectorConfig(name="centerface", threshold=0.05, scale=args.scale),))
+    config = DetectConfig(
+        detectors=(DetectorConfig(name="centerface", threshold=0.05, scale=args.scale),), second_look=args.second_look
+    )
     detector = build_detector(config, store)
     rng = np.random.default_rng(args.seed)
     faces = list(read_crops(args.folders))

@@ -18,7 +18,7 @@ LARGE_SIDE = 2 * CROP_SIDE  # of a crop whose face is large in its picture
 _LARGE_FROM = 1.25 * CROP_SIDE  # px of the picture that a crop spans
 _MIN_KNOWN_SHARE = 0.01  # of a crop, else nothing tells what belongs there
 # How much of a new face there is over its surroundings' rebuilt colours, by the score with which the old one was found: such
-# that the default detector finds the new one with about that score again. `python -m jobs.calibrate_opacity` measures it.
+# that the default detector, looking once, finds the new one with about that score: `python -m jobs.calibrate_opacity`.
 _SCORES = (0.2, 0.4, 0.6, 0.7, 0.8)
 _OPACITIES = (0.16, 0.28, 0.36, 0.45, 1.0)
 _SOLID_PX = (48.0, 96.0)  # longer side of the expanded box over which opacity rises to 1: a large faint face looks like a ghost
