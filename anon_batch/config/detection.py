@@ -77,7 +77,7 @@ class DetectConfig(Section):
     second_look: bool = Field(
         True,
         description="Looks again at each small face that was found, alone and enlarged: better boxes, landmarks and scores for a "
-        "millisecond a face.",
+        "millisecond or two a face.",
     )
     batch_size: int = Field(8, ge=1, le=1024, description="Pictures handed to the detector at once.")
     backend: Literal["auto", "onnxruntime", "openvino", "torch"] = Field(

