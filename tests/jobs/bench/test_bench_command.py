@@ -130,7 +130,9 @@ def test_a_section_runs_from_the_command_to_the_document(
     [path] = (tmp_path / "kept").iterdir()
     figures = json.loads(path.read_text())["sections"]["faceless"]
     assert figures["set"]["images"] == 4
-    assert all(own["median_cpu_ms"] > 0 for own in figures["contenders"].values())
+    spent_ms = [own["median_cpu_ms"] for own in figures["contenders"].values()]
+    assert min(spent_ms) >= 0  # so few pictures may fall between two ticks of the system's clock
+    assert max(spent_ms) > 0
     assert 0 <= figures["circumstances"]["others_share"] <= 1
     assert "| run, 1 workers |" in target.read_text()
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["doc.md", "kept", "photos"]  # nothing else is left
