@@ -291,3 +291,21 @@ def test_a_share_of_a_corrections_colour(share):
     weights = np.array([0.299, 0.587, 0.114])
     assert np.allclose(np.einsum("chw,c->hw", result, weights), np.einsum("chw,c->hw", change, weights), atol=1e-5)
     assert np.allclose(result - result.mean(0), (change - change.mean(0)) * share, atol=1e-5)
+
+
+def test_half_precision_changes_a_face_by_single_levels(bank, monkeypatch):
+    """As on CUDA, where sums are in float16; bfloat16, which every CPU has, is coarser."""
+    made = load_generator(model("generator"))
+    image = DecodedImage("p", scenery(HEIGHT, WIDTH, seed=5))
+    (exact,) = gan(bank, made).anonymize([(image, faces(BOXES[1]))], KEY)
+    forward = type(made).forward
+
+    def in_half(network, inputs, latent):
+        with torch.autocast("cpu", torch.bfloat16):
+            return forward(network, inputs, latent).float()
+
+    monkeypatch.setattr(type(made), "forward", in_half)
+    (coarse,) = gan(bank, made).anonymize([(image, faces(BOXES[1]))], KEY)
+    difference = np.abs(exact.pixels.astype(int) - coarse.pixels)
+    assert coarse.methods == exact.methods == {0: "gan"}
+    assert 0 < difference.max() <= 3
