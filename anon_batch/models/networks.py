@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal, Protocol, cast
 
@@ -104,12 +105,12 @@ def planes(pictures: PixelArray) -> FloatArray:
     return batch
 
 
-class OneByOne:
+class OneByOne(ABC):
     """Of a network without a queue: each batch when its outputs are asked for."""
 
+    @abstractmethod
     def run(self, batch: FloatArray) -> list[FloatArray]:
         """See Network.run."""
-        raise NotImplementedError
 
     def run_pictures(self, batches: Iterable[PixelArray]) -> Iterator[list[FloatArray]]:
         """See Network.run_pictures."""
