@@ -117,13 +117,13 @@ def test_a_face_that_is_not_found_again_stays_where_it_was_and_is_doubtful():
     assert found.scores.tolist() == pytest.approx([DOUBTFUL, DOUBTFUL, 0.7])
 
 
-def test_of_two_faces_that_become_one_the_surer_is_it_and_the_other_stays():
+def test_a_look_that_finds_the_neighbour_moves_the_neighbour_and_leaves_nobody_uncovered():
     boxes = [[20, 20, 52, 52], [24, 22, 56, 54]]
-    middle = [[32, 32, 96, 96]], [0.6]  # of the first piece: the first box; of the second: the second
-    nearer = [[24, 28, 88, 92]], [0.8]  # of the second piece: the first box
-    found, _ = look_again(boxes, [0.9, 0.3], [middle, nearer])
-    np.testing.assert_array_equal(found.boxes, [[20, 20, 52, 52], [20, 20, 52, 52]])
-    assert found.scores.tolist() == pytest.approx([DOUBTFUL, 0.8])
+    roughly = [[36, 36, 98, 98]], [0.6]  # of the first piece: nearly the first box
+    better = [[24, 28, 88, 92]], [0.8]  # of the second piece: the first box
+    found, _ = look_again(boxes, [0.9, 0.3], [roughly, better])
+    np.testing.assert_array_equal(found.boxes, boxes)
+    assert found.scores.tolist() == pytest.approx([0.8, DOUBTFUL])
 
 
 def test_a_small_face_does_not_become_a_large_one_that_is_there():
