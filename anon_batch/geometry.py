@@ -195,10 +195,27 @@ def soft_alpha(
     if edge_px == 0:
         return mask.astype(np.float32), region.extent
     grown = (max(x1 - edge_px, 0), max(y1 - edge_px, 0), min(x2 + edge_px, width), min(y2 + edge_px, height))
-    outside = np.ones((grown[3] - grown[1], grown[2] - grown[0]), np.uint8)
-    outside[y1 - grown[1] : y2 - grown[1], x1 - grown[0] : x2 - grown[0]][mask] = 0
-    import cv2  # heavy, and only soft edges need it
-
-    distance = cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    alpha = np.clip(1.0 - distance / (edge_px + 1), 0.0, 1.0).astype(np.float32)
+    outside = np.ones((grown[3] - grown[1], grown[2] - grown[0]), np.bool_)
+    outside[y1 - grown[1] : y2 - grown[1], x1 - grown[0] : x2 - grown[0]][mask] = False
+    alpha = np.clip(1.0 - distance_to_zero(outside) / (edge_px + 1), 0.0, 1.0).astype(np.float32)
     return alpha, grown
+
+
+def distance_to_zero(inside: BoolArray) -> FloatArray:
+    """Return the Euclidean distance of each True pixel to the nearest False one, px; 0 at the False ones.
+
+    OpenCV's distanceTransform is not used because the last bits of its result depend on the memory alignment of its
+    output and on the number of threads. Here the nearest pixels are found in integers, so equal masks always give equal
+    distances.
+
+    Args:
+        inside: (H, W) bool.
+
+    Returns:
+        (H, W) float32; infinite everywhere when no pixel is False.
+    """
+    if inside.all():
+        return np.full(inside.shape, np.inf, np.float32)
+    from scipy.ndimage import distance_transform_edt  # slow to import, and only masks with a border need it
+
+    return np.asarray(distance_transform_edt(inside), np.float32)

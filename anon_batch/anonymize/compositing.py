@@ -15,6 +15,7 @@ import numpy.typing as npt
 from anon_batch.anonymize import landmarks
 from anon_batch.anonymize.crops import CROP_SIDE, Crop
 from anon_batch.anonymize.donors import Choice
+from anon_batch.geometry import distance_to_zero
 from anon_batch.records import FloatArray
 
 BORDER_SHARE = 0.04  # width, as a share of the crop, over which a donor fades before the mask's border
@@ -79,7 +80,7 @@ def warped(
 
 def faded(unknown: npt.NDArray[np.bool_]) -> FloatArray:
     """1 inside the unknown pixels, falling to 0 at their border, (side, side) float32."""
-    inside = cv2.distanceTransform(np.pad(unknown, 1).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    inside = distance_to_zero(np.pad(unknown, 1))[1:-1, 1:-1]
     return smooth((inside - 0.5) / (BORDER_SHARE * unknown.shape[0]))
 
 
@@ -146,7 +147,7 @@ def _gradient_energy(grey: FloatArray, weight: FloatArray) -> float:
 
 def _around(unknown: npt.NDArray[np.bool_]) -> FloatArray:
     """1 on the known pixels near the mask, clear of its border."""
-    distance = cv2.distanceTransform((~unknown).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    distance = distance_to_zero(~unknown)
     near, far = (share * unknown.shape[0] for share in AROUND)
     return np.asarray((distance > near) & (distance < far), np.float32)
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anon_batch.anonymize.crops import CROP_SIDE, Crop, reduced_unknown
+from anon_batch.geometry import distance_to_zero
 from anon_batch.records import FloatArray
 
 GRID = 12  # side of the reduced surroundings
@@ -90,7 +91,7 @@ def _skin(lab: FloatArray, unknown: npt.NDArray[np.bool_]) -> tuple[Array, Array
     """Skin near the mask, by place (below, left, right, all): believed difference from a neutral skin's Lab (4, 3), and
     (4, 2) how much the amount is to be believed and the share of skin, 0 .. 1.
     """
-    near = np.exp(-cv2.distanceTransform((~unknown).astype(np.uint8), cv2.DIST_L2, 3) / REACH_PX) * ~unknown
+    near = np.exp(-distance_to_zero(~unknown) / REACH_PX) * ~unknown
     skin = near * _skin_likeness(lab)
     colours, amounts = [], []
     for place in (*_places(), np.ones_like(unknown)):

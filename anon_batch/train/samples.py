@@ -20,6 +20,7 @@ from anon_batch.anonymize.crops import CROP_SIDE, Crop
 from anon_batch.anonymize.donors import Choice, Donor, DonorBank
 from anon_batch.anonymize.gan import network_input
 from anon_batch.anonymize.matte import head_of, matte_of
+from anon_batch.geometry import distance_to_zero
 from anon_batch.records import BoolArray, FloatArray, PixelArray, Shape
 from anon_batch.train.augmentation import drawn_change, relit
 from anon_batch.train.config import TrainConfig
@@ -218,7 +219,7 @@ def _disturbed(donor: Donor, choice: Choice, rng: np.random.Generator) -> Choice
 
 def _tone(truth: FloatArray, unknown: BoolArray) -> npt.NDArray[np.float64]:
     """Mean Lab of the face: of the part of the mask that lies deep inside it."""
-    depth = cv2.distanceTransform(unknown.astype(np.uint8), cv2.DIST_L2, 3)
+    depth = distance_to_zero(unknown)
     face = cv2.cvtColor(truth / np.float32(255), cv2.COLOR_RGB2LAB)[depth >= _DEEP * depth.max()]
     return np.asarray(face.mean(axis=0), np.float64)
 
