@@ -37,14 +37,14 @@ test-slow: venv-test
 
 # Everything side by side, 20 minutes on two quiet cores. `make bench-docs` also puts the figures into docs/benchmarks.md.
 bench: venv-test
-	$(BIN)/python -m jobs.bench
+	$(BIN)/python -m benchmarks
 
 bench-docs: venv-test
-	$(BIN)/python -m jobs.bench --write docs/benchmarks.md
+	$(BIN)/python -m benchmarks --write docs/benchmarks.md
 
 # A million rows without networks, ten minutes.
 bench-scale: venv-test
-	$(BIN)/python -m jobs.bench_scale
+	$(BIN)/python -m benchmarks.million_rows
 
 clean:
 	rm -rf demo bench-results

@@ -134,7 +134,7 @@ def _region(index: int, found: Detections, size: tuple[int, int], expansion: flo
     top, bottom = _clip_span(min(cy - ry, y1), max(cy + ry, y2), size[1])
     marks = found.landmarks[index]
     return Region(
-        face_index=index,
+        index=index,
         box=(x1, y1, x2, y2),
         extent=(left, top, right, bottom),
         centre=(cx, cy),

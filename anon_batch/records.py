@@ -194,7 +194,7 @@ class Region:
     """What is to be treated for one face.
 
     Args:
-        face_index: position of the face in the picture's detections, from 0; the seed depends on it.
+        index: position of the face in the picture's detections, from 0; the seed depends on it.
         box: xyxy of the detection, px.
         extent: (x1, y1, x2, y2) whole px, half-open, inside the picture: the expanded box. Never empty.
         centre, radii: (x, y) and (rx, ry) px, of the expanded box before it was clipped to the picture.
@@ -203,7 +203,7 @@ class Region:
         landmarks: (5, 2) px, or None.
     """
 
-    face_index: int
+    index: int
     box: tuple[float, float, float, float]
     extent: tuple[int, int, int, int]
     centre: tuple[float, float]
@@ -242,7 +242,7 @@ class AnonymizedImage:
 
 
 @dataclass(frozen=True, slots=True)
-class FaceRecord:
+class RegionRecord:
     """A treated face as the public provenance shows it: the treated extent, never the detection's own box."""
 
     x1: int
@@ -278,7 +278,7 @@ class ProvenanceRow:
     format: str | None = None
     width: int | None = None
     height: int | None = None
-    faces: tuple[FaceRecord, ...] = ()
+    faces: tuple[RegionRecord, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

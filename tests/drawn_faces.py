@@ -13,7 +13,7 @@ from anon_batch.config import ModelsConfig
 from anon_batch.models.store import ModelStore
 from anon_batch.storage import Storage
 from anon_batch.train.config import TrainConfig
-from anon_batch.train.crops import held_out
+from anon_batch.train.face_crops import held_out
 
 SIDE = 128
 HELD_OUT = 2
@@ -50,9 +50,20 @@ def write_faces(folder: Path, learned: int = 5, *, seed: int = 0) -> Path:
 def tiny_settings(faces: Path, output: Path, **changes: Any) -> dict[str, Any]:
     """Keys of a training of a second."""
     return {
-        "faces": [str(faces)], "output": str(output), "steps": 4, "batch_size": 2, "views": 1, "channels": [8, 16],
-        "precision": "fp32", "device": "cpu", "threads": 1, "log_steps": 1, "sheet_steps": 4, "seed": 3, **changes,
-    }  # fmt: skip
+        "faces": [str(faces)],
+        "output": str(output),
+        "steps": 4,
+        "batch_size": 2,
+        "views": 1,
+        "channels": [8, 16],
+        "precision": "fp32",
+        "device": "cpu",
+        "threads": 1,
+        "log_steps": 1,
+        "sheet_steps": 4,
+        "seed": 3,
+        **changes,
+    }
 
 
 def tiny_config(faces: Path, output: Path, **changes: Any) -> TrainConfig:

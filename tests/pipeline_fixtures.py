@@ -16,12 +16,12 @@ from PIL import Image
 from releases import RUN_KEY
 
 from anon_batch.config import JobConfig, StorageConfig, load_job
+from anon_batch.formats.parts import committed
 from anon_batch.pipeline.finalize import finalize
-from anon_batch.pipeline.parts import committed
-from anon_batch.pipeline.plan import first_round, pending
 from anon_batch.pipeline.run import Run, open_run
 from anon_batch.pipeline.shard import ShardProcessor
-from anon_batch.pipeline.verify import Verification, verify
+from anon_batch.release.verify import Verification, verify
+from anon_batch.shards import first_round, pending
 from anon_batch.storage import Storage, join
 
 FACES = pa.list_(pa.struct([*((n, pa.float32()) for n in ("x1", "y1", "x2", "y2")), ("ignore", pa.bool_())]))

@@ -21,8 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from anon_batch.pipeline.parts import committed
-from anon_batch.pipeline.plan import effective
+from anon_batch.formats.parts import committed
+from anon_batch.shards import effective
 from anon_batch.storage import Storage, join
 
 PLUGINS = Path(__file__).parent / "plugins"

@@ -11,10 +11,10 @@ import numpy.typing as npt
 from safetensors.numpy import save
 
 from anon_batch import geometry
-from anon_batch.anonymize import landmarks
-from anon_batch.anonymize.crops import CROP_SIDE, Crop, extract, frame_of
-from anon_batch.anonymize.matte import head_of, matte_of
-from anon_batch.anonymize.painting import union_of_masks
+from anon_batch.anonymize.compose import union_of_masks
+from anon_batch.anonymize.faces import landmarks
+from anon_batch.anonymize.faces.align import CROP_SIDE, Crop, extract, frame_of
+from anon_batch.anonymize.faces.matte import head_of, matte_of
 from anon_batch.config import ModelsConfig
 from anon_batch.models.store import ModelStore
 from anon_batch.records import BoolArray, Detections, FloatArray, PixelArray, Region, Shape
@@ -30,14 +30,22 @@ def model(name: str) -> bytes:
 
 
 def regions(
-    *boxes: Sequence[float], width: int, height: int, shape: Shape = "ellipse", expansion: float = 1.3,
-    points: Any = None, scores: Sequence[float] | None = None,
+    *boxes: Sequence[float],
+    width: int,
+    height: int,
+    shape: Shape = "ellipse",
+    expansion: float = 1.3,
+    points: Any = None,
+    scores: Sequence[float] | None = None,
 ) -> list[Region]:
     """Regions of boxes; `points` (n, 5, 2) are their landmarks, else they have none; scores are 0.9 unless given."""
     n = len(boxes)
     marks = np.full((n, 5, 2), np.nan) if points is None else np.asarray(points)
     found = Detections(
-        np.array(boxes, np.float32).reshape(n, 4), np.array(scores or [0.9] * n, np.float32), marks.astype(np.float32), ("d",) * n
+        np.array(boxes, np.float32).reshape(n, 4),
+        np.array(scores or [0.9] * n, np.float32),
+        marks.astype(np.float32),
+        ("d",) * n,
     )
     return list(geometry.regions_of(found, width, height, expansion, shape))
 
@@ -114,7 +122,9 @@ def bank_tensors(pictures: int, traits: Any, *, tone_scale: float = 0.0) -> dict
         traits: (2 * pictures, t) beside the tone.
     """
     drawn = [drawn_donor(number) for number in range(pictures)]
-    jpegs = [cv2.imencode(".jpg", pixels[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1].ravel() for pixels, _, _ in drawn]
+    jpegs = [
+        cv2.imencode(".jpg", pixels[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1].ravel() for pixels, _, _ in drawn
+    ]
     others = np.asarray(traits, np.float32).reshape(2 * pictures, -1)
     boxes = [(box, (DONOR_SIDE - box[2], box[1], DONOR_SIDE - box[0], box[3])) for _, box, _ in drawn]
     points = [(own, landmarks.mirrored(own, DONOR_SIDE)) for _, _, own in drawn]

@@ -66,11 +66,19 @@ def test_every_described_key_can_be_set() -> None:
         assert load_job(None, {**NEEDED, key: value}), key
 
 
-@pytest.mark.parametrize(("key", "nearest"), [
-    ("engine.shardrows", "engine.shard_rows"), ("shard_rows", "engine.shard_rows"), ("detect.treshold", None),
-    ("anonymise.method", "anonymize"), ("ouput", "output"), ("engine.worker", "engine.workers"),
-    ("storage.option", "storage.options"), ("detect.detectors.0.treshold", None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("key", "nearest"),
+    [
+        ("engine.shardrows", "engine.shard_rows"),
+        ("shard_rows", "engine.shard_rows"),
+        ("detect.treshold", None),
+        ("anonymise.method", "anonymize"),
+        ("ouput", "output"),
+        ("engine.worker", "engine.workers"),
+        ("storage.option", "storage.options"),
+        ("detect.detectors.0.treshold", None),
+    ],
+)
 def test_unknown_keys_name_the_nearest(key: str, nearest: str | None) -> None:
     overrides: dict[str, Any] = {**NEEDED, key: 1}
     if ".0." in key:
@@ -82,23 +90,56 @@ def test_unknown_keys_name_the_nearest(key: str, nearest: str | None) -> None:
         assert f"did you mean `{nearest}`" in str(caught.value)
 
 
-@pytest.mark.parametrize(("key", "value"), [
-    ("engine__shard_rows", 0), ("engine__shard_rows", 65_537), ("engine__attempts", 0), ("engine__num_cpus", 0),
-    ("engine__num_gpus", -1), ("engine__read_ahead", 0), ("engine__io_threads", 257),
-    ("engine__row_timeout_s", math.inf),
-    ("detect__scale", 0), ("detect__scale", math.nan), ("detect__min_face_px", -1),
-    ("detect__merge_iou", 0), ("detect__batch_size", 0), ("detect__detectors", []), ("detect__detectors", 5),
-    ("detect__tile__overlap_px", 800), ("detect__backend", "cuda"), ("anonymize__expansion", 0.9),
-    ("anonymize__expansion", math.nan), ("anonymize__shape", "circle"), ("anonymize__color", [0, 0]),
-    ("anonymize__color", [0, 0, 256]), ("anonymize__cells", 1), ("anonymize__blur_sigma", 0.05),
-    ("anonymize__soft_edge", 0.6),
-    ("write__layout", "zip"), ("write__format", "gif"), ("write__quality", 0), ("write__quality", 101),
-    ("write__quality", "best"),
-    ("limits__max_pixels", 0), ("storage__sse", "aes"), ("storage__sse_kms_key_id", "k"), ("storage__retries", -1),
-    ("sample__limit", 0), ("name", "../x"), ("name", ""), ("manifest", " "), ("output", ""), ("output", "/"),
-    ("ledger", ""),
-    ("ledger", "//"), ("storage__options", "text"), ("engine", 5), ("detect", ["yunet"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("engine__shard_rows", 0),
+        ("engine__shard_rows", 65_537),
+        ("engine__attempts", 0),
+        ("engine__num_cpus", 0),
+        ("engine__num_gpus", -1),
+        ("engine__read_ahead", 0),
+        ("engine__io_threads", 257),
+        ("engine__row_timeout_s", math.inf),
+        ("detect__scale", 0),
+        ("detect__scale", math.nan),
+        ("detect__min_face_px", -1),
+        ("detect__merge_iou", 0),
+        ("detect__batch_size", 0),
+        ("detect__detectors", []),
+        ("detect__detectors", 5),
+        ("detect__tile__overlap_px", 800),
+        ("detect__backend", "cuda"),
+        ("anonymize__expansion", 0.9),
+        ("anonymize__expansion", math.nan),
+        ("anonymize__shape", "circle"),
+        ("anonymize__color", [0, 0]),
+        ("anonymize__color", [0, 0, 256]),
+        ("anonymize__cells", 1),
+        ("anonymize__blur_sigma", 0.05),
+        ("anonymize__soft_edge", 0.6),
+        ("write__layout", "zip"),
+        ("write__format", "gif"),
+        ("write__quality", 0),
+        ("write__quality", 101),
+        ("write__quality", "best"),
+        ("limits__max_pixels", 0),
+        ("storage__sse", "aes"),
+        ("storage__sse_kms_key_id", "k"),
+        ("storage__retries", -1),
+        ("sample__limit", 0),
+        ("name", "../x"),
+        ("name", ""),
+        ("manifest", " "),
+        ("output", ""),
+        ("output", "/"),
+        ("ledger", ""),
+        ("ledger", "//"),
+        ("storage__options", "text"),
+        ("engine", 5),
+        ("detect", ["yunet"]),
+    ],
+)
 def test_values_out_of_range_name_their_key(key: str, value: Any) -> None:
     message = _refused(**{key: value})
     assert (
@@ -112,10 +153,14 @@ def test_several_faults_are_told_at_once() -> None:
     assert all(text in message for text in ("engine.shard_rows", "anonymize.expansion", "writ"))
 
 
-@pytest.mark.parametrize(("given", "names"), [
-    ("yunet", ["yunet"]), (["yunet", "centerface"], ["yunet", "centerface"]),
-    ([{"name": "yunet", "threshold": 0.3}, "manifest"], ["yunet", "manifest"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        ("yunet", ["yunet"]),
+        (["yunet", "centerface"], ["yunet", "centerface"]),
+        ([{"name": "yunet", "threshold": 0.3}, "manifest"], ["yunet", "manifest"]),
+    ],
+)
 def test_detectors_as_text_list_or_mappings(given: Any, names: list[str]) -> None:
     config = _load(detect__detectors=given)
     assert [d.name for d in config.detect.detectors] == names
@@ -126,11 +171,21 @@ def test_fallback_as_text_and_the_ladder_without_repetition() -> None:
     assert _load(anonymize__method="solid", anonymize__fallback=["solid", "blur"]).anonymize.ladder == ("solid", "blur")
 
 
-@pytest.mark.parametrize(("text", "key", "value"), [
-    ("a.b=3", "a.b", 3), ("a=[1, x]", "a", [1, "x"]), ("a=", "a", None), ("a=null", "a", None), ("a=true", "a", True),
-    (" a =b", "a", "b"), ("a={b: {c: 1}}", "a", {"b": {"c": 1}}), ("a=b=c", "a", "b=c"), ("a='5'", "a", "5"),
-    ("output=s3://b/x", "output", "s3://b/x"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "key", "value"),
+    [
+        ("a.b=3", "a.b", 3),
+        ("a=[1, x]", "a", [1, "x"]),
+        ("a=", "a", None),
+        ("a=null", "a", None),
+        ("a=true", "a", True),
+        (" a =b", "a", "b"),
+        ("a={b: {c: 1}}", "a", {"b": {"c": 1}}),
+        ("a=b=c", "a", "b=c"),
+        ("a='5'", "a", "5"),
+        ("output=s3://b/x", "output", "s3://b/x"),
+    ],
+)
 def test_set(text: str, key: str, value: Any) -> None:
     assert parse_override(text) == (key, value)
 
@@ -152,15 +207,24 @@ def test_set_wins_over_the_file_and_reaches_empty_sections(tmp_path: Path) -> No
     assert (config.engine.shard_rows, config.name) == (7, "b")
 
 
-@pytest.mark.parametrize(("text", "said"), [
-    ("", "`manifest` is required"), ("# nothing\n", "`output` is required"), ("- a\n- b\n", "found list"),
-    ("just text", "found str"),
-    ("a: [1, 2", "is not YAML"), ("a: b: c", "line 1"), (b"\xff\xfe\x00", "is not YAML"),
-    ("!!python/object:os.system {}", "YAML"),
-    ("5", "found int"), ("1: x\nmanifest: m\noutput: o", "1"),
-    ("a: &a [*a]\nmanifest: m\noutput: o", "unknown key `a`"),
-    ("name: &a [*a]\nmanifest: m\noutput: o", "`name`"), ("manifest: m\noutput: o\nname: 2024-01-01", "`name`"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "`manifest` is required"),
+        ("# nothing\n", "`output` is required"),
+        ("- a\n- b\n", "found list"),
+        ("just text", "found str"),
+        ("a: [1, 2", "is not YAML"),
+        ("a: b: c", "line 1"),
+        (b"\xff\xfe\x00", "is not YAML"),
+        ("!!python/object:os.system {}", "YAML"),
+        ("5", "found int"),
+        ("1: x\nmanifest: m\noutput: o", "1"),
+        ("a: &a [*a]\nmanifest: m\noutput: o", "unknown key `a`"),
+        ("name: &a [*a]\nmanifest: m\noutput: o", "`name`"),
+        ("manifest: m\noutput: o\nname: 2024-01-01", "`name`"),
+    ],
+)
 def test_files_that_are_no_job(tmp_path: Path, text: str | bytes, said: str) -> None:
     path = _file(tmp_path, text)
     with pytest.raises(ConfigError) as caught:
@@ -178,17 +242,20 @@ def test_a_file_that_is_not_there_or_a_folder(tmp_path: Path) -> None:
 SECRETS = {"s3://b/": {"key": "AKIDSECRET", "secret": "SECRETSECRET"}}
 
 
-@pytest.mark.parametrize("keys", [
-    {"storage__options": {"s3://b/": "SECRETSECRET"}},
-    {"storage__options": "SECRETSECRET"},
-    {"storage__options": ["SECRETSECRET"]},
-    {"storage__options": SECRETS, "storage__sse": "wrong"},
-    {"storage__options": SECRETS, "storage__retries": -1},
-    {"storage": {"options": SECRETS, "sse_kms_key_id": "x"}},
-    {"storage": {"options": SECRETS, "unknown": 1}},
-    {"storage": [SECRETS]},
-    {"storage__optoins": SECRETS},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"storage__options": {"s3://b/": "SECRETSECRET"}},
+        {"storage__options": "SECRETSECRET"},
+        {"storage__options": ["SECRETSECRET"]},
+        {"storage__options": SECRETS, "storage__sse": "wrong"},
+        {"storage__options": SECRETS, "storage__retries": -1},
+        {"storage": {"options": SECRETS, "sse_kms_key_id": "x"}},
+        {"storage": {"options": SECRETS, "unknown": 1}},
+        {"storage": [SECRETS]},
+        {"storage__optoins": SECRETS},
+    ],
+)
 def test_errors_show_no_secret(keys: dict[str, Any]) -> None:
     assert "SECRET" not in _refused(**keys)
 
@@ -223,11 +290,15 @@ def test_frozen_and_picklable() -> None:
         config.name = "x"
 
 
-@pytest.mark.parametrize(("keys", "output", "ledger"), [
-    ({}, "out", "out-ledger"), ({"output": "s3://b/x/"}, "s3://b/x", "s3://b/x-ledger"),
-    ({"sample__limit": 5}, "out-sample-5", "out-sample-5-ledger"),
-    ({"sample__limit": 5, "ledger": "s3://p/l/"}, "out-sample-5", "s3://p/l-sample-5"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("keys", "output", "ledger"),
+    [
+        ({}, "out", "out-ledger"),
+        ({"output": "s3://b/x/"}, "s3://b/x", "s3://b/x-ledger"),
+        ({"sample__limit": 5}, "out-sample-5", "out-sample-5-ledger"),
+        ({"sample__limit": 5, "ledger": "s3://p/l/"}, "out-sample-5", "s3://p/l-sample-5"),
+    ],
+)
 def test_places(keys: dict[str, Any], output: str, ledger: str) -> None:
     config = _load(**keys)
     assert (config.output_uri, config.ledger_uri) == (output, ledger)

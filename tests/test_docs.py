@@ -20,7 +20,8 @@ ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PACKAGE = ROOT / "anon_batch"
 DOCUMENTS = sorted(
-    path for path in ROOT.rglob("*.md")
+    path
+    for path in ROOT.rglob("*.md")
     if not {".venv", ".git", "node_modules", ".pytest_cache", ".hypothesis", "demo"} & set(path.relative_to(ROOT).parts)
 )
 JOBS = sorted((ROOT / "jobs").glob("*.yaml"))
@@ -59,7 +60,9 @@ def write() -> None:
 
 
 def test_every_key_of_the_job_file_is_in_the_readme() -> None:
-    assert between(KEYS_BEGIN, KEYS_END).strip() == keys_table(), "README's keys differ: python tests/test_docs.py --write"
+    assert between(KEYS_BEGIN, KEYS_END).strip() == keys_table(), (
+        "README's keys differ: python tests/test_docs.py --write"
+    )
 
 
 def test_exit_codes() -> None:
@@ -83,7 +86,7 @@ def _subclasses(cls: Any) -> Iterator[Any]:
 
 
 def test_columns_of_provenance_and_audit() -> None:
-    from anon_batch.provenance import AUDIT_SCHEMA, PROVENANCE_SCHEMA
+    from anon_batch.formats.provenance import AUDIT_SCHEMA, PROVENANCE_SCHEMA
 
     for name, schema in (("provenance", PROVENANCE_SCHEMA), ("audit", AUDIT_SCHEMA)):
         rows = table(name)
@@ -93,7 +96,10 @@ def test_columns_of_provenance_and_audit() -> None:
             kind = str(field.type)
             assert kind == row[1] or (kind.startswith("list") and row[1].startswith("list of")), row[0]
             for inner in _fields_of(field.type):
-                assert f"`{inner}`" in row[2] or (inner in ("x1", "y1", "x2", "y2") and "box" in row[2]), (row[0], inner)
+                assert f"`{inner}`" in row[2] or (inner in ("x1", "y1", "x2", "y2") and "box" in row[2]), (
+                    row[0],
+                    inner,
+                )
 
 
 def _fields_of(kind: Any) -> list[str]:
@@ -106,9 +112,11 @@ def reason_codes() -> set[tuple[str, str]]:
     trees = [ast.parse(path.read_text(encoding="utf-8"), str(path)) for path in sorted(PACKAGE.rglob("*.py"))]
     constants = {
         target.id: node.value.value
-        for tree in trees for node in tree.body
+        for tree in trees
+        for node in tree.body
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-        for target in node.targets if isinstance(target, ast.Name)
+        for target in node.targets
+        if isinstance(target, ast.Name)
     }
     found = set()
     for node in (node for tree in trees for node in ast.walk(tree)):
@@ -173,13 +181,17 @@ def test_every_command_and_option_that_is_named_exists() -> None:
         words = line.split()
         if not words or words[0].isupper():
             continue
-        name = " ".join(words[:2]) if " ".join(words[:2]) in commands else ("" if words[0].startswith("-") else words[0])
+        name = (
+            " ".join(words[:2]) if " ".join(words[:2]) in commands else ("" if words[0].startswith("-") else words[0])
+        )
         assert name in commands, f"{document}: anon-batch {line}: no such command"
         seen.add(name)
         shown = CliRunner().invoke(app, [*name.split(), "--help"], env=wide)
         assert shown.exit_code == 0
         for option in re.findall(r"(?<!\S)--?[a-z][a-z0-9-]*", line):
-            assert re.search(rf"(?<![\w-]){option}(?![\w-])", shown.output), f"{document}: anon-batch {line}: no {option}"
+            assert re.search(rf"(?<![\w-]){option}(?![\w-])", shown.output), (
+                f"{document}: anon-batch {line}: no {option}"
+            )
     assert set(commands) - seen <= {""}, f"commands that no document mentions: {set(commands) - seen}"
 
 

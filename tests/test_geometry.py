@@ -68,7 +68,7 @@ def test_region_of_a_plain_box():
 
 def test_face_index_follows_the_detections():
     regions = geometry.regions_of(detections((5, 5, 9, 9), (1, 1, 3, 3)), 20, 20, 1.0, "rectangle")
-    assert [(r.face_index, r.extent) for r in regions] == [(0, (5, 5, 9, 9)), (1, (1, 1, 3, 3))]
+    assert [(r.index, r.extent) for r in regions] == [(0, (5, 5, 9, 9)), (1, (1, 1, 3, 3))]
 
 
 def test_ellipse_holds_exactly_the_pixels_that_it_touches():

@@ -161,9 +161,14 @@ def test_where_bulk_deletes_are_not_possible_keys_go_one_by_one(moto: S3Server, 
         assert [info.key for info in storage.list(bucket)] == ["c"]
 
 
-@pytest.mark.parametrize(("code", "expected"), [
-    ("AccessDenied", AccessDeniedError), ("InternalError", TransientStorageError), ("NoSuchKey", None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("AccessDenied", AccessDeniedError),
+        ("InternalError", TransientStorageError),
+        ("NoSuchKey", None),
+    ],
+)
 def test_a_key_that_is_refused_in_bulk_is_an_error(
     moto: S3Server, monkeypatch: pytest.MonkeyPatch, code: str, expected: type[StorageError] | None
 ) -> None:
@@ -228,17 +233,21 @@ def test_a_lost_answer_is_no_lost_race(s3: S3Server, bucket: str, proxy: FaultPr
         storage.put_if_absent(f"{bucket}/theirs", b"mine")
 
 
-@pytest.mark.parametrize("fault", [
-    {"fault": "slowdown", "times": 3},
-    {"fault": "error", "status": 500, "code": "InternalError", "times": 2},
-    {"fault": "reset", "on": "request", "at": 70_000},
-    {"fault": "reset", "on": "response", "at": 70_000},
-    {"fault": "truncate", "on": "response", "at": 70_000, "times": 2},
-    {"fault": "lost_ack"},
-    {"fault": "blackhole", "delay_s": 0.1},
-    {"fault": "stall", "on": "response", "at": 70_000, "delay_s": 0.3},
-    {"fault": "latency", "delay_s": 0.3},
-], ids=lambda fault: f"{fault['fault']}-{fault.get('on', '')}")  # fmt: skip
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"fault": "slowdown", "times": 3},
+        {"fault": "error", "status": 500, "code": "InternalError", "times": 2},
+        {"fault": "reset", "on": "request", "at": 70_000},
+        {"fault": "reset", "on": "response", "at": 70_000},
+        {"fault": "truncate", "on": "response", "at": 70_000, "times": 2},
+        {"fault": "lost_ack"},
+        {"fault": "blackhole", "delay_s": 0.1},
+        {"fault": "stall", "on": "response", "at": 70_000, "delay_s": 0.3},
+        {"fault": "latency", "delay_s": 0.3},
+    ],
+    ids=lambda fault: f"{fault['fault']}-{fault.get('on', '')}",
+)
 def test_passing_faults_do_no_harm(s3: S3Server, bucket: str, proxy: FaultProxy, fault: dict[str, object]) -> None:
     storage, uri = _through(proxy, s3), f"{bucket}/object"
     struck = 0
@@ -276,13 +285,16 @@ def test_a_fault_that_stays_is_said_after_the_set_number_of_tries(
 ) -> None:
     storage = _through(proxy, s3, retries=retries)
     proxy.add("slowdown", times=None)
-    for number, call in enumerate((
-        lambda: storage.put(f"{bucket}/object", b"1"),
-        lambda: storage.put_if_absent(f"{bucket}/object", b"1"),
-        lambda: storage.read(f"{bucket}/object"),
-        lambda: storage.size(f"{bucket}/object"),
-        lambda: list(storage.list(f"{bucket}/p")),
-    ), 1):  # fmt: skip
+    for number, call in enumerate(
+        (
+            lambda: storage.put(f"{bucket}/object", b"1"),
+            lambda: storage.put_if_absent(f"{bucket}/object", b"1"),
+            lambda: storage.read(f"{bucket}/object"),
+            lambda: storage.size(f"{bucket}/object"),
+            lambda: list(storage.list(f"{bucket}/p")),
+        ),
+        1,
+    ):
         with pytest.raises(TransientStorageError, match=r"Service Unavailable|made on purpose"):
             call()
         assert proxy.hits() == number * (1 + retries)
@@ -348,15 +360,18 @@ def test_no_credentials_at_all(moto: S3Server) -> None:
         storage.read("s3://bucket/object")
 
 
-@pytest.mark.parametrize(("status", "code", "expected", "said"), [
-    (400, "ExpiredToken", CredentialsError, "renew"),
-    (403, "SignatureDoesNotMatch", CredentialsError, "renew"),
-    (403, "RequestTimeTooSkewed", CredentialsError, "renew"),
-    (403, "AccessDenied", AccessDeniedError, "rights"),
-    (403, "QuotaExceeded", StorageFullError, "quota"),
-    (501, "NotImplemented", StorageError, "cannot do this"),
-    (400, "InvalidBucketName", StorageError, "refuses"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("status", "code", "expected", "said"),
+    [
+        (400, "ExpiredToken", CredentialsError, "renew"),
+        (403, "SignatureDoesNotMatch", CredentialsError, "renew"),
+        (403, "RequestTimeTooSkewed", CredentialsError, "renew"),
+        (403, "AccessDenied", AccessDeniedError, "rights"),
+        (403, "QuotaExceeded", StorageFullError, "quota"),
+        (501, "NotImplemented", StorageError, "cannot do this"),
+        (400, "InvalidBucketName", StorageError, "refuses"),
+    ],
+)
 def test_what_no_retry_can_mend_is_asked_once(
     moto: S3Server, status: int, code: str, expected: type[StorageError], said: str
 ) -> None:

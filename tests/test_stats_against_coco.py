@@ -61,7 +61,9 @@ def coco_precision_and_recall(data):
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO()
         truth.dataset = {
-            "info": {}, "images": [{"id": i} for i in range(1, len(data) + 1)], "annotations": faces,
+            "info": {},
+            "images": [{"id": i} for i in range(1, len(data) + 1)],
+            "annotations": faces,
             "categories": [{"id": 1, "name": "face"}],
         }
         truth.createIndex()

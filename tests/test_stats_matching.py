@@ -12,7 +12,8 @@ def found(*boxes, scores=None):
     return Detections(
         np.array(boxes, np.float32).reshape(n, 4),
         np.linspace(0.9, 0.5, n).astype(np.float32) if scores is None else np.array(scores, np.float32),
-        np.full((n, 5, 2), np.nan, np.float32), ("d",) * n,
+        np.full((n, 5, 2), np.nan, np.float32),
+        ("d",) * n,
     )
 
 

@@ -13,8 +13,10 @@ from anon_batch.stats import BandStats, ShardStats, merge_all
 def found(*boxes, scores):
     n = len(boxes)
     return Detections(
-        np.array(boxes, np.float32).reshape(n, 4), np.array(scores, np.float32),
-        np.full((n, 5, 2), np.nan, np.float32), ("d",) * n,
+        np.array(boxes, np.float32).reshape(n, 4),
+        np.array(scores, np.float32),
+        np.full((n, 5, 2), np.nan, np.float32),
+        ("d",) * n,
     )
 
 
@@ -54,15 +56,20 @@ def test_summary(stats):
         "bytes_out": 140,
         "seconds": {"detect": 1.75},
         "timing": {
-            "cpu_seconds": {"detect": 1.0}, "worker_seconds": {"detect": 1.75, "wait_input": 0.25},
+            "cpu_seconds": {"detect": 1.0},
+            "worker_seconds": {"detect": 1.75, "wait_input": 0.25},
             "process_cpu_seconds": 1.5,
         },
     }
     assert (detection["images"], detection["unsearched_images"], detection["iou_threshold"]) == (1, 1, 0.5)
     overall = detection["bands"]["all"]
     assert overall == {
-        "faces": 2, "true_positives": 1, "false_positives": 1, "missed_faces": 1,
-        "precision": 0.5, "recall": 0.5,
+        "faces": 2,
+        "true_positives": 1,
+        "false_positives": 1,
+        "missed_faces": 1,
+        "precision": 0.5,
+        "recall": 0.5,
         "average_precision": pytest.approx(51 / 101),
     }
     assert detection["bands"]["from_16_px"]["false_positives"] == 0
@@ -95,12 +102,20 @@ def test_version_1_had_no_cpu_and_worker_times(stats):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "null", "[]", "{}", '{"version":1}', '{"version":2}', '{"version":3}',
-     ShardStats().to_json().replace('"rows":0', '"rows":"0"'),
-     ShardStats().to_json().replace('"scores":[]', '"scores":[1]'),
-     ShardStats().to_json().replace('"scores":[]', '"scores":[1,2,1,3]'),
-     ShardStats().to_json().replace('"statuses":{}', '"statuses":{"clean":1.5}'),
-     ShardStats().to_json().replace('"bands":{}', '"bands":{"tiny":[1,[],[]]}')],
+    [
+        "",
+        "null",
+        "[]",
+        "{}",
+        '{"version":1}',
+        '{"version":2}',
+        '{"version":3}',
+        ShardStats().to_json().replace('"rows":0', '"rows":"0"'),
+        ShardStats().to_json().replace('"scores":[]', '"scores":[1]'),
+        ShardStats().to_json().replace('"scores":[]', '"scores":[1,2,1,3]'),
+        ShardStats().to_json().replace('"statuses":{}', '"statuses":{"clean":1.5}'),
+        ShardStats().to_json().replace('"bands":{}', '"bands":{"tiny":[1,[],[]]}'),
+    ],
 )
 def test_damaged_text_is_refused(text):
     with pytest.raises(IntegrityError, match="statistics of a commit"):

@@ -12,9 +12,15 @@ from hypothesis import strategies as st
 from anon_batch.stats import ShardStats, mean_interval, time_shares, wilson
 
 
-@pytest.mark.parametrize(("hits", "trials", "low", "high"), [
-    (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (1, 29, 0.0061, 0.1718), (15, 148, 0.0624, 0.1605),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("hits", "trials", "low", "high"),
+    [
+        (0, 10, 0.0, 0.2775),
+        (10, 10, 0.7225, 1.0),
+        (1, 29, 0.0061, 0.1718),
+        (15, 148, 0.0624, 0.1605),
+    ],
+)
 def test_wilson(hits: int, trials: int, low: float, high: float) -> None:
     """Values of Newcombe, Statistics in Medicine 17 (1998), table I, method 3, and of the closed form at the ends."""
     assert wilson(hits, trials) == pytest.approx((low, high), abs=6e-5)
@@ -52,11 +58,16 @@ def _stats() -> ShardStats:
 def test_shares_of_time() -> None:
     shares = time_shares(_stats().summary())
     assert [(s.name, s.wall_share, s.cpu_s, s.cpu_share) for s in shares.stages] == [
-        ("read", 0.6, 0.5, 0.125), ("detect", 0.3, 2.5, 0.625), ("odd", 0.1, 0.0, 0.0),
-    ]  # fmt: skip
+        ("read", 0.6, 0.5, 0.125),
+        ("detect", 0.3, 2.5, 0.625),
+        ("odd", 0.1, 0.0, 0.0),
+    ]
     assert [(p.name, p.share) for p in shares.phases] == [
-        ("detect", 0.3), ("anonymize", 0.1), ("wait_input", 0.5), ("between", 0.1),
-    ]  # fmt: skip
+        ("detect", 0.3),
+        ("anonymize", 0.1),
+        ("wait_input", 0.5),
+        ("between", 0.1),
+    ]
     assert (shares.worker_s, shares.idle_share, shares.elsewhere_cpu_s) == (10, 0.6, 1)
     assert shares.images_per_s(50) == 5
     assert shares.stages[2].text == "odd", "a stage of a later version is shown by its name"
@@ -75,10 +86,19 @@ def test_no_time_at_all() -> None:
     assert (shares.stages, shares.phases, shares.idle_share) == ((), (), None)
 
 
-@pytest.mark.parametrize("summary", [
-    {}, {"seconds": []}, {"seconds": {"read": "x"}}, {"seconds": {"read": -1}}, {"seconds": {"read": math.nan}},
-    {"seconds": {}, "timing": 3}, {"seconds": {}, "timing": {"cpu_seconds": 1}}, {"seconds": {"read": math.inf}},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "summary",
+    [
+        {},
+        {"seconds": []},
+        {"seconds": {"read": "x"}},
+        {"seconds": {"read": -1}},
+        {"seconds": {"read": math.nan}},
+        {"seconds": {}, "timing": 3},
+        {"seconds": {}, "timing": {"cpu_seconds": 1}},
+        {"seconds": {"read": math.inf}},
+    ],
+)
 def test_no_summary(summary: Any) -> None:
     with pytest.raises((KeyError, TypeError, ValueError, AttributeError)):
         time_shares(summary)

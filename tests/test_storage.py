@@ -150,25 +150,28 @@ class _ClientError(Exception):
         self.response = {"Error": {"Code": code}}
 
 
-@pytest.mark.parametrize(("exc", "expected"), [
-    (FileNotFoundError(), ObjectNotFoundError),
-    (PermissionError("no"), AccessDeniedError),
-    (FileExistsError(), ObjectExistsError),
-    (OSError(errno.ENOSPC, ""), StorageFullError),
-    (OSError(errno.EROFS, ""), StorageFullError),
-    (OSError(errno.EBUSY, ""), TransientStorageError),
-    (OSError(errno.EIO, ""), TransientStorageError),
-    (OSError(errno.ENAMETOOLONG, ""), StorageError),
-    (TimeoutError(), TransientStorageError),
-    (ConnectionResetError(), TransientStorageError),
-    (_ClientError("PreconditionFailed"), ObjectExistsError),
-    (_ClientError("ExpiredToken"), CredentialsError),
-    (_ClientError("SlowDown"), TransientStorageError),
-    (RuntimeError("something new"), TransientStorageError),
-    (NotImplementedError("append"), StorageError),
-    (ValueError("embedded null byte"), StorageError),
-    (OSError(errno.ELOOP, ""), StorageError),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("exc", "expected"),
+    [
+        (FileNotFoundError(), ObjectNotFoundError),
+        (PermissionError("no"), AccessDeniedError),
+        (FileExistsError(), ObjectExistsError),
+        (OSError(errno.ENOSPC, ""), StorageFullError),
+        (OSError(errno.EROFS, ""), StorageFullError),
+        (OSError(errno.EBUSY, ""), TransientStorageError),
+        (OSError(errno.EIO, ""), TransientStorageError),
+        (OSError(errno.ENAMETOOLONG, ""), StorageError),
+        (TimeoutError(), TransientStorageError),
+        (ConnectionResetError(), TransientStorageError),
+        (_ClientError("PreconditionFailed"), ObjectExistsError),
+        (_ClientError("ExpiredToken"), CredentialsError),
+        (_ClientError("SlowDown"), TransientStorageError),
+        (RuntimeError("something new"), TransientStorageError),
+        (NotImplementedError("append"), StorageError),
+        (ValueError("embedded null byte"), StorageError),
+        (OSError(errno.ELOOP, ""), StorageError),
+    ],
+)
 def test_every_foreign_error_is_mapped(exc: Exception, expected: type[StorageError]) -> None:
     mapped = translate(exc, "s3://bucket/key")
     assert type(mapped) is expected

@@ -43,7 +43,8 @@ class _Graph:
         picture = helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, SIDE, SIDE])
         outputs = [
             helper.make_tensor_value_info(f"{name}_{stride}", TensorProto.FLOAT, [1, (SIDE // stride) ** 2, channels])
-            for name, channels in CHANNELS.items() for stride in STRIDES
+            for name, channels in CHANNELS.items()
+            for stride in STRIDES
         ]
         graph = helper.make_graph(self.nodes, "small", [picture], outputs, self.weights)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=6)
@@ -56,11 +57,15 @@ def random_network(seed=0, features=6):
 
     def conv(*shape, spread=1.0):
         fan_in = np.prod(shape[1:])
-        return [rng.normal(0, spread / np.sqrt(fan_in), shape).astype(np.float32),
-                rng.normal(0, 0.3, shape[0]).astype(np.float32)]
+        return [
+            rng.normal(0, spread / np.sqrt(fan_in), shape).astype(np.float32),
+            rng.normal(0, 0.3, shape[0]).astype(np.float32),
+        ]
 
     graph = _Graph()
-    value = graph.add("Conv", "input", *conv(features, 3, 3, 3, spread=0.004), kernel_shape=[3, 3], pads=[1] * 4, strides=[2, 2])
+    value = graph.add(
+        "Conv", "input", *conv(features, 3, 3, 3, spread=0.004), kernel_shape=[3, 3], pads=[1] * 4, strides=[2, 2]
+    )
     value = graph.add("Relu", value)
     maps = []
     for _ in range(4):

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from anon_batch.anonymize.painting import union_of_masks
+from anon_batch.anonymize.checks.structure import fault_of_result, untreated_faces
+from anon_batch.anonymize.compose import union_of_masks
 from anon_batch.anonymize.protocol import Batch, RegionAnonymizer
 from anon_batch.anonymize.registry import load_method
-from anon_batch.anonymize.sanity import fault_of_result, untreated_faces
 from anon_batch.config import AnonymizeConfig
 from anon_batch.errors import ConfigError, WithheldError
 from anon_batch.records import AnonymizedImage, BoolArray, DecodedImage, PixelArray, Region
@@ -101,14 +101,14 @@ def build_ladder(config: AnonymizeConfig, store: Any, threads: int, device: str)
 
 
 def _start(image: DecodedImage, regions: Sequence[Region]) -> _Progress | WithheldError:
-    indices = [region.face_index for region in regions]
+    indices = [region.index for region in regions]
     if len(set(indices)) < len(indices):
         return _withheld(image, "two regions share a face index")
     for region in regions:
         if region.extent[2] > image.width or region.extent[3] > image.height:
             return _withheld(
-                image, f"face {region.face_index}: extent {region.extent} leaves the picture, "
-                f"{image.width} x {image.height} px"
+                image,
+                f"face {region.index}: extent {region.extent} leaves the picture, {image.width} x {image.height} px",
             )
     untouched = np.zeros(image.pixels.shape[:2], np.bool_)
     return _Progress(image, tuple(regions), image.pixels, untouched, list(regions))
@@ -163,16 +163,16 @@ def _take_over(method_name: str, state: _Progress, result: AnonymizedImage) -> N
         return
     # Faces that are done keep what an earlier method gave them, which is as safe and mostly better: a weak detection
     # that overlaps a face does not spoil it. So what is checked, and against the original, is what both leave together.
-    if done := [region for region in state.regions if region.face_index in state.methods]:
+    if done := [region for region in state.regions if region.index in state.methods]:
         treated = union_of_masks(done, state.image.width, state.image.height)
         result = replace(result, pixels=np.where(treated[:, :, None], state.pixels, result.pixels))
     faults = untreated_faces(state.image.pixels, result, state.pending)
     # What was done to believed faces is kept and so are pixels of the others: the next method paints over
     # those.
     state.pixels, state.touched = result.pixels, state.touched | result.touched
-    state.methods.update({r.face_index: method_name for r in state.pending if r.face_index not in faults})
+    state.methods.update({r.index: method_name for r in state.pending if r.index not in faults})
     state.details.extend(f"{method_name}: face {index}: {why}" for index, why in faults.items())
-    state.pending = [region for region in state.pending if region.face_index in faults]
+    state.pending = [region for region in state.pending if region.index in faults]
 
 
 def _finish(state: _Progress) -> AnonymizedImage | WithheldError:

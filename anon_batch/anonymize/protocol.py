@@ -29,7 +29,7 @@ class RegionAnonymizer(Protocol):
         Args:
             batch: pictures with the regions to treat in each. Inputs are never modified.
             run_key: the run's secret; what is random draws from `seeding.face_seed(run_key, image_id,
-                face_index)`.
+                index)`.
 
         Returns:
             One result a picture, in the batch's order. Each region's face is in `methods` or, with the

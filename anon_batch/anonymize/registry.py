@@ -17,14 +17,17 @@ from anon_batch.errors import AnonBatchError, ConfigError, UnknownNameError
 
 ENTRY_POINT_GROUP = "anon_batch.anonymizers"
 
-BUILT_IN: Mapping[str, str] = MappingProxyType({
-    "solid": "anon_batch.anonymize.solid:create",
-    "pixelate": "anon_batch.anonymize.pixelate:create",
-    "blur": "anon_batch.anonymize.blur:create",
-    "inpaint": "anon_batch.anonymize.inpaint:create",
-    "swap": "anon_batch.anonymize.swap:create",
-    "gan": "anon_batch.anonymize.gan:create",
-})
+BUILT_IN: Mapping[str, str] = MappingProxyType(
+    {
+        "solid": "anon_batch.anonymize.methods.solid:create",
+        "pixelate": "anon_batch.anonymize.methods.pixelate:create",
+        "blur": "anon_batch.anonymize.methods.blur:create",
+        "inpaint": "anon_batch.anonymize.methods.inpaint:create",
+        "swap": "anon_batch.anonymize.methods.swap:create",
+        "gan": "anon_batch.anonymize.methods.gan:create",
+    }
+)
+
 
 def known_methods() -> Mapping[str, str]:
     """Name -> "module:factory" of every method that can be chosen here, built-ins first.
@@ -43,9 +46,7 @@ def known_methods() -> Mapping[str, str]:
     return MappingProxyType(names)
 
 
-def load_method(
-    name: str, config: AnonymizeConfig, store: Any, threads: int, device: str
-) -> RegionAnonymizer:
+def load_method(name: str, config: AnonymizeConfig, store: Any, threads: int, device: str) -> RegionAnonymizer:
     """Makes the method `name`.
 
     Args:

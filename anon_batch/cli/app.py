@@ -7,7 +7,14 @@ from typing import Annotated
 import typer
 
 from anon_batch import __version__
-from anon_batch.cli import evaluating, inspecting, manifests, planning, reporting, running, training, weights
+from anon_batch.cli import estimate as planning
+from anon_batch.cli import evaluate as evaluating
+from anon_batch.cli import inspect_release as inspecting
+from anon_batch.cli import manifest as manifests
+from anon_batch.cli import models as weights
+from anon_batch.cli import report as reporting
+from anon_batch.cli import run as running
+from anon_batch.cli import train as training
 
 app = typer.Typer(
     name="anon-batch",

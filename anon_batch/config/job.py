@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator
 
+from anon_batch.config.anonymize import AnonymizeConfig
 from anon_batch.config.detection import DetectConfig
-from anon_batch.config.running import EngineConfig, LimitsConfig, ModelsConfig, StorageConfig
+from anon_batch.config.engine import EngineConfig
+from anon_batch.config.limits import LimitsConfig
+from anon_batch.config.models import ModelsConfig
 from anon_batch.config.section import Section
-from anon_batch.config.treatment import AnonymizeConfig, WriteConfig
+from anon_batch.config.storage import StorageConfig
+from anon_batch.config.write import WriteConfig
 
 
 class SampleConfig(Section):

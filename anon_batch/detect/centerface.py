@@ -8,14 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from anon_batch.config import DetectConfig, DetectorConfig
-from anon_batch.detect.batching import find_in_batches
-from anon_batch.detect.interface import FAILURE, FaceDetector, RealArray, checked_detections
+from anon_batch.detect.letterbox import find_in_batches
 from anon_batch.detect.precision import centerface_model
-from anon_batch.detect.second_look import DOUBTFUL, SecondLook
+from anon_batch.detect.protocol import FAILURE, FaceDetector, RealArray, checked_detections
+from anon_batch.detect.refine import DOUBTFUL, SecondLook
 from anon_batch.detect.tiling import TiledDetector
 from anon_batch.errors import WithheldError
 from anon_batch.geometry import non_maximum_suppression
-from anon_batch.models.networks import Network, choose_backend, open_network
+from anon_batch.models.backends import Network, choose_backend, open_network
 from anon_batch.models.store import ModelStore
 from anon_batch.records import Detections, FloatArray, PixelArray
 
@@ -57,15 +57,20 @@ class CenterFace:
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused below
             boxes, landmarks = _decode_peaks(rows, columns, log_size, offset, marks)
         found = checked_detections(
-            self.name, boxes / np.asarray(stretch * 2),
-            heatmap[0, rows, columns], landmarks / np.asarray(stretch),
+            self.name,
+            boxes / np.asarray(stretch * 2),
+            heatmap[0, rows, columns],
+            landmarks / np.asarray(stretch),
         )
         return found.take(non_maximum_suppression(found.boxes, found.scores, NMS_IOU))
 
 
 def _decode_peaks(
-    rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp],
-    log_size: FloatArray, offset: FloatArray, marks: FloatArray,
+    rows: npt.NDArray[np.intp],
+    columns: npt.NDArray[np.intp],
+    log_size: FloatArray,
+    offset: FloatArray,
+    marks: FloatArray,
 ) -> tuple[RealArray, RealArray]:
     """Boxes (N, 4) and landmarks (N, 5, 2), network px, of the heatmap's cells (rows, columns)."""
     heights, widths = np.exp(log_size[:, rows, columns]) * _STRIDE_PX
@@ -82,8 +87,10 @@ def create(
     """See DetectorFactory. The default threshold favours recall: see DEFAULT_THRESHOLD."""
     model = centerface_model(detect, device)
     network = open_network(
-        choose_backend(detect.backend, device), store.load(model),
-        threads=threads, device=device,
+        choose_backend(detect.backend, device),
+        store.load(model),
+        threads=threads,
+        device=device,
     )
     threshold = DEFAULT_THRESHOLD if detector.threshold is None else detector.threshold
     scale = detector.scale or detect.scale

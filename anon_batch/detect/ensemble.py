@@ -8,11 +8,11 @@ from types import MappingProxyType
 import numpy as np
 
 from anon_batch.config import DetectConfig
-from anon_batch.detect.interface import FAILURE, FaceDetector
+from anon_batch.detect.protocol import FAILURE, FaceDetector
 from anon_batch.detect.registry import detector_factory
 from anon_batch.errors import WithheldError
 from anon_batch.geometry import pairwise_iou
-from anon_batch.imaging.reduced import reduce
+from anon_batch.imaging.downscaled import reduce
 from anon_batch.models.store import ModelStore
 from anon_batch.records import BoolArray, DecodedImage, Detections, FloatArray
 
@@ -31,8 +31,12 @@ class Ensemble:
     """
 
     def __init__(
-        self, parts: Sequence[FaceDetector], merge_iou: float, min_face_px: float,
-        model_digests: Mapping[str, str], max_side_px: int | None = None,
+        self,
+        parts: Sequence[FaceDetector],
+        merge_iou: float,
+        min_face_px: float,
+        model_digests: Mapping[str, str],
+        max_side_px: int | None = None,
     ) -> None:
         self._parts = tuple(parts)
         self._merge_iou = merge_iou
@@ -113,9 +117,7 @@ def _with_landmarks_of(kept: Detections, part: Detections, same: BoolArray) -> F
     return landmarks
 
 
-def build_detector(
-    config: DetectConfig, store: ModelStore, threads: int = 1, device: str = "cpu"
-) -> Ensemble:
+def build_detector(config: DetectConfig, store: ModelStore, threads: int = 1, device: str = "cpu") -> Ensemble:
     """The detector that a job asks for.
 
     Detectors keep the job's order, the most trusted first; the manifest's own boxes go before all.
@@ -132,9 +134,7 @@ def build_detector(
         ConfigError: a backend or device that is not there.
     """
     ordered = sorted(config.detectors, key=lambda detector: detector.name != _GIVEN)
-    parts = [
-        detector_factory(detector.name)(detector, config, store, threads, device) for detector in ordered
-    ]
+    parts = [detector_factory(detector.name)(detector, config, store, threads, device) for detector in ordered]
     names = dict.fromkeys(name for part in parts for name in part.model_names)
     digests = {name: store.digest(name) for name in names}
     return Ensemble(parts, config.merge_iou, config.min_face_px, digests, config.max_side_px)

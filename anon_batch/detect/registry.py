@@ -12,21 +12,27 @@ from types import MappingProxyType
 from typing import cast
 
 from anon_batch.config import DetectConfig
-from anon_batch.detect.interface import DetectorFactory
 from anon_batch.detect.precision import centerface_model
+from anon_batch.detect.protocol import DetectorFactory
 from anon_batch.errors import ConfigError
 from anon_batch.models.names import unknown_name
 
 GROUP = "anon_batch.detectors"
-BUILT_IN: Mapping[str, str] = MappingProxyType({
-    "centerface": "anon_batch.detect.centerface:create",
-    "manifest": "anon_batch.detect.manifest_boxes:create",
-    "yunet": "anon_batch.detect.yunet:create",
-    "yunet_n": "anon_batch.detect.yunet:create",
-})
-_BUILT_IN_MODELS: Mapping[str, tuple[str, ...]] = MappingProxyType({
-    "manifest": (), "yunet": ("yunet",), "yunet_n": ("yunet_n",),
-})
+BUILT_IN: Mapping[str, str] = MappingProxyType(
+    {
+        "centerface": "anon_batch.detect.centerface:create",
+        "manifest": "anon_batch.detect.from_manifest:create",
+        "yunet": "anon_batch.detect.yunet:create",
+        "yunet_n": "anon_batch.detect.yunet:create",
+    }
+)
+_BUILT_IN_MODELS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "manifest": (),
+        "yunet": ("yunet",),
+        "yunet_n": ("yunet_n",),
+    }
+)
 
 
 def known_detectors() -> tuple[str, ...]:

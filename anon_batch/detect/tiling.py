@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from anon_batch.config import DetectConfig, TileConfig
-from anon_batch.detect.interface import Finder
+from anon_batch.detect.protocol import Finder
 from anon_batch.geometry import box_areas, merge_detections
 from anon_batch.records import BoolArray, DecodedImage, Detections, FloatArray
 
@@ -83,7 +83,8 @@ class TiledDetector:
         views = [views_of(image.width, image.height, self._scale, self._tile) for image in images]
         pieces = [
             image.pixels[view.y1 : view.y2, view.x1 : view.x2]
-            for image, own in zip(images, views, strict=True) for view in own
+            for image, own in zip(images, views, strict=True)
+            for view in own
         ]
         scales = [view.scale for own in views for view in own]
         found = iter(self._finder.find(pieces, scales))

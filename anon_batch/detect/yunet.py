@@ -16,13 +16,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from anon_batch.config import DetectConfig, DetectorConfig
-from anon_batch.detect.batching import find_in_batches
-from anon_batch.detect.interface import FAILURE, FaceDetector, RealArray, checked_detections
-from anon_batch.detect.second_look import DOUBTFUL, SecondLook
+from anon_batch.detect.letterbox import find_in_batches
+from anon_batch.detect.protocol import FAILURE, FaceDetector, RealArray, checked_detections
+from anon_batch.detect.refine import DOUBTFUL, SecondLook
 from anon_batch.detect.tiling import TiledDetector
 from anon_batch.errors import WithheldError
 from anon_batch.geometry import non_maximum_suppression
-from anon_batch.models.networks import Network, choose_backend, open_network
+from anon_batch.models.backends import Network, choose_backend, open_network
 from anon_batch.models.store import ModelStore
 from anon_batch.models.yunet_graph import STRIDES_PX, prepare_yunet
 from anon_batch.records import Detections, FloatArray, PixelArray
@@ -88,8 +88,10 @@ def create(
 ) -> FaceDetector:
     """See DetectorFactory. There is no file in 8 bits: `detect.precision` does not concern it."""
     network = open_network(
-        choose_backend(detect.backend, device), prepare_yunet(store.load(detector.name)),
-        threads=threads, device=device,
+        choose_backend(detect.backend, device),
+        prepare_yunet(store.load(detector.name)),
+        threads=threads,
+        device=device,
     )
     threshold = DEFAULT_THRESHOLD if detector.threshold is None else detector.threshold
     scale = detector.scale or detect.scale

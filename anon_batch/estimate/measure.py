@@ -9,11 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from anon_batch import layout
 from anon_batch.config import JobConfig, SampleConfig
 from anon_batch.errors import AnonBatchError
+from anon_batch.formats import layout
+from anon_batch.formats.parts import read_metas
 from anon_batch.manifest import open_manifest
-from anon_batch.pipeline.parts import read_metas
 from anon_batch.pipeline.preflight import preflight
 from anon_batch.pipeline.run import Run, open_run
 from anon_batch.pipeline.shard import ShardProcessor

@@ -30,9 +30,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from anon_batch.pipeline.plan import first_round
-from anon_batch.pipeline.rows import CHUNK_ROWS
+from anon_batch.pipeline.scan_manifest import CHUNK_ROWS
 from anon_batch.records import ShardSpec
+from anon_batch.shards import first_round
 
 LIST_PAGE = 1000
 MULTIPART_FROM_BYTES = 100 * 2**20  # s3fs: twice its part size

@@ -18,17 +18,20 @@ from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from anon_batch.config import LimitsConfig
 from anon_batch.errors import FailedError
-from anon_batch.imaging.jpeg_markers import JpegHeader, read_header, segments, strip_jpeg, stripped
-from anon_batch.imaging.metadata import png_chunks, strip, webp_chunks, webp_size
-from anon_batch.imaging.orientation import read_orientation, upright
-from anon_batch.imaging.samples import Samples, palette_of, pixels_of, samples_of
+from anon_batch.imaging.jpeg.markers import JpegHeader, read_header, segments, strip_jpeg, stripped
+from anon_batch.imaging.metadata.orientation import read_orientation, upright
+from anon_batch.imaging.metadata.strip import png_chunks, strip, webp_chunks, webp_size
+from anon_batch.imaging.modes import Samples, palette_of, pixels_of, samples_of
 from anon_batch.imaging.sniff import check_bytes, check_pixels, sniff
 from anon_batch.records import DecodedImage, GroundTruth, PixelArray
 
 _TRUNCATED = ("truncated", "premature", "unexpected end", "not enough image data")
 _UNKNOWN_MODE = (
-    "unknown pixel mode", "unsupported bmp", "unknown data organization", "cannot handle this bit depth",
-)  # fmt: skip
+    "unknown pixel mode",
+    "unsupported bmp",
+    "unknown data organization",
+    "cannot handle this bit depth",
+)
 _TIFF_ORIENTATION, _TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_PLANES = 274, 258, 262, 284
 
 
@@ -42,9 +45,7 @@ class _Picture:
     turned: bool = False
 
 
-def decode(
-    image_id: str, data: bytes, limits: LimitsConfig, given: GroundTruth | None = None
-) -> DecodedImage:
+def decode(image_id: str, data: bytes, limits: LimitsConfig, given: GroundTruth | None = None) -> DecodedImage:
     """Decodes one file, whatever its name says it is. Threads may share it.
 
     Args:
@@ -75,10 +76,15 @@ def decode(
     turn = 1 if picture.turned else picture.orientation
     native = None if picture.native is None else upright(picture.native, turn)
     return DecodedImage(
-        image_id=image_id, pixels=upright(picture.pixels, turn), format=kind,
-        orientation=picture.orientation, native=native, native_mode=picture.mode,
-        source=picture.source or data, given=given,
-    )  # fmt: skip
+        image_id=image_id,
+        pixels=upright(picture.pixels, turn),
+        format=kind,
+        orientation=picture.orientation,
+        native=native,
+        native_mode=picture.mode,
+        source=picture.source or data,
+        given=given,
+    )
 
 
 def palette_in(data: bytes) -> PixelArray:
@@ -166,7 +172,7 @@ def _without_strays(plain: bytes, header: JpegHeader) -> bytes:
     """Bytes between the coded blocks are data behind the picture's back: the blocks are coded anew,
     unchanged.
     """
-    from anon_batch.imaging.jpeg_splice import rewrite
+    from anon_batch.imaging.jpeg.splice import rewrite
 
     return strip_jpeg(rewrite(plain), orientation=header.orientation)
 
@@ -247,6 +253,11 @@ def _decode_plainly(kind: str) -> Callable[[bytes, LimitsConfig], _Picture]:
 
 
 _DECODERS: dict[str, Callable[[bytes, LimitsConfig], _Picture]] = {
-    "JPEG": _decode_jpeg, "PNG": _decode_png, "WEBP": _decode_webp, "TIFF": _decode_tiff,
-    "GIF": _decode_plainly("GIF"), "BMP": _decode_plainly("BMP"), "AVIF": _decode_plainly("AVIF"),
-}  # fmt: skip
+    "JPEG": _decode_jpeg,
+    "PNG": _decode_png,
+    "WEBP": _decode_webp,
+    "TIFF": _decode_tiff,
+    "GIF": _decode_plainly("GIF"),
+    "BMP": _decode_plainly("BMP"),
+    "AVIF": _decode_plainly("AVIF"),
+}

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from anon_batch.config import WriteConfig
 from anon_batch.errors import WithheldError
+from anon_batch.imaging.alpha import hides_colours, without_hidden_colours
 from anon_batch.imaging.decode import palette_in
-from anon_batch.imaging.jpeg_coefficients import SpliceError
-from anon_batch.imaging.jpeg_splice import splice
-from anon_batch.imaging.metadata import inspect, strip
-from anon_batch.imaging.native import merge_native
-from anon_batch.imaging.samples import Samples, pixels_of
-from anon_batch.imaging.transparency import hides_colours, without_hidden_colours
+from anon_batch.imaging.jpeg.coefficients import SpliceError
+from anon_batch.imaging.jpeg.splice import splice
+from anon_batch.imaging.merge_pixels import merge_native
+from anon_batch.imaging.metadata.strip import inspect, strip
+from anon_batch.imaging.modes import Samples, pixels_of
 from anon_batch.imaging.writers import Picture, is_lossless_webp, write_picture
 from anon_batch.records import AnonymizedImage, DecodedImage, EncodedImage
 

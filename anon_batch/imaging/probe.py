@@ -6,7 +6,7 @@ import io
 
 from PIL import Image
 
-from anon_batch.imaging.jpeg_markers import SOF, segments
+from anon_batch.imaging.jpeg.markers import SOF, segments
 from anon_batch.imaging.sniff import sniff
 
 

@@ -45,9 +45,7 @@ def check_pixels(width: int, height: int, limits: LimitsConfig) -> None:
     if width <= 0 or height <= 0:
         raise FailedError("decode", f"the header says {width} x {height} px")
     if width * height > limits.max_pixels:
-        raise FailedError(
-            "too_many_pixels", f"{width} x {height} px, limits.max_pixels is {limits.max_pixels}"
-        )
+        raise FailedError("too_many_pixels", f"{width} x {height} px, limits.max_pixels is {limits.max_pixels}")
 
 
 def _brands(data: bytes) -> list[bytes]:

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from PIL import Image, features
 
-from anon_batch.imaging.jpeg_markers import read_header, strip_jpeg
-from anon_batch.imaging.metadata import webp_chunks
-from anon_batch.imaging.samples import Samples, filled_up, to_8_bits
+from anon_batch.imaging.jpeg.markers import read_header, strip_jpeg
+from anon_batch.imaging.metadata.strip import webp_chunks
+from anon_batch.imaging.modes import Samples, filled_up, to_8_bits
 from anon_batch.records import DecodedImage, PixelArray
 
 Quality = Literal["keep"] | int
@@ -20,8 +20,10 @@ JPEG_QUALITY = 92
 WEBP_QUALITY = 90
 # Pillow's numbers, by the sampling factors of luma and of both chroma components.
 _SUBSAMPLING: dict[tuple[tuple[int, int], ...], int] = {
-    ((1, 1), (1, 1)): 0, ((2, 1), (1, 1)): 1, ((2, 2), (1, 1)): 2,
-}  # fmt: skip
+    ((1, 1), (1, 1)): 0,
+    ((2, 1), (1, 1)): 1,
+    ((2, 2), (1, 1)): 2,
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -21,6 +21,8 @@ from anon_batch.errors import ManifestError
 from anon_batch.manifest.addresses import HERE, base_of, relative
 from anon_batch.manifest.check import RowChecker
 from anon_batch.manifest.ground_truth import FaceMatcher, read_ground_truth
+from anon_batch.manifest.importers.entries import Kind, Source, Tally, conform
+from anon_batch.manifest.importers.find import READERS, find_source
 from anon_batch.manifest.names import hashes
 from anon_batch.manifest.schema import (
     BASE_KEY,
@@ -30,8 +32,6 @@ from anon_batch.manifest.schema import (
     VERSION_KEY,
     faces_array,
 )
-from anon_batch.manifest.sources.entries import Kind, Source, Tally, conform
-from anon_batch.manifest.sources.find import READERS, find_source
 from anon_batch.manifest.spool import Spool
 from anon_batch.storage import Storage, absolute, is_local
 
@@ -274,9 +274,7 @@ def _attach(table: pa.Table, matcher: FaceMatcher) -> pa.Table:
     found = [matcher.faces_of(i) if i else None for i in table.column("image_id").to_pylist()]
     faces = table.column("faces").combine_chunks()
     known = pa.array([f is not None for f in found], pa.bool_())
-    merged = (
-        pc.if_else(known, faces_array(found), faces) if faces.null_count < len(faces) else faces_array(found)
-    )
+    merged = pc.if_else(known, faces_array(found), faces) if faces.null_count < len(faces) else faces_array(found)
     return _with(table, "faces", merged)
 
 

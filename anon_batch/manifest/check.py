@@ -91,9 +91,7 @@ class RowChecker:
         for name in ("offset", "length", "size_bytes"):
             self._note(f"{name} is negative", _mask(pc.less(columns[name], 0)))
         digest = columns["sha256"]
-        self._note(
-            "sha256 is not 64 hexadecimal digits", _mask(pc.invert(pc.match_substring_regex(digest, _SHA256)))
-        )
+        self._note("sha256 is not 64 hexadecimal digits", _mask(pc.invert(pc.match_substring_regex(digest, _SHA256))))
 
     def _check_faces(self, faces: pa.Array) -> None:
         flat = pc.list_flatten(faces)
@@ -164,13 +162,11 @@ class RowChecker:
             for row in np.flatnonzero(_mask(pc.is_in(ids, values)))[: SHOWN - len(fault.rows)]:
                 name = ids[int(row)].as_py()
                 other_row, other = suspects[name]
-                fault.rows.append(
-                    f"{start + int(row)} ({_short(name)}, beside {_short(other)} in row {other_row})"
-                )
+                fault.rows.append(f"{start + int(row)} ({_short(name)}, beside {_short(other)} in row {other_row})")
         if fault.rows:
-            self._faults[
-                "outputs would get in each other's way (an id without image suffix gets one when written)"
-            ] = fault
+            self._faults["outputs would get in each other's way (an id without image suffix gets one when written)"] = (
+                fault
+            )
 
     def _note(self, kind: str, mask: Mask, texts: pa.Array | None = None) -> None:
         at = np.flatnonzero(mask)
@@ -234,11 +230,7 @@ def _contains(sorted_values: HashArray, asked: HashArray) -> Mask:
 
 def _one_array(table: pa.Table, name: str) -> pa.Array:
     column = table.column(name)
-    return (
-        column.chunk(0)
-        if column.num_chunks == 1
-        else pa.concat_arrays(column.chunks or [pa.array([], column.type)])
-    )
+    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks or [pa.array([], column.type)])
 
 
 def _missing(texts: pa.Array) -> Mask:

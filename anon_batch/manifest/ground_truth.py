@@ -74,11 +74,7 @@ def _from_json(text: str, where: str) -> dict[str, list[tuple[float, ...]]]:
         data = json.loads(text)
     except ValueError as exc:
         raise ManifestError(f"{where}: not JSON ({exc})") from None
-    if (
-        isinstance(data, dict)
-        and isinstance(data.get("images"), list)
-        and isinstance(data.get("annotations"), list)
-    ):
+    if isinstance(data, dict) and isinstance(data.get("images"), list) and isinstance(data.get("annotations"), list):
         return _from_coco(data, where)
     if isinstance(data, dict):
         pairs: Iterable[tuple[Any, Any]] = data.items()
@@ -86,8 +82,7 @@ def _from_json(text: str, where: str) -> dict[str, list[tuple[float, ...]]]:
         pairs = [(next((e[k] for k in _NAME_KEYS if k in e), None), e.get("boxes")) for e in data]
     else:
         raise ManifestError(
-            f'{where}: expected {{"file.jpg": [[x1, y1, x2, y2], ...]}}, [{{"file": ..., "boxes": [...]}}] '
-            "or COCO"
+            f'{where}: expected {{"file.jpg": [[x1, y1, x2, y2], ...]}}, [{{"file": ..., "boxes": [...]}}] or COCO'
         )
     out: dict[str, list[tuple[float, ...]]] = {}
     for name, boxes in pairs:
@@ -132,9 +127,7 @@ def _from_csv(text: str, where: str) -> dict[str, list[tuple[float, ...]]]:
         header = reader.fieldnames or ()
         key = next((k for k in _NAME_KEYS if k in header), None)
         if key is None or any(k not in header for k in _BOX_KEYS):
-            raise ManifestError(
-                f"{where}: expected columns image_id (or file, file_name), x1, y1, x2, y2[, ignore]"
-            )
+            raise ManifestError(f"{where}: expected columns image_id (or file, file_name), x1, y1, x2, y2[, ignore]")
         for record in reader:
             boxes = out.setdefault(record[key] or "", [])
             texts = [(record[k] or "").strip() for k in _BOX_KEYS]
@@ -210,9 +203,7 @@ class FaceMatcher:
             if name not in self._exact:
                 rest.setdefault(posixpath.basename(name), []).append(name)
         self._by_base = {
-            base: names[0]
-            for base, names in rest.items()
-            if len(names) == 1 and self._images_of_base[base] == 1
+            base: names[0] for base, names in rest.items() if len(names) == 1 and self._images_of_base[base] == 1
         }
 
     def faces_of(self, image_id: str) -> FaceRows | None:

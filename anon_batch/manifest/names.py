@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from anon_batch.layout import IMAGE_SUFFIXES
+from anon_batch.formats.layout import IMAGE_SUFFIXES
 from anon_batch.storage import PARTIAL_PREFIX
 
 MAX_SEGMENT_BYTES = 250  # 255 on common file systems, less a suffix that may be appended
@@ -37,12 +37,7 @@ def has_image_suffix(name: str) -> bool:
     """Whether a file's name says that it is a picture; `._x.jpg`, which macOS leaves about, is none."""
     base = name.rsplit("/", 1)[-1]
     stem, dot, suffix = base.rpartition(".")
-    return (
-        bool(dot)
-        and bool(stem.strip("."))
-        and f".{suffix.lower()}" in IMAGE_SUFFIXES
-        and not base.startswith("._")
-    )
+    return bool(dot) and bool(stem.strip(".")) and f".{suffix.lower()}" in IMAGE_SUFFIXES and not base.startswith("._")
 
 
 def unsafe(ids: pa.Array) -> npt.NDArray[np.bool_]:

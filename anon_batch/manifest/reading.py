@@ -64,9 +64,7 @@ class ManifestFile:
         """Names and types of the pass-through columns."""
         return pa.schema(list(self.schema)[len(FIXED_COLUMNS) :])
 
-    def iter_tables(
-        self, columns: Sequence[str] | None = None, batch_rows: int = BATCH_ROWS
-    ) -> Iterator[pa.Table]:
+    def iter_tables(self, columns: Sequence[str] | None = None, batch_rows: int = BATCH_ROWS) -> Iterator[pa.Table]:
         """The rows in order, in tables of at most `batch_rows`; the pictures of an `image` column are never
         read.
 
@@ -115,9 +113,7 @@ class ManifestFile:
         if IMAGE_COLUMN not in self._file_columns:
             return uris
         numbers = pa.array(np.arange(start, start + len(raw))).cast(pa.string())
-        return pc.fill_null(
-            uris, pc.binary_join_element_wise(cell_prefix(self.uri, IMAGE_COLUMN), numbers, "")
-        )
+        return pc.fill_null(uris, pc.binary_join_element_wise(cell_prefix(self.uri, IMAGE_COLUMN), numbers, ""))
 
 
 def open_manifest(storage: Storage, uri: str) -> ManifestFile:
@@ -137,9 +133,7 @@ def open_manifest(storage: Storage, uri: str) -> ManifestFile:
         metadata: Mapping[bytes, bytes] = parquet.metadata.metadata or {}
     version = metadata.get(VERSION_KEY, MANIFEST_VERSION.encode()).decode(errors="replace")
     if version != MANIFEST_VERSION:
-        raise ManifestError(
-            f"manifest {where}: version {version!r}; this program reads {MANIFEST_VERSION}: update it"
-        )
+        raise ManifestError(f"manifest {where}: version {version!r}; this program reads {MANIFEST_VERSION}: update it")
     schema = normalised_schema(file_schema, where)
     if rows_count == 0:
         raise ManifestError(f"manifest {where} lists no image; {_HINT}")

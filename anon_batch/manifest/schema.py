@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from anon_batch.errors import ManifestError
-from anon_batch.provenance import RESERVED_COLUMNS
+from anon_batch.formats.provenance import RESERVED_COLUMNS
 
 MANIFEST_VERSION = "1"
 VERSION_KEY = b"anon_batch.manifest_version"
@@ -76,9 +76,7 @@ def _problems(schema: pa.Schema) -> Iterable[str]:
     if reserved:
         example = f"source_{reserved[0]}"
         yield f"{_listed(reserved)}: the release writes columns of these names itself; rename, e.g. {example}"
-    binary = [
-        n for n in names if n not in (*FIXED_COLUMNS, IMAGE_COLUMN) and holds_binary(schema.field(n).type)
-    ]
+    binary = [n for n in names if n not in (*FIXED_COLUMNS, IMAGE_COLUMN) and holds_binary(schema.field(n).type)]
     if binary:
         yield f"{_listed(binary)}: binary data would be published as it is, unseen by any detector; drop it"
 
@@ -94,9 +92,7 @@ def _plain(column_type: pa.DataType) -> pa.DataType:
 def is_text(column_type: pa.DataType) -> bool:
     """Whether a column of this type holds strings, in whatever encoding."""
     plain = _plain(column_type)
-    return bool(
-        pa.types.is_string(plain) or pa.types.is_large_string(plain) or pa.types.is_string_view(plain)
-    )
+    return bool(pa.types.is_string(plain) or pa.types.is_large_string(plain) or pa.types.is_string_view(plain))
 
 
 def is_image_struct(column_type: pa.DataType) -> bool:
@@ -148,13 +144,10 @@ def _is_faces(column_type: pa.DataType) -> bool:
     if not pa.types.is_struct(face) or any(face.get_field_index(c) < 0 for c in COORDINATES):
         return False
     numbers = all(
-        pa.types.is_floating(face.field(c).type) or pa.types.is_integer(face.field(c).type)
-        for c in COORDINATES
+        pa.types.is_floating(face.field(c).type) or pa.types.is_integer(face.field(c).type) for c in COORDINATES
     )
     at = face.get_field_index("ignore")
-    return numbers and (
-        at < 0 or pa.types.is_boolean(face.field(at).type) or pa.types.is_null(face.field(at).type)
-    )
+    return numbers and (at < 0 or pa.types.is_boolean(face.field(at).type) or pa.types.is_null(face.field(at).type))
 
 
 def normalise_column(name: str, column: pa.ChunkedArray) -> pa.Array:
@@ -177,10 +170,7 @@ def _normalise_faces(array: pa.Array) -> pa.Array:
     flat = pc.list_flatten(array)
     if pa.types.is_null(flat.type):  # every list is empty, so far; a null inside becomes a box of NaN
         flat = pa.nulls(len(flat), FACES_TYPE.value_type)
-    fields = [
-        pc.fill_null(pc.struct_field(flat, c).cast(pa.float32(), safe=False), float("nan"))
-        for c in COORDINATES
-    ]
+    fields = [pc.fill_null(pc.struct_field(flat, c).cast(pa.float32(), safe=False), float("nan")) for c in COORDINATES]
     if flat.type.get_field_index("ignore") >= 0:
         fields.append(pc.fill_null(pc.struct_field(flat, "ignore").cast(pa.bool_()), False))
     else:

@@ -43,9 +43,7 @@ class Spool:
             self.close()
             path = self._folder / f"spool-{len(self._files)}.arrow"
             self._files.append((source, path, schema))
-            self._writer = pa.ipc.new_file(
-                str(path), schema, options=pa.ipc.IpcWriteOptions(compression="zstd")
-            )
+            self._writer = pa.ipc.new_file(str(path), schema, options=pa.ipc.IpcWriteOptions(compression="zstd"))
         return self._writer
 
     @property
@@ -104,7 +102,5 @@ def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
         try:
             columns.append(table.column(field.name).cast(field.type))
         except pa.ArrowException as exc:
-            raise ManifestError(
-                f"column `{field.name}`: {exc}; make its values alike, or leave it out"
-            ) from None
+            raise ManifestError(f"column `{field.name}`: {exc}; make its values alike, or leave it out") from None
     return pa.table(columns, schema=schema)

@@ -14,8 +14,8 @@ import torch.nn.functional as F  # noqa: N812 - torch's own custom
 from torch import Tensor
 
 from anon_batch.errors import ConfigError, ModelError
+from anon_batch.models.backends import OneByOne
 from anon_batch.models.cuda_calls import CudaCalls, half_on_cuda
-from anon_batch.models.networks import OneByOne
 from anon_batch.models.onnx_graph import read_graph
 from anon_batch.records import FloatArray, PixelArray
 
@@ -101,13 +101,19 @@ def _whole_factor(node: Any, attributes: Mapping[str, Any], graph: Any) -> int:
     held = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer if tensor.name in node.input}
     scales = held[node.input[2]].tolist() if len(node.input) == 3 and node.input[2] in held else []
     kind = tuple(attributes.get(name) for name in ("mode", "coordinate_transformation_mode", "nearest_mode"))
-    if kind != (b"nearest", b"asymmetric", b"floor") or len(scales) != 4 or scales != [1, 1, int(scales[2]), int(scales[2])]:
+    if (
+        kind != (b"nearest", b"asymmetric", b"floor")
+        or len(scales) != 4
+        or scales != [1, 1, int(scales[2]), int(scales[2])]
+    ):
         raise ModelError("the torch backend knows no Resize but by repeating rows and columns; use onnxruntime")
     return int(scales[2])
 
 
 def _check_attributes(operator: str, attributes: Mapping[str, Any]) -> None:
-    if operator == "MaxPool" and (attributes.get("ceil_mode") or any(side != 1 for side in attributes.get("dilations", ()))):
+    if operator == "MaxPool" and (
+        attributes.get("ceil_mode") or any(side != 1 for side in attributes.get("dilations", ()))
+    ):
         raise ModelError("the torch backend does not know MaxPool with ceil_mode or dilations; use onnxruntime")
     if operator not in ("Conv", "ConvTranspose", "MaxPool"):
         return
@@ -138,7 +144,9 @@ def _apply(step: _Step, arguments: list[Tensor]) -> Tensor:
             return F.batch_norm(values, mean, variance, weight, bias, eps=epsilon)
     convolve = F.conv2d if step.operator == "Conv" else F.conv_transpose2d
     return convolve(
-        arguments[0], arguments[1], arguments[2] if len(arguments) > 2 else None,
+        arguments[0],
+        arguments[1],
+        arguments[2] if len(arguments) > 2 else None,
         stride=tuple(step.attributes.get("strides", (1, 1))),
         padding=tuple(step.attributes.get("pads", (0, 0, 0, 0))[:2]),
         dilation=tuple(step.attributes.get("dilations", (1, 1))),

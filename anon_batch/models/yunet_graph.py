@@ -114,10 +114,18 @@ def _joined(name: str, pairs: list[_Pair], arrays: _Arrays) -> list[onnx.NodePro
         weight, bias, result = (f"{name}_{kind}_{what}" for what in ("weight", "bias", "value"))
         arrays[weight] = np.concatenate([arrays[pair[part].input[1]] for pair in pairs])
         arrays[bias] = np.concatenate([arrays[pair[part].input[2]] for pair in pairs])
-        nodes.append(helper.make_node(
-            "Conv", [value, weight, bias], [result], kernel_shape=[side, side], pads=[side // 2] * 4,
-            strides=[1, 1], dilations=[1, 1], group=len(arrays[bias]) if kind == "depthwise" else 1,
-        ))
+        nodes.append(
+            helper.make_node(
+                "Conv",
+                [value, weight, bias],
+                [result],
+                kernel_shape=[side, side],
+                pads=[side // 2] * 4,
+                strides=[1, 1],
+                dilations=[1, 1],
+                group=len(arrays[bias]) if kind == "depthwise" else 1,
+            )
+        )
         value = result
     return nodes
 

@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from anon_batch import layout
 from anon_batch.errors import ObjectExistsError, StorageError
-from anon_batch.pipeline.plan import is_exhausted
+from anon_batch.formats import layout
 from anon_batch.records import ShardSpec
+from anon_batch.shards import is_exhausted
 from anon_batch.storage import PARTIAL_PREFIX, Storage, join
 
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from anon_batch import layout
 from anon_batch.errors import IntegrityError
-from anon_batch.pipeline.parts import committed, read_metas
-from anon_batch.pipeline.plan import effective, gaps
+from anon_batch.formats import layout
+from anon_batch.formats.parts import committed, read_metas
+from anon_batch.formats.provenance import read_part
 from anon_batch.pipeline.run import Run, now, write_run_json
-from anon_batch.provenance import read_part
 from anon_batch.records import ShardSpec
+from anon_batch.shards import effective, gaps
 from anon_batch.stats import ShardStats, merge
 from anon_batch.storage import Storage, join
 

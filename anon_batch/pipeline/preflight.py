@@ -6,7 +6,7 @@ from anon_batch.anonymize.ladder import build_ladder
 from anon_batch.config import JobConfig
 from anon_batch.detect.ensemble import build_detector
 from anon_batch.errors import ConfigError
-from anon_batch.imaging.device_jpeg import import_nvimgcodec
+from anon_batch.imaging.jpeg.nvimgcodec import import_nvimgcodec
 from anon_batch.models.store import ModelStore
 from anon_batch.storage import Storage
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from anon_batch import __version__, layout
+from anon_batch import __version__
 from anon_batch.config import JobConfig
 from anon_batch.errors import (
     ConfigError,
@@ -21,8 +21,9 @@ from anon_batch.errors import (
     ResumeRefusedError,
     StorageError,
 )
+from anon_batch.formats import layout
 from anon_batch.pipeline.fingerprint import differences, fingerprint
-from anon_batch.pipeline.rows import scan_manifest
+from anon_batch.pipeline.scan_manifest import scan_manifest
 from anon_batch.storage import Storage, absolute, join
 
 PLAN_VERSION = 1

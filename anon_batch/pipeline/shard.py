@@ -11,21 +11,22 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 
-from anon_batch import __version__, layout
+from anon_batch import __version__
 from anon_batch.anonymize.ladder import build_ladder
 from anon_batch.detect.ensemble import build_detector
 from anon_batch.errors import IntegrityError, ObjectExistsError, StorageError
-from anon_batch.imaging.device_jpeg import DeviceJpegDecoder
+from anon_batch.formats import layout
+from anon_batch.formats.provenance import AuditRow, PartMeta, write_audit, write_provenance
+from anon_batch.imaging.jpeg.nvimgcodec import DeviceJpegDecoder
+from anon_batch.manifest.fetch import SourceReader
 from anon_batch.models.store import ModelStore
 from anon_batch.pipeline import attempts
-from anon_batch.pipeline.clock import Stopwatch, WorkerClock
-from anon_batch.pipeline.flow import Flow, Inline
-from anon_batch.pipeline.row import DecodedRow, FinishedRow, ReadRow, RowStages
-from anon_batch.pipeline.rows import extra_schema, read_rows
+from anon_batch.pipeline.executor import Flow, Inline
 from anon_batch.pipeline.run import Run, now
-from anon_batch.pipeline.sinks import open_sink
-from anon_batch.pipeline.source import SourceReader
-from anon_batch.provenance import AuditRow, PartMeta, write_audit, write_provenance
+from anon_batch.pipeline.scan_manifest import extra_schema, read_rows
+from anon_batch.pipeline.stages import DecodedRow, FinishedRow, ReadRow, RowStages
+from anon_batch.pipeline.timing import Stopwatch, WorkerClock
+from anon_batch.pipeline.writers import open_sink
 from anon_batch.records import ManifestRow, ProvenanceRow, ShardResult, ShardSpec
 from anon_batch.stats import ShardStats, match
 from anon_batch.stats.shares import BUSY, NETWORKS
@@ -97,9 +98,15 @@ class ShardProcessor:
         write = run.config.write
         sink = open_sink(write, storage, run.output, layout.shard_file(spec.name, attempt, write.layout), self._extra)
         stages = RowStages(
-            run.config, run.run_key, self._detector, self._ladder, SourceReader(storage), sink,
-            last_chance=last, codec=self._codec,
-        )  # fmt: skip
+            run.config,
+            run.run_key,
+            self._detector,
+            self._ladder,
+            SourceReader(storage),
+            sink,
+            last_chance=last,
+            codec=self._codec,
+        )
         self._time.lap("open")
         finished = self._finish_all(stages, rows)
         with stages.clock("put"):
@@ -122,7 +129,13 @@ class ShardProcessor:
     def _finish_all(self, stages: RowStages, rows: list[ManifestRow]) -> list[FinishedRow]:
         config = self._run.config
         flow: Flow[ReadRow, DecodedRow, FinishedRow] = Flow(
-            self._io, self._cpu, stages.read, stages.decode, stages.treat, config.detect.batch_size, config.engine.read_ahead
+            self._io,
+            self._cpu,
+            stages.read,
+            stages.decode,
+            stages.treat,
+            config.detect.batch_size,
+            config.engine.read_ahead,
         )
         finished = []
         for row in flow.run(rows):

@@ -44,13 +44,15 @@ def _longer_side_from(low: float) -> Callable[[_Boxes], BoolArray]:
 
 
 # Bands of face sizes. COCO's borders belong to both neighbours: a face of 32 x 32 px is small and medium.
-BANDS: Mapping[str, Callable[[_Boxes], BoolArray]] = MappingProxyType({
-    "all": lambda boxes: np.ones(len(boxes), np.bool_),
-    "small": _area_between(0, 32**2),
-    "medium": _area_between(32**2, 96**2),
-    "large": _area_between(96**2, np.inf),
-    "from_16_px": _longer_side_from(16),
-})
+BANDS: Mapping[str, Callable[[_Boxes], BoolArray]] = MappingProxyType(
+    {
+        "all": lambda boxes: np.ones(len(boxes), np.bool_),
+        "small": _area_between(0, 32**2),
+        "medium": _area_between(32**2, 96**2),
+        "large": _area_between(96**2, np.inf),
+        "from_16_px": _longer_side_from(16),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,7 +108,9 @@ def match(
 
 
 def match_bands(
-    detections: Detections, ground_truth: GroundTruth, bands: Iterable[str] = tuple(BANDS),
+    detections: Detections,
+    ground_truth: GroundTruth,
+    bands: Iterable[str] = tuple(BANDS),
     iou_threshold: float = IOU_THRESHOLD,
 ) -> dict[str, Matches]:
     """As `match`, for several bands at once: band -> matches."""
@@ -115,16 +119,25 @@ def match_bands(
     overlaps = _overlaps(found, faces, ground_truth.ignore)
     return {
         band: _assign(
-            overlaps, detections.scores, crowd=ground_truth.ignore, found_inside=BANDS[band](found),
-            faces_inside=BANDS[band](faces), threshold=min(iou_threshold, 1 - 1e-10),
+            overlaps,
+            detections.scores,
+            crowd=ground_truth.ignore,
+            found_inside=BANDS[band](found),
+            faces_inside=BANDS[band](faces),
+            threshold=min(iou_threshold, 1 - 1e-10),
         )
         for band in bands
     }
 
 
 def _assign(
-    overlaps: _Boxes, scores: FloatArray, *, crowd: BoolArray, found_inside: BoolArray,
-    faces_inside: BoolArray, threshold: float,
+    overlaps: _Boxes,
+    scores: FloatArray,
+    *,
+    crowd: BoolArray,
+    found_inside: BoolArray,
+    faces_inside: BoolArray,
+    threshold: float,
 ) -> Matches:
     face_ignored = np.asarray(crowd | ~faces_inside, np.bool_)
     detection_face = np.full(overlaps.shape[0], -1, np.intp)

@@ -68,9 +68,15 @@ class ShardStats:
     detection: DetectionStats = field(default_factory=DetectionStats)
 
     def add_row(
-        self, status: str, reason: str | None = None, detections: Detections | None = None,
-        ground_truth: GroundTruth | None = None, *, methods: Mapping[int, str] | None = None,
-        bytes_in: int = 0, bytes_out: int = 0,
+        self,
+        status: str,
+        reason: str | None = None,
+        detections: Detections | None = None,
+        ground_truth: GroundTruth | None = None,
+        *,
+        methods: Mapping[int, str] | None = None,
+        bytes_in: int = 0,
+        bytes_out: int = 0,
     ) -> None:
         """Counts one manifest row that has come to its end.
 
@@ -221,23 +227,25 @@ class ShardStats:
 
 
 # How each state merges.
-MERGES: Mapping[str, Callable[[Any, Any], Any]] = MappingProxyType({
-    "rows": operator.add,
-    "statuses": counts.add,
-    "reasons": counts.add_capped,
-    "faces_per_image": counts.add,
-    "scores": counts.add,
-    "face_sizes": counts.add,
-    "methods": counts.add_capped,
-    "bytes_in": operator.add,
-    "bytes_out": operator.add,
-    "stage_us": counts.add_capped,
-    "stage_cpu_us": counts.add_capped,
-    "worker_us": counts.add_capped,
-    "process_cpu_us": operator.add,
-    "unsearched_images": operator.add,
-    "detection": DetectionStats.merge,
-})
+MERGES: Mapping[str, Callable[[Any, Any], Any]] = MappingProxyType(
+    {
+        "rows": operator.add,
+        "statuses": counts.add,
+        "reasons": counts.add_capped,
+        "faces_per_image": counts.add,
+        "scores": counts.add,
+        "face_sizes": counts.add,
+        "methods": counts.add_capped,
+        "bytes_in": operator.add,
+        "bytes_out": operator.add,
+        "stage_us": counts.add_capped,
+        "stage_cpu_us": counts.add_capped,
+        "worker_us": counts.add_capped,
+        "process_cpu_us": operator.add,
+        "unsearched_images": operator.add,
+        "detection": DetectionStats.merge,
+    }
+)
 _BINNED = frozenset({"faces_per_image", "scores", "face_sizes"})
 _PLAIN = frozenset({"rows", "bytes_in", "bytes_out", "process_cpu_us", "unsearched_images"})
 

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from anon_batch.anonymize.generator import Generator, Shape
+from anon_batch.anonymize.faces.generator import Generator, Shape
 from anon_batch.errors import ConfigError, StorageError
 from anon_batch.train.config import TrainConfig
 
@@ -32,7 +32,9 @@ def marks_of(config: TrainConfig) -> dict[str, str]:
     return {"channels": str(list(config.channels)), "seed": str(config.seed)}
 
 
-def save_checkpoint(folder: Path, step: int, networks: Networks, optimisers: Optimisers, notes: Mapping[str, str]) -> None:
+def save_checkpoint(
+    folder: Path, step: int, networks: Networks, optimisers: Optimisers, notes: Mapping[str, str]
+) -> None:
     """Writes the checkpoint of a folder, whole or not at all.
 
     Args:
@@ -59,7 +61,9 @@ def save_checkpoint(folder: Path, step: int, networks: Networks, optimisers: Opt
     except Exception as exc:  # safetensors has an error of its own for what the system refuses
         with contextlib.suppress(OSError):
             partial.unlink()
-        raise StorageError(f"the checkpoint cannot be written ({exc}); make room and begin again", str(folder)) from None
+        raise StorageError(
+            f"the checkpoint cannot be written ({exc}); make room and begin again", str(folder)
+        ) from None
 
 
 def read_notes(folder: Path) -> dict[str, str]:
@@ -80,7 +84,9 @@ def read_notes(folder: Path) -> dict[str, str]:
     return notes
 
 
-def load_checkpoint(folder: Path, networks: Networks, optimisers: Optimisers, marks: Mapping[str, str]) -> dict[str, str]:
+def load_checkpoint(
+    folder: Path, networks: Networks, optimisers: Optimisers, marks: Mapping[str, str]
+) -> dict[str, str]:
     """Fills networks and optimisers from the folder's checkpoint.
 
     Args:
@@ -98,7 +104,9 @@ def load_checkpoint(folder: Path, networks: Networks, optimisers: Optimisers, ma
     path, notes = folder / FILENAME, read_notes(folder)
     if not notes:
         return notes
-    differing = [f"{key}: {notes.get(key)} there, {value} here" for key, value in marks.items() if notes.get(key) != value]
+    differing = [
+        f"{key}: {notes.get(key)} there, {value} here" for key, value in marks.items() if notes.get(key) != value
+    ]
     if differing:
         raise ConfigError(f"checkpoint {path} is of another training ({'; '.join(differing)}); name another output")
     try:

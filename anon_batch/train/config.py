@@ -39,7 +39,8 @@ class TrainConfig(_Section):
     output: Path = Field(description="Folder for checkpoints, sheets, metrics and the exported generator.")
     donors: Path | None = Field(None, description="Bank of donors; null: the bundled one.")
     start: Path | None = Field(
-        None, description="A generator.safetensors that a new training starts from, e.g. the bundled one; null: from nothing."
+        None,
+        description="A generator.safetensors that a new training starts from, e.g. the bundled one; null: from nothing.",
     )
     min_face_px: float = Field(64, ge=16, description="Longer side of the smallest face that is taken from a picture.")
     min_score: float = Field(0.6, ge=0, le=1, description="Lowest score of a face that is taken from a picture.")
@@ -48,11 +49,17 @@ class TrainConfig(_Section):
     own_share: float = Field(0.5, ge=0, le=1, description="Share of faces that are their own, disturbed donor.")
     views: int = Field(2, ge=1, description="Crops of each face and of its mirror image, with different expansions.")
     expansions: tuple[float, float] = Field((1.1, 1.45), description="Range of the regions' expansion.")
-    channels: tuple[int, ...] = Field((32, 64, 128, 192), min_length=2, max_length=6, description="Of the generator, by level.")
+    channels: tuple[int, ...] = Field(
+        (32, 64, 128, 192), min_length=2, max_length=6, description="Of the generator, by level."
+    )
     generator_rate: float = Field(2e-4, gt=0, description="Adam's rate for the generator.")
     discriminator_rate: float = Field(4e-4, gt=0, description="Adam's rate for the discriminators.")
-    decay_from: float = Field(0.6, ge=0, le=1, description="Share of the steps after which rates fall linearly to a tenth.")
-    ema: float = Field(0.999, ge=0, lt=1, description="Decay of the average of the generator's weights that is exported.")
+    decay_from: float = Field(
+        0.6, ge=0, le=1, description="Share of the steps after which rates fall linearly to a tenth."
+    )
+    ema: float = Field(
+        0.999, ge=0, lt=1, description="Decay of the average of the generator's weights that is exported."
+    )
     weights: Weights = Field(default_factory=Weights, description="Of the losses.")
     precision: Literal["bf16", "fp32"] = Field("bf16", description="Of the forward passes.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto`: CUDA where there is one.")

@@ -7,7 +7,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own custom
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from anon_batch.anonymize.generator import MAPS
+from anon_batch.anonymize.faces.generator import MAPS
 from anon_batch.models.onnx_graph import prepare_image_network
 from anon_batch.models.torch_network import OnnxModule
 
@@ -62,8 +62,10 @@ class FeatureHeads(nn.Module):
         super().__init__()
         self.heads = nn.ModuleList(
             nn.Sequential(
-                spectral_norm(nn.Conv2d(width, hidden, 1)), nn.LeakyReLU(0.2),
-                spectral_norm(nn.Conv2d(hidden, hidden, 3, padding=1)), nn.LeakyReLU(0.2),
+                spectral_norm(nn.Conv2d(width, hidden, 1)),
+                nn.LeakyReLU(0.2),
+                spectral_norm(nn.Conv2d(hidden, hidden, 3, padding=1)),
+                nn.LeakyReLU(0.2),
                 spectral_norm(nn.Conv2d(hidden, 1, 3, padding=1)),
             )
             for width in widths

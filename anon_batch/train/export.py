@@ -13,12 +13,12 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from anon_batch import __version__
-from anon_batch.anonymize import crops
-from anon_batch.anonymize.generator import Generator, load_generator, save_generator
+from anon_batch.anonymize.faces import align
+from anon_batch.anonymize.faces.generator import Generator, load_generator, save_generator
 from anon_batch.errors import StorageError
-from anon_batch.train import learner
+from anon_batch.train import step as learner
 from anon_batch.train.config import TrainConfig
-from anon_batch.train.crops import held_out, listed_faces
+from anon_batch.train.face_crops import held_out, listed_faces
 from anon_batch.train.metrics import HELD_OUT, last_held_out
 
 WEIGHTS = "generator.safetensors"
@@ -71,7 +71,13 @@ def export(config: TrainConfig, generator: Generator, step: int, faces_seen: int
         StorageError: the folder cannot be written.
     """
     faces_count = sum(source.learned for source in sources)
-    notes = {"seed": config.seed, "steps": step, "faces_seen": faces_seen, "faces": faces_count, "anon_batch": __version__}
+    notes = {
+        "seed": config.seed,
+        "steps": step,
+        "faces_seen": faces_seen,
+        "faces": faces_count,
+        "anon_batch": __version__,
+    }
     path = config.output / WEIGHTS
     partial = config.output / f".{WEIGHTS}-{os.getpid()}"
     try:
@@ -97,8 +103,8 @@ def _card(
         "config": config,
         "version": __version__,
         "shape": generator.shape,
-        "side": crops.CROP_SIDE,
-        "context": crops.CONTEXT,
+        "side": align.CROP_SIDE,
+        "context": align.CONTEXT,
         "parameters": sum(values.numel() for values in generator.parameters()),
         "size_bytes": size_bytes,
         "step": step,

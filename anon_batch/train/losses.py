@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own custom
 from torch import Tensor
 
-from anon_batch.train.samples import Batch
+from anon_batch.train.batches import Batch
 
 _POOL = 16  # px over which colours are compared
 

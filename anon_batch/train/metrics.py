@@ -66,5 +66,7 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 def last_held_out(folder: Path, step: int) -> dict[str, Any]:
     """The last metrics on held-out faces up to a step, with their `step`; empty where there are none."""
-    told = [line for line in read_metrics(folder) if line["step"] <= step and any(key.startswith(HELD_OUT) for key in line)]
+    told = [
+        line for line in read_metrics(folder) if line["step"] <= step and any(key.startswith(HELD_OUT) for key in line)
+    ]
     return told[-1] if told else {}

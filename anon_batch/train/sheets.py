@@ -10,7 +10,7 @@ from torch import Tensor
 
 from anon_batch.errors import StorageError
 from anon_batch.records import PixelArray
-from anon_batch.train.samples import Batch
+from anon_batch.train.batches import Batch
 
 _ACROSS = 8
 

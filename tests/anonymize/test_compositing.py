@@ -19,8 +19,9 @@ from replacement_scenes import (
     turned,
 )
 
-from anon_batch.anonymize import landmarks
-from anon_batch.anonymize.compositing import (
+from anon_batch.anonymize.faces import landmarks
+from anon_batch.anonymize.faces.align import CROP_SIDE, Crop
+from anon_batch.anonymize.faces.blend import (
     BORDER_SHARE,
     GAMMAS,
     SHARPER,
@@ -32,8 +33,7 @@ from anon_batch.anonymize.compositing import (
     toned,
     warped,
 )
-from anon_batch.anonymize.crops import CROP_SIDE, Crop
-from anon_batch.anonymize.donors import Choice, Donor, DonorBank
+from anon_batch.anonymize.faces.donors import Choice, Donor, DonorBank
 
 TONE = np.array([60.0, 14, 18])
 OWN = np.array([[50.0, 60], [110, 60], [80, 88], [56, 112], [104, 112]])  # of a donor

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from replacement_scenes import erased, regions, scenery, turned
 
 from anon_batch import geometry
-from anon_batch.anonymize import landmarks
-from anon_batch.anonymize.crops import CROP_SIDE, extract, frame_of, paste, reduced_unknown
+from anon_batch.anonymize.faces import landmarks
+from anon_batch.anonymize.faces.align import CROP_SIDE, extract, frame_of, paste, reduced_unknown
 
 ANGLES = [0, 17, -40, 45, 90, 135, 180]
 SIDES = [CROP_SIDE, 2 * CROP_SIDE]
@@ -108,7 +108,11 @@ def test_landmarks_of_a_crop_are_in_its_pixels():
 
 
 @given(
-    st.floats(-180, 180), st.floats(4, 300), st.floats(0.3, 3), st.floats(-50, 300), st.floats(-50, 300),
+    st.floats(-180, 180),
+    st.floats(4, 300),
+    st.floats(0.3, 3),
+    st.floats(-50, 300),
+    st.floats(-50, 300),
     st.sampled_from(["ellipse", "rectangle"]),
 )
 @example(45, 60, 1, 100, 100, "rectangle")

@@ -21,9 +21,9 @@ from replacement_scenes import (
 )
 from safetensors.numpy import save
 
-from anon_batch.anonymize import landmarks
-from anon_batch.anonymize.crops import Crop
-from anon_batch.anonymize.donors import DonorBank
+from anon_batch.anonymize.faces import landmarks
+from anon_batch.anonymize.faces.align import Crop
+from anon_batch.anonymize.faces.donors import DonorBank
 from anon_batch.errors import ModelError
 
 BUNDLED = model("donors")
@@ -62,7 +62,9 @@ def test_mirrored_donors_are_mirror_images_with_their_landmarks_in_place(bank):
         assert np.array_equal(mirror.pixels, donor.pixels[:, ::-1])
         assert np.array_equal(mirror.matte, donor.matte[:, ::-1])
         assert np.allclose(mirror.points, landmarks.mirrored(donor.points, side), atol=1e-3)
-        assert np.allclose(mirror.box, (side - donor.box[2], donor.box[1], side - donor.box[0], donor.box[3]), atol=1e-3)
+        assert np.allclose(
+            mirror.box, (side - donor.box[2], donor.box[1], side - donor.box[0], donor.box[3]), atol=1e-3
+        )
         assert mirror.points[0, 0] < mirror.points[1, 0]  # still in the usual order
         assert donor.pixels.shape == (side, side, 3)
         assert (donor.points > 0).all()
@@ -113,7 +115,9 @@ def test_donors_are_drawn_in_proportion_to_how_well_they_suit():
     expected = suits / suits.sum() * draws
     counts = np.array([drawn[index] for index in range(4)])
     assert counts.sum() == draws
-    assert ((counts - expected) ** 2 / expected).sum() < 16.3  # of chi-squared with 3 degrees, one in a thousand is larger
+    assert (
+        (counts - expected) ** 2 / expected
+    ).sum() < 16.3  # of chi-squared with 3 degrees, one in a thousand is larger
 
 
 def test_of_a_picture_and_its_mirror_image_the_one_that_suits_better_is_taken():
@@ -126,7 +130,9 @@ def test_of_a_picture_and_its_mirror_image_the_one_that_suits_better_is_taken():
             index = bank.choose(asked, seed).donor.index
             suits = bank._log_weights(asked.points, bank._asked(asked)[1])
             assert suits[index] >= suits[index ^ 1]
-            if abs(bank._misfit(asked.points)[index] - bank._misfit(asked.points)[index ^ 1]) > 0.1:  # one looks left, one right
+            if (
+                abs(bank._misfit(asked.points)[index] - bank._misfit(asked.points)[index ^ 1]) > 0.1
+            ):  # one looks left, one right
                 turns += 1
                 assert bank._misfit(asked.points)[index] < bank._misfit(asked.points)[index ^ 1]
     assert turns > 1
@@ -185,9 +191,15 @@ def damaged():
     yield "traits of another length", save(tensors | {"traits": np.zeros((4, 9), np.float32)})
     yield "weights for another description", save(tensors | {"weight": np.zeros((464, 1), np.float32)})
     yield "landmarks of fewer donors", save(tensors | {"landmarks": tensors["landmarks"][:2]})
-    yield "no donor", save({
-        name: tensor if name in ("weight", "bias", "tone_scale") else tensor[:0] for name, tensor in tensors.items()
-    })
+    yield (
+        "no donor",
+        save(
+            {
+                name: tensor if name in ("weight", "bias", "tone_scale") else tensor[:0]
+                for name, tensor in tensors.items()
+            }
+        ),
+    )
     yield "pictures that are none", save(tensors | {"jpeg": np.zeros_like(tensors["jpeg"])})
 
 
@@ -203,9 +215,14 @@ def test_a_picture_of_a_donor_has_the_drawn_colours():
     assert np.abs(middle - SKIN).max() < 4
 
 
-@pytest.mark.parametrize("heads", [
-    np.zeros((1, 80, 80), np.uint8), np.zeros((2, 80, 80), np.float32), np.zeros((2, 80), np.uint8),
-])
+@pytest.mark.parametrize(
+    "heads",
+    [
+        np.zeros((1, 80, 80), np.uint8),
+        np.zeros((2, 80, 80), np.float32),
+        np.zeros((2, 80), np.uint8),
+    ],
+)
 def test_a_bank_whose_heads_do_not_fit_its_pictures_is_refused(heads):
     with pytest.raises(ModelError, match="heads"):
         DonorBank(save({**bank_tensors(2, np.zeros((4, 1))), "heads": heads}))

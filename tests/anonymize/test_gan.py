@@ -7,16 +7,16 @@ import pytest
 import torch
 from replacement_scenes import crop_of, model, plain_crop, regions, scenery, turned
 
-from anon_batch import seeding
-from anon_batch.anonymize.compositing import compose
-from anon_batch.anonymize.crops import CROP_SIDE
-from anon_batch.anonymize.donors import DonorBank
-from anon_batch.anonymize.gan import Gan, coloured, fault_of, latent_of, network_input, reduced, with_change
-from anon_batch.anonymize.generator import Generator, Shape, load_generator
+from anon_batch import keys
+from anon_batch.anonymize.faces.align import CROP_SIDE
+from anon_batch.anonymize.faces.blend import compose
+from anon_batch.anonymize.faces.donors import DonorBank
+from anon_batch.anonymize.faces.generator import Generator, Shape, load_generator
+from anon_batch.anonymize.faces.replace import Limits
 from anon_batch.anonymize.ladder import Ladder
-from anon_batch.anonymize.pixelate import Pixelate
-from anon_batch.anonymize.replacement import Limits
-from anon_batch.anonymize.swap import Swap
+from anon_batch.anonymize.methods.gan import Gan, coloured, fault_of, latent_of, network_input, reduced, with_change
+from anon_batch.anonymize.methods.pixelate import Pixelate
+from anon_batch.anonymize.methods.swap import Swap
 from anon_batch.errors import ConfigError
 from anon_batch.records import DecodedImage
 
@@ -62,7 +62,9 @@ def faces(*boxes, **kind):
 
 
 def batch(pictures):
-    return [(photo(i), faces(*BOXES[: i % 3 + 1], LARGE) if i == 1 else faces(*BOXES[: i % 3 + 1])) for i in range(pictures)]
+    return [
+        (photo(i), faces(*BOXES[: i % 3 + 1], LARGE) if i == 1 else faces(*BOXES[: i % 3 + 1])) for i in range(pictures)
+    ]
 
 
 def test_faces_in_company_equal_those_alone(bank):
@@ -126,7 +128,7 @@ def test_the_network_does_change_the_picture(bank):
 def test_the_latent_enters(bank, monkeypatch):
     work = [(photo(2), faces(BOXES[1]))]
     (one,) = gan(bank).anonymize(work, KEY)
-    monkeypatch.setattr("anon_batch.anonymize.gan._LATENT_STREAM", 1 << 65)
+    monkeypatch.setattr("anon_batch.anonymize.methods.gan._LATENT_STREAM", 1 << 65)
     (other,) = gan(bank).anonymize(work, KEY)
     assert not np.array_equal(one.pixels, other.pixels)
 
@@ -137,7 +139,7 @@ def test_latents_are_functions_of_the_seed_and_none_of_the_donors_numbers():
         assert latent.shape == (64,)
         assert latent.dtype == np.float32
         assert np.array_equal(latent, latent_of(seed, 64))
-        assert not np.allclose(latent, seeding.generator(seed).standard_normal(64), atol=0.5)
+        assert not np.allclose(latent, keys.generator(seed).standard_normal(64), atol=0.5)
     several = np.array([latent_of(seed, 64) for seed in range(200)])
     assert len(np.unique(several, axis=0)) == 200
     assert abs(several.mean()) < 0.05
@@ -194,23 +196,31 @@ def test_a_correction_of_a_large_crop_is_enlarged_and_the_composites_detail_stay
     assert np.allclose(added[:, :, 2], 25.5, atol=0.01)
 
 
-@pytest.mark.parametrize(("value", "why"), [
-    (float("nan"), "not finite"), (float("inf"), "not finite"), (9.0, "beyond black or white"), (-9.0, "beyond black or white"),
-])
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (float("nan"), "not finite"),
+        (float("inf"), "not finite"),
+        (9.0, "beyond black or white"),
+        (-9.0, "beyond black or white"),
+    ],
+)
 def test_what_cannot_be_a_face_is_refused_and_falls_to_the_next_method(bank, value, why):
     work = batch(3)
     for result, (image, found) in zip(gan(bank, broken(value)).anonymize(work, KEY), work, strict=True):
         assert result.methods == {}
-        assert set(result.refused) == {face.face_index for face in found}
+        assert set(result.refused) == {face.index for face in found}
         assert all(why in reason for reason in result.refused.values())
         assert np.array_equal(result.pixels, image.pixels)
         assert not result.touched.any()
-    for result, (_, found) in zip(Ladder([gan(bank, broken(value)), Pixelate(8)]).anonymize(work, KEY), work, strict=True):
+    for result, (_, found) in zip(
+        Ladder([gan(bank, broken(value)), Pixelate(8)]).anonymize(work, KEY), work, strict=True
+    ):
         assert result.methods == dict.fromkeys(range(len(found)), "pixelate")
 
 
 def test_one_broken_face_does_not_break_its_neighbours(bank):
-    unlucky = torch.tensor(latent_of(seeding.face_seed(KEY, "photo0", 1), SMALL.latent))
+    unlucky = torch.tensor(latent_of(keys.face_seed(KEY, "photo0", 1), SMALL.latent))
 
     class Spoilt(Generator):
         def forward(self, inputs, latent):

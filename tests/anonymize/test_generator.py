@@ -10,7 +10,7 @@ import safetensors
 import safetensors.torch
 import torch
 
-from anon_batch.anonymize.generator import INPUTS, MAPS, Generator, Shape, load_generator, save_generator
+from anon_batch.anonymize.faces.generator import INPUTS, MAPS, Generator, Shape, load_generator, save_generator
 from anon_batch.errors import ModelError
 
 SMALL = Shape((8, 16, 16), 6, 12)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from anon_batch import geometry
+from anon_batch.anonymize.checks.structure import kept_structure, untreated_faces
 from anon_batch.anonymize.ladder import Ladder, build_ladder
-from anon_batch.anonymize.pixelate import Pixelate
-from anon_batch.anonymize.sanity import kept_structure, untreated_faces
-from anon_batch.anonymize.solid import Solid
+from anon_batch.anonymize.methods.pixelate import Pixelate
+from anon_batch.anonymize.methods.solid import Solid
 from anon_batch.config import AnonymizeConfig
 from anon_batch.errors import ConfigError, UnknownNameError, WithheldError
 from anon_batch.records import AnonymizedImage, DecodedImage, Detections
@@ -23,8 +23,10 @@ def picture(name="p", seed=0):
 def regions(*boxes):
     n = len(boxes)
     found = Detections(
-        np.array(boxes, np.float32).reshape(n, 4), np.full(n, 0.9, np.float32),
-        np.full((n, 5, 2), np.nan, np.float32), ("d",) * n,
+        np.array(boxes, np.float32).reshape(n, 4),
+        np.full(n, 0.9, np.float32),
+        np.full((n, 5, 2), np.nan, np.float32),
+        ("d",) * n,
     )
     return geometry.regions_of(found, 100, 80, 1.0, "ellipse")
 
@@ -44,7 +46,7 @@ class Scripted:
 
 def solid(image, faces, name="scripted"):
     (result,) = Solid((1, 2, 3)).anonymize([(image, faces)], KEY)
-    return AnonymizedImage(result.pixels, result.touched, {face.face_index: name for face in faces})
+    return AnonymizedImage(result.pixels, result.touched, {face.index: name for face in faces})
 
 
 def no_op(image, faces):
@@ -144,9 +146,21 @@ def touched_of_numbers(image, faces):
 
 
 BAD = [
-    no_op, grown_by_one, changed_outside, touched_too_small, half_treated, wrong_name, unknown_face,
-    forgotten_face, treated_and_refused, wrong_type, writes_into_its_input, touched_of_numbers,
-    raise_it(RuntimeError("broken")), raise_it(MemoryError()), raise_it(WithheldError("odd")),
+    no_op,
+    grown_by_one,
+    changed_outside,
+    touched_too_small,
+    half_treated,
+    wrong_name,
+    unknown_face,
+    forgotten_face,
+    treated_and_refused,
+    wrong_type,
+    writes_into_its_input,
+    touched_of_numbers,
+    raise_it(RuntimeError("broken")),
+    raise_it(MemoryError()),
+    raise_it(WithheldError("odd")),
 ]
 
 
@@ -236,7 +250,7 @@ def test_the_next_method_sees_the_picture_as_treated_so_far():
     seen = []
 
     def look(image, faces):
-        seen.append((image.pixels[35, 35].tolist(), [face.face_index for face in faces]))
+        seen.append((image.pixels[35, 35].tolist(), [face.index for face in faces]))
         return solid(image, faces, "second")
 
     run(act, FACE, SECOND, then=(Scripted(look, "second"),))
@@ -316,8 +330,16 @@ def test_a_nearly_black_picture_is_no_false_alarm_under_black():
 def test_regions_that_no_method_could_be_trusted_with():
     twice = [regions(FACE)[0], regions(SECOND)[0]]  # both are face 0
     outside = geometry.regions_of(
-        Detections(np.array([[90, 70, 140, 130]], np.float32), np.ones(1, np.float32),
-                   np.full((1, 5, 2), np.nan, np.float32), ("d",)), 200, 200, 1.0, "ellipse",
+        Detections(
+            np.array([[90, 70, 140, 130]], np.float32),
+            np.ones(1, np.float32),
+            np.full((1, 5, 2), np.nan, np.float32),
+            ("d",),
+        ),
+        200,
+        200,
+        1.0,
+        "ellipse",
     )
     batch = [(picture(), twice), (picture(), outside), (picture(), regions(FACE))]
     outcomes = Ladder([Solid()]).anonymize(batch, KEY)

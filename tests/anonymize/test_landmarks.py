@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from replacement_scenes import regions, turned
 
-from anon_batch.anonymize import landmarks
+from anon_batch.anonymize.faces import landmarks
 
 ANGLES = st.floats(-180, 180)
 SCALES = st.floats(0.01, 100)

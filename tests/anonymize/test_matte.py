@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from replacement_scenes import DONOR_SIDE, SKIN, drawn_donor, model
 
-from anon_batch.anonymize.donors import DonorBank
-from anon_batch.anonymize.matte import head_of, matte_of
+from anon_batch.anonymize.faces.donors import DonorBank
+from anon_batch.anonymize.faces.matte import head_of, matte_of
 
 BOX = np.array([36.0, 26, 124, 138])
 
@@ -31,10 +31,17 @@ def test_a_drawn_face():
 
 
 @pytest.mark.parametrize("kind", ["noise", "black", "white", "skin"])
-@pytest.mark.parametrize("box", [BOX, np.array([0.0, 0, 160, 160]), np.array([70.0, 70, 90, 90]), np.array([-20.0, 30, 60, 140])])
+@pytest.mark.parametrize(
+    "box", [BOX, np.array([0.0, 0, 160, 160]), np.array([70.0, 70, 90, 90]), np.array([-20.0, 30, 60, 140])]
+)
 def test_any_picture_has_a_matte(kind, box):
     noise = np.random.default_rng(1).integers(0, 256, (DONOR_SIDE, DONOR_SIDE, 3), np.uint8)
-    colours = {"noise": noise, "black": noise * 0, "white": noise * 0 + 255, "skin": noise * 0 + np.array(SKIN, np.uint8)}
+    colours = {
+        "noise": noise,
+        "black": noise * 0,
+        "white": noise * 0 + 255,
+        "skin": noise * 0 + np.array(SKIN, np.uint8),
+    }
     matte = matte_of(colours[kind], box)
     check(matte)
     x, y = (int(v) for v in (box[:2] + box[2:]) / 2)

@@ -7,7 +7,7 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from anon_batch.anonymize import registry
-from anon_batch.anonymize.solid import Solid
+from anon_batch.anonymize.methods.solid import Solid
 from anon_batch.config import AnonymizeConfig, ModelsConfig
 from anon_batch.errors import ConfigError, ModelError, UnknownNameError
 from anon_batch.models.store import ModelStore

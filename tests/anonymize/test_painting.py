@@ -4,15 +4,17 @@ import numpy as np
 import pytest
 
 from anon_batch import geometry
-from anon_batch.anonymize.painting import grown, longer_side_px, paint, union_of_masks
+from anon_batch.anonymize.compose import grown, longer_side_px, paint, union_of_masks
 from anon_batch.records import DecodedImage, Detections
 
 
 def regions(*boxes, width=60, height=40, shape="rectangle", expansion=1.0):
     n = len(boxes)
     found = Detections(
-        np.array(boxes, np.float32).reshape(n, 4), np.full(n, 0.9, np.float32),
-        np.full((n, 5, 2), np.nan, np.float32), ("d",) * n,
+        np.array(boxes, np.float32).reshape(n, 4),
+        np.full(n, 0.9, np.float32),
+        np.full((n, 5, 2), np.nan, np.float32),
+        ("d",) * n,
     )
     return geometry.regions_of(found, width, height, expansion, shape)
 
@@ -23,7 +25,7 @@ def image():
 
 
 def colour_of_face(region, extent):
-    return np.full(3, region.face_index, np.uint8)
+    return np.full(3, region.index, np.uint8)
 
 
 def test_the_larger_region_wins_where_masks_overlap(image):

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from replacement_scenes import erased, model, regions, scenery, turned
 
-from anon_batch import geometry, seeding
-from anon_batch.anonymize.crops import CROP_SIDE
-from anon_batch.anonymize.donors import DonorBank
+from anon_batch import geometry, keys
+from anon_batch.anonymize.faces.align import CROP_SIDE
+from anon_batch.anonymize.faces.donors import DonorBank
+from anon_batch.anonymize.faces.replace import LARGE_SIDE, Limits, opacity_of, painted, replacements
 from anon_batch.anonymize.ladder import Ladder
-from anon_batch.anonymize.pixelate import Pixelate
-from anon_batch.anonymize.replacement import LARGE_SIDE, Limits, opacity_of, painted, replacements
-from anon_batch.anonymize.swap import Swap
+from anon_batch.anonymize.methods.pixelate import Pixelate
+from anon_batch.anonymize.methods.swap import Swap
 from anon_batch.records import DecodedImage
 
 KEY = bytes(range(32))
@@ -38,10 +38,10 @@ def faces(*boxes, width=WIDTH, height=HEIGHT, **kind):
 
 def test_each_region_has_its_replacement(bank):
     made, refused = replacements(photo(), faces(*BOXES), bank, KEY, LIMITS)
-    assert [face.region.face_index for face in made] == [0, 1, 2]
+    assert [face.region.index for face in made] == [0, 1, 2]
     assert refused == {}
     for face in made:
-        assert face.seed == seeding.face_seed(KEY, "photo0", face.region.face_index)
+        assert face.seed == keys.face_seed(KEY, "photo0", face.region.index)
         assert face.choice.donor.index == bank.choose(face.crop, face.seed).donor.index
         assert face.crop.unknown.any()
         assert face.composite.pixels.shape == face.crop.pixels.shape
@@ -84,9 +84,14 @@ def test_run_key_name_and_index_decide_among_donors(bank):
     assert any(a != b for a, b in by_name)
 
 
-@pytest.mark.parametrize(("box", "side"), [
-    ((100, 80, 120, 104), CROP_SIDE), ((100, 60, 160, 140), CROP_SIDE), ((80, 30, 180, 150), LARGE_SIDE),
-])
+@pytest.mark.parametrize(
+    ("box", "side"),
+    [
+        ((100, 80, 120, 104), CROP_SIDE),
+        ((100, 60, 160, 140), CROP_SIDE),
+        ((80, 30, 180, 150), LARGE_SIDE),
+    ],
+)
 def test_large_faces_have_large_crops(bank, box, side):
     ((face,), _) = replacements(photo(), faces(box), bank, KEY, LIMITS)
     assert face.crop.pixels.shape == (side, side, 3)
@@ -96,14 +101,14 @@ def test_large_faces_have_large_crops(bank, box, side):
 def test_small_faces_are_refused_with_the_limit(bank):
     regs = faces((30, 40, 70, 90), (120, 100, 123, 103), (200, 100, 211, 108))
     made, refused = replacements(photo(), regs, bank, KEY, Limits(16))
-    assert [face.region.face_index for face in made] == [0]
+    assert [face.region.index for face in made] == [0]
     assert refused == {1: "smaller than 16 px", 2: "smaller than 16 px"}
     assert replacements(photo(), regs, bank, KEY, Limits(14.9))[1] == {1: "smaller than 14.9 px"}  # 15 px wide
 
 
 def test_faces_of_a_low_score_are_refused_with_the_limit(bank):
     made, refused = replacements(photo(), faces(*BOXES, scores=[0.9, 0.39, 0.41]), bank, KEY, Limits(4, 0.4))
-    assert [face.region.face_index for face in made] == [0, 2]
+    assert [face.region.index for face in made] == [0, 2]
     assert refused == {1: "found with a score below 0.4"}
 
 
@@ -127,7 +132,9 @@ def test_a_refused_face_is_erased_for_its_neighbours_all_the_same(bank):
     other = image.pixels.copy()
     x1, y1, x2, y2 = regs[1].extent
     other[y1:y2, x1:x2] = 255
-    one, two = (replacements(DecodedImage("p", pixels), regs, bank, KEY, Limits(16))[0][0] for pixels in (image.pixels, other))
+    one, two = (
+        replacements(DecodedImage("p", pixels), regs, bank, KEY, Limits(16))[0][0] for pixels in (image.pixels, other)
+    )
     assert np.array_equal(one.crop.pixels, two.crop.pixels)
 
 
@@ -176,10 +183,17 @@ def test_what_swap_refuses_falls_to_the_next_method(bank):
     assert result.methods == {0: "swap", 1: "pixelate"}
 
 
-@pytest.mark.parametrize(("box", "score", "least", "most"), [
-    ((40, 40, 56, 58), 0.15, 0.16, 0.16), ((40, 40, 56, 58), 0.5, 0.3, 0.4), ((40, 40, 56, 58), 0.8, 1, 1),
-    ((40, 40, 56, 58), 1.0, 1, 1), ((40, 40, 120, 130), 0.15, 1, 1), ((40, 40, 85, 95), 0.2, 0.4, 0.9),
-])
+@pytest.mark.parametrize(
+    ("box", "score", "least", "most"),
+    [
+        ((40, 40, 56, 58), 0.15, 0.16, 0.16),
+        ((40, 40, 56, 58), 0.5, 0.3, 0.4),
+        ((40, 40, 56, 58), 0.8, 1, 1),
+        ((40, 40, 56, 58), 1.0, 1, 1),
+        ((40, 40, 120, 130), 0.15, 1, 1),
+        ((40, 40, 85, 95), 0.2, 0.4, 0.9),
+    ],
+)
 def test_opacity_follows_the_score_where_faces_are_small(box, score, least, most):
     (region,) = faces(box, scores=[score])
     assert least <= opacity_of(region) <= most

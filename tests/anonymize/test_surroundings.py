@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from replacement_scenes import DESCRIBED, SKIN, crop_of, lab, plain_crop, regions, scenery, turned
 
-from anon_batch.anonymize.crops import CROP_SIDE, Crop
-from anon_batch.anonymize.surroundings import GRID, asked_tone, description
+from anon_batch.anonymize.faces.align import CROP_SIDE, Crop
+from anon_batch.anonymize.faces.context import GRID, asked_tone, description
 
 BLUE = (40, 80, 170)
 POINTS = slice(GRID * GRID * 3, GRID * GRID * 3 + 10)  # of a description
@@ -49,7 +49,9 @@ def test_a_description_is_finite_and_of_one_length(colours, side):
 
 
 def test_a_crop_that_is_wholly_unknown_is_described_and_asks_for_a_middling_tone():
-    crop = Crop(np.full((CROP_SIDE, CROP_SIDE, 3), 127, np.float32), np.ones((CROP_SIDE, CROP_SIDE), bool), np.zeros((5, 2)))
+    crop = Crop(
+        np.full((CROP_SIDE, CROP_SIDE, 3), 127, np.float32), np.ones((CROP_SIDE, CROP_SIDE), bool), np.zeros((5, 2))
+    )
     assert np.isfinite(description(crop)).all()
     tone = asked_tone(crop)
     assert 40 < tone[0] < 70

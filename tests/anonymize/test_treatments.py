@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from anon_batch import geometry
-from anon_batch.anonymize.blur import Blur, gaussian
-from anon_batch.anonymize.inpaint import Inpaint
-from anon_batch.anonymize.pixelate import Pixelate, cell_means
-from anon_batch.anonymize.solid import Solid
+from anon_batch.anonymize.methods.blur import Blur, gaussian
+from anon_batch.anonymize.methods.inpaint import Inpaint
+from anon_batch.anonymize.methods.pixelate import Pixelate, cell_means
+from anon_batch.anonymize.methods.solid import Solid
 from anon_batch.records import DecodedImage, Detections
 
 KEY = bytes(32)
@@ -22,8 +22,10 @@ KEY = bytes(32)
 def regions(*boxes, width, height, shape="ellipse", expansion=1.0):
     n = len(boxes)
     found = Detections(
-        np.array(boxes, np.float32).reshape(n, 4), np.full(n, 0.9, np.float32),
-        np.full((n, 5, 2), np.nan, np.float32), ("d",) * n,
+        np.array(boxes, np.float32).reshape(n, 4),
+        np.full(n, 0.9, np.float32),
+        np.full((n, 5, 2), np.nan, np.float32),
+        ("d",) * n,
     )
     return geometry.regions_of(found, width, height, expansion, shape)
 

@@ -14,8 +14,9 @@ import yaml
 from pipeline_fixtures import job, picture, release, write_dataset
 from releases import command, run_cli
 
-from anon_batch import __version__, cli, driver
+from anon_batch import __version__, cli
 from anon_batch.cli.console import count, duration, statuses_line
+from anon_batch.cluster import driver
 from anon_batch.config import JobConfig, describe
 
 
@@ -35,24 +36,30 @@ def main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     return lambda *args: _main(monkeypatch, capsys, *args)
 
 
-@pytest.mark.parametrize(("args", "code", "said"), [
-    (["status", "/nowhere"], 2, "no release here"),
-    (["verify", "/nowhere"], 2, "--no-ledger"),
-    (["verify", "/nowhere", "--no-ledger"], 2, "no release here"),
-    (["config", "/nowhere.yaml"], 2, "/nowhere.yaml"),
-    (["config"], 2, "`manifest` is required"),
-    (["config", "--set", "manifest=m", "--set", "output=o", "--set", "engine.shardrows=1"], 2, "engine.shard_rows"),
-    (["run"], 2, "`manifest` is required"),
-    (["run", "--manifest", "/nowhere.parquet", "--output", "/nowhere/out", "--detector",
-    "manifest"], 2, "no manifest at /nowhere.parquet"),
-    (["run", "--manifest", "m", "--output", "o", "--set", "x"], 2, "key=value"),
-    (["run", "--manifest", "m", "--output", "o", "--limit", "0"], 2, "sample.limit"),
-    (["run", "--manifest", "m", "--output", "o", "--workers", "two"], 2, "--workers"),
-    (["manifest", "/nowhere", "-o", "/nowhere/m.parquet"], 2, "/nowhere"),
-    (["models", "fetch", "nothing"], 2, "nothing"),
-    (["nothing"], 2, "nothing"),
-    (["status", "--job", "/nowhere.yaml", "/x"], 2, "/nowhere.yaml"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("args", "code", "said"),
+    [
+        (["status", "/nowhere"], 2, "no release here"),
+        (["verify", "/nowhere"], 2, "--no-ledger"),
+        (["verify", "/nowhere", "--no-ledger"], 2, "no release here"),
+        (["config", "/nowhere.yaml"], 2, "/nowhere.yaml"),
+        (["config"], 2, "`manifest` is required"),
+        (["config", "--set", "manifest=m", "--set", "output=o", "--set", "engine.shardrows=1"], 2, "engine.shard_rows"),
+        (["run"], 2, "`manifest` is required"),
+        (
+            ["run", "--manifest", "/nowhere.parquet", "--output", "/nowhere/out", "--detector", "manifest"],
+            2,
+            "no manifest at /nowhere.parquet",
+        ),
+        (["run", "--manifest", "m", "--output", "o", "--set", "x"], 2, "key=value"),
+        (["run", "--manifest", "m", "--output", "o", "--limit", "0"], 2, "sample.limit"),
+        (["run", "--manifest", "m", "--output", "o", "--workers", "two"], 2, "--workers"),
+        (["manifest", "/nowhere", "-o", "/nowhere/m.parquet"], 2, "/nowhere"),
+        (["models", "fetch", "nothing"], 2, "nothing"),
+        (["nothing"], 2, "nothing"),
+        (["status", "--job", "/nowhere.yaml", "/x"], 2, "/nowhere.yaml"),
+    ],
+)
 def test_usage_errors(main: Any, args: list[str], code: int, said: str) -> None:
     found, out, err = main(*args)
     assert found == code
@@ -207,9 +214,16 @@ def test_interrupts_and_pipes_below_the_parser(
     assert caught.value.code == code
 
 
-@pytest.mark.parametrize(("seconds", "text"), [
-    (None, "unknown"), (0.4, "0 s"), (59.6, "1 min 00 s"), (3599.7, "1 h 00 min"), (90061, "25 h 01 min"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, "unknown"),
+        (0.4, "0 s"),
+        (59.6, "1 min 00 s"),
+        (3599.7, "1 h 00 min"),
+        (90061, "25 h 01 min"),
+    ],
+)
 def test_durations(seconds: float | None, text: str) -> None:
     assert duration(seconds) == text
 

@@ -159,7 +159,9 @@ def test_plan_without_prices_names_no_cost(main: Any, dataset: Path) -> None:
 
 def test_plan_takes_the_same_sample_each_time(main: Any, dataset: Path) -> None:
     def sampled(*more: str) -> Any:
-        summary = json.loads(main("plan", _job_file(dataset), "--json", "--sample", "15", *more)[1])["sample"]["summary"]
+        summary = json.loads(main("plan", _job_file(dataset), "--json", "--sample", "15", *more)[1])["sample"][
+            "summary"
+        ]
         return {key: value for key, value in summary.items() if key not in ("seconds", "timing")}
 
     assert sampled() == sampled()
@@ -171,16 +173,21 @@ def test_plan_of_a_job_that_is_itself_a_sample(main: Any, dataset: Path) -> None
     assert (plan["rows"], plan["sample_rows"]) == (25, 25)
 
 
-@pytest.mark.parametrize(("args", "said"), [
-    (["plan"], "`manifest` is required"),
-    (["plan", "--set", "manifest=/nowhere.parquet", "--set", "output=o", "--set", "detect.detectors=[manifest]"],
-     "no manifest at /nowhere.parquet"),
-    (["plan", "JOB", "--sample", "0"], "--sample"),
-    (["plan", "JOB", "--workers", "0"], "--workers"),
-    (["plan", "JOB", "--price-gpu-hour", "-1"], "--price-gpu-hour"),
-    (["plan", "JOB", "--set", "detect.detectors=[nothing]"], "nothing"),
-    (["plan", "JOB", "--set", "anonymize.method=nothing"], "nothing"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["plan"], "`manifest` is required"),
+        (
+            ["plan", "--set", "manifest=/nowhere.parquet", "--set", "output=o", "--set", "detect.detectors=[manifest]"],
+            "no manifest at /nowhere.parquet",
+        ),
+        (["plan", "JOB", "--sample", "0"], "--sample"),
+        (["plan", "JOB", "--workers", "0"], "--workers"),
+        (["plan", "JOB", "--price-gpu-hour", "-1"], "--price-gpu-hour"),
+        (["plan", "JOB", "--set", "detect.detectors=[nothing]"], "nothing"),
+        (["plan", "JOB", "--set", "anonymize.method=nothing"], "nothing"),
+    ],
+)
 def test_plan_refuses_what_a_run_would_refuse(main: Any, dataset: Path, args: list[str], said: str) -> None:
     code, out, err = main(*(_job_file(dataset) if arg == "JOB" else arg for arg in args))
     assert (code, out) == (2, "")
@@ -229,9 +236,13 @@ def test_plan_that_is_terminated_leaves_nothing(dataset: Path, tmp_path: Path) -
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     done = subprocess.run(
-        [sys.executable, "-c", TERMINATED, _job_file(dataset), "--sample", "10"], env={**os.environ, "TMPDIR": str(scratch)},
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+        [sys.executable, "-c", TERMINATED, _job_file(dataset), "--sample", "10"],
+        env={**os.environ, "TMPDIR": str(scratch)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert done.returncode == 130, done.stderr
     assert list(scratch.iterdir()) == []
 

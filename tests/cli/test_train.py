@@ -18,8 +18,8 @@ from drawn_faces import tiny_settings, write_faces
 from releases import start_cli
 
 from anon_batch import cli
-from anon_batch.anonymize.generator import load_generator
-from anon_batch.cli.training import InterruptedTrainingError, StopRequests, TrainingProgress
+from anon_batch.anonymize.faces.generator import load_generator
+from anon_batch.cli.train import InterruptedTrainingError, StopRequests, TrainingProgress
 from anon_batch.train.checkpoint import FILENAME, read_notes, save_checkpoint
 from anon_batch.train.config import load_training
 from anon_batch.train.metrics import read_metrics
@@ -81,9 +81,14 @@ def test_trains_exports_goes_on(main: Any, training: Any, tmp_path: Path) -> Non
     assert "| steps | 4 |" in card
     assert "| 2.0 |" in card
     assert {p.name for p in out.iterdir()} == {
-        "training.yaml", FILENAME, "metrics.jsonl", "generator.safetensors", "MODEL_CARD.md", "sheet-0000002.jpg",
+        "training.yaml",
+        FILENAME,
+        "metrics.jsonl",
+        "generator.safetensors",
+        "MODEL_CARD.md",
+        "sheet-0000002.jpg",
         "sheet-0000004.jpg",
-    }  # fmt: skip
+    }
 
     (out / "generator.safetensors").unlink()
     checkpoint = (out / FILENAME).read_bytes()
@@ -140,8 +145,12 @@ def test_several_processes(training: Any, tmp_path: Path) -> None:
     environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-m", *launcher, "-m", "anon_batch", "train", training(steps=2)],
-        env=environment, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("step 2: ") == 1
     assert done.stderr.count("cuts 3 faces to learn from, 2 are held out (2 on cpu)") == 1
@@ -185,18 +194,21 @@ def _no_bank(out: Path, training: Any) -> list[str]:
     return ["--set", f"donors={bank}"]
 
 
-@pytest.mark.parametrize(("prepare", "said"), [
-    (_foreign, "is of another training (seed: 3 there, 9 here); name another output"),
-    (_no_faces, "no picture is there; give a folder with crops/ and meta.jsonl"),
-    (_few, "1 faces in"),
-    (_unreadable, "is not a picture that can be read"),
-    (_in_the_way, "the output cannot be written"),
-    (_no_bank, "donor bank: not readable"),
-    (lambda out, training: ["--set", "batchsize=3"], "did you mean `batch_size`"),
-    (lambda out, training: ["--set", "batch_size"], "expected key=value"),
-    (lambda out, training: ["--steps", "0"], "`steps`"),
-    (lambda out, training: ["--export-only"], "holds no checkpoint.safetensors: nothing to export"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("prepare", "said"),
+    [
+        (_foreign, "is of another training (seed: 3 there, 9 here); name another output"),
+        (_no_faces, "no picture is there; give a folder with crops/ and meta.jsonl"),
+        (_few, "1 faces in"),
+        (_unreadable, "is not a picture that can be read"),
+        (_in_the_way, "the output cannot be written"),
+        (_no_bank, "donor bank: not readable"),
+        (lambda out, training: ["--set", "batchsize=3"], "did you mean `batch_size`"),
+        (lambda out, training: ["--set", "batch_size"], "expected key=value"),
+        (lambda out, training: ["--steps", "0"], "`steps`"),
+        (lambda out, training: ["--export-only"], "holds no checkpoint.safetensors: nothing to export"),
+    ],
+)
 def test_faults(main: Any, training: Any, tmp_path: Path, prepare: Any, said: str) -> None:
     code, out, err = main(training(), *prepare(tmp_path / "out", training))
     assert code == 2, err
@@ -217,7 +229,7 @@ def test_signals_before_the_first_step_end_at_once() -> None:
 
 def test_progress_line(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr("anon_batch.cli.training.time.monotonic", lambda: now)
+    monkeypatch.setattr("anon_batch.cli.train.time.monotonic", lambda: now)
     progress = TrainingProgress(5000)
     assert progress.line({"step": 50, "faces_per_s": 20.04, "truth": 0.09691}) == (
         "step 50/5,000, 20.0 faces/s, left unknown; truth 0.09691"

@@ -20,10 +20,17 @@ from anon_batch.storage import Storage
 
 SHARED_MODELS = Path(__file__).parents[2] / "../shared/models"
 CASES = [
-    ("centerface", "onnxruntime", "int8"), ("centerface", "onnxruntime", "fp32"), ("centerface", "torch", "auto"),
-    ("centerface", "openvino", "auto"), ("yunet", "onnxruntime", "auto"), ("yunet", "torch", "auto"),
-    ("yunet", "openvino", "auto"), ("yunet_n", "onnxruntime", "auto"), ("yunet_n", "torch", "auto"),
-    ("yunet_n", "openvino", "auto"), ("manifest", "auto", "auto"),
+    ("centerface", "onnxruntime", "int8"),
+    ("centerface", "onnxruntime", "fp32"),
+    ("centerface", "torch", "auto"),
+    ("centerface", "openvino", "auto"),
+    ("yunet", "onnxruntime", "auto"),
+    ("yunet", "torch", "auto"),
+    ("yunet", "openvino", "auto"),
+    ("yunet_n", "onnxruntime", "auto"),
+    ("yunet_n", "torch", "auto"),
+    ("yunet_n", "openvino", "auto"),
+    ("manifest", "auto", "auto"),
 ]
 FACE = np.asarray([[178, 62, 270, 177]], np.float32)  # of the astronaut, drawn by hand
 FLIPPED = np.asarray([[80, 62, 172, 177]], np.float32)  # in columns 100 to 349, mirrored
@@ -87,8 +94,12 @@ def mixed(astronaut, noise):
     tall = astronaut.pixels[:, 100:350]
     shifted = FACE - np.asarray([100, 0, 100, 0])
     return [
-        noise, astronaut, picture(np.full((1, 1, 3), 90, np.uint8), "dot"),
-        picture(tall, "tall", shifted), picture(tall[:, ::-1], "flipped", FLIPPED), astronaut,
+        noise,
+        astronaut,
+        picture(np.full((1, 1, 3), 90, np.uint8), "dot"),
+        picture(tall, "tall", shifted),
+        picture(tall[:, ::-1], "flipped", FLIPPED),
+        astronaut,
         picture(np.full((4000, 1, 3), 200, np.uint8), "strip"),
         picture(np.full((1, 4000, 3), 9, np.uint8), "line"),
     ]
@@ -96,8 +107,10 @@ def mixed(astronaut, noise):
 
 def same(a, b):
     return (
-        np.array_equal(a.boxes, b.boxes) and np.array_equal(a.scores, b.scores)
-        and np.array_equal(a.landmarks, b.landmarks, equal_nan=True) and a.detectors == b.detectors
+        np.array_equal(a.boxes, b.boxes)
+        and np.array_equal(a.scores, b.scores)
+        and np.array_equal(a.landmarks, b.landmarks, equal_nan=True)
+        and a.detectors == b.detectors
     )
 
 
@@ -182,7 +195,13 @@ def test_the_pictures_are_not_changed(detector, mixed):
 
 def test_scale_and_tiles_keep_the_frame_of_the_picture(make, detector, astronaut):
     tile = {"size_px": 300, "overlap_px": 150}
-    for keys in ({"scale": 2.0}, {"scale": 0.7}, {"tile": tile}, {"max_side_px": 300}, {"max_side_px": 400, "tile": tile}):
+    for keys in (
+        {"scale": 2.0},
+        {"scale": 0.7},
+        {"tile": tile},
+        {"max_side_px": 300},
+        {"max_side_px": 400, "tile": tile},
+    ):
         found = make(**keys).detect([astronaut])[0]
         assert pairwise_iou(found.boxes, FACE).max() > 0.6, keys
     assert len(make(min_face_px=200).detect([astronaut])[0]) == 0

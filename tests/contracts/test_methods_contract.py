@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from anon_batch import geometry
+from anon_batch.anonymize.checks.structure import fault_of_result, kept_structure, untreated_faces
 from anon_batch.anonymize.ladder import Ladder
+from anon_batch.anonymize.methods.solid import Solid
 from anon_batch.anonymize.protocol import RegionAnonymizer
 from anon_batch.anonymize.registry import BUILT_IN, load_method
-from anon_batch.anonymize.sanity import fault_of_result, kept_structure, untreated_faces
-from anon_batch.anonymize.solid import Solid
 from anon_batch.config import AnonymizeConfig, ModelsConfig
 from anon_batch.models.store import ModelStore
 from anon_batch.records import AnonymizedImage, DecodedImage, Detections
@@ -31,8 +31,10 @@ def picture(seed: int = 0, size: tuple[int, int] = SIZE) -> DecodedImage:
 def regions(*boxes, size=SIZE, shape="ellipse", expansion=1.3):
     n = len(boxes)
     found = Detections(
-        np.array(boxes, np.float32).reshape(n, 4), np.full(n, 0.9, np.float32),
-        np.full((n, 5, 2), np.nan, np.float32), ("d",) * n,
+        np.array(boxes, np.float32).reshape(n, 4),
+        np.full(n, 0.9, np.float32),
+        np.full((n, 5, 2), np.nan, np.float32),
+        ("d",) * n,
     )
     return geometry.regions_of(found, size[1], size[0], expansion, shape)
 
@@ -77,7 +79,11 @@ CASES = {
 
 # Faces that `swap` and `gan` leave to the next method: too small, or with nothing but masks and void around them.
 UNREPLACEABLE = {
-    "outside": {0}, "one inside another": {1}, "one pixel": {0}, "no size": {0}, "overlapping": {2},
+    "outside": {0},
+    "one inside another": {1},
+    "one pixel": {0},
+    "no size": {0},
+    "overlapping": {2},
 }
 
 
@@ -90,13 +96,15 @@ def test_every_face_is_treated_or_refused_and_nothing_else_changes(method, case,
     (result,) = method.anonymize([(image, faces)], KEY)
     assert np.array_equal(image.pixels, before)
     assert fault_of_result(before, result, faces, method.name) is None
-    asked = {region.face_index for region in faces}
+    asked = {region.index for region in faces}
     assert set(result.methods) | set(result.refused) == asked
     assert not set(result.methods) & set(result.refused)
     assert set(untreated_faces(before, result, faces)) == set(result.refused)
-    assert set(result.refused) == UNREPLACEABLE.get(case, set()) if method.name in ("swap", "gan") else not result.refused
+    assert (
+        set(result.refused) == UNREPLACEABLE.get(case, set()) if method.name in ("swap", "gan") else not result.refused
+    )
     for region in faces:
-        if region.face_index in result.methods:
+        if region.index in result.methods:
             x1, y1, x2, y2 = region.extent
             assert result.touched[y1:y2, x1:x2][geometry.region_mask(region)].all()
 
@@ -107,7 +115,7 @@ def test_hardly_a_pixel_of_a_mask_keeps_its_value(method, case):
     image = picture(1)
     faces = regions(*CASES[case])
     (result,) = method.anonymize([(image, faces)], KEY)
-    mask = union(image, [face for face in faces if face.face_index in result.methods])
+    mask = union(image, [face for face in faces if face.index in result.methods])
     assert not (image.pixels == result.pixels).all(axis=2)[mask].any()
 
 
@@ -204,4 +212,4 @@ def test_the_ladder_believes_it(method):
     for outcome, (_, faces), case in zip(believed, batch, CASES, strict=True):
         assert isinstance(outcome, AnonymizedImage)
         left = UNREPLACEABLE.get(case, set()) if method.name in ("swap", "gan") else set()
-        assert outcome.methods == {r.face_index: "solid" if r.face_index in left else method.name for r in faces}
+        assert outcome.methods == {r.index: "solid" if r.index in left else method.name for r in faces}

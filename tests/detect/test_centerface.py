@@ -5,7 +5,7 @@ import pytest
 
 from anon_batch.detect.centerface import CenterFace
 from anon_batch.errors import WithheldError
-from anon_batch.models.networks import OneByOne
+from anon_batch.models.backends import OneByOne
 
 FACE = (10, 6)  # row and column of the heatmap's peak
 

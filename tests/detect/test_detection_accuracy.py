@@ -46,16 +46,26 @@ def average_precision_and_recall(photos, found, min_side_px=0.0):
     labels, results = [], []
     for image_id, ((image, boxes), detections) in enumerate(zip(photos, found, strict=True), start=1):
         for x1, y1, x2, y2 in boxes:
-            labels.append({"id": len(labels) + 1, "image_id": image_id, "category_id": 1, "iscrowd": 0,
-                           "bbox": [x1, y1, x2 - x1, y2 - y1], "area": min(x2 - x1, y2 - y1) ** 2})
+            labels.append(
+                {
+                    "id": len(labels) + 1,
+                    "image_id": image_id,
+                    "category_id": 1,
+                    "iscrowd": 0,
+                    "bbox": [x1, y1, x2 - x1, y2 - y1],
+                    "area": min(x2 - x1, y2 - y1) ** 2,
+                }
+            )
         clipped = np.clip(detections.boxes, 0, [image.width, image.height] * 2)
         for (x1, y1, x2, y2), score in zip(clipped.tolist(), detections.scores.tolist(), strict=True):
-            results.append({"image_id": image_id, "category_id": 1, "score": score,
-                            "bbox": [x1, y1, x2 - x1, y2 - y1]})
+            results.append({"image_id": image_id, "category_id": 1, "score": score, "bbox": [x1, y1, x2 - x1, y2 - y1]})
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO()
-        truth.dataset = {"images": [{"id": i + 1} for i in range(len(photos))], "categories": [{"id": 1}],
-                         "annotations": labels}
+        truth.dataset = {
+            "images": [{"id": i + 1} for i in range(len(photos))],
+            "categories": [{"id": 1}],
+            "annotations": labels,
+        }
         truth.createIndex()
         evaluation = COCOeval(truth, truth.loadRes(results), "bbox")
         evaluation.params.iouThrs = np.asarray([0.5])
@@ -67,19 +77,29 @@ def average_precision_and_recall(photos, found, min_side_px=0.0):
     return float(precision.mean()), float(evaluation.eval["recall"][0, 0, 0, 0])
 
 
-@pytest.mark.parametrize(("backend", "precision"), [("onnxruntime", "fp32"), ("onnxruntime", "int8"), ("openvino", "fp32")])
-@pytest.mark.parametrize(("scale", "all_faces", "faces_of_16_px"), [
-    (1.0, (0.764, 0.859), (0.869, 0.930)),
-    (2.0, (0.826, 0.889), (0.902, 0.946)),
-])
+@pytest.mark.parametrize(
+    ("backend", "precision"), [("onnxruntime", "fp32"), ("onnxruntime", "int8"), ("openvino", "fp32")]
+)
+@pytest.mark.parametrize(
+    ("scale", "all_faces", "faces_of_16_px"),
+    [
+        (1.0, (0.764, 0.859), (0.869, 0.930)),
+        (2.0, (0.826, 0.889), (0.902, 0.946)),
+    ],
+)
 def test_centerface_reaches_the_reference_on_photographs_of_crowds(
     tmp_path, backend, precision, scale, all_faces, faces_of_16_px
 ):
     if backend == "openvino":
         pytest.importorskip("openvino", reason="the extra `openvino` is not installed")
     photos = load_photos()
-    config = DetectConfig(detectors=[{"name": "centerface", "threshold": 0.05}], backend=backend, precision=precision,
-                          scale=scale, second_look=False)
+    config = DetectConfig(
+        detectors=[{"name": "centerface", "threshold": 0.05}],
+        backend=backend,
+        precision=precision,
+        scale=scale,
+        second_look=False,
+    )
     detector = build_detector(config, ModelStore(Storage(), ModelsConfig(cache=str(tmp_path))), threads=2)
     found = [detector.detect([image])[0] for image, _ in photos]
     for min_side_px, reference in ((0, all_faces), (SMALL_PX, faces_of_16_px)):
@@ -92,7 +112,9 @@ def test_centerface_reaches_the_reference_on_photographs_of_crowds(
 def test_the_second_look_places_and_ranks_faces_better_and_loses_none(tmp_path):
     photos, found = load_photos(), {}
     for second_look in (False, True):
-        detector = build_detector(DetectConfig(second_look=second_look), ModelStore(Storage(), ModelsConfig(cache=str(tmp_path))))
+        detector = build_detector(
+            DetectConfig(second_look=second_look), ModelStore(Storage(), ModelsConfig(cache=str(tmp_path)))
+        )
         found[second_look] = [detector.detect([image])[0] for image, _ in photos]
     assert [len(own) for own in found[True]] == [len(own) for own in found[False]]
     before, after = (average_precision_and_recall(photos, found[on]) for on in (False, True))

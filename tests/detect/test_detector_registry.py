@@ -13,7 +13,8 @@ from anon_batch.errors import ConfigError, UnknownNameError
 def plugins(monkeypatch, tmp_path):
     def _install(*points):
         monkeypatch.setattr(
-            registry, "entry_points",
+            registry,
+            "entry_points",
             lambda group: [EntryPoint(name, value, group) for name, value in points],
         )
 
@@ -39,12 +40,15 @@ def test_a_plugin_is_found_and_its_models_are_known_ahead(plugins):
     assert registry.models_of(config, "cuda") == ("centerface", "yunet")
 
 
-@pytest.mark.parametrize(("points", "name", "message"), [
-    ([("centerface", "toy_plugin:create")], "centerface", "built-in"),
-    ([("toy", "toy_plugin:create"), ("toy", "other:create")], "toy", "claimed by .* and "),
-    ([("toy", "no_such_module:create")], "toy", "cannot be loaded.*no_such_module"),
-    ([("toy", "toy_plugin:not_callable")], "toy", "no factory"),
-])
+@pytest.mark.parametrize(
+    ("points", "name", "message"),
+    [
+        ([("centerface", "toy_plugin:create")], "centerface", "built-in"),
+        ([("toy", "toy_plugin:create"), ("toy", "other:create")], "toy", "claimed by .* and "),
+        ([("toy", "no_such_module:create")], "toy", "cannot be loaded.*no_such_module"),
+        ([("toy", "toy_plugin:not_callable")], "toy", "no factory"),
+    ],
+)
 def test_a_bad_plugin_is_refused(plugins, points, name, message):
     plugins(*points)
     with pytest.raises(ConfigError, match=message):

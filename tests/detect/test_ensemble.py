@@ -22,7 +22,9 @@ def detections(name, *boxes, score=0.5, marks=None):
     if marks is not None:
         landmarks[:] = marks
     return Detections(
-        np.asarray(boxes, np.float32).reshape(-1, 4), np.full(len(boxes), score, np.float32), landmarks,
+        np.asarray(boxes, np.float32).reshape(-1, 4),
+        np.full(len(boxes), score, np.float32),
+        landmarks,
         (name,) * len(boxes),
     )
 
@@ -180,5 +182,7 @@ def test_the_smallest_face_counts_px_of_the_whole_picture():
 def test_given_boxes_stay_to_the_bit_beside_a_detector_that_sees_less(models):
     boxes = np.asarray([[3.3, 7.1, 11.7, 19.9]], np.float32)
     image = DecodedImage("a", np.zeros((301, 403, 3), np.uint8), given=GroundTruth(boxes, np.zeros(1, np.bool_)))
-    found = build_detector(DetectConfig(detectors=["manifest", "centerface"], max_side_px=64), models).detect([image])[0]
+    found = build_detector(DetectConfig(detectors=["manifest", "centerface"], max_side_px=64), models).detect([image])[
+        0
+    ]
     np.testing.assert_array_equal(found.boxes, boxes)

@@ -14,15 +14,18 @@ from anon_batch.records import DecodedImage
 from anon_batch.storage import Storage
 
 
-@pytest.mark.parametrize(("backend", "precision", "device", "model"), [
-    ("auto", "auto", "cpu", "centerface_int8"),
-    ("onnxruntime", "auto", "cpu", "centerface_int8"),
-    ("onnxruntime", "fp32", "cpu", "centerface"),
-    ("auto", "int8", "cpu", "centerface_int8"),
-    ("auto", "auto", "cuda:1", "centerface"),
-    ("torch", "auto", "cpu", "centerface"),
-    ("openvino", "auto", "cpu", "centerface"),
-])
+@pytest.mark.parametrize(
+    ("backend", "precision", "device", "model"),
+    [
+        ("auto", "auto", "cpu", "centerface_int8"),
+        ("onnxruntime", "auto", "cpu", "centerface_int8"),
+        ("onnxruntime", "fp32", "cpu", "centerface"),
+        ("auto", "int8", "cpu", "centerface_int8"),
+        ("auto", "auto", "cuda:1", "centerface"),
+        ("torch", "auto", "cpu", "centerface"),
+        ("openvino", "auto", "cpu", "centerface"),
+    ],
+)
 def test_the_file_follows_the_job(backend, precision, device, model):
     assert centerface_model(DetectConfig(backend=backend, precision=precision), device) == model
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anon_batch.config import DetectConfig, TileConfig
-from anon_batch.detect.interface import checked_detections
+from anon_batch.detect.protocol import checked_detections
 from anon_batch.detect.tiling import TiledDetector, View, views_of
 from anon_batch.records import DecodedImage
 
@@ -47,7 +47,10 @@ def found_by(image, size_px, overlap_px, scale=1.0):
 
 @settings(deadline=None)
 @given(
-    st.integers(1, 900), st.integers(1, 900), st.integers(40, 300), st.floats(0, 0.5),
+    st.integers(1, 900),
+    st.integers(1, 900),
+    st.integers(40, 300),
+    st.floats(0, 0.5),
     st.sampled_from([0.3, 0.5, 1.0, 1.7, 2.0]),
 )
 def test_windows_cover_every_pixel_and_overlap_enough(width, height, size, share, scale):

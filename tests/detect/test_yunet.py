@@ -13,7 +13,7 @@ from anon_batch.detect.ensemble import build_detector
 from anon_batch.detect.yunet import YuNet
 from anon_batch.errors import ConfigError, WithheldError
 from anon_batch.geometry import pairwise_iou
-from anon_batch.models.networks import OneByOne, open_network
+from anon_batch.models.backends import OneByOne, open_network
 from anon_batch.models.registry import MODELS
 from anon_batch.models.store import ModelStore
 from anon_batch.models.yunet_graph import prepare_yunet
@@ -56,7 +56,9 @@ def test_a_cell_is_decoded_and_comes_back_in_the_frame_of_the_piece(level, strid
     [found] = YuNet("yunet", network, 0.5).find([np.zeros((48, 64, 3), np.uint8)], [1.5])  # sees 96 x 72 in 96 x 96
     assert network.batches[0].shape == (1, 3, 96, 96)
     centre, sides = np.float64([2.5, 1.25]) * stride, np.float64([1, 2]) * stride
-    np.testing.assert_allclose(found.boxes[0], np.concatenate([centre - sides / 2, centre + sides / 2]) / 1.5, rtol=1e-5)
+    np.testing.assert_allclose(
+        found.boxes[0], np.concatenate([centre - sides / 2, centre + sides / 2]) / 1.5, rtol=1e-5
+    )
     marks = (np.arange(10).reshape(5, 2) + np.asarray([2, 1])) * stride / 1.5
     np.testing.assert_allclose(found.landmarks[0], marks, rtol=1e-5)
     assert found.scores.tolist() == pytest.approx([np.sqrt(sigmoid(2.0) * sigmoid(1.0))])
@@ -110,10 +112,15 @@ def test_every_slot_of_a_batch_is_decoded_for_itself():
     assert [own.boxes[0].tolist() for own in found] == [[8 * n, 2, 8 * n + 8, 18] for n in (1, 2, 3)]
 
 
-@pytest.mark.parametrize("spoilt", [
-    {(1, 0, 0): cell(cls=np.nan)}, {(2, 0, 0): cell(obj=np.inf)}, {(0, 1, 1): cell(box=(0, np.nan, 0, 0))},
-    {(0, 1, 1): cell(box=(0, 0, 200, 0))},
-])
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        {(1, 0, 0): cell(cls=np.nan)},
+        {(2, 0, 0): cell(obj=np.inf)},
+        {(0, 1, 1): cell(box=(0, np.nan, 0, 0))},
+        {(0, 1, 1): cell(box=(0, 0, 200, 0))},
+    ],
+)
 def test_outputs_that_are_not_finite_withhold_the_picture(spoilt):
     with pytest.raises(WithheldError, match="not finite") as caught:
         YuNet("yunet", FakeNetwork(spoilt), 0.5).find([np.zeros((64, 64, 3), np.uint8)], [1.0])

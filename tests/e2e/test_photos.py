@@ -13,7 +13,9 @@ from releases import run_cli
 
 PHOTOS = Path(__file__).parents[2] / "../shared/data/photos"
 
-pytestmark = pytest.mark.skipif(not PHOTOS.is_dir(), reason="the labelled photographs of ../shared/data/photos are not here")
+pytestmark = pytest.mark.skipif(
+    not PHOTOS.is_dir(), reason="the labelled photographs of ../shared/data/photos are not here"
+)
 
 
 @pytest.fixture(scope="module")

@@ -149,16 +149,19 @@ def test_a_sample_is_a_release_of_its_own(dataset: Path) -> None:
     assert outputs[0] == outputs[1]
 
 
-@pytest.mark.parametrize(("args", "said"), [
-    (["--manifest", "nowhere.parquet"], "nowhere.parquet"),
-    (["--method", "pixelat"], "pixelate"),
-    (["--detector", "centreface"], "centerface"),
-    (["--set", "engine.shardrows=3"], "engine.shard_rows"),
-    (["--set", "anonymize.expansion=0.5"], "anonymize.expansion"),
-    (["--set", "nonsense"], "key=value"),
-    (["--ledger", "OUT/ledger"], "inside output"),
-    (["--address", "127.0.0.1:1"], "127.0.0.1:1"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--manifest", "nowhere.parquet"], "nowhere.parquet"),
+        (["--method", "pixelat"], "pixelate"),
+        (["--detector", "centreface"], "centerface"),
+        (["--set", "engine.shardrows=3"], "engine.shard_rows"),
+        (["--set", "anonymize.expansion=0.5"], "anonymize.expansion"),
+        (["--set", "nonsense"], "key=value"),
+        (["--ledger", "OUT/ledger"], "inside output"),
+        (["--address", "127.0.0.1:1"], "127.0.0.1:1"),
+    ],
+)
 def test_bad_input_gets_a_clear_error_and_writes_no_picture(
     dataset: Path, tmp_path: Path, args: list[str], said: str
 ) -> None:

@@ -67,10 +67,27 @@ def _manifest(source: str, out: str, truth: Path, env: dict[str, str] | None = N
 
 def _run(manifest: str, output: str, key: Path, layout: str, *more: str, env: dict[str, str] | None = None) -> str:
     done = run_cli(
-        "run", "--manifest", manifest, "--output", output, "--detector", "manifest", "--method", "solid",
-        "--workers", "2", "--layout", layout,
-        "--set", "engine.shard_rows=5", "--set", f"run_key_file={key}", "--json", *more, env=env,
-    )  # fmt: skip
+        "run",
+        "--manifest",
+        manifest,
+        "--output",
+        output,
+        "--detector",
+        "manifest",
+        "--method",
+        "solid",
+        "--workers",
+        "2",
+        "--layout",
+        layout,
+        "--set",
+        "engine.shard_rows=5",
+        "--set",
+        f"run_key_file={key}",
+        "--json",
+        *more,
+        env=env,
+    )
     assert done.returncode == 1, done.stderr
     statuses = json.loads(done.stdout)["statuses"]
     assert statuses == {"anonymized": PICTURES - 1, "clean": 0, "withheld": 0, "failed": 1}

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from pipeline_fixtures import BOX, FACES, job, picture
 from servers import S3Server, moto_server
 
+from anon_batch.cluster.driver import drive
 from anon_batch.config import JobConfig
-from anon_batch.driver import drive
 from anon_batch.estimate.requests import (
     LAYOUTS,
     PART_BYTES,
@@ -28,12 +28,12 @@ from anon_batch.estimate.requests import (
     requests_of,
     shards_count,
 )
+from anon_batch.formats.parts import committed, read_metas
 from anon_batch.pipeline.finalize import finalize
-from anon_batch.pipeline.parts import committed, read_metas
-from anon_batch.pipeline.plan import effective, first_round
 from anon_batch.pipeline.run import Run, open_run
 from anon_batch.pipeline.shard import ShardProcessor
 from anon_batch.records import ShardResult, ShardSpec
+from anon_batch.shards import effective, first_round
 from anon_batch.storage import Storage
 
 PAGE = 4  # keys that the server gives for a LIST, so that a small job has several pages

@@ -49,15 +49,30 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Storage,
         return str(tmp_path), Storage(), {}
     moto: S3Server = request.getfixturevalue("moto")
     options = {
-        "endpoint_url": moto.endpoint_url, "key": moto.env["AWS_ACCESS_KEY_ID"], "secret": moto.env["AWS_SECRET_ACCESS_KEY"]
-    }  # fmt: skip
+        "endpoint_url": moto.endpoint_url,
+        "key": moto.env["AWS_ACCESS_KEY_ID"],
+        "secret": moto.env["AWS_SECRET_ACCESS_KEY"],
+    }
     return f"s3://{moto.new_bucket()}", Storage(StorageConfig(options={"s3://": options})), dict(moto.env)
 
 
 def _args(pictures: Path, output: str, *more: str, detector: str = "misbehaving") -> list[str]:
-    return ["run", "--manifest", str(pictures / "m.parquet"), "--output", output, "--detector", detector,
-            "--method", "solid",
-            "--set", f"run_key_file={pictures / 'key'}", "--set", "engine.shard_rows=4", *more]  # fmt: skip
+    return [
+        "run",
+        "--manifest",
+        str(pictures / "m.parquet"),
+        "--output",
+        output,
+        "--detector",
+        detector,
+        "--method",
+        "solid",
+        "--set",
+        f"run_key_file={pictures / 'key'}",
+        "--set",
+        "engine.shard_rows=4",
+        *more,
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -123,9 +138,12 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
 
 
 def test_loss_of_a_node_of_three(
-    pictures: Path, undisturbed: dict[str, Any], place: tuple[str, Storage, dict[str, str]], tmp_path: Path,
+    pictures: Path,
+    undisturbed: dict[str, Any],
+    place: tuple[str, Storage, dict[str, str]],
+    tmp_path: Path,
     cluster: Cluster,
-) -> None:  # fmt: skip
+) -> None:
     base, storage, env = place
     os.environ.update(env)
     nodes = [cluster.add_node(num_cpus=1) for _ in range(3)]

@@ -14,7 +14,7 @@ from PIL import Image, features
 from anon_batch.config import LimitsConfig
 from anon_batch.errors import FailedError
 from anon_batch.imaging.decode import decode
-from anon_batch.imaging.orientation import stored, upright
+from anon_batch.imaging.metadata.orientation import stored, upright
 
 LIMITS = LimitsConfig()
 
@@ -48,13 +48,26 @@ def failure(data, limits=LIMITS):
 @pytest.mark.parametrize(
     ("kind", "mode", "native_mode"),
     [
-        ("PNG", "RGB", "RGB"), ("PNG", "L", "L"), ("PNG", "LA", "LA"), ("PNG", "RGBA", "RGBA"),
-        ("PNG", "P", "P"), ("PNG", "1", "1"), ("BMP", "RGB", "RGB"), ("BMP", "L", "L"), ("BMP", "P", "P"),
-        ("BMP", "1", "1"), ("TIFF", "RGB", "RGB"), ("TIFF", "L", "L"), ("TIFF", "RGBA", "RGBA"),
-        ("TIFF", "P", "P"), ("TIFF", "1", "1"), ("TIFF", "CMYK", "CMYK"), ("TIFF", "LA", "LA"),
+        ("PNG", "RGB", "RGB"),
+        ("PNG", "L", "L"),
+        ("PNG", "LA", "LA"),
+        ("PNG", "RGBA", "RGBA"),
+        ("PNG", "P", "P"),
+        ("PNG", "1", "1"),
+        ("BMP", "RGB", "RGB"),
+        ("BMP", "L", "L"),
+        ("BMP", "P", "P"),
+        ("BMP", "1", "1"),
+        ("TIFF", "RGB", "RGB"),
+        ("TIFF", "L", "L"),
+        ("TIFF", "RGBA", "RGBA"),
+        ("TIFF", "P", "P"),
+        ("TIFF", "1", "1"),
+        ("TIFF", "CMYK", "CMYK"),
+        ("TIFF", "LA", "LA"),
         ("GIF", "P", "P"),
     ],
-)  # fmt: skip
+)
 def test_lossless_modes_give_the_samples_of_the_file(kind, mode, native_mode):
     image = picture(mode)
     got = decode("a", file(image, kind), LIMITS, None)

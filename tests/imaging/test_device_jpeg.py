@@ -16,11 +16,11 @@ from PIL import Image
 
 from anon_batch.config import LimitsConfig
 from anon_batch.errors import ConfigError, FailedError
-from anon_batch.imaging import device_jpeg
 from anon_batch.imaging.decode import decode
-from anon_batch.imaging.device_jpeg import DeviceJpegDecoder, agrees
-from anon_batch.imaging.orientation import orientation_exif
-from anon_batch.imaging.reduced import decode_reduced
+from anon_batch.imaging.downscaled import decode_reduced
+from anon_batch.imaging.jpeg import nvimgcodec as device_jpeg
+from anon_batch.imaging.jpeg.nvimgcodec import DeviceJpegDecoder, agrees
+from anon_batch.imaging.metadata.orientation import orientation_exif
 
 
 def scene(width=403, height=301, seed=1):
@@ -108,9 +108,14 @@ def test_a_codec_that_declines_or_raises_gives_none(fake):
         assert decoder.decode(encoded(scene())) is None
 
 
-@pytest.mark.parametrize(("answer", "why"), [
-    (lambda _: None, "declines"), (lambda _: np.zeros((3, 64, 64)), r"\(3, 64, 64\)"), (lambda _: 1 / 0, "ZeroDivision"),
-])
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (lambda _: None, "declines"),
+        (lambda _: np.zeros((3, 64, 64)), r"\(3, 64, 64\)"),
+        (lambda _: 1 / 0, "ZeroDivision"),
+    ],
+)
 def test_a_codec_that_cannot_decode_a_plain_jpeg_is_refused_at_once(fake, answer, why):
     fake.answer = answer
     with pytest.raises(ConfigError, match=rf"detect\.jpeg_decoder: .*{why}.*anon-batch\[nvimgcodec\]"):
@@ -149,9 +154,14 @@ def grey_face(pixels):
 
 
 WRONG = {
-    "grey half": grey_half, "grey 64 px": grey_face, "BGR": lambda p: p[..., ::-1], "upside down": lambda p: p[::-1],
-    "YCbCr": lambda p: cv2.cvtColor(p, cv2.COLOR_RGB2YCrCb), "black": np.zeros_like,
-    "darker": lambda p: (p * 0.8).astype(np.uint8), "shifted": lambda p: np.roll(p, 16, axis=1),
+    "grey half": grey_half,
+    "grey 64 px": grey_face,
+    "BGR": lambda p: p[..., ::-1],
+    "upside down": lambda p: p[::-1],
+    "YCbCr": lambda p: cv2.cvtColor(p, cv2.COLOR_RGB2YCrCb),
+    "black": np.zeros_like,
+    "darker": lambda p: (p * 0.8).astype(np.uint8),
+    "shifted": lambda p: np.roll(p, 16, axis=1),
     "without colour": lambda p: np.repeat(p[..., 1:2], 3, axis=2),
 }
 
@@ -177,7 +187,9 @@ def real():
     return DeviceJpegDecoder(on_gpu=False)
 
 
-@pytest.mark.parametrize("options", [{"subsampling": 0}, {"subsampling": 1}, {"subsampling": 2}, {"restart_marker_blocks": 5}])
+@pytest.mark.parametrize(
+    "options", [{"subsampling": 0}, {"subsampling": 1}, {"subsampling": 2}, {"restart_marker_blocks": 5}]
+)
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_the_package_shows_what_decode_gives(real, options, orientation):
     data = encoded(scene(), exif=b"Exif\0\0" + orientation_exif(orientation), **options)

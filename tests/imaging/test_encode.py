@@ -13,9 +13,9 @@ from anon_batch.errors import WithheldError
 from anon_batch.imaging import encode as encode_module
 from anon_batch.imaging.decode import decode
 from anon_batch.imaging.encode import encode_anonymized, encode_clean
-from anon_batch.imaging.jpeg_markers import read_header
-from anon_batch.imaging.metadata import inspect, strip
-from anon_batch.imaging.native import merge_native
+from anon_batch.imaging.jpeg.markers import read_header
+from anon_batch.imaging.merge_pixels import merge_native
+from anon_batch.imaging.metadata.strip import inspect, strip
 from anon_batch.records import AnonymizedImage
 
 LIMITS, KEEP = LimitsConfig(), WriteConfig()

@@ -8,8 +8,8 @@ import pytest
 from anon_batch.config import LimitsConfig, WriteConfig
 from anon_batch.imaging.decode import decode
 from anon_batch.imaging.encode import encode_anonymized, encode_clean
-from anon_batch.imaging.jpeg_splice import splice
-from anon_batch.imaging.metadata import inspect
+from anon_batch.imaging.jpeg.splice import splice
+from anon_batch.imaging.metadata.strip import inspect
 from anon_batch.records import AnonymizedImage
 
 PHOTOS = sorted((Path(__file__).parents[2] / "../shared/data/photos/images").glob("*.jpg"))[::10]

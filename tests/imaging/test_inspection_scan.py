@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from anon_batch.imaging.inspection import inspect
+from anon_batch.imaging.metadata.inspect import inspect
 
 codes = st.lists(st.sampled_from([b"\xff", b"\x00", b"\xd0", b"\xd7", b"\xd8", b"\xd9", b"\x01", b"\n", b"\xff\x00"]))
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from anon_batch.imaging import jpeg_check
-from anon_batch.imaging.jpeg_check import SheetPixels, check_splice
-from anon_batch.imaging.jpeg_coefficients import SpliceError
-from anon_batch.imaging.jpeg_markers import Component
-from anon_batch.imaging.jpeg_sheet import Sheet
+from anon_batch.imaging.jpeg import check_splice as jpeg_check
+from anon_batch.imaging.jpeg.check_splice import SheetPixels, check_splice
+from anon_batch.imaging.jpeg.coefficients import SpliceError
+from anon_batch.imaging.jpeg.markers import Component
+from anon_batch.imaging.jpeg.mcu_patch import Sheet
 
 PARTS = [Component(1, 2, 2, 0), Component(2, 1, 1, 1), Component(3, 1, 1, 1)]
 BEFORE = np.random.default_rng(6).integers(0, 255, (80, 96, 3), dtype=np.uint8)

@@ -8,8 +8,8 @@ import pytest
 import simplejpeg
 from PIL import Image
 
-from anon_batch.imaging.jpeg_coefficients import SpliceError, block_dims, put_parts, read_blocks, write_blocks
-from anon_batch.imaging.jpeg_markers import DQT, read_header, segments, strip_jpeg
+from anon_batch.imaging.jpeg.coefficients import SpliceError, block_dims, put_parts, read_blocks, write_blocks
+from anon_batch.imaging.jpeg.markers import DQT, read_header, segments, strip_jpeg
 
 
 def picture(mode="RGB", size=(75, 41), **options):
@@ -20,9 +20,14 @@ def picture(mode="RGB", size=(75, 41), **options):
 
 
 FILES = {
-    "420": picture(subsampling=2), "444": picture(subsampling=0), "grey": picture("L"), "cmyk": picture("CMYK"),
-    "rgb": picture(keep_rgb=True), "progressive": picture(progressive=True), "restarts": picture(restart_marker_blocks=2),
-}  # fmt: skip
+    "420": picture(subsampling=2),
+    "444": picture(subsampling=0),
+    "grey": picture("L"),
+    "cmyk": picture("CMYK"),
+    "rgb": picture(keep_rgb=True),
+    "progressive": picture(progressive=True),
+    "restarts": picture(restart_marker_blocks=2),
+}
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -44,9 +49,7 @@ def test_another_size_has_the_same_tables(name, size, capfd):
     data = FILES[name]
     header = dataclasses.replace(read_header(data), width=size[0], height=size[1])
     random = np.random.default_rng(1)
-    blocks = [
-        random.integers(-40, 40, (*dims, 64)).astype(np.int16) for dims in block_dims(header, header.components)
-    ]
+    blocks = [random.integers(-40, 40, (*dims, 64)).astype(np.int16) for dims in block_dims(header, header.components)]
     out = write_blocks(data, header, header.components, blocks)
     found = read_header(out)
     assert (found.width, found.height) == size

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from anon_batch.errors import FailedError
-from anon_batch.imaging import jpeg_markers
-from anon_batch.imaging.jpeg_markers import APP0, SOS, read_header, segments, strip_jpeg, stripped
+from anon_batch.imaging.jpeg import markers as jpeg_markers
+from anon_batch.imaging.jpeg.markers import APP0, SOS, read_header, segments, strip_jpeg, stripped
 
 LOOK = jpeg_markers._FIRST_LOOK_BYTES
 HEADER = b"\xff\xd8\xff\xda\x00\x02"
@@ -68,7 +68,14 @@ def _exif(orientation):
 @pytest.mark.parametrize("orientation", [None, 1, 6])
 @pytest.mark.parametrize(
     "options",
-    [{}, {"comment": b"said"}, {"exif": _exif(8)}, {"progressive": True}, {"restart_marker_blocks": 2}, {"keep_rgb": True}],
+    [
+        {},
+        {"comment": b"said"},
+        {"exif": _exif(8)},
+        {"progressive": True},
+        {"restart_marker_blocks": 2},
+        {"keep_rgb": True},
+    ],
     ids=lambda options: "-".join(options) or "plain",
 )
 def test_a_stripped_file_comes_with_its_segments(options, orientation):

@@ -13,15 +13,16 @@ from PIL import Image
 
 from anon_batch.config import LimitsConfig, WriteConfig
 from anon_batch.errors import FailedError
-from anon_batch.imaging import jpeg_coefficients, jpeg_splice
 from anon_batch.imaging.decode import decode
 from anon_batch.imaging.encode import encode_anonymized
-from anon_batch.imaging.jpeg_coefficients import SpliceError
-from anon_batch.imaging.jpeg_markers import read_header
-from anon_batch.imaging.jpeg_splice import rewrite, splice
-from anon_batch.imaging.metadata import inspect
-from anon_batch.imaging.native import luma
-from anon_batch.imaging.orientation import stored
+from anon_batch.imaging.jpeg import coefficients as jpeg_coefficients
+from anon_batch.imaging.jpeg import splice as jpeg_splice
+from anon_batch.imaging.jpeg.coefficients import SpliceError
+from anon_batch.imaging.jpeg.markers import read_header
+from anon_batch.imaging.jpeg.splice import rewrite, splice
+from anon_batch.imaging.merge_pixels import luma
+from anon_batch.imaging.metadata.orientation import stored
+from anon_batch.imaging.metadata.strip import inspect
 from anon_batch.records import AnonymizedImage
 
 LIMITS = LimitsConfig()
@@ -167,7 +168,9 @@ def exchanging_others(monkeypatch, change):
     """Has other blocks exchanged than those that were meant."""
     exchanged = jpeg_splice._exchanged
     monkeypatch.setattr(
-        jpeg_splice, "_exchanged", lambda plain, header, components, rows: exchanged(plain, header, components, change(rows))
+        jpeg_splice,
+        "_exchanged",
+        lambda plain, header, components, rows: exchanged(plain, header, components, change(rows)),
     )
 
 
@@ -196,9 +199,15 @@ def test_one_wrong_block_inside_is_noticed(component, sampling, monkeypatch):
 @pytest.mark.parametrize("sampling", ["422", "420", "440", "411"])
 @pytest.mark.parametrize(
     ("size", "box"),
-    [((97, 49), (96, 0, 97, 49)), ((97, 49), (0, 48, 97, 49)), ((98, 50), (40, 0, 98, 50)), ((3, 50), (0, 0, 3, 9)),
-     ((4, 50), (2, 44, 4, 50)), ((1, 1), (0, 0, 1, 1))],
-)  # fmt: skip
+    [
+        ((97, 49), (96, 0, 97, 49)),
+        ((97, 49), (0, 48, 97, 49)),
+        ((98, 50), (40, 0, 98, 50)),
+        ((3, 50), (0, 0, 3, 9)),
+        ((4, 50), (2, 44, 4, 50)),
+        ((1, 1), (0, 0, 1, 1)),
+    ],
+)
 def test_mcus_of_which_little_is_seen_are_compared(sampling, size, box, monkeypatch):
     before = read(jpeg(sampling, size))
     change = treated(before, box)

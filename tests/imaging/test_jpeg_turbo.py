@@ -9,12 +9,13 @@ import simplejpeg
 from PIL import Image
 
 from anon_batch.config import LimitsConfig
-from anon_batch.imaging import jpeg_splice, jpeg_turbo
 from anon_batch.imaging.decode import decode
-from anon_batch.imaging.jpeg_coefficients import read_blocks
-from anon_batch.imaging.jpeg_markers import read_header, strip_jpeg
-from anon_batch.imaging.jpeg_splice import splice
-from anon_batch.imaging.jpeg_turbo import exchange_rows
+from anon_batch.imaging.jpeg import splice as jpeg_splice
+from anon_batch.imaging.jpeg import turbojpeg as jpeg_turbo
+from anon_batch.imaging.jpeg.coefficients import read_blocks
+from anon_batch.imaging.jpeg.markers import read_header, strip_jpeg
+from anon_batch.imaging.jpeg.splice import splice
+from anon_batch.imaging.jpeg.turbojpeg import exchange_rows
 from anon_batch.records import AnonymizedImage
 
 has_library = pytest.mark.skipif(jpeg_turbo._library() is None, reason="the system has no TurboJPEG library")
@@ -33,10 +34,13 @@ def with_pillow(mode="RGB", **options):
 
 FILES = {
     **{name: simplejpeg.encode_jpeg(scene(), 85, "RGB", name) for name in ("444", "422", "420", "440", "411")},
-    "grey": with_pillow("L"), "restarts": with_pillow(restart_marker_blocks=3), "optimised": with_pillow(optimize=True),
-    "dense": with_pillow(dpi=(300, 300), quality=97), "coarse": with_pillow(quality=8),
+    "grey": with_pillow("L"),
+    "restarts": with_pillow(restart_marker_blocks=3),
+    "optimised": with_pillow(optimize=True),
+    "dense": with_pillow(dpi=(300, 300), quality=97),
+    "coarse": with_pillow(quality=8),
     "without JFIF": with_pillow()[:2] + with_pillow()[20:],
-}  # fmt: skip
+}
 
 
 def change_of(data):

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, features
 
 from anon_batch.errors import FailedError
-from anon_batch.imaging.metadata import inspect, png_chunks, strip
+from anon_batch.imaging.metadata.strip import inspect, png_chunks, strip
 
 SECRET = b"SECRET-GPS-47.3769N"
 
@@ -200,9 +200,14 @@ def test_other_formats_cannot_be_stripped():
 
 
 CLEAN_WRITES = {
-    "GIF": {}, "BMP": {}, "TIFF": {"compression": "tiff_adobe_deflate"}, "AVIF": {}, "WEBP": {}, "PNG": {},
+    "GIF": {},
+    "BMP": {},
+    "TIFF": {"compression": "tiff_adobe_deflate"},
+    "AVIF": {},
+    "WEBP": {},
+    "PNG": {},
     "JPEG": {},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", CLEAN_WRITES)

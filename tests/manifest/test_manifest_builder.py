@@ -186,9 +186,7 @@ def test_parquet_pictures_are_addressed_by_cell(storage, tmp_path):
     assert report.sources[0][1] == "parquet"
 
 
-@pytest.mark.parametrize(
-    "paths", [[None, None], ["same.jpg", "same.jpg"], ["/home/me/a.jpg", "b.jpg"], ["", "b.jpg"]]
-)
+@pytest.mark.parametrize("paths", [[None, None], ["same.jpg", "same.jpg"], ["/home/me/a.jpg", "b.jpg"], ["", "b.jpg"]])
 def test_parquet_paths_that_are_no_ids_give_way_to_row_numbers(storage, tmp_path, paths):
     hub_file(tmp_path / "x.parquet", paths)
     _, rows = build(storage, tmp_path, tmp_path / "x.parquet")
@@ -278,13 +276,11 @@ def test_tables_that_cannot_be_read_are_told_with_their_line(storage, tmp_path, 
 
 
 def test_types_that_differ_late_in_a_table_are_told(storage, tmp_path, monkeypatch):
-    monkeypatch.setattr("anon_batch.manifest.sources.table.BATCH_ROWS", 1)
+    monkeypatch.setattr("anon_batch.manifest.importers.table.BATCH_ROWS", 1)
     (tmp_path / "a.jsonl").write_text('{"uri": "x", "n": 1}\n{"uri": "y", "n": "t"}\n')
     with pytest.raises(ManifestError, match=r"`n`|Field n"):
         build(storage, tmp_path, tmp_path / "a.jsonl")
-    (tmp_path / "a.jsonl").write_text(
-        '{"uri": "x", "n": 1}\n{"uri": "y", "n": 0.5}\n{"uri": "z", "m": true}\n'
-    )
+    (tmp_path / "a.jsonl").write_text('{"uri": "x", "n": 1}\n{"uri": "y", "n": 0.5}\n{"uri": "z", "m": true}\n')
     _, rows = build(storage, tmp_path, tmp_path / "a.jsonl")
     assert [r.extra for r in rows] == [{"n": 1.0, "m": None}, {"n": 0.5, "m": None}, {"n": None, "m": True}]
 
@@ -328,9 +324,7 @@ def test_ground_truth_is_attached_and_what_fits_nothing_reported(storage, tmp_pa
 
 def test_ground_truth_goes_before_faces_of_the_source(storage, tmp_path):
     face = {"x1": 9, "y1": 9, "x2": 10, "y2": 10}
-    (tmp_path / "l.jsonl").write_text(
-        "\n".join(json.dumps({"uri": n, "faces": [face]}) for n in ("a.jpg", "b.jpg"))
-    )
+    (tmp_path / "l.jsonl").write_text("\n".join(json.dumps({"uri": n, "faces": [face]}) for n in ("a.jpg", "b.jpg")))
     (tmp_path / "gt.csv").write_text("file,x1,y1,x2,y2\na.jpg,1,2,3,4\n")
     _, rows = build(storage, tmp_path, tmp_path / "l.jsonl", ground_truth=str(tmp_path / "gt.csv"))
     assert [r.faces.boxes.tolist() for r in rows] == [[[1, 2, 3, 4]], [[9, 9, 10, 10]]]

@@ -16,9 +16,7 @@ from anon_batch.manifest.schema import FIXED_SCHEMA
 def table_of(ids, **columns):
     count = len(ids)
     given = {"image_id": ids, "uri": ["/x"] * count, **columns}
-    return pa.table(
-        [pa.array(given.get(f.name, [None] * count), f.type) for f in FIXED_SCHEMA], schema=FIXED_SCHEMA
-    )
+    return pa.table([pa.array(given.get(f.name, [None] * count), f.type) for f in FIXED_SCHEMA], schema=FIXED_SCHEMA)
 
 
 def fault_of(*tables, **options):
@@ -122,12 +120,9 @@ def test_at_most_ten_rows_of_a_kind_are_named_and_all_counted():
 
 
 def test_repeated_ids_are_found_across_tables():
-    message = fault_of(
-        table_of(["a.jpg", "b.jpg"]), table_of(["c.jpg", "a.jpg"]), table_of(["a.jpg", "b.jpg"])
-    )
+    message = fault_of(table_of(["a.jpg", "b.jpg"]), table_of(["c.jpg", "a.jpg"]), table_of(["a.jpg", "b.jpg"]))
     assert (
-        "more than once: rows 3 ('a.jpg', as in row 0), 4 ('a.jpg', as in row 0), 5 ('b.jpg', as in row 1)"
-        in message
+        "more than once: rows 3 ('a.jpg', as in row 0), 4 ('a.jpg', as in row 0), 5 ('b.jpg', as in row 1)" in message
     )
 
 
@@ -178,9 +173,7 @@ def test_a_fixed_format_makes_more_names_clash():
 
 def million(last):
     for start in range(0, 1_000_000, 8192):
-        ids = [
-            f"n{i % 1000:08d}/n{i % 1000:08d}_{i}.JPEG" for i in range(start, min(start + 8192, 1_000_000))
-        ]
+        ids = [f"n{i % 1000:08d}/n{i % 1000:08d}_{i}.JPEG" for i in range(start, min(start + 8192, 1_000_000))]
         if start + 8192 >= 1_000_000:
             ids[-1] = last
         yield table_of(ids)

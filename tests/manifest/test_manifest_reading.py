@@ -5,10 +5,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from anon_batch.errors import ManifestError
+from anon_batch.formats.provenance import RESERVED_COLUMNS
 from anon_batch.manifest import open_manifest, rows_from_table
 from anon_batch.manifest.addresses import Cell, parse_cell
 from anon_batch.manifest.schema import FIXED_COLUMNS, FIXED_SCHEMA
-from anon_batch.provenance import RESERVED_COLUMNS
 
 
 def test_every_column_arrives_in_the_row(write_manifest, read_rows):
@@ -109,9 +109,7 @@ def test_pictures_in_the_manifest_itself_become_cells_and_are_never_read(storage
 
 
 def test_chosen_columns_come_in_the_order_asked_for(storage, write_manifest):
-    manifest = open_manifest(
-        storage, write_manifest({"image_id": ["a"], "uri": ["/x/a"], "n": [1], "m": [2]})
-    )
+    manifest = open_manifest(storage, write_manifest({"image_id": ["a"], "uri": ["/x/a"], "n": [1], "m": [2]}))
     (table,) = manifest.iter_tables(["m", "image_id"])
     assert table.column_names == ["m", "image_id"]
     with pytest.raises(ValueError, match="nope"):
@@ -159,20 +157,14 @@ def test_what_is_no_manifest_says_how_to_make_one(storage, tmp_path, write_manif
     with pytest.raises(ManifestError, match="lists no image"):
         open_manifest(
             storage,
-            write_manifest(
-                pa.table({"image_id": pa.array([], pa.string()), "uri": pa.array([], pa.string())})
-            ),
+            write_manifest(pa.table({"image_id": pa.array([], pa.string()), "uri": pa.array([], pa.string())})),
         )
     with pytest.raises(ManifestError, match="version '2'"):
-        open_manifest(
-            storage, write_manifest({"image_id": ["a"], "uri": ["x"]}, {"anon_batch.manifest_version": "2"})
-        )
+        open_manifest(storage, write_manifest({"image_id": ["a"], "uri": ["x"]}, {"anon_batch.manifest_version": "2"}))
 
 
 def test_damage_inside_the_file_is_told(storage, write_manifest, tmp_path):
-    path = write_manifest(
-        {"image_id": [f"{i:060d}" for i in range(5000)], "uri": [f"/x/{i}" for i in range(5000)]}
-    )
+    path = write_manifest({"image_id": [f"{i:060d}" for i in range(5000)], "uri": [f"/x/{i}" for i in range(5000)]})
     data = bytearray((tmp_path / "m.parquet").read_bytes())
     data[1000:3000] = bytes(2000)
     (tmp_path / "m.parquet").write_bytes(data)
@@ -182,18 +174,14 @@ def test_damage_inside_the_file_is_told(storage, write_manifest, tmp_path):
 
 
 def test_text_that_is_not_utf8_is_told(storage, tmp_path):
-    bad = pa.Array.from_buffers(
-        pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\3\0\0\0"), pa.py_buffer(b"a\xff\xfe")]
-    )
+    bad = pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\3\0\0\0"), pa.py_buffer(b"a\xff\xfe")])
     pq.write_table(pa.table({"image_id": ["a"], "uri": bad}), tmp_path / "m.parquet")
     with pytest.raises(ManifestError, match=r"(?i)utf"):
         list(open_manifest(storage, str(tmp_path / "m.parquet")).iter_tables())
 
 
 def test_a_number_that_does_not_fit_is_told(storage, write_manifest):
-    path = write_manifest(
-        {"image_id": ["a"], "uri": ["/x"], "size_bytes": pa.array([2**64 - 1], pa.uint64())}
-    )
+    path = write_manifest({"image_id": ["a"], "uri": ["/x"], "size_bytes": pa.array([2**64 - 1], pa.uint64())})
     with pytest.raises(ManifestError, match="cannot be read"):
         list(open_manifest(storage, path).iter_tables())
 

@@ -10,7 +10,7 @@ import webdataset
 
 from anon_batch.errors import ManifestError, ObjectNotFoundError
 from anon_batch.manifest import build_manifest, open_manifest, rows_from_table
-from anon_batch.manifest.sources import tar_index
+from anon_batch.manifest.importers import tar_index
 from anon_batch.storage import Storage
 
 
@@ -42,9 +42,7 @@ def test_members_are_addressed_exactly(storage, tmp_path, bucket, make_tar, layo
     storage.put(f"{folder}/set.tar", make_tar(members, layout))
     report, rows = build(storage, folder, f"{folder}/set.tar")
     expected = {
-        n.removeprefix("./"): d
-        for n, d in members.items()
-        if n not in ("notes.txt", "._a.jpg", "folder.jpg/readme")
+        n.removeprefix("./"): d for n, d in members.items() if n not in ("notes.txt", "._a.jpg", "folder.jpg/readme")
     }
     assert contents(storage, rows) == expected
     assert report.sources[0][1] == "tar"
@@ -55,10 +53,7 @@ def test_members_are_addressed_exactly(storage, tmp_path, bucket, make_tar, layo
 
 def test_tars_in_a_tar_are_looked_through_without_unpacking(storage, tmp_path, make_tar):
     outer = make_tar(
-        {
-            f"n{c:08d}.tar": make_tar({f"n{c:08d}_{i}.JPEG": f"{c}-{i}".encode() for i in range(3)})
-            for c in range(4)
-        }
+        {f"n{c:08d}.tar": make_tar({f"n{c:08d}_{i}.JPEG": f"{c}-{i}".encode() for i in range(3)}) for c in range(4)}
         | {"deep/x.tar": make_tar({"y.tar": make_tar({"z.png": b"zzz"})})}
     )
     (tmp_path / "train.tar").write_bytes(outer)
@@ -80,10 +75,7 @@ def test_patterns_and_folders_of_tars_put_the_tars_name_first(storage, bucket, m
     ):
         _, rows = build(storage, "memory://bucket/out", source)
         assert len(rows) == count
-        assert all(
-            contents(storage, rows)[f"shard-{int(v):03d}/0.jpg"] == v
-            for v in contents(storage, rows).values()
-        )
+        assert all(contents(storage, rows)[f"shard-{int(v):03d}/0.jpg"] == v for v in contents(storage, rows).values())
     with pytest.raises(ManifestError, match="no file fits"):
         build(storage, bucket, f"{bucket}/none-*.tar")
     with pytest.raises(ObjectNotFoundError):
@@ -177,9 +169,7 @@ class CountingStorage(Storage):
         return super().read(uri, offset, length)
 
 
-@pytest.mark.parametrize(
-    ("member_bytes", "most_reads", "most_bytes"), [(20_000, 4, 9e6), (3_000_000, 12, 9e6)]
-)
+@pytest.mark.parametrize(("member_bytes", "most_reads", "most_bytes"), [(20_000, 4, 9e6), (3_000_000, 12, 9e6)])
 def test_headers_are_read_in_few_requests(bucket, make_tar, member_bytes, most_reads, most_bytes):
     storage = CountingStorage()
     data = make_tar({f"{i}.jpg": bytes(member_bytes) for i in range(400 if member_bytes < 2**20 else 10)})
@@ -202,8 +192,7 @@ def test_webdataset_fields_pass_through(storage, tmp_path):
                 "npy": b"x",
             }
             sink.write(
-                {k: v for k, v in sample.items() if k != "npy"}
-                | ({"seg.png": b"mask", "bin": b"b"} if n == 5 else {})
+                {k: v for k, v in sample.items() if k != "npy"} | ({"seg.png": b"mask", "bin": b"b"} if n == 5 else {})
             )
     report, rows = build(storage, tmp_path, tmp_path / "set-{000..002}.tar")
     assert report.sources[0][1:] == ("webdataset", 8)

@@ -105,7 +105,9 @@ def test_few_shapes_are_kept_and_one_that_was_dropped_comes_back():
 def test_calls_that_were_left_half_way_leave_nothing_behind():
     calls = CudaCalls(lambda numbers: (numbers + 1,), CPU, capture=Graphs())
     for _ in range(3):
-        assert [int(out[0]) for (out,) in itertools.islice(calls((np.full(2, at, np.float32),) for at in range(5)), 2)] == [1, 2]
+        assert [
+            int(out[0]) for (out,) in itertools.islice(calls((np.full(2, at, np.float32),) for at in range(5)), 2)
+        ] == [1, 2]
     assert [int(out[0]) for (out,) in calls([(np.zeros(2, np.float32),)])] == [1]
 
 
@@ -122,7 +124,9 @@ def test_cuda_graphs_give_what_plain_calls_give():
         captured.append(1)
         return capture_graph(call, pool)
 
-    given = [(np.random.default_rng(at).normal(size=(2, 3, 16 + 8 * (at % 2), 16)).astype(np.float32),) for at in range(12)]
+    given = [
+        (np.random.default_rng(at).normal(size=(2, 3, 16 + 8 * (at % 2), 16)).astype(np.float32),) for at in range(12)
+    ]
     device = torch.device("cuda")
     graphed, plain = (CudaCalls(lambda x: (network(x),), device, how) for how in (capture, None))
     ours = [out.copy() for (out,) in graphed(given)]

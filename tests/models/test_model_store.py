@@ -230,5 +230,6 @@ models.load("toy")
     errors = [child.communicate(timeout=120)[1].decode() for child in children]
     # A file that another process removed between two steps is an honest error; a half file never is one.
     assert all("not the pinned" not in error for error in errors), errors
-    assert all(child.returncode == 0 or "cannot be read" in error
-               for child, error in zip(children, errors, strict=True)), errors
+    assert all(
+        child.returncode == 0 or "cannot be read" in error for child, error in zip(children, errors, strict=True)
+    ), errors

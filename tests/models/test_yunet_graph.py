@@ -10,7 +10,7 @@ from yunet_networks import CHANNELS, STRIDES, random_network
 
 from anon_batch.config import ModelsConfig
 from anon_batch.errors import ModelError
-from anon_batch.models.networks import open_network
+from anon_batch.models.backends import open_network
 from anon_batch.models.onnx_graph import prepare_image_network
 from anon_batch.models.store import ModelStore
 from anon_batch.models.torch_network import OnnxModule
@@ -32,7 +32,9 @@ def expected_maps(published, rgb):
     found |= {name: np.log(value / (1 - value)) for name, value in scores.items()}
     height, width = rgb.shape[1:]
     return [
-        np.concatenate([found[f"{name}_{stride}"][0].T.reshape(-1, height // stride, width // stride) for name in CHANNELS])
+        np.concatenate(
+            [found[f"{name}_{stride}"][0].T.reshape(-1, height // stride, width // stride) for name in CHANNELS]
+        )
         for stride in STRIDES
     ]
 
@@ -126,11 +128,16 @@ def of_one_channel(graph):
     weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight)[:, :1], weight.name))
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    (without_a_head, "no output kps_16"), (without_a_sigmoid, "no output cls_8 .*then a sigmoid"),
-    (of_other_strides, "is not a convolution of 3 x 3 px to 4 channels"), (of_another_source, "instead of one value"),
-    (of_one_channel, "three channels"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (without_a_head, "no output kps_16"),
+        (without_a_sigmoid, "no output cls_8 .*then a sigmoid"),
+        (of_other_strides, "is not a convolution of 3 x 3 px to 4 channels"),
+        (of_another_source, "instead of one value"),
+        (of_one_channel, "three channels"),
+    ],
+)
 def test_another_network_is_refused(published, change, message):
     with pytest.raises(ModelError, match=f"not a network of the YuNet family: .*{message}"):
         prepare_yunet(edited(published, change))

@@ -8,8 +8,8 @@ import pytest
 from faultproxy import FaultProxy
 from servers import S3Server
 
-from anon_batch import layout
 from anon_batch.errors import StorageError
+from anon_batch.formats import layout
 from anon_batch.pipeline import attempts
 from anon_batch.records import ShardSpec
 from anon_batch.storage import ObjectInfo, Storage, join

@@ -70,7 +70,9 @@ def _images(config: JobConfig) -> dict[str, str]:
     }
 
 
-def test_a_release_is_the_same_whoever_decoded_for_the_detectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_release_is_the_same_whoever_decoded_for_the_detectors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     base, ids = str(tmp_path), [f"{index}.jpg" for index in range(6)]
     uris = pa.array([join(base, f"jpegs/{name}") for name in ids])
     for index, uri in enumerate(uris.to_pylist()):

@@ -22,7 +22,7 @@ from releases import release_of
 
 from anon_batch.errors import IntegrityError, TransientStorageError
 from anon_batch.pipeline import attempts
-from anon_batch.pipeline import rows as rows_module
+from anon_batch.pipeline import scan_manifest as rows_module
 from anon_batch.pipeline.finalize import finalize
 from anon_batch.pipeline.run import open_run
 from anon_batch.pipeline.shard import ShardProcessor, commit_poison
@@ -53,11 +53,14 @@ def test_threads_and_batches_change_nothing_in_a_release(tmp_path: Path, keys: d
     assert release_of(Storage(), usual.output) == release_of(Storage(), other.output)
 
 
-@pytest.mark.parametrize(("layout", "order"), [
-    ("files", ["attempts", "images", "images", "images", "images", "audit", "provenance"]),
-    ("webdataset", ["attempts", "shards", "audit", "provenance"]),
-    ("parquet", ["attempts", "shards", "audit", "provenance"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("layout", "order"),
+    [
+        ("files", ["attempts", "images", "images", "images", "images", "audit", "provenance"]),
+        ("webdataset", ["attempts", "shards", "audit", "provenance"]),
+        ("parquet", ["attempts", "shards", "audit", "provenance"]),
+    ],
+)
 def test_the_commit_comes_last(base: str, layout: str, order: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     run, _ = open_run(job(base, write__layout=layout), ())
     storage = DyingStorage(run.config.storage)

@@ -16,15 +16,36 @@ from anon_batch.manifest.addresses import parse_cell
 from anon_batch.storage import Storage, join
 
 IDS = [
-    "with space/and  two .png", "quote'\"`.png", "hash#1.png", "a#column=image.png", "per%20cent%.png",
+    "with space/and  two .png",
+    "quote'\"`.png",
+    "hash#1.png",
+    "a#column=image.png",
+    "per%20cent%.png",
     "question?mark=1&b.png",
-    "star*[brackets]{a,b}.png", "ünï/日本語/🙂.png", "e\u0301.png", "\u00e9.png", "rtl\u202egnp.png", "dash -rf.png",
+    "star*[brackets]{a,b}.png",
+    "ünï/日本語/🙂.png",
+    "e\u0301.png",
+    "\u00e9.png",
+    "rtl\u202egnp.png",
+    "dash -rf.png",
     "-rf.png",
-    "$HOME;rm.png", "a|b>c.png", "Case.png", "case.png", "CASE/x.png", "case.PNG", "dots...png",
-    "trailing. /x .png", "no suffix",
-    "ee:colon.txt", "x" * 240 + ".png", "/".join(["y" * 90] * 9) + ".png", "tilde~.png", "a/~b.png",
-    "nbsp\u00a0.png", "\ufeffbom.png",
-]  # fmt: skip
+    "$HOME;rm.png",
+    "a|b>c.png",
+    "Case.png",
+    "case.png",
+    "CASE/x.png",
+    "case.PNG",
+    "dots...png",
+    "trailing. /x .png",
+    "no suffix",
+    "ee:colon.txt",
+    "x" * 240 + ".png",
+    "/".join(["y" * 90] * 9) + ".png",
+    "tilde~.png",
+    "a/~b.png",
+    "nbsp\u00a0.png",
+    "\ufeffbom.png",
+]
 
 
 @pytest.mark.parametrize("layout", ["files", "webdataset", "parquet"])

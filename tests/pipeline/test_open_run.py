@@ -62,14 +62,17 @@ def test_the_second_start_writes_no_rows_again(base: str) -> None:
     assert [info.key for info in Storage().list(join(run.ledger, "rows"))] == before
 
 
-@pytest.mark.parametrize(("change", "named"), [
-    ({"anonymize__method": "blur"}, ["anonymize.method", '"solid"', '"blur"']),
-    ({"anonymize__expansion": 2}, ["anonymize.expansion", "1.3"]),
-    ({"write__layout": "webdataset"}, ["write.layout"]),
-    ({"engine__shard_rows": 2}, ["engine.shard_rows", "was 4, is 2"]),
-    ({"limits__max_pixels": 10}, ["limits.max_pixels"]),
-    ({"name": "other"}, ["name"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"anonymize__method": "blur"}, ["anonymize.method", '"solid"', '"blur"']),
+        ({"anonymize__expansion": 2}, ["anonymize.expansion", "1.3"]),
+        ({"write__layout": "webdataset"}, ["write.layout"]),
+        ({"engine__shard_rows": 2}, ["engine.shard_rows", "was 4, is 2"]),
+        ({"limits__max_pixels": 10}, ["limits.max_pixels"]),
+        ({"name": "other"}, ["name"]),
+    ],
+)
 def test_another_configuration_is_refused_and_named(base: str, change: dict[str, Any], named: list[str]) -> None:
     open_run(job(base), MODELS)
     message = _refusal(job(base, **change))
@@ -95,12 +98,21 @@ def test_another_manifest_model_key_or_package_is_refused_and_named(base: str, m
 
 def test_many_differences_are_cut_short(base: str) -> None:
     open_run(job(base), MODELS)
-    message = _refusal(job(
-        base, anonymize__method="blur", anonymize__expansion=2, anonymize__shape="rectangle",
-        anonymize__soft_edge=0.1,
-        anonymize__cells=9, write__quality=80, write__layout="parquet", write__format="jpeg", name="n",
-        limits__max_bytes=5,
-    ))  # fmt: skip
+    message = _refusal(
+        job(
+            base,
+            anonymize__method="blur",
+            anonymize__expansion=2,
+            anonymize__shape="rectangle",
+            anonymize__soft_edge=0.1,
+            anonymize__cells=9,
+            write__quality=80,
+            write__layout="parquet",
+            write__format="jpeg",
+            name="n",
+            limits__max_bytes=5,
+        )
+    )
     assert "and 2 more" in message
 
 
@@ -127,10 +139,15 @@ def test_a_part_of_another_run_ends_finalize(base: str) -> None:
         finalize(run)
 
 
-@pytest.mark.parametrize(("output", "ledger", "said"), [
-    ("out", "out", "inside"), ("out", "out/ledger", "inside output"), ("out/in", "out", "inside ledger"),
-    ("out/", "out//", "inside"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("output", "ledger", "said"),
+    [
+        ("out", "out", "inside"),
+        ("out", "out/ledger", "inside output"),
+        ("out/in", "out", "inside ledger"),
+        ("out/", "out//", "inside"),
+    ],
+)
 def test_places_inside_each_other(base: str, output: str, ledger: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         open_run(job(base, output, ledger=join(base, ledger)), MODELS)

@@ -16,9 +16,9 @@ from pipeline_fixtures import FACES, job
 
 from anon_batch.config import StorageConfig
 from anon_batch.errors import IntegrityError, ManifestError, ObjectNotFoundError
-from anon_batch.pipeline import rows as rows_module
+from anon_batch.pipeline import scan_manifest as rows_module
 from anon_batch.pipeline.fingerprint import RowsDigest
-from anon_batch.pipeline.rows import extra_schema, read_rows, scan_manifest
+from anon_batch.pipeline.scan_manifest import extra_schema, read_rows, scan_manifest
 from anon_batch.records import ShardSpec
 from anon_batch.storage import Storage, join
 
@@ -26,8 +26,12 @@ IDS = [f"d/{n}.png" for n in range(50)]
 
 
 def _manifest(base: str, ids: list[str], group_rows: int = 1000, **columns: Any) -> None:
-    table = {"image_id": pa.array(ids), "uri": pa.array([f"/src/{i}" for i in ids]),
-             "faces": pa.array([[]] * len(ids), FACES), **columns}  # fmt: skip
+    table = {
+        "image_id": pa.array(ids),
+        "uri": pa.array([f"/src/{i}" for i in ids]),
+        "faces": pa.array([[]] * len(ids), FACES),
+        **columns,
+    }
     buffer = io.BytesIO()
     pq.write_table(pa.table(table), buffer, row_group_size=group_rows)
     Storage().put(join(base, "m.parquet"), buffer.getvalue())
@@ -92,11 +96,13 @@ CELLS: dict[str, tuple[pa.DataType, list[Any]]] = {
     "float": (pa.float64(), [0.0, 0.5, None]),
     "flag": (pa.bool_(), [True, False, None]),
     "tags": (pa.list_(pa.string()), [[], [""], ["", ""], ["a"], [None], None]),
-    "place": (pa.struct([("a", pa.int32()),
-    ("b", pa.string())]), [{"a": 1, "b": None}, {"a": None, "b": ""}, {"a": 1, "b": ""}]),
+    "place": (
+        pa.struct([("a", pa.int32()), ("b", pa.string())]),
+        [{"a": 1, "b": None}, {"a": None, "b": ""}, {"a": 1, "b": ""}],
+    ),
     "when": (pa.timestamp("ms"), [0, 1, None]),
     "boxes": (FACES, [[], [{"x1": 0.0, "y1": 0.0, "x2": 1.0, "y2": 1.0, "ignore": False}], None]),
-}  # fmt: skip
+}
 
 
 @given(st.sampled_from(sorted(CELLS)), st.data())
@@ -138,12 +144,27 @@ def test_the_digest_of_a_slice_is_that_of_its_values() -> None:
     assert digests[0] == digests[1]
 
 
-@pytest.mark.parametrize("cell_type", [
-    pa.float16(), pa.decimal128(9, 2), pa.time64("ns"), pa.duration("us"), pa.timestamp("ns", "UTC"), pa.date64(),
-    pa.map_(pa.string(), pa.int8()), pa.list_(pa.int8(), 2), pa.large_list(pa.int8()), pa.null(), pa.large_string(),
-    pa.dictionary(pa.int8(), pa.string()), pa.list_(pa.dictionary(pa.int8(), pa.string())), pa.uint64(),
-    pa.string_view(),
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "cell_type",
+    [
+        pa.float16(),
+        pa.decimal128(9, 2),
+        pa.time64("ns"),
+        pa.duration("us"),
+        pa.timestamp("ns", "UTC"),
+        pa.date64(),
+        pa.map_(pa.string(), pa.int8()),
+        pa.list_(pa.int8(), 2),
+        pa.large_list(pa.int8()),
+        pa.null(),
+        pa.large_string(),
+        pa.dictionary(pa.int8(), pa.string()),
+        pa.list_(pa.dictionary(pa.int8(), pa.string())),
+        pa.uint64(),
+        pa.string_view(),
+    ],
+    ids=str,
+)
 def test_columns_of_rare_types_pass_through(tmp_path: Path, cell_type: pa.DataType) -> None:
     base = str(tmp_path)
     _manifest(base, IDS[:3], odd=pa.nulls(3, cell_type))
@@ -161,10 +182,15 @@ def test_rows_are_read_across_chunk_borders(tmp_path: Path, start: int, count: i
     assert [(row.index, row.image_id) for row in rows] == [(n, IDS[n]) for n in range(start, start + count)]
 
 
-@pytest.mark.parametrize("damage", [
-    lambda d: b"", lambda d: d[:-9], lambda d: d[: len(d) // 2] + b"\xff" * 8 + d[len(d) // 2 + 8 :],
-    lambda d: d[:30] + b"\xff" * 8 + d[38:],
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda d: b"",
+        lambda d: d[:-9],
+        lambda d: d[: len(d) // 2] + b"\xff" * 8 + d[len(d) // 2 + 8 :],
+        lambda d: d[:30] + b"\xff" * 8 + d[38:],
+    ],
+)
 def test_a_damaged_chunk_is_found(tmp_path: Path, damage: Any) -> None:
     base = str(tmp_path)
     _manifest(base, IDS)

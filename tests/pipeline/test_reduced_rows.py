@@ -14,14 +14,14 @@ from PIL import Image
 from pipeline_fixtures import job
 
 from anon_batch.anonymize.ladder import Ladder
-from anon_batch.anonymize.solid import create as solid
+from anon_batch.anonymize.methods.solid import create as solid
 from anon_batch.detect.ensemble import Ensemble
 from anon_batch.errors import FailedError
-from anon_batch.imaging.device_jpeg import JpegCodec
-from anon_batch.imaging.orientation import orientation_exif
-from anon_batch.pipeline import row as row_module
-from anon_batch.pipeline.row import FinishedRow, RowStages
-from anon_batch.pipeline.sinks import Placed
+from anon_batch.imaging.jpeg.nvimgcodec import JpegCodec
+from anon_batch.imaging.metadata.orientation import orientation_exif
+from anon_batch.pipeline import stages as row_module
+from anon_batch.pipeline.stages import FinishedRow, RowStages
+from anon_batch.pipeline.writers import Placed
 from anon_batch.records import DecodedImage, Detections, EncodedImage, ManifestRow, PixelArray
 
 FACE = (200, 120, 280, 200)  # xyxy of the red square of the upright picture
@@ -77,9 +77,9 @@ def picture(face: bool = True, orientation: int = 1, kind: str = "JPEG") -> byte
     if orientation == 6:  # stored a quarter turn counter-clockwise
         pixels = np.ascontiguousarray(np.rot90(pixels))
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, kind, exif=b"Exif\0\0" + orientation_exif(orientation), **(
-        {"quality": 95} if kind == "JPEG" else {}
-    ))
+    Image.fromarray(pixels).save(
+        buffer, kind, exif=b"Exif\0\0" + orientation_exif(orientation), **({"quality": 95} if kind == "JPEG" else {})
+    )
     return buffer.getvalue()
 
 
@@ -111,7 +111,9 @@ def test_a_face_found_in_the_small_is_treated_in_the_whole_picture(kind: str, or
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_a_clean_jpeg_is_stripped_without_being_decoded_again(orientation: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clean_jpeg_is_stripped_without_being_decoded_again(
+    orientation: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = picture(face=False, orientation=orientation)
     plain, plain_sink = fate(data, None)
     monkeypatch.setattr(row_module, "decode", lambda *_: pytest.fail("decoded again"))
@@ -176,7 +178,9 @@ class Codec:
         self.given = 0
 
     def decode(self, data: bytes) -> PixelArray | None:
-        pixels = self.change(np.array(simplejpeg.decode_jpeg(data, "RGB", strict=False, fastdct=True, fastupsample=True)))
+        pixels = self.change(
+            np.array(simplejpeg.decode_jpeg(data, "RGB", strict=False, fastdct=True, fastupsample=True))
+        )
         self.given += pixels is not None
         return pixels
 

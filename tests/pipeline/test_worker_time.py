@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from pipeline_fixtures import job, write_dataset
 
-from anon_batch.detect.manifest_boxes import ManifestBoxes
-from anon_batch.pipeline.clock import Stopwatch, WorkerClock
+from anon_batch.detect.from_manifest import ManifestBoxes
+from anon_batch.formats.parts import read_metas
+from anon_batch.manifest.fetch import SourceReader
 from anon_batch.pipeline.finalize import finalize
-from anon_batch.pipeline.parts import read_metas
 from anon_batch.pipeline.run import Run, open_run
 from anon_batch.pipeline.shard import ShardProcessor
-from anon_batch.pipeline.source import SourceReader
+from anon_batch.pipeline.timing import Stopwatch, WorkerClock
 from anon_batch.records import DecodedImage, Detections, ShardSpec
 from anon_batch.stats import ShardStats, merge_all
 from anon_batch.storage import Storage
@@ -128,9 +128,19 @@ def test_a_run_books_every_second_of_its_worker(run: Run, monkeypatch: pytest.Mo
     stats = _merged(run, specs)
     booked = {name: us / 1e6 for name, us in stats.worker_us.items()}
     assert set(booked) == {
-        "start", "between", "open", "wait_input", "decode", "detect", "anonymize", "encode", "wait_output", "other", "close",
+        "start",
+        "between",
+        "open",
+        "wait_input",
+        "decode",
+        "detect",
+        "anonymize",
+        "encode",
+        "wait_output",
+        "other",
+        "close",
         "commit",
-    }  # fmt: skip
+    }
     assert sum(booked.values()) <= whole
     assert sum(booked.values()) == pytest.approx(whole, abs=0.25), "but for the last commit"
     assert booked["between"] >= 0.1

@@ -11,17 +11,17 @@ from hypothesis import strategies as st
 
 import anon_batch
 from anon_batch import geometry
-from anon_batch.anonymize.blur import Blur
-from anon_batch.anonymize.donors import DonorBank
-from anon_batch.anonymize.gan import Gan
-from anon_batch.anonymize.generator import load_generator
-from anon_batch.anonymize.inpaint import Inpaint
+from anon_batch.anonymize.compose import union_of_masks
+from anon_batch.anonymize.faces.donors import DonorBank
+from anon_batch.anonymize.faces.generator import load_generator
+from anon_batch.anonymize.faces.replace import Limits
 from anon_batch.anonymize.ladder import Ladder
-from anon_batch.anonymize.painting import union_of_masks
-from anon_batch.anonymize.pixelate import Pixelate
-from anon_batch.anonymize.replacement import Limits
-from anon_batch.anonymize.solid import Solid
-from anon_batch.anonymize.swap import Swap
+from anon_batch.anonymize.methods.blur import Blur
+from anon_batch.anonymize.methods.gan import Gan
+from anon_batch.anonymize.methods.inpaint import Inpaint
+from anon_batch.anonymize.methods.pixelate import Pixelate
+from anon_batch.anonymize.methods.solid import Solid
+from anon_batch.anonymize.methods.swap import Swap
 from anon_batch.records import DecodedImage, Detections
 
 KEY = bytes(32)
@@ -38,7 +38,9 @@ CHANGES = st.sampled_from(["noise", "black", "white", "one"])
 def regions_of(boxes, width, height, shape):
     n = len(boxes)
     found = Detections(
-        np.array(boxes, np.float32), np.full(n, 0.5, np.float32), np.full((n, 5, 2), np.nan, np.float32),
+        np.array(boxes, np.float32),
+        np.full(n, 0.5, np.float32),
+        np.full((n, 5, 2), np.nan, np.float32),
         ("d",) * n,
     )
     return geometry.regions_of(found, width, height, 1.3, shape)
@@ -98,7 +100,7 @@ def test_the_ladder_treats_every_mask_and_nothing_else(boxes, width, height, sha
     faces = regions_of(boxes, width, height, shape)
     methods = [Solid((0, 0, 0), edge), Pixelate(8, edge), Blur(0.2, edge), Inpaint(edge)]
     (result,) = Ladder([methods[i] for i in order]).anonymize([(DecodedImage("p", pixels), faces)], KEY)
-    assert set(result.methods) == {face.face_index for face in faces}
+    assert set(result.methods) == {face.index for face in faces}
     mask = union_of_masks(faces, width, height)
     assert result.touched[mask].all()
     assert np.array_equal(result.pixels[~result.touched], pixels[~result.touched])

@@ -95,13 +95,20 @@ DEATHS = st.tuples(st.one_of(st.none(), st.integers(1, 14)), st.booleans())
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.sampled_from(LAYOUTS), st.lists(st.integers(0, 1), max_size=30), DEATHS, DEATHS,
+    st.sampled_from(LAYOUTS),
+    st.lists(st.integers(0, 1), max_size=30),
+    DEATHS,
+    DEATHS,
     st.sampled_from([None, ShardSpec(1, 1), ShardSpec(0, 6)]),
-)  # fmt: skip
+)
 def test_any_interleaving_and_any_deaths_end_in_the_same_release(
-    undisturbed: dict[str, Any], layout: str, schedule: list[int], first: tuple[int | None, bool],
-    second: tuple[int | None, bool], late: ShardSpec | None,
-) -> None:  # fmt: skip
+    undisturbed: dict[str, Any],
+    layout: str,
+    schedule: list[int],
+    first: tuple[int | None, bool],
+    second: tuple[int | None, bool],
+    late: ShardSpec | None,
+) -> None:
     with tempfile.TemporaryDirectory(dir=undisturbed["base"]) as folder:
         config = _job(undisturbed["base"], f"{Path(folder).name}/out", layout)
         run, _ = open_run(config, ())

@@ -23,8 +23,10 @@ SHAPES = st.sampled_from(["ellipse", "rectangle"])
 def detections(boxes):
     n = len(boxes)
     return Detections(
-        np.array(boxes, np.float32).reshape(n, 4), np.full(n, 0.5, np.float32),
-        np.full((n, 5, 2), np.nan, np.float32), ("d",) * n,
+        np.array(boxes, np.float32).reshape(n, 4),
+        np.full(n, 0.5, np.float32),
+        np.full((n, 5, 2), np.nan, np.float32),
+        ("d",) * n,
     )
 
 
@@ -32,7 +34,7 @@ def detections(boxes):
 @given(st.lists(BOXES, max_size=4), SIZES, SIZES, st.floats(1, 4), SHAPES)
 def test_every_detection_yields_a_region_inside_the_picture(boxes, width, height, expansion, shape):
     regions = geometry.regions_of(detections(boxes), width, height, expansion, shape)
-    assert [r.face_index for r in regions] == list(range(len(boxes)))
+    assert [r.index for r in regions] == list(range(len(boxes)))
     for region in regions:
         x1, y1, x2, y2 = region.extent
         assert 0 <= x1 < x2 <= width

@@ -12,15 +12,20 @@ from anon_batch.config import LimitsConfig, WriteConfig
 from anon_batch.errors import FailedError, WithheldError
 from anon_batch.imaging.decode import decode
 from anon_batch.imaging.encode import encode_anonymized, encode_clean
-from anon_batch.imaging.metadata import inspect, strip
-from anon_batch.imaging.orientation import orientation_exif, read_orientation, stored, stored_view, upright
+from anon_batch.imaging.metadata.orientation import orientation_exif, read_orientation, stored, stored_view, upright
+from anon_batch.imaging.metadata.strip import inspect, strip
 from anon_batch.records import AnonymizedImage
 
 LIMITS = LimitsConfig(max_pixels=200_000)
 REASONS = {
-    "empty", "unsupported_format", "unsupported_mode", "multi_frame", "truncated", "decode",
+    "empty",
+    "unsupported_format",
+    "unsupported_mode",
+    "multi_frame",
+    "truncated",
+    "decode",
     "too_many_pixels",
-}  # fmt: skip
+}
 
 
 def _file(kind, mode, **options):
@@ -32,12 +37,24 @@ def _file(kind, mode, **options):
 
 STARTS = [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"II*\0", b"MM\0*", b"BM"]
 VALID = [
-    _file("JPEG", "RGB"), _file("JPEG", "RGB", progressive=True), _file("JPEG", "L"), _file("JPEG", "CMYK"),
-    _file("PNG", "RGB"), _file("PNG", "P"), _file("PNG", "LA"), _file("PNG", "1"), _file("WEBP", "RGB"),
-    _file("WEBP", "RGBA", lossless=True), _file("GIF", "P"), _file("BMP", "RGB"), _file("BMP", "P"),
-    _file("TIFF", "RGB", compression="tiff_adobe_deflate"), _file("TIFF", "CMYK"), _file("TIFF", "1"),
+    _file("JPEG", "RGB"),
+    _file("JPEG", "RGB", progressive=True),
+    _file("JPEG", "L"),
+    _file("JPEG", "CMYK"),
+    _file("PNG", "RGB"),
+    _file("PNG", "P"),
+    _file("PNG", "LA"),
+    _file("PNG", "1"),
+    _file("WEBP", "RGB"),
+    _file("WEBP", "RGBA", lossless=True),
+    _file("GIF", "P"),
+    _file("BMP", "RGB"),
+    _file("BMP", "P"),
+    _file("TIFF", "RGB", compression="tiff_adobe_deflate"),
+    _file("TIFF", "CMYK"),
+    _file("TIFF", "1"),
     *([_file("AVIF", "RGB")] if features.check("avif") else []),
-]  # fmt: skip
+]
 
 
 @st.composite
@@ -111,9 +128,12 @@ def test_strip_is_clean_and_idempotent_or_refuses(data):
 
 
 @given(
-    st.integers(1, 8), st.integers(1, 9), st.integers(1, 9), st.sampled_from([(), (1,), (2,), (3,), (4,)]),
+    st.integers(1, 8),
+    st.integers(1, 9),
+    st.integers(1, 9),
+    st.sampled_from([(), (1,), (2,), (3,), (4,)]),
     st.sampled_from([np.bool_, np.uint8, np.uint16, np.int64]),
-)  # fmt: skip
+)
 def test_turning_has_an_inverse(value, height, width, channels, kind):
     numbers = np.arange(height * width * int(np.prod(channels, dtype=int))).reshape(height, width, *channels)
     array = (numbers % 3).astype(kind)

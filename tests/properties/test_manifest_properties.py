@@ -11,12 +11,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from anon_batch.errors import ManifestError
-from anon_batch.layout import IMAGE_SUFFIXES, image_key, output_name
+from anon_batch.formats.layout import IMAGE_SUFFIXES, image_key, output_name
 from anon_batch.manifest import check_rows, open_manifest, rows_from_table
 from anon_batch.manifest.addresses import Cell, cell_uri, parse_cell, relative, resolve
+from anon_batch.manifest.importers.patterns import expand_braces
 from anon_batch.manifest.names import is_safe
 from anon_batch.manifest.schema import FIXED_SCHEMA
-from anon_batch.manifest.sources.patterns import expand_braces
 from anon_batch.storage import Storage, join
 
 segments = st.sampled_from(
@@ -55,9 +55,7 @@ def test_an_id_that_passes_stays_below_the_output_folder(image_id):
         )
     assert not any(ord(c) < 32 for c in image_id)
     assert os.path.expanduser(image_id) == image_id
-    assert all(
-        len(part.encode()) <= 255 for part in output_name(image_id, "JPEG", keep_format=True).split("/")
-    )
+    assert all(len(part.encode()) <= 255 for part in output_name(image_id, "JPEG", keep_format=True).split("/"))
 
 
 @given(st.lists(plain_ids, min_size=1, max_size=8), st.booleans())
@@ -72,16 +70,11 @@ def test_ids_that_pass_never_write_the_same_output(ids, keep_format):
         assert (
             len(set(ids)) < len(ids)
             or len(set(formats)) < sum(1 if i.endswith(IMAGE_SUFFIXES) else 2 for i in set(ids))
-            or (
-                {"/".join(o.split("/")[:d]) for o in formats for d in range(1, o.count("/") + 1)}
-                & set(formats)
-            )
+            or ({"/".join(o.split("/")[:d]) for o in formats for d in range(1, o.count("/") + 1)} & set(formats))
         )
 
 
-@given(
-    st.lists(st.sampled_from(["a.jpg", "b.jpg", "c", "", None, "../x", "d/e.png"]), min_size=1, max_size=6)
-)
+@given(st.lists(st.sampled_from(["a.jpg", "b.jpg", "c", "", None, "../x", "d/e.png"]), min_size=1, max_size=6))
 def test_only_whole_lists_pass(ids):
     assert passes(ids) == (len(set(ids)) == len(ids) and not set(ids) & {"", None, "../x"})
 
@@ -122,8 +115,7 @@ def test_every_row_is_read_once_and_whole(rows, batch_rows, group_rows):
             read += rows_from_table(piece, len(read))
     assert [r.index for r in read] == list(range(len(rows)))
     assert [
-        (r.extra["extra"], r.size_bytes, None if r.faces is None else r.faces.boxes[:, 0].tolist())
-        for r in read
+        (r.extra["extra"], r.size_bytes, None if r.faces is None else r.faces.boxes[:, 0].tolist()) for r in read
     ] == rows
     assert all(r.uri == (u and f"s3://b/{u}") for r, (u, _, _) in zip(read, rows, strict=True))
 

@@ -14,7 +14,8 @@ COORDINATES = st.integers(0, 60).map(float)
 BOXES = st.lists(
     st.tuples(COORDINATES, COORDINATES, st.integers(1, 120), st.integers(1, 120)).map(
         lambda v: (v[0], v[1], v[0] + v[2], v[1] + v[3])
-    ), max_size=4,
+    ),
+    max_size=4,
 )
 
 
@@ -24,8 +25,10 @@ def found(draw):
     n = len(boxes)
     scores = draw(st.lists(st.sampled_from([0.0, 0.25, 0.5, 0.9, 1.0]), min_size=n, max_size=n))
     return Detections(
-        np.array(boxes, np.float32).reshape(n, 4), np.array(scores, np.float32),
-        np.full((n, 5, 2), np.nan, np.float32), ("d",) * n,
+        np.array(boxes, np.float32).reshape(n, 4),
+        np.array(scores, np.float32),
+        np.full((n, 5, 2), np.nan, np.float32),
+        ("d",) * n,
     )
 
 
@@ -46,10 +49,13 @@ def stats(draw):
         for reason in range(first, first + draw(st.integers(0, 50))):
             out.add_row("failed", f"r{reason}")
         out.add_row(
-            status, draw(st.none() | st.sampled_from(["decode", "other"])), draw(st.none() | found()),
+            status,
+            draw(st.none() | st.sampled_from(["decode", "other"])),
+            draw(st.none() | found()),
             draw(st.none() | truths()),
             methods=draw(st.dictionaries(st.integers(0, 5), st.sampled_from("abc"))),
-            bytes_in=draw(st.integers(0, 2**50)), bytes_out=draw(st.integers(0, 2**50)),
+            bytes_in=draw(st.integers(0, 2**50)),
+            bytes_out=draw(st.integers(0, 2**50)),
         )
         out.add_seconds(draw(st.sampled_from("xyz")), draw(st.floats(0, 1e6)), draw(st.floats(0, 1e6)))
         out.add_worker(draw(st.dictionaries(st.sampled_from("uvw"), st.floats(0, 1e6))), draw(st.floats(0, 1e6)))

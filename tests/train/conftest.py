@@ -10,9 +10,9 @@ import pytest
 import torch
 from drawn_faces import model, tiny_config, write_faces
 
-from anon_batch.anonymize.donors import DonorBank
-from anon_batch.train.processes import Processes
-from anon_batch.train.trainer import Trainer
+from anon_batch.anonymize.faces.donors import DonorBank
+from anon_batch.train.distributed import Processes
+from anon_batch.train.loop import Trainer
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 

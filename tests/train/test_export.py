@@ -11,7 +11,7 @@ from drawn_faces import tiny_config
 from safetensors import safe_open
 
 from anon_batch import __version__
-from anon_batch.anonymize.generator import Generator, Shape, load_generator
+from anon_batch.anonymize.faces.generator import Generator, Shape, load_generator
 from anon_batch.errors import StorageError
 from anon_batch.train.export import CARD, Source, count_faces, export
 from anon_batch.train.metrics import FILENAME, Journal, last_held_out, read_metrics
@@ -54,9 +54,21 @@ def test_card(generator: Generator, tmp_path: Path) -> None:
     export(config, generator, 1200, 19_200, SOURCES)
     text = _card(tmp_path)
     for said in (
-        "1,200 of 2,000", "19,200, 19.4 times each", "| `faces/a` | 90 | 10 |", "| all | 990 | 111 |", "0.0123", "0.1297",
-        "0.1277", "At step 1,000", "Drawn by a program.", __version__, "channels 8, 16", "0.0002", "0.999", "| seed | 3 |",
-    ):  # fmt: skip
+        "1,200 of 2,000",
+        "19,200, 19.4 times each",
+        "| `faces/a` | 90 | 10 |",
+        "| all | 990 | 111 |",
+        "0.0123",
+        "0.1297",
+        "0.1277",
+        "At step 1,000",
+        "Drawn by a program.",
+        __version__,
+        "channels 8, 16",
+        "0.0002",
+        "0.999",
+        "| seed | 3 |",
+    ):
         assert said in text, said
     assert "not stated" not in text
 

@@ -15,24 +15,27 @@ from anon_batch.train.config import effective_text, load_training
 NEEDED = "faces: a\noutput: b\n"
 
 
-@pytest.mark.parametrize(("text", "overrides", "said"), [
-    ("faces: a", {}, "`output` is required"),
-    ("output: b", {}, "`faces` is required"),
-    ("faces: []\noutput: b", {}, "`faces`"),
-    (NEEDED + "batchsize: 4", {}, "did you mean `batch_size`"),
-    (NEEDED + "weights: {truht: 4}", {}, "did you mean `weights.truth`"),
-    (NEEDED, {"weights.truth": -1}, "`weights.truth`.*given: -1"),
-    (NEEDED + "steps: 4", {"steps.all": 3}, "steps is a value"),
-    (NEEDED + "batch_size: 1", {}, "`batch_size`"),
-    (NEEDED + "expansions: [1.4, 1.1]", {}, "the smaller first"),
-    (NEEDED + "channels: [8, 0]", {}, "1 or more"),
-    (NEEDED + "device: tpu", {}, "`device`"),
-    (NEEDED + "generator_rate: .nan", {}, "`generator_rate`"),
-    (NEEDED + "seed: 16777216", {}, "`seed`"),
-    ("faces: [a", {}, "is not YAML.*line 1"),
-    ("- faces", {}, "expected keys and values at the top, found list"),
-    (None, {}, "No such file"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "overrides", "said"),
+    [
+        ("faces: a", {}, "`output` is required"),
+        ("output: b", {}, "`faces` is required"),
+        ("faces: []\noutput: b", {}, "`faces`"),
+        (NEEDED + "batchsize: 4", {}, "did you mean `batch_size`"),
+        (NEEDED + "weights: {truht: 4}", {}, "did you mean `weights.truth`"),
+        (NEEDED, {"weights.truth": -1}, "`weights.truth`.*given: -1"),
+        (NEEDED + "steps: 4", {"steps.all": 3}, "steps is a value"),
+        (NEEDED + "batch_size: 1", {}, "`batch_size`"),
+        (NEEDED + "expansions: [1.4, 1.1]", {}, "the smaller first"),
+        (NEEDED + "channels: [8, 0]", {}, "1 or more"),
+        (NEEDED + "device: tpu", {}, "`device`"),
+        (NEEDED + "generator_rate: .nan", {}, "`generator_rate`"),
+        (NEEDED + "seed: 16777216", {}, "`seed`"),
+        ("faces: [a", {}, "is not YAML.*line 1"),
+        ("- faces", {}, "expected keys and values at the top, found list"),
+        (None, {}, "No such file"),
+    ],
+)
 def test_faults(tmp_path: Path, text: str | None, overrides: dict[str, Any], said: str) -> None:
     path = tmp_path / "t.yaml"
     if text is not None:

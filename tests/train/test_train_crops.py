@@ -11,7 +11,7 @@ import pytest
 from drawn_faces import HELD_OUT, write_faces
 
 from anon_batch.errors import ConfigError
-from anon_batch.train.crops import held_out, listed_faces, read_crops, surroundings
+from anon_batch.train.face_crops import held_out, listed_faces, read_crops, surroundings
 
 
 def test_held_out_is_one_in_ten_and_stays() -> None:
@@ -56,16 +56,19 @@ def _line(folder: Path, **changes: Any) -> None:
     listing.write_text("\n".join(lines))
 
 
-@pytest.mark.parametrize(("changes", "said"), [
-    ({"file": "none.png"}, "none.png is not a picture"),
-    ({"box": [1, 2, 3]}, r"meta.jsonl:2: ValueError.*expected file, box"),
-    ({"box": [1, 2, 0, 4]}, "width and height above 0"),
-    ({"box": [1, 2, float("nan"), 4]}, "finite"),
-    ({"box": [500, 2, 40, 40]}, "outside the picture of 128 x 128 px"),
-    ({"lm": [[1, 2]]}, "meta.jsonl:2"),
-    ({"lm": [[1, 2], [3, 4], [5, 6], [7, 8], [9, 129]]}, "outside the picture"),
-    ({"lm": None}, "meta.jsonl:2"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"file": "none.png"}, "none.png is not a picture"),
+        ({"box": [1, 2, 3]}, r"meta.jsonl:2: ValueError.*expected file, box"),
+        ({"box": [1, 2, 0, 4]}, "width and height above 0"),
+        ({"box": [1, 2, float("nan"), 4]}, "finite"),
+        ({"box": [500, 2, 40, 40]}, "outside the picture of 128 x 128 px"),
+        ({"lm": [[1, 2]]}, "meta.jsonl:2"),
+        ({"lm": [[1, 2], [3, 4], [5, 6], [7, 8], [9, 129]]}, "outside the picture"),
+        ({"lm": None}, "meta.jsonl:2"),
+    ],
+)
 def test_faults_of_a_line(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
     folder = write_faces(tmp_path / "f", 2)
     _line(folder, **changes)

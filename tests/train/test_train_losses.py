@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from anon_batch.train import losses
+from anon_batch.train.batches import Batch
 from anon_batch.train.discriminator import hinge
-from anon_batch.train.samples import Batch
 
 SIDE = 32
 OWN = torch.tensor([True, False])
@@ -90,9 +90,11 @@ def test_no_face_of_a_kind_costs_nothing_and_has_gradients(own: bool) -> None:
     batch = _batch(torch.tensor([own, own]))
     picture = _changed(batch.truth, 0).requires_grad_()
     features = picture[:, :, ::4, ::4]
-    absent = losses.colour_loss(batch, picture) + losses.donor_loss(batch, picture) if own else (
-        losses.truth_loss(batch, picture) + losses.feature_loss(batch.own, (features,), (features.detach() + 1,))
-    )  # fmt: skip
+    absent = (
+        losses.colour_loss(batch, picture) + losses.donor_loss(batch, picture)
+        if own
+        else (losses.truth_loss(batch, picture) + losses.feature_loss(batch.own, (features,), (features.detach() + 1,)))
+    )
     absent.backward()
     assert float(absent.detach()) == 0
     assert picture.grad is not None

@@ -10,11 +10,11 @@ import pytest
 import torch
 from drawn_faces import tiny_config
 
-from anon_batch.anonymize.donors import DonorBank
-from anon_batch.train import samples
+from anon_batch.anonymize.faces.donors import DonorBank
+from anon_batch.train import batches as samples
 from anon_batch.train.augmentation import MAX_SHIFT_PX, drawn_change, drawn_view, relit, seen
-from anon_batch.train.crops import read_crops
-from anon_batch.train.samples import Batch, SamplePool, _mirrored, own_donor, upcoming
+from anon_batch.train.batches import Batch, SamplePool, _mirrored, own_donor, upcoming
+from anon_batch.train.face_crops import read_crops
 
 
 @pytest.fixture
@@ -50,7 +50,9 @@ def test_nothing_of_the_face_is_in_the_composite_of_another_donor(pool: SamplePo
     known = outside.unknown == 0
     difference = ((outside.inputs[:, :3] - outside.truth).abs() * known).amax((1, 2, 3))
     assert float(difference.max()) < 0.05, "known pixels are the truth, but for what the mask's border lends them"
-    inside = ((outside.inputs[:, :3] - outside.truth).abs() * outside.unknown).sum((1, 2, 3)) / outside.unknown.sum((1, 2, 3))
+    inside = ((outside.inputs[:, :3] - outside.truth).abs() * outside.unknown).sum((1, 2, 3)) / outside.unknown.sum(
+        (1, 2, 3)
+    )
     assert float(inside.min()) > 0.05
 
 
@@ -59,7 +61,9 @@ def test_fixed_faces_stay(pool: SamplePool) -> None:
     assert len(pool.fixed(1000, 16).own) == len(pool)
 
 
-def test_threads_make_the_same_views(faces: Path, bank: DonorBank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_make_the_same_views(
+    faces: Path, bank: DonorBank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     crops, config = list(read_crops([faces])), tiny_config(faces, tmp_path, views=2)
     batches = []
     for threads in (1, 4):

@@ -12,7 +12,7 @@ from drawn_faces import tiny_config
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from anon_batch.anonymize.generator import load_generator, save_generator
+from anon_batch.anonymize.faces.generator import load_generator, save_generator
 from anon_batch.errors import ConfigError, StorageError
 from anon_batch.train.checkpoint import FILENAME, load_average, read_notes
 
@@ -75,10 +75,13 @@ def test_average_is_what_is_exported(trainer: Any, tmp_path: Path) -> None:
         assert torch.equal(value, generator.state_dict()[name])
 
 
-@pytest.mark.parametrize(("changes", "said"), [
-    ({"seed": 4}, "seed: 3 there, 4 here"),
-    ({"channels": [8, 24]}, r"channels: \[8, 16\] there, \[8, 24\] here"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"seed": 4}, "seed: 3 there, 4 here"),
+        ({"channels": [8, 24]}, r"channels: \[8, 16\] there, \[8, 24\] here"),
+    ],
+)
 def test_checkpoint_of_another_training(trainer: Any, tmp_path: Path, changes: dict[str, Any], said: str) -> None:
     _run(trainer(tmp_path, steps=1, sheet_steps=9))
     with pytest.raises(ConfigError, match=said):

@@ -1,0 +1,1 @@
+"""Checks of treated regions and images."""

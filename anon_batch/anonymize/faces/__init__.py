@@ -1,0 +1,1 @@
+"""Steps that face replacement methods share."""

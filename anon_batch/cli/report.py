@@ -1,0 +1,60 @@
+"""`anon-batch report`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated
+
+import typer
+
+from anon_batch.cli.console import count, err, out, print_json, statuses_line
+from anon_batch.cli.inspect_release import Job, Json, Output, ledger_place, print_faults, storage_of
+from anon_batch.cli.tables import show_time_shares
+
+
+def report(
+    output: Output,
+    job: Job = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check the release first, and put the verdict on the page.")
+    ] = False,
+    ledger: Annotated[str | None, typer.Option(help="For --verify: the run's ledger; default OUTPUT-ledger.")] = None,
+    no_ledger: Annotated[bool, typer.Option("--no-ledger", help="For --verify: check the public part alone.")] = False,
+    json: Json = False,
+) -> None:
+    """Writes OUTPUT/report/index.html, one public page about a finished release, and says where the time went."""
+    from anon_batch.release.report.figures import figures_of, read_release
+    from anon_batch.release.report.page import write_report
+    from anon_batch.release.verdict import Verdict, check_release, kept_verdict
+
+    storage = storage_of(job)
+    release = read_release(storage, output)
+    figures = figures_of(release)
+    faults: list[str] = []
+    verdict: Verdict | None
+    if verify:
+        place = ledger_place(storage, output, ledger, no_ledger=no_ledger)
+        verdict, faults = check_release(storage, release.output, place, release.run_id, release.stats)
+    else:
+        verdict = kept_verdict(storage, release.output, release.run_id, release.stats)
+    uri = write_report(storage, release, figures, verdict)
+    if json:
+        print_json(
+            {
+                "report": uri,
+                "run_id": release.run_id,
+                "images_per_s_per_worker": figures.images_per_s,
+                "time": dataclasses.asdict(figures.time),
+                "verdict": None if verdict is None else dataclasses.asdict(verdict),
+            }
+        )
+    else:
+        print_faults(faults, 0 if verdict is None or not verify else verdict.faults_count)
+        out.print(f"{count(figures.rows)} rows: {statuses_line({s: n for s, n, _ in figures.statuses})}", markup=False)
+        show_time_shares(figures.time)
+        if figures.images_per_s is not None:
+            out.print(f"{figures.images_per_s:.1f} images/s of one worker", markup=False)
+        out.print(f"report  {uri}", markup=False)
+    if verify and verdict is not None and verdict.faults_count:
+        err.print(f"NOT WHOLE: {count(verdict.faults_count)} faults", markup=False)
+        raise typer.Exit(3)

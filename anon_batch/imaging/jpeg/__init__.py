@@ -1,0 +1,1 @@
+"""JPEG files below the level of pixels."""

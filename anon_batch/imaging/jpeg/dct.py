@@ -1,0 +1,94 @@
+"""Pixels to quantised DCT coefficients, by a JPEG's own tables and sampling."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from anon_batch.imaging.jpeg.coefficients import Coefficients, finest
+from anon_batch.imaging.jpeg.markers import Component, JpegHeader
+from anon_batch.imaging.merge_pixels import luma
+from anon_batch.records import FloatArray, PixelArray
+
+# RGB to YCbCr, rows Y, Cb, Cr (JFIF 1.02).
+_YCBCR = np.asarray(
+    [[0.299, 0.587, 0.114], [-0.168735892, -0.331264108, 0.5], [0.5, -0.418687589, -0.081312411]], np.float32
+)
+# What baseline coding can say: DC, then AC.
+_LOWEST, _HIGHEST = np.asarray([-1024, *[-1023] * 63], np.float32), np.float32(1023)
+_BAND_PX = 1 << 15  # at once: their samples stay in the processor's cache
+
+
+def coefficients_of(
+    rgb: PixelArray, header: JpegHeader, components: Sequence[Component]
+) -> tuple[FloatArray, list[Coefficients]]:
+    """Luma (H, W) around 0, before it was quantised, and (rows, columns, 64) coefficients of each component.
+
+    Args:
+        rgb: (H, W, 3), whole MCUs in both directions.
+        header: with the quantisation tables.
+        components: with the sampling.
+    """
+    high = 8 * finest(components)[1]
+    step = max(_BAND_PX // (high * rgb.shape[1]), 1) * high
+    planes: list[FloatArray] = []
+    coefficients: list[list[Coefficients]] = [[] for _ in components]
+    for top in range(0, len(rgb), step):
+        band = _planes(rgb[top : top + step], components)
+        planes.append(band[0])
+        for parts, part in zip(coefficients, _quantised(band, header, components), strict=True):
+            parts.append(part)
+    return np.concatenate(planes), [np.concatenate(parts) for parts in coefficients]
+
+
+def _planes(rgb: PixelArray, components: Sequence[Component]) -> list[FloatArray]:
+    """The components' samples, (H, W) each, around 0."""
+    if len(components) == 1:
+        return [luma(rgb).astype(np.float32) - 128]
+    # Chroma is stored around 128 and shifted by 128 for the transform, so only luma keeps a shift.
+    # OpenCV multiplies in this thread; numpy would call up BLAS threads in every worker.
+    planes = list(cv2.split(cv2.transform(rgb.astype(np.float32), _YCBCR)))
+    planes[0] -= 128
+    return planes
+
+
+def _quantised(planes: Sequence[FloatArray], header: JpegHeader, components: Sequence[Component]) -> list[Coefficients]:
+    parts = [_blocks(plane, component, finest(components)) for plane, component in zip(planes, components, strict=True)]
+    # OpenCV is slow at few rows, hence all at once.
+    rows, start = np.empty((sum(part.size for part in parts) // 64, 64), np.float32), 0
+    for part in parts:
+        stop = start + part.size // 64
+        rows[start:stop].reshape(part.shape)[...] = part
+        start = stop
+    products = cv2.gemm(rows, _dct(), 1.0, None, 0.0, flags=cv2.GEMM_2_T)
+    out, start = [], 0
+    for part, component in zip(parts, components, strict=True):
+        product = products[start : start + part.size // 64]
+        product /= np.asarray(header.tables[component.table], np.float32)
+        np.rint(product, out=product)
+        np.maximum(np.minimum(product, _HIGHEST, out=product), _LOWEST, out=product)
+        out.append(product.astype(np.int16).reshape(*part.shape[:2], 64))
+        start += len(product)
+    return out
+
+
+def _blocks(plane: FloatArray, component: Component, sides: tuple[int, int]) -> FloatArray:
+    """(rows, columns, 8, 8) samples of a component at its own resolution; a view that is not contiguous."""
+    width = plane.shape[1] * component.horizontal // sides[0]
+    height = plane.shape[0] * component.vertical // sides[1]
+    small = (
+        plane if plane.shape == (height, width) else cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA)
+    )
+    return np.asarray(small.reshape(height // 8, 8, width // 8, 8).swapaxes(1, 2))
+
+
+@functools.cache
+def _dct() -> FloatArray:
+    """(64, 64): the transform of T.81, A.3.3, of 64 samples in row order; the orthonormal 8-point DCT-II on both sides."""
+    k, n = np.mgrid[:8, :8]
+    basis = np.cos((2 * n + 1) * k * np.pi / 16) / 2
+    basis[0] /= np.sqrt(2)
+    return np.asarray(np.kron(basis, basis), np.float32)

@@ -1,0 +1,1 @@
+"""Metadata of image files: strip it, inspect what is left."""

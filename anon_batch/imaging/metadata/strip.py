@@ -1,0 +1,138 @@
+"""Removing, at byte level, everything in a file that is not the picture.
+
+`strip` keeps the bytes that bear pixels exactly as they are, so that a picture without a face keeps its DCT
+blocks and its compressed samples. What goes: EXIF, GPS, maker notes, thumbnails, XMP, IPTC, comments, text,
+times, further frames and any bytes behind the end. ICC profiles go as well, for they can name a device or its
+owner: pictures in a wide gamut are then shown as sRGB, with duller colours. `inspect`, a parser of its own,
+is the check on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+from zlib import crc32
+
+from anon_batch.errors import FailedError
+from anon_batch.imaging.jpeg.markers import strip_jpeg
+from anon_batch.imaging.metadata.inspect import inspect
+from anon_batch.imaging.metadata.orientation import orientation_exif, read_orientation
+
+__all__ = ["Chunk", "inspect", "png_chunks", "strip", "webp_chunks", "webp_size"]
+
+PNG_KEPT = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"sRGB", b"gAMA", b"cHRM", b"sBIT", b"pHYs"})
+WEBP_KEPT = frozenset({b"VP8 ", b"VP8L", b"VP8X", b"ALPH"})
+_WEBP_ALPHA, _WEBP_EXIF = 0x10, 0x08
+
+
+class Chunk(NamedTuple):
+    """A named block of a PNG or WebP file."""
+
+    name: bytes
+    body: bytes
+
+
+def strip(data: bytes, format: str) -> bytes:  # noqa: A002  Pillow's and this package's word for it
+    """The file without metadata.
+
+    The EXIF orientation stays, alone, where it is not 1.
+
+    Args:
+        data: a JPEG, PNG or WebP file.
+        format: JPEG, PNG or WEBP.
+
+    Raises:
+        FailedError: `truncated` or `decode` for a file whose structure is broken, `unsupported_format` for
+            another format.
+    """
+    strippers = {"JPEG": strip_jpeg, "PNG": _strip_png, "WEBP": _strip_webp}
+    if format not in strippers:
+        raise FailedError("unsupported_format", f"{format} cannot be stripped, only re-encoded")
+    return strippers[format](data)
+
+
+def png_chunks(data: bytes) -> Iterator[Chunk]:
+    """The chunks up to the first IEND.
+
+    Raises:
+        FailedError: `truncated` when the file ends before, `decode` when a kept chunk's checksum is wrong.
+    """
+    at = 8
+    while True:
+        length = int.from_bytes(data[at : at + 4], "big")
+        if at + 12 + length > len(data):
+            raise FailedError("truncated", f"the PNG ends at byte {len(data)}, inside the chunk at {at}")
+        name = data[at + 4 : at + 8]
+        stop = at + 8 + length
+        if name in PNG_KEPT and crc32(data[at + 4 : stop]) != int.from_bytes(data[stop : stop + 4], "big"):
+            raise FailedError("decode", f"PNG: the checksum of chunk {name.decode()} at {at} is wrong")
+        yield Chunk(name, data[at + 8 : stop])
+        if name == b"IEND":
+            return
+        at += 12 + length
+
+
+def webp_chunks(data: bytes) -> Iterator[Chunk]:
+    """The chunks inside the RIFF container. Raises FailedError `truncated` when the file ends before it."""
+    stop = 8 + int.from_bytes(data[4:8], "little")
+    if stop > len(data):
+        raise FailedError("truncated", f"the WebP says {stop} bytes and has {len(data)}")
+    at = 12
+    while at + 8 <= stop:
+        length = int.from_bytes(data[at + 4 : at + 8], "little")
+        if at + 8 + length > stop:
+            raise FailedError("truncated", f"the WebP's chunk at {at} is longer than its container")
+        yield Chunk(data[at : at + 4], data[at + 8 : at + 8 + length])
+        at += 8 + length + length % 2
+
+
+def webp_size(chunk: Chunk) -> tuple[int, int] | None:
+    """Width and height, px, that a VP8X, VP8L or VP8 chunk names; None for any other."""
+    name, body = chunk
+    if name == b"VP8X" and len(body) >= 10:
+        return int.from_bytes(body[4:7], "little") + 1, int.from_bytes(body[7:10], "little") + 1
+    if name == b"VP8L" and len(body) >= 5:
+        bits = int.from_bytes(body[1:5], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if name == b"VP8 " and len(body) >= 10:
+        return int.from_bytes(body[6:8], "little") & 0x3FFF, int.from_bytes(body[8:10], "little") & 0x3FFF
+    return None
+
+
+def _strip_png(data: bytes) -> bytes:
+    parts = [data[:8]]
+    orientation = 1
+    for name, body in png_chunks(data):
+        if name in PNG_KEPT:
+            parts.append(_png_chunk(name, body))
+        elif name == b"eXIf":
+            orientation = read_orientation(body)
+    if orientation != 1:
+        parts.insert(2, _png_chunk(b"eXIf", orientation_exif(orientation)))
+    return b"".join(parts)
+
+
+def _png_chunk(name: bytes, body: bytes) -> bytes:
+    return len(body).to_bytes(4, "big") + name + body + crc32(name + body).to_bytes(4, "big")
+
+
+def _strip_webp(data: bytes) -> bytes:
+    chunks = list(webp_chunks(data))
+    orientation = next((read_orientation(c.body) for c in chunks if c.name == b"EXIF"), 1)
+    if orientation != 1 and not any(c.name == b"VP8X" for c in chunks):
+        orientation = 1  # without the extended header no reader looks for EXIF
+    parts: list[bytes] = []
+    for name, body in chunks:
+        if name == b"VP8X":
+            flags = body[0] & _WEBP_ALPHA | (_WEBP_EXIF if orientation != 1 else 0)
+            parts.append(_riff_chunk(name, bytes([flags, 0, 0, 0]) + body[4:10]))
+        elif name in WEBP_KEPT:
+            parts.append(_riff_chunk(name, body))
+    if orientation != 1:
+        parts.append(_riff_chunk(b"EXIF", orientation_exif(orientation)))
+    content = b"WEBP" + b"".join(parts)
+    return b"RIFF" + len(content).to_bytes(4, "little") + content
+
+
+def _riff_chunk(name: bytes, body: bytes) -> bytes:
+    return name + len(body).to_bytes(4, "little") + body + b"\0" * (len(body) % 2)

@@ -1,0 +1,147 @@
+"""Parquet files that hold the pictures themselves, in a struct<bytes, path> column, as data hubs publish
+them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from anon_batch.errors import ManifestError
+from anon_batch.manifest.addresses import cell_prefix
+from anon_batch.manifest.importers.entries import BATCH_ROWS, Source, Tally
+from anon_batch.manifest.names import HashArray, hashes, unsafe
+from anon_batch.manifest.schema import IMAGE_COLUMN, is_image_struct, is_text
+from anon_batch.storage import Storage
+
+
+@contextlib.contextmanager
+def opened(storage: Storage, uri: str) -> Iterator[pq.ParquetFile]:
+    """A Parquet file, closed at the end.
+
+    Raises:
+        ManifestError: it is none, or damaged.
+    """
+    try:
+        with storage.open(uri) as file, pq.ParquetFile(file) as parquet:
+            yield parquet
+    except (pa.ArrowException, OSError) as exc:
+        raise ManifestError(f"{uri}: not a Parquet file, or damaged ({(str(exc).splitlines() or ['?'])[0]})") from None
+
+
+def image_column(schema: pa.Schema) -> str | None:
+    """The struct<bytes, path> column: `image` if there is one, else the only one; None without any.
+
+    Raises:
+        ManifestError: several, none of them called `image`.
+    """
+    found = [f.name for f in schema if is_image_struct(f.type)]
+    if IMAGE_COLUMN in found:
+        return IMAGE_COLUMN
+    if len(found) > 1:
+        raise ManifestError(
+            f"several columns hold pictures ({', '.join(found)}) and none is called `image`; rename one"
+        )
+    return found[0] if found else None
+
+
+def tables(storage: Storage, source: Source, tally: Tally) -> Iterator[pa.Table]:
+    """Rows of all pictures: `uri` is `FILE#column=image&row=N`; the other columns pass through, the pictures
+    are not read.
+
+    `image_id` is the `path` inside the struct when those of the whole source are safe and unique, else
+    `<file, without .parquet>/<row:08d>`. Pictures in further columns are left out, as all binary data is.
+
+    Raises:
+        ManifestError: a file without pictures, or one that holds paths only.
+    """
+    by_path = _paths_are_ids(storage, source)
+    for address in source.addresses:
+        with opened(storage, address) as parquet:
+            column = _require_pictures(parquet, address)
+            yield from _file_tables(parquet, source, address, tally, column=column, by_path=by_path)
+
+
+def _file_tables(
+    parquet: pq.ParquetFile, source: Source, address: str, tally: Tally, *, column: str, by_path: bool
+) -> Iterator[pa.Table]:
+    schema = parquet.schema_arrow
+    left_out = {f.name for f in schema if is_image_struct(f.type) or f.name == "uri"} - {column}
+    tally.dropped.update(left_out)
+    wanted = [n for n in schema.names if n not in (column, *left_out)]
+    own_ids = "image_id" in wanted and is_text(schema.field("image_id").type)
+    start = 0
+    for batch in _batches(parquet, [*wanted, *([f"{column}.path"] if by_path else [])]):
+        numbers = np.arange(start, start + len(batch))
+        columns = {n: batch.column(n) for n in wanted}
+        if own_ids:
+            ids = columns.pop("image_id")
+        elif by_path:
+            ids = pc.struct_field(batch.column(column), "path").cast(pa.string())
+        else:
+            ids = pa.array([f"{source.stem_of(address)}/{n:08d}" for n in numbers.tolist()], pa.string())
+        if "image_id" in columns:  # a number, say: kept beside ours
+            columns["source_image_id"] = columns.pop("image_id")
+            tally.renamed["image_id"] = "source_image_id"
+        uris = pc.binary_join_element_wise(cell_prefix(address, column), pa.array(numbers).cast(pa.string()), "")
+        yield pa.table({"image_id": ids, "uri": uris, **columns})
+        start += len(batch)
+
+
+def _batches(parquet: pq.ParquetFile, columns: list[str]) -> Iterator[pa.Table]:
+    """The file's rows; a table of no columns still has its rows."""
+    if columns:
+        for batch in parquet.iter_batches(BATCH_ROWS, columns=columns):
+            yield pa.Table.from_batches([batch])
+        return
+    for start in range(0, parquet.metadata.num_rows, BATCH_ROWS):
+        count = min(BATCH_ROWS, parquet.metadata.num_rows - start)
+        yield pa.table({"-": pa.nulls(count)})
+
+
+def _require_pictures(parquet: pq.ParquetFile, address: str) -> str:
+    column = image_column(parquet.schema_arrow)
+    if column is None:
+        raise ManifestError(
+            f"{address}: no column of type struct<bytes, path>; columns: "
+            f"{', '.join(parquet.schema_arrow.names)}. "
+            "A file of addresses needs a column uri, url, path or file_name and kind `table`"
+        )
+    if parquet.metadata.num_rows and _bytes_all_null(parquet, column):
+        raise ManifestError(
+            f"{address}: `{column}` holds paths but no bytes; write the set again with its pictures embedded"
+        )
+    return column
+
+
+def _bytes_all_null(parquet: pq.ParquetFile, column: str) -> bool:
+    metadata = parquet.metadata
+    leaf = [i for i in range(metadata.num_columns) if parquet.schema.column(i).path == f"{column}.bytes"]
+    for group in range(metadata.num_row_groups if leaf else 0):
+        chunk = metadata.row_group(group).column(leaf[0])
+        stats = chunk.statistics if chunk.is_stats_set else None
+        if stats is None or not stats.has_null_count or stats.null_count < chunk.num_values:
+            return False
+    return bool(leaf)
+
+
+def _paths_are_ids(storage: Storage, source: Source) -> bool:
+    known: list[HashArray] = []
+    for address in source.addresses:
+        with opened(storage, address) as parquet:
+            column = _require_pictures(parquet, address)
+            struct = parquet.schema_arrow.field(column).type
+            if struct.get_field_index("path") < 0:
+                return False
+            for batch in parquet.iter_batches(BATCH_ROWS, columns=[f"{column}.path"]):
+                paths = pc.struct_field(batch.column(column), "path").cast(pa.string())
+                if paths.null_count or pc.any(pc.equal(pc.binary_length(paths), 0)).as_py() or unsafe(paths).any():
+                    return False
+                known.append(hashes(paths))
+    every = np.sort(np.concatenate(known)) if known else np.zeros(0, np.uint64)
+    return bool(len(every)) and not bool((every[1:] == every[:-1]).any())

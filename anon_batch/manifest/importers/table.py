@@ -1,0 +1,131 @@
+"""Tables of addresses: CSV, TSV, JSON lines or Parquet with a column uri, url, path or file_name."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import posixpath
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import pyarrow as pa
+
+from anon_batch.errors import ManifestError
+from anon_batch.manifest.addresses import folder_of, resolve
+from anon_batch.manifest.importers.entries import BATCH_ROWS, Source, Tally
+from anon_batch.manifest.importers.parquet import opened
+from anon_batch.manifest.names import has_image_suffix, is_safe
+from anon_batch.manifest.schema import is_text
+from anon_batch.storage import Storage
+
+ADDRESS_COLUMNS = ("uri", "url", "path", "file_name")
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
+
+
+def address_column(names: list[str]) -> str | None:
+    """The column that holds the addresses; None without any."""
+    return next((n for n in ADDRESS_COLUMNS if n in names), None)
+
+
+def tables(storage: Storage, source: Source, tally: Tally) -> Iterator[pa.Table]:
+    """One row for each row of the source's tables, whatever its address looks like; the other columns pass
+    through.
+
+    Relative addresses start from the table's own folder. Without a column `image_id` the id is a relative
+    address itself if it is safe, else `<table, without suffix>/<row:08d>` with the address's image suffix, so
+    that no bucket or host is published as an id. CSV values stay text.
+
+    Raises:
+        ManifestError: no address column, or a line that cannot be read; names file and line.
+    """
+    for address in source.addresses:
+        start = 0
+        for raw in _raw_tables(storage, address):
+            tally.dropped.update(set(ADDRESS_COLUMNS) & set(raw.column_names) - {address_column(raw.column_names)})
+            yield _rows(raw, source, address, start)
+            start += len(raw)
+
+
+def _rows(raw: pa.Table, source: Source, address: str, start: int) -> pa.Table:
+    column = address_column(raw.column_names)
+    if column is None:
+        raise ManifestError(
+            f"{address}: no column of addresses (uri, url, path or file_name); columns: {', '.join(raw.column_names)}"
+        )
+    if not is_text(raw.column(column).type) and not pa.types.is_null(raw.column(column).type):
+        raise ManifestError(f"{address}: column `{column}` is {raw.column(column).type}, expected text")
+    given = raw.column(column).cast(pa.string()).combine_chunks()
+    columns: dict[str, Any] = {"uri": resolve(given, folder_of(address))}
+    if "image_id" in raw.column_names:
+        columns["image_id"] = raw.column("image_id")
+        if not is_text(columns["image_id"].type):
+            columns["image_id"] = columns["image_id"].cast(pa.string())
+    else:
+        stem = source.stem_of(address)
+        columns["image_id"] = pa.array(
+            [_id_of(text, stem, start + n) for n, text in enumerate(given.to_pylist())], pa.string()
+        )
+    others = [n for n in raw.column_names if n not in (*ADDRESS_COLUMNS, "image_id", "image")]
+    return pa.table({**columns, **{n: raw.column(n) for n in others}})
+
+
+def _id_of(text: str | None, stem: str, row: int) -> str:
+    if text and "://" not in text and is_safe(text):
+        return text
+    path = (text or "").split("?")[0].split("#")[0]
+    suffix = posixpath.splitext(path)[1].lower() if has_image_suffix(path) else ""
+    return f"{stem}/{row:08d}{suffix}"
+
+
+def _raw_tables(storage: Storage, address: str) -> Iterator[pa.Table]:
+    if address.lower().endswith(".parquet"):
+        with opened(storage, address) as parquet:
+            names = [n for n in parquet.schema_arrow.names if n != "image"]
+            for batch in parquet.iter_batches(BATCH_ROWS, columns=names):
+                yield pa.Table.from_batches([batch])
+        return
+    with storage.open(address) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
+        records = (
+            _json_records(text, address)
+            if address.lower().endswith(("jsonl", "ndjson"))
+            else _csv_records(text, address)
+        )
+        try:
+            while batch := list(islice(records, BATCH_ROWS)):
+                names = list(dict.fromkeys(name for record in batch for name in record))
+                yield pa.table({name: [record.get(name) for record in batch] for name in names})
+        except UnicodeDecodeError as exc:
+            raise ManifestError(f"{address}: not UTF-8 ({exc.reason} at byte {exc.start}); save it as UTF-8") from None
+        except (pa.ArrowException, UnicodeEncodeError) as exc:
+            raise ManifestError(f"{address}: a column mixes types ({exc}); make its values alike") from None
+
+
+def _csv_records(text: io.TextIOWrapper, address: str) -> Iterator[dict[str, Any]]:
+    reader = csv.DictReader(text, delimiter="\t" if address.lower().endswith(".tsv") else ",", strict=True)
+    try:
+        header = list(reader.fieldnames or ())
+        if len(set(header)) < len(header):
+            raise ManifestError(f"{address}: a column name appears twice in the header ({', '.join(header)})")
+        for record in reader:
+            if None in record or None in record.values():
+                raise ManifestError(
+                    f"{address}, line {reader.line_num}: expected {len(header)} values, as many as the header has"
+                )
+            yield record
+    except csv.Error as exc:
+        raise ManifestError(f"{address}, line {reader.line_num}: not CSV ({exc})") from None
+
+
+def _json_records(text: io.TextIOWrapper, address: str) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(text, 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError as exc:
+            raise ManifestError(f"{address}, line {number}: not JSON ({exc})") from None
+        if not isinstance(record, dict):
+            raise ManifestError(f"{address}, line {number}: expected an object with uri, url, path or file_name")
+        yield record

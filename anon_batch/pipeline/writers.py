@@ -1,0 +1,181 @@
+"""Where encoded pictures go: one object each, or one tar or Parquet file a shard."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import tarfile
+import threading
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from anon_batch.config import WriteConfig
+from anon_batch.formats import layout
+from anon_batch.records import EncodedImage, ManifestRow
+from anon_batch.storage import Storage, join
+
+
+class Placed(NamedTuple):
+    """Key below OUTPUT, and the member's name when that is a shard file."""
+
+    output: str
+    member: str | None
+
+
+class Sink(Protocol):
+    """Takes the pictures of one attempt at one shard; `add` is called from several threads."""
+
+    def add(self, row: ManifestRow, image: EncodedImage) -> Placed: ...
+
+    def close(self) -> str:
+        """Puts what `add` collected. Before it returns the commit must not be made.
+
+        Returns:
+            The sha256 of the shard file; empty if there is none.
+        """
+
+
+def open_sink(write: WriteConfig, storage: Storage, output: str, key: str, extra: pa.Schema) -> Sink:
+    """The sink of `write.layout`.
+
+    Args:
+        write: the job's section.
+        storage: where pictures go.
+        output: address of the release.
+        key: below OUTPUT, of the attempt's shard file; the layout `files` has none.
+        extra: names and types of the pass-through columns.
+    """
+    keep_format = write.format == "keep"
+    if write.layout == "files":
+        return FilesSink(storage, output, keep_format)
+    if write.layout == "webdataset":
+        return TarSink(storage, output, key)
+    return ParquetSink(storage, output, key, keep_format, extra)
+
+
+class FilesSink:
+    """One object a picture, named by the image id."""
+
+    def __init__(self, storage: Storage, output: str, keep_format: bool) -> None:
+        self._storage = storage
+        self._output = output
+        self._keep_format = keep_format
+
+    def add(self, row: ManifestRow, image: EncodedImage) -> Placed:
+        key = layout.image_key(layout.output_name(row.image_id, image.format, self._keep_format))
+        self._storage.put(join(self._output, key), image.data)
+        return Placed(key, None)
+
+    def close(self) -> str:
+        """Everything is there already."""
+        return ""
+
+
+class _CollectingSink:
+    """Holds a shard's pictures until it is whole: bounded by `engine.shard_rows` pictures."""
+
+    def __init__(self, storage: Storage, output: str, key: str) -> None:
+        self._storage = storage
+        self._output = output
+        self._key = key
+        self._lock = threading.Lock()
+        self._images: dict[int, tuple[ManifestRow, EncodedImage]] = {}
+
+    def _hold(self, row: ManifestRow, image: EncodedImage) -> None:
+        with self._lock:
+            self._images[row.index] = (row, image)
+
+    def _put(self, data: bytes) -> str:
+        self._storage.put(join(self._output, self._key), data)
+        return hashlib.sha256(data).hexdigest()
+
+    def _in_order(self) -> list[tuple[ManifestRow, EncodedImage]]:
+        return [self._images[index] for index in sorted(self._images)]
+
+
+class TarSink(_CollectingSink):
+    """A WebDataset shard: `<row number>.<ext>` with the picture and `<row number>.json` with its columns."""
+
+    def add(self, row: ManifestRow, image: EncodedImage) -> Placed:
+        self._hold(row, image)
+        return Placed(self._key, layout.sample_member(row.index, image.format))
+
+    def close(self) -> str:
+        images = self._in_order()
+        if not images:
+            return ""
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+            for row, image in images:
+                member = layout.sample_member(row.index, image.format)
+                _add_member(tar, member, image.data)
+                fields = {"image_id": row.image_id, "width": image.width, "height": image.height, **row.extra}
+                _add_member(tar, member.rpartition(".")[0] + ".json", _to_json(fields))
+        return self._put(buffer.getvalue())
+
+
+class ParquetSink(_CollectingSink):
+    """A Parquet file with an `image` struct of bytes and path, as Hugging Face datasets read it."""
+
+    def __init__(self, storage: Storage, output: str, key: str, keep_format: bool, extra: pa.Schema) -> None:
+        super().__init__(storage, output, key)
+        self._keep_format = keep_format
+        self._extra = extra
+
+    def add(self, row: ManifestRow, image: EncodedImage) -> Placed:
+        self._hold(row, image)
+        return Placed(self._key, self._path(row, image))
+
+    def close(self) -> str:
+        images = self._in_order()
+        if not images:
+            return ""
+        struct = [{"bytes": image.data, "path": self._path(row, image)} for row, image in images]
+        columns: dict[str, pa.Array] = {
+            "image": pa.array(struct, pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+            "image_id": pa.array([row.image_id for row, _ in images]),
+        }
+        for column in self._extra:  # with the manifest's types, or shards without a value would differ from the others
+            columns[column.name] = pa.array([row.extra[column.name] for row, _ in images], column.type)
+        table = pa.table(columns).replace_schema_metadata({"huggingface": json.dumps(_HF_FEATURES)})
+        buffer = io.BytesIO()
+        pq.write_table(
+            table, buffer, compression="none", row_group_size=100
+        )  # pictures do not shrink; small groups stream
+        return self._put(buffer.getvalue())
+
+    def _path(self, row: ManifestRow, image: EncodedImage) -> str:
+        return layout.output_name(row.image_id, image.format, self._keep_format)
+
+
+_HF_FEATURES: Mapping[str, Any] = {"info": {"features": {"image": {"_type": "Image"}}}}
+
+
+def _add_member(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    info = tarfile.TarInfo(name)  # time, owner and mode stay at their defaults: the same shard gives the same bytes
+    info.size = len(data)
+    tar.addfile(info, io.BytesIO(data))
+
+
+def _to_json(fields: Mapping[str, Any]) -> bytes:
+    try:
+        return json.dumps(fields, default=_json_value, allow_nan=False).encode()
+    except ValueError:  # JSON has no NaN and no infinity
+        return json.dumps(_finite(fields), default=_json_value, allow_nan=False).encode()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _json_value(value: Any) -> Any:
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)

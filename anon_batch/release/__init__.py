@@ -1,0 +1,1 @@
+"""Finished releases: verify, status, report."""

@@ -1,0 +1,236 @@
+"""What the report shows, from run.json and stats.json alone: so it costs the same for a thousand rows and a billion."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from anon_batch.errors import ConfigError, IntegrityError, ObjectNotFoundError
+from anon_batch.formats import layout
+from anon_batch.pipeline.run import read_run_json
+from anon_batch.records import STATUSES
+from anon_batch.stats import TimeShares, mean_interval, time_shares, wilson
+from anon_batch.stats.shard import MAX_FACES_BIN
+from anon_batch.storage import Storage, absolute, join
+
+# The only settings that are shown: none of these holds an address or a secret.
+PUBLIC_SECTIONS = ("sample", "detect", "anonymize", "write", "limits")
+
+Interval = tuple[float, float] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A finished release as its own public files describe it.
+
+    Args:
+        output: absolute address; never shown.
+        record: run.json.
+        summary: stats.json.
+        stats: the bytes of stats.json.
+    """
+
+    output: str
+    record: Mapping[str, Any]
+    summary: Mapping[str, Any]
+    stats: bytes
+
+    @property
+    def run_id(self) -> str:
+        return str(self.record["run_id"])
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """Detection of the faces of one band of sizes against ground truth; intervals are of 95 %."""
+
+    name: str
+    faces: int
+    missed: int
+    false_positives: int
+    recall: float | None
+    recall_interval: Interval
+    precision: float | None
+    precision_interval: Interval
+    average_precision: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Everything on the page that is computed.
+
+    Args:
+        statuses, reasons: (name, rows, share); reasons as `status: code`.
+        faces_mean: mean faces of a searched picture with its interval.
+        methods, sizes, scores: (name, faces, share).
+        bands: None without ground truth; `unsearched` counts rows with ground truth that were not searched.
+        time: where the time went.
+        images_per_s: rows a second of one worker.
+        elapsed_s: from the first start to the end, pauses included.
+        models: (name, sha256).
+        settings: (dotted key, value).
+    """
+
+    rows: int
+    statuses: list[tuple[str, int, float]]
+    reasons: list[tuple[str, int, float]]
+    searched: int
+    with_faces: int
+    faces_found: int
+    faces_treated: int
+    faces_mean: tuple[float, float, float] | None
+    methods: list[tuple[str, int, float]]
+    sizes: list[tuple[str, int, float]]
+    scores: list[tuple[str, int, float]]
+    bands: list[Band] | None
+    unsearched: int
+    time: TimeShares
+    images_per_s: float | None
+    elapsed_s: float | None
+    bytes_in: int
+    bytes_out: int
+    models: list[tuple[str, str]]
+    settings: list[tuple[str, str]]
+
+
+def read_release(storage: Storage, output: str) -> Release:
+    """Opens a finished release.
+
+    Raises:
+        ConfigError: there is no release, or it is not finished.
+        IntegrityError: run.json or stats.json is damaged, or stats.json is missing.
+    """
+    base = absolute(output.rstrip("/"))
+    record = read_run_json(storage, base)
+    if record["state"] != "finished":
+        raise ConfigError(
+            f"{output}: this run is not finished, so there is nothing to report yet; run the same job again to resume it "
+            f"(`anon-batch status` says how far it is)"
+        )
+    uri = join(base, layout.STATS)
+    try:
+        stats = storage.read(uri)
+        summary = json.loads(stats)
+    except ObjectNotFoundError:
+        raise IntegrityError(
+            f"{uri}: missing, though the run is finished; run the same job again to restore it"
+        ) from None
+    except ValueError as exc:
+        raise IntegrityError(f"{uri}: damaged ({exc})") from None
+    return Release(base, record, summary, stats)
+
+
+def figures_of(release: Release) -> Figures:
+    """Computes what the page shows.
+
+    Raises:
+        IntegrityError: stats.json or run.json is not what this package writes.
+    """
+    try:
+        return _figures(release.record, release.summary)
+    except (KeyError, TypeError, ValueError, AttributeError) as exc:
+        detail = f"{type(exc).__name__}: {exc}"
+        raise IntegrityError(
+            f"{join(release.output, layout.STATS)}: not statistics of this package ({detail})"
+        ) from None
+
+
+def _figures(record: Mapping[str, Any], summary: Mapping[str, Any]) -> Figures:
+    rows, time = int(summary["rows"]), time_shares(summary)
+    detection = summary["detection"]
+    return Figures(
+        rows=rows,
+        statuses=_shares({status: summary["statuses"].get(status, 0) for status in STATUSES}, rows),
+        reasons=_shares(_flat_reasons(summary["reasons"]), rows),
+        searched=int(summary["images_searched"]),
+        with_faces=int(summary["images_with_faces"]),
+        faces_found=int(summary["faces_found"]),
+        faces_treated=int(summary["faces_treated"]),
+        faces_mean=mean_interval({min(int(k), MAX_FACES_BIN): int(n) for k, n in summary["faces_per_image"].items()}),
+        methods=_shares(summary["methods"]),
+        sizes=_shares(_size_names(summary["face_sizes_px"])),
+        scores=_shares(_tenths(summary["scores"])),
+        bands=None if detection is None else [_band(name, band) for name, band in detection["bands"].items()],
+        unsearched=0 if detection is None else int(detection["unsearched_images"]),
+        time=time,
+        images_per_s=time.images_per_s(rows),
+        elapsed_s=_elapsed_s(record),
+        bytes_in=int(summary["bytes_in"]),
+        bytes_out=int(summary["bytes_out"]),
+        models=[
+            (name, digest) for name, _, digest in (str(model).partition("@") for model in record.get("models", ()))
+        ],
+        settings=list(_settings(record["config"])),
+    )
+
+
+def _shares(counts: Mapping[str, Any], whole: int | None = None) -> list[tuple[str, int, float]]:
+    total = sum(int(n) for n in counts.values()) if whole is None else whole
+    return [(str(name), int(n), int(n) / total if total else 0.0) for name, n in counts.items()]
+
+
+def _flat_reasons(reasons: Mapping[str, Any]) -> dict[str, int]:
+    flat: dict[str, int] = {}
+    for status, inner in reasons.items():
+        if isinstance(inner, Mapping):
+            flat.update({f"{status}: {reason}": int(n) for reason, n in inner.items()})
+        else:
+            flat[status] = int(inner)
+    return flat
+
+
+def _size_names(sizes: Mapping[str, Any]) -> dict[str, int]:
+    borders = sorted((int(border), int(n)) for border, n in sizes.items())
+    return {f"{border} to {max(2 * border, 2)} px": n for border, n in borders}
+
+
+def _tenths(scores: Mapping[str, Any]) -> dict[str, int]:
+    tenths = dict.fromkeys(range(10), 0)
+    for border, n in scores.items():
+        tenths[min(9, round(float(border) * 100) // 10)] += int(n)
+    return {f"{tenth / 10:.1f} to {(tenth + 1) / 10:.1f}": n for tenth, n in tenths.items() if n}
+
+
+def _band(name: str, band: Mapping[str, Any]) -> Band:
+    faces, found, wrong = (int(band[key]) for key in ("faces", "true_positives", "false_positives"))
+    return Band(
+        name.replace("_", " "),
+        faces,
+        int(band["missed_faces"]),
+        wrong,
+        _ratio(band["recall"]),
+        wilson(found, faces),
+        _ratio(band["precision"]),
+        wilson(found, found + wrong),
+        _ratio(band["average_precision"]),
+    )
+
+
+def _ratio(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _elapsed_s(record: Mapping[str, Any]) -> float | None:
+    if not isinstance(record.get("finished_at"), str):
+        return None
+    ends = datetime.fromisoformat(record["finished_at"]) - datetime.fromisoformat(record["created_at"])
+    return ends.total_seconds()
+
+
+def _settings(config: Mapping[str, Any]) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+
+    def walk(prefix: str, value: Any) -> None:
+        if isinstance(value, Mapping):
+            for key, inner in value.items():
+                walk(f"{prefix}.{key}", inner)
+        else:
+            found.append((prefix, json.dumps(value, ensure_ascii=False)))
+
+    for section in PUBLIC_SECTIONS:
+        if section in config:
+            walk(section, config[section])
+    return found

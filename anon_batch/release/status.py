@@ -1,0 +1,84 @@
+"""How far a run is, from storage alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+
+from anon_batch.formats.parts import committed, read_metas
+from anon_batch.pipeline.run import read_run_json
+from anon_batch.shards import effective
+from anon_batch.stats import ShardStats
+from anon_batch.storage import Storage, absolute
+
+_RECENT_COMMITS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """State of a run.
+
+    Args:
+        name, run_id, created_at, state: from run.json; state is `running` or `finished`.
+        total, done: rows.
+        shards_count: commits that count.
+        statuses: status -> rows.
+        images_per_s: rate of the latest commits; None with too few of them.
+        left_s: seconds left at that rate.
+        last_commit_at: UTC, ISO 8601.
+    """
+
+    name: str
+    run_id: str
+    created_at: str
+    state: str
+    total: int
+    done: int
+    shards_count: int
+    statuses: dict[str, int]
+    images_per_s: float | None
+    left_s: float | None
+    last_commit_at: str | None
+
+
+def read_status(storage: Storage, output: str) -> Status:
+    """Reads run.json and the footers of all parts.
+
+    Raises:
+        ConfigError: no release at `output`.
+        IntegrityError: run.json or a part is damaged.
+    """
+    record = read_run_json(storage, output)
+    base = absolute(output)
+    specs = effective(committed(storage, base))
+    statuses: Counter[str] = Counter()
+    times: list[tuple[datetime, int]] = []
+    for spec, meta in read_metas(storage, base, specs):
+        statuses.update(ShardStats.from_json(meta.stats).statuses)
+        times.append((datetime.fromisoformat(meta.finished_at), spec.count))
+    times.sort()
+    done = sum(spec.count for spec in specs)
+    rate = _rate(times[-_RECENT_COMMITS:])
+    total = int(record["rows"])
+    return Status(
+        str(record["config"].get("name", "")),
+        str(record["run_id"]),
+        str(record["created_at"]),
+        str(record["state"]),
+        total,
+        done,
+        len(specs),
+        dict(statuses),
+        rate,
+        (total - done) / rate if rate else None,
+        times[-1][0].isoformat() if times else None,
+    )
+
+
+def _rate(times: list[tuple[datetime, int]]) -> float | None:
+    if len(times) < 2:
+        return None
+    seconds = (times[-1][0] - times[0][0]).total_seconds()
+    rows = sum(count for _, count in times[1:])
+    return rows / seconds if seconds > 0 else None

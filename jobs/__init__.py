@@ -1,1 +1,0 @@
-"""Jobs that measure the product: `python -m jobs.bench`, `python -m jobs.bench_scale`."""

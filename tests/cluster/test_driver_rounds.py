@@ -1,0 +1,109 @@
+"""The driver's rounds, without Ray: what ends them when no shard can be committed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from anon_batch.cluster import driver
+from anon_batch.config import load_job
+from anon_batch.errors import TransientStorageError
+from anon_batch.formats import layout
+from anon_batch.formats.parts import committed
+from anon_batch.pipeline.run import Run, open_run
+from anon_batch.records import ShardResult, ShardSpec
+from anon_batch.storage import join
+
+ROWS, SHARD_ROWS = 8, 4
+
+
+class Silent:
+    def started(self, run: Run, done: Counter[str], *, resumed: bool) -> None: ...
+    def shard(self, result: ShardResult) -> None: ...
+    def note(self, text: str) -> None: ...
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    manifest = tmp_path / "manifest.parquet"
+    ids = [f"{number}.jpg" for number in range(ROWS)]
+    pq.write_table(pa.table({"image_id": ids, "uri": ids}), manifest)
+    opened, _ = open_run(
+        load_job(
+            None,
+            {
+                "manifest": str(manifest),
+                "output": str(tmp_path / "release"),
+                "engine.shard_rows": SHARD_ROWS,
+            },
+        ),
+        (),
+    )
+    return opened
+
+
+class _Failing:
+    """A dispatcher whose every shard ends in a passing error, after an attempt began or before."""
+
+    def __init__(self, run: Run, *, begin: bool, rounds: int = 100) -> None:
+        self.run = run
+        self.begin = begin
+        self.most = rounds
+        self.rounds: list[list[ShardSpec]] = []
+
+    def __call__(self, specs: Iterable[ShardSpec]) -> Iterator[ShardResult]:
+        if len(self.rounds) == self.most:
+            raise KeyboardInterrupt
+        self.rounds.append(list(specs))
+        for spec in self.rounds[-1]:
+            if self.begin:
+                name = f"{self.run.invocation}-{len(self.rounds)}"
+                self.run.storage().put(join(self.run.ledger, layout.attempt(spec.name, name)), b"x")
+            yield ShardResult(spec, "error", error="the store is away", retryable=True)
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver.time, "sleep", lambda _: None)
+
+
+def test_rounds_in_which_no_attempt_even_begins_end_the_run(run: Run) -> None:
+    failing = _Failing(run, begin=False)
+    with pytest.raises(TransientStorageError, match="the store is away"):
+        driver.drive(run, run.storage(), Silent(), failing)
+    assert len(failing.rounds) == 1
+
+
+def test_rounds_are_repeated_while_attempts_begin(run: Run) -> None:
+    failing = _Failing(run, begin=True, rounds=3)
+    with pytest.raises(KeyboardInterrupt):
+        driver.drive(run, run.storage(), Silent(), failing)
+    assert [sum(spec.count for spec in specs) for specs in failing.rounds] == [ROWS] * 3
+
+
+def test_an_error_that_nothing_mends_stops_the_run(run: Run) -> None:
+    def denied(specs: Iterable[ShardSpec]) -> Iterator[ShardResult]:
+        for spec in specs:
+            yield ShardResult(spec, "error", error="access denied", retryable=False)
+
+    with pytest.raises(driver.RunStoppedError, match="access denied"):
+        driver.drive(run, run.storage(), Silent(), denied)
+
+
+def test_rows_that_no_attempt_survives_end_as_poison(run: Run) -> None:
+    """Shards split down to single rows, which are given up one by one; no round goes on for ever."""
+
+    def dies(specs: Iterable[ShardSpec]) -> Iterator[ShardResult]:
+        for spec in specs:
+            for number in range(3):
+                name = f"{run.invocation}-{number}"
+                run.storage().put(join(run.ledger, layout.attempt(spec.name, name)), b"x")
+            yield ShardResult(spec, "exhausted")
+
+    driver.drive(run, run.storage(), Silent(), dies)
+    assert sum(spec.count for spec in committed(run.storage(), run.output)) == ROWS

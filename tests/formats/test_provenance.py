@@ -1,0 +1,223 @@
+"""Parts: their columns, the manifest's own with their types, and what is no part."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+import json
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from anon_batch.errors import IntegrityError, TransientStorageError
+from anon_batch.formats.provenance import (
+    AUDIT_SCHEMA,
+    PROVENANCE_SCHEMA,
+    AuditRow,
+    PartMeta,
+    read_meta,
+    read_part,
+    write_audit,
+    write_provenance,
+)
+from anon_batch.records import Detections, GroundTruth, ProvenanceRow, RegionRecord
+
+META = PartMeta("0000000000-2", "ab-1", "run", "2024-01-02T03:04:05+00:00", "{}", "f" * 64)
+GOOD: dict[str, Any] = {
+    "image_id": "a",
+    "status": "anonymized",
+    "output": "images/a.png",
+    "faces": (RegionRecord(1, 2, 3, 4, "solid"),),
+}
+ROWS = [
+    ProvenanceRow(**GOOD, sha256="0" * 64, size_bytes=2**40, format="PNG", width=5, height=6, extra={"label": 3}),
+    ProvenanceRow("b", "failed", "empty", extra={}),
+]
+
+
+def _part(extra: pa.Schema | None = None, rows: list[ProvenanceRow] | None = None) -> bytes:
+    return write_provenance(rows or ROWS, extra or pa.schema([("label", pa.int16())]), ["net@1"], "1.0", META)
+
+
+def test_a_part_reads_back() -> None:
+    table = read_part(_part(), "u")
+    assert table.schema.remove_metadata() == pa.schema([*PROVENANCE_SCHEMA, ("label", pa.int16())])
+    first, second = table.to_pylist()
+    assert first["faces"] == [{"x1": 1, "y1": 2, "x2": 3, "y2": 4, "method": "solid"}]
+    assert (first["size_bytes"], first["label"], first["models"]) == (2**40, 3, ["net@1"])
+    assert (first["run_id"], first["tool_version"]) == ("run", "1.0")
+    assert (second["status"], second["reason"], second["output"], second["faces"], second["label"]) == (
+        "failed",
+        "empty",
+        None,
+        [],
+        None,
+    )
+    assert read_meta(_part(), "u") == META
+    assert read_meta(io.BytesIO(_part()), "u") == META
+
+
+def test_the_public_part_has_no_column_that_leads_to_the_source() -> None:
+    names = set(PROVENANCE_SCHEMA.names)
+    assert not names & {
+        "uri",
+        "offset",
+        "length",
+        "source_sha256",
+        "source_size_bytes",
+        "detections",
+        "landmarks",
+        "detail",
+    }
+
+
+@pytest.mark.parametrize(
+    ("cell_type", "value"),
+    [
+        (pa.int8(), -3),
+        (pa.uint64(), 2**63),
+        (pa.float32(), 0.5),
+        (pa.bool_(), True),
+        (pa.large_string(), "x"),
+        (pa.list_(pa.list_(pa.int32())), [[1], [], None]),
+        (pa.struct([("a", pa.date32())]), {"a": dt.date(2024, 1, 1)}),
+        (pa.timestamp("us", "Europe/Paris"), dt.datetime(2024, 1, 1, tzinfo=dt.UTC)),
+        (pa.time32("ms"), dt.time(1, 2, 3)),
+        (pa.duration("ms"), dt.timedelta(seconds=3)),
+        (pa.map_(pa.string(), pa.int8()), [("k", 1)]),
+        (pa.null(), None),
+    ],
+)
+def test_pass_through_columns_keep_their_types(cell_type: pa.DataType, value: Any) -> None:
+    rows = [
+        ProvenanceRow("a", "failed", "x", extra={"odd": value}),
+        ProvenanceRow("b", "failed", "x", extra={"odd": None}),
+    ]
+    table = read_part(_part(pa.schema([("odd", cell_type)]), rows), "u")
+    assert table.schema.field("odd").type == cell_type
+    assert table.column("odd").to_pylist() == [value, None]
+
+
+def test_the_audit_reads_back_with_detections_and_ground_truth() -> None:
+    found = Detections(
+        np.array([[1, 2, 3, 4]], np.float32),
+        np.array([0.5], np.float32),
+        np.full((1, 5, 2), np.nan, np.float32),
+        ("net",),
+    )
+    truth = GroundTruth(np.array([[1, 2, 3, 4], [5, 6, 7, 8]], np.float32), np.array([False, True]))
+    rows = [
+        AuditRow("a", "s3://x", 1, 2, "s", 3, "anonymized", None, None, found, {0: "solid"}, truth, [0, -1]),
+        AuditRow("b", "s3://y", None, None, None, None, "failed", "empty", "why", None, {}, None, []),
+        AuditRow("c", "s3://z", None, None, None, None, "failed", "empty", "why", None, {}, truth, []),
+    ]
+    table = read_part(write_audit(rows, META), "u", AUDIT_SCHEMA)
+    a, b, c = table.to_pylist()
+    assert a["detections"][0]["method"] == "solid"
+    assert [face["detection"] for face in a["ground_truth"]] == [0, -1]
+    assert [face["ignore"] for face in a["ground_truth"]] == [False, True]
+    assert (b["detections"], b["ground_truth"]) == (None, None)
+    assert [face["detection"] for face in c["ground_truth"]] == [-1, -1]
+    with pytest.raises(IntegrityError, match="column"):
+        read_part(write_audit(rows, META), "u")
+
+
+def _foreign(metadata: dict[bytes, bytes]) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"a": [1]}).replace_schema_metadata(metadata), sink)
+    return sink.getvalue()
+
+
+def _meta(**fields: Any) -> bytes:
+    known = {
+        "version": "1",
+        "shard": "s",
+        "attempt": "a",
+        "run_id": "r",
+        "finished_at": "2024-01-01T00:00:00+00:00",
+        "stats": "",
+    }
+    return _foreign({b"anon_batch": json.dumps({**known, **fields}).encode()})
+
+
+def test_what_the_foreign_ones_below_start_from_is_fine() -> None:
+    assert read_meta(_meta(), "u").shard_sha256 == ""
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"PAR1",
+        b"x" * 200,
+        _part()[:-4],
+        _part()[:-40],
+        _part()[:-300] + bytes(292) + _part()[-8:],
+        _foreign({}),
+        _foreign({b"anon_batch": b"{"}),
+        _foreign({b"anon_batch": b"5"}),
+        _foreign({b"anon_batch": b"[]"}),
+        _foreign({b"anon_batch": b"\xff"}),
+        _foreign({b"anon_batch": b"{}"}),
+        _meta(version="2"),
+        _meta(more=1),
+        _meta(stats=5),
+        _meta(shard=None),
+        _meta(finished_at="yesterday"),
+        _meta(finished_at="2024-01-01T00:00:00"),
+        _meta(shard_sha256=[]),
+    ],
+)
+def test_what_is_no_part(data: bytes) -> None:
+    with pytest.raises(IntegrityError, match="the-address"):
+        read_meta(data, "the-address")
+    with pytest.raises(IntegrityError, match="the-address"):
+        read_part(data, "the-address")
+    with pytest.raises(IntegrityError, match="the-address"):
+        read_meta(io.BytesIO(data), "the-address")
+
+
+def test_rows_before_a_whole_footer_that_are_cut_off() -> None:
+    assert read_meta(_part()[100:], "u") == META
+    with pytest.raises(IntegrityError, match="the-address"):
+        read_part(_part()[100:], "the-address")
+
+
+def test_a_store_that_fails_while_a_footer_is_read_is_no_damage() -> None:
+    class Broken(io.BytesIO):
+        def read(self, *_: object) -> bytes:
+            raise TimeoutError("gone")
+
+    with pytest.raises(TransientStorageError, match="gone"):
+        read_meta(Broken(_part()), "u")
+
+
+def test_text_that_is_no_utf8_is_found() -> None:
+    bad = pa.array([b"\xff\xfe"], pa.binary()).view(pa.string())
+    table = pa.table({f.name: (bad if f.name == "image_id" else pa.nulls(1, f.type)) for f in PROVENANCE_SCHEMA})
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    with pytest.raises(IntegrityError, match="damaged"):
+        read_part(sink.getvalue(), "u")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"status": "fine"},
+        {"status": "clean"},
+        {"status": "failed"},
+        {"output": None},
+        {"reason": "x"},
+        {"faces": ()},
+        {"status": "withheld", "reason": "x", "faces": ()},
+        {"status": "failed", "output": None, "reason": None, "faces": ()},
+        {"status": "withheld", "output": None, "reason": "x"},
+    ],
+)
+def test_rows_that_contradict_themselves_cannot_be_made(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="status"):
+        ProvenanceRow(**{**GOOD, **change})

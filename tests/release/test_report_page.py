@@ -1,0 +1,297 @@
+"""The report's page: what it holds, what it must not hold, and that it loads and runs nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pipeline_fixtures import RUN_KEY, job, release, write_dataset
+from servers import S3Server
+
+from anon_batch.errors import ConfigError, IntegrityError
+from anon_batch.pipeline.run import Run, open_run
+from anon_batch.release.report.figures import figures_of, read_release
+from anon_batch.release.report.page import render, write_report
+from anon_batch.release.verdict import check_release, kept_verdict
+from anon_batch.storage import Storage, join
+
+HOSTILE = "<script>alert(1)</script>&\"'<img src=x onerror=y>"
+VOID = {"meta", "br", "img", "link", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Text, tags and attributes of a page; every tag that is opened must be closed in order."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.text = ""
+        self.rows: list[list[str]] = []
+        self.ids: list[str] = []
+        self._open: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        self.ids += [value or "" for name, value in attrs if name == "id"]
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" in self._open:
+            return
+        self.text += data
+        if {"td", "th"} & set(self._open):
+            self.rows[-1][-1] += data
+
+    def row(self, first: str) -> list[str]:
+        [found] = [row for row in self.rows if row and row[0] == first]
+        return found
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    secret = tmp_path / "SECRETPLACE"
+    write_dataset(str(secret), [f"{n}.png" for n in range(10)])
+    (secret / "src" / "3.png").write_bytes(b"no picture")
+    return release(job(str(secret), str(tmp_path / "public" / "out"), name="my-release", anonymize__method="pixelate"))
+
+
+def _page(output: str) -> str:
+    storage = Storage()
+    opened = read_release(storage, output)
+    verdict = kept_verdict(storage, opened.output, opened.run_id, opened.stats)
+    uri = write_report(storage, opened, figures_of(opened), verdict)
+    assert uri == join(output, "report/index.html")
+    return storage.read(uri).decode()
+
+
+def test_what_it_shows(run: Run) -> None:
+    page = Page(_page(run.output))
+    assert page.row("anonymized")[1:3] == ["5", "50.0 %"]
+    assert page.row("clean")[1:3] == ["4", "40.0 %"]
+    assert page.row("failed: unsupported_format")[1] == "1"
+    assert page.row("pixelate")[1:3] == ["5", "100.0 %"]
+    recall = page.row("all")
+    assert recall[1:4] == ["5", "0", "1.000"]
+    assert recall[4] == "0.566 to 1.000"
+    assert page.row("finding faces")[0]
+    assert page.row("busy: finding faces")[0]
+    assert re.search(r"idle for \d+\.\d %", page.text)
+    assert page.row("anonymize.method") == ["anonymize.method", '"pixelate"']
+    assert page.row("write.layout") == ["write.layout", '"files"']
+    assert run.plan.run_id in page.text
+    assert "No network took part" in page.text
+    assert "No check of this state" in page.text
+    assert page.ids == [
+        "rows",
+        "verification",
+        "faces",
+        "accuracy",
+        "time",
+        "throughput",
+        "models",
+        "settings",
+        "limits",
+    ]
+
+
+def test_it_loads_nothing_and_runs_nothing(run: Run) -> None:
+    html = _page(run.output)
+    page = Page(html)
+    assert not {"script", "img", "link", "iframe", "object", "embed", "a", "form", "svg"} & set(page.tags)
+    assert not {name for _, name, _ in page.attributes} & {"src", "href", "srcset", "data", "action"}
+    assert not [name for _, name, _ in page.attributes if name.startswith("on")]
+    assert "url(" not in html
+    assert "@import" not in html
+    assert ("meta", "content", "default-src 'none'; style-src 'unsafe-inline'") in page.attributes
+
+
+def test_nothing_leads_to_the_sources(run: Run) -> None:
+    check_release(Storage(), run.output, run.ledger, run.plan.run_id, Path(run.output, "stats.json").read_bytes())
+    _page(run.output)
+    secrets = [b"SECRETPLACE", run.ledger.encode(), RUN_KEY, RUN_KEY.hex().encode()]
+    secrets += [
+        hashlib.sha256(path.read_bytes()).hexdigest().encode()
+        for path in Path(run.config.manifest).parent.glob("src/*.png")
+    ]
+    found = sorted(path for path in Path(run.output, "report").iterdir())
+    assert [path.name for path in found] == ["index.html", "verification.json"]
+    for path in found:
+        assert not [secret for secret in secrets if secret in path.read_bytes()], path
+        assert str(run.output).encode() not in path.read_bytes()
+
+
+def test_settings_that_are_not_public_are_not_shown(run: Run) -> None:
+    path = Path(run.output, "run.json")
+    record = json.loads(path.read_text())
+    record["config"] |= {"manifest": "s3://private/m.parquet", "storage": {"options": {"s3://": {"secret": "hunter2"}}}}
+    record["ledger"] = "s3://private/ledger"
+    path.write_text(json.dumps(record))
+    html = _page(run.output)
+    assert "private" not in html.replace("the private ledger", "")
+    assert "hunter2" not in html
+
+
+def test_hostile_text_is_escaped(run: Run) -> None:
+    path, stats_path = Path(run.output, "run.json"), Path(run.output, "stats.json")
+    record, stats = json.loads(path.read_text()), json.loads(stats_path.read_text())
+    record["config"]["name"] = record["tool_version"] = record["finished_at"] = HOSTILE
+    record.pop("finished_at")
+    record["models"] = [f"{HOSTILE}@{HOSTILE}"]
+    record["config"]["anonymize"]["method"] = HOSTILE
+    record["config"]["detect"][HOSTILE] = HOSTILE
+    stats["methods"] = {HOSTILE: 3}
+    stats["reasons"] = {"failed": {HOSTILE: 1}, HOSTILE: 1}
+    stats["seconds"][HOSTILE] = 1.0
+    stats["timing"]["worker_seconds"][HOSTILE] = 1.0
+    stats["detection"]["bands"][HOSTILE] = stats["detection"]["bands"]["all"]
+    path.write_text(json.dumps(record))
+    stats_path.write_text(json.dumps(stats))
+    html = _page(run.output)
+    page = Page(html)
+    assert "<script" not in html
+    assert "<img" not in html
+    assert "script" not in page.tags
+    assert page.text.count("<script>alert(1)</script>") >= 9
+    assert not [name for _, name, _ in page.attributes if name.startswith("on")]
+
+
+def test_it_is_the_same_each_time(run: Run) -> None:
+    first = _page(run.output)
+    assert _page(run.output + "/") == first
+    opened = read_release(Storage(), run.output)
+    assert render(opened, figures_of(opened), None) == first
+
+
+def test_the_verdict_is_kept_until_the_release_changes(run: Run) -> None:
+    storage, stats = Storage(), Path(run.output, "stats.json").read_bytes()
+    verdict, faults = check_release(storage, run.output, run.ledger, run.plan.run_id, stats)
+    assert (verdict.faults_count, verdict.accounted, verdict.objects, faults) == (0, 10, 9, [])
+    page = Page(_page(run.output))
+    assert "Whole, checked " in page.text
+    assert "10 of 10 rows accounted for, 9 pictures read" in page.text
+    assert "ids held against the private ledger" in page.text
+    assert kept_verdict(storage, run.output, run.plan.run_id, stats) == verdict
+    assert kept_verdict(storage, run.output, "another run", stats) is None
+    assert kept_verdict(storage, run.output, run.plan.run_id, stats + b" ") is None
+    for damage in (b"{", b"[]", b"{}", b'{"run_id": 1}', b"\xff"):
+        Path(run.output, "report/verification.json").write_bytes(damage)
+        assert kept_verdict(storage, run.output, run.plan.run_id, stats) is None
+
+
+def test_a_release_that_is_not_whole_says_so(run: Run) -> None:
+    Path(run.output, "images/0.png").unlink()
+    stats = Path(run.output, "stats.json").read_bytes()
+    verdict, faults = check_release(Storage(), run.output, None, run.plan.run_id, stats)
+    assert (verdict.faults_count, faults) == (1, ["images/0.png: missing"])
+    page = Page(_page(run.output))
+    assert "NOT WHOLE: 1 faults" in page.text
+    assert "not held against the private ledger" in page.text
+    assert "0.png" not in page.text
+
+
+def test_without_ground_truth_nobody_knows(tmp_path: Path) -> None:
+    write_dataset(str(tmp_path), ["a.png"])
+    run = release(job(str(tmp_path)))
+    path = Path(run.output, "stats.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"detection": None}))
+    page = Page(_page(run.output))
+    assert "nobody knows how many faces were missed" in page.text
+
+
+def test_statistics_of_an_older_version_have_no_phases(run: Run) -> None:
+    path = Path(run.output, "stats.json")
+    stats = json.loads(path.read_text())
+    del stats["timing"]
+    path.write_text(json.dumps(stats))
+    page = Page(_page(run.output))
+    assert "idle for" not in page.text
+    assert page.row("finding faces")[3:5] == ["unknown", "–"]
+
+
+def test_no_release_and_an_unfinished_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no release here"):
+        read_release(Storage(), str(tmp_path / "nothing"))
+    write_dataset(str(tmp_path), ["a.png"])
+    run, _ = open_run(job(str(tmp_path)), ())
+    with pytest.raises(ConfigError, match=r"not finished.*resume"):
+        read_release(Storage(), run.output)
+
+
+@pytest.mark.parametrize("damage", [None, b"{", b"[]", b"{}", b"\xff\xfe", b'{"seconds": 3}'])
+def test_damaged_statistics(run: Run, damage: bytes | None) -> None:
+    path = Path(run.output, "stats.json")
+    if damage is None:
+        path.unlink()
+    else:
+        path.write_bytes(damage)
+    with pytest.raises(IntegrityError, match=r"stats\.json"):
+        figures_of(read_release(Storage(), run.output))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("statuses", {"clean": "x"}),
+        ("methods", {"solid": None}),
+        ("scores", {"x": 1}),
+        ("rows", "many"),
+        ("detection", {"bands": {"all": {}}, "unsearched_images": 0}),
+        ("seconds", {"read": "long"}),
+        ("reasons", [1]),
+        ("faces_per_image", {"x": 1}),
+        (
+            "detection",
+            {
+                "bands": {
+                    "all": {
+                        "faces": 1,
+                        "true_positives": 1,
+                        "false_positives": 0,
+                        "missed_faces": 0,
+                        "recall": "<b>",
+                        "precision": 1,
+                        "average_precision": 1,
+                    }
+                },
+                "unsearched_images": 0,
+            },
+        ),
+    ],
+)
+def test_statistics_with_a_wrong_value(run: Run, key: str, value: Any) -> None:
+    path = Path(run.output, "stats.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(IntegrityError, match="not statistics of this package"):
+        figures_of(read_release(Storage(), run.output))
+
+
+def test_in_a_bucket(moto: S3Server, tmp_path: Path) -> None:
+    write_dataset(str(tmp_path), ["a.png", "b.png"])
+    output = f"s3://{moto.new_bucket()}/out"
+    config = job(str(tmp_path)).model_copy(
+        update={"output": output, "ledger": str(tmp_path / "ledger"), "storage": moto.config()}
+    )
+    release(config)
+    storage = Storage(moto.config())
+    opened = read_release(storage, output)
+    uri = write_report(storage, opened, figures_of(opened), None)
+    assert uri == f"{output}/report/index.html"
+    assert Page(storage.read(uri).decode()).row("anonymized")[1] == "1"

@@ -1,0 +1,139 @@
+"""Measures how plainly a new face is to be painted, so that it is found with about the score that the old one was.
+
+    python -m tools.calibrate_opacity FOLDER ... [--scale 2]
+
+Synthetic faces (folders of crops/ and meta.jsonl, as `anon-batch train` reads them) are made small, blurred, flat and noisy, so
+that the detector's scores cover their range; each is replaced with every opacity, and searched again. For each range of
+scores the table gives the opacity at which the mean score is what it was. The knots in `anonymize/replacement.py` follow it for
+one look; those of the second look are lower, and would keep less of a second detector's precision on photographs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from anon_batch.anonymize.faces.donors import MODEL_NAME, DonorBank
+from anon_batch.anonymize.faces.replace import Limits, painted, replacements
+from anon_batch.config import DetectConfig, DetectorConfig, ModelsConfig
+from anon_batch.detect.ensemble import Ensemble, build_detector
+from anon_batch.geometry import regions_of
+from anon_batch.models.store import ModelStore
+from anon_batch.records import DecodedImage, Detections, FloatArray
+from anon_batch.storage import Storage
+from anon_batch.train.face_crops import FaceCrop, read_crops
+
+OPACITIES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)
+SCORES = (0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.8, 0.85, 1.0)
+CELL, CELLS = 128, 5  # px, and faces along a side of a picture
+FACE_PX = (8.0, 60.0)
+SAME_IOU = 0.4
+KEY = bytes(32)
+
+Array = npt.NDArray[np.float64]
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("--scale", type=float, default=1.0, help="of the detector")
+    parser.add_argument("--second-look", action="store_true", help="of the detector")
+    parser.add_argument("--faces", type=int, default=900)
+    parser.add_argument("--seed", type=int, default=5)
+    args = parser.parse_args()
+    store = ModelStore(Storage(), ModelsConfig())
+    config = DetectConfig(
+        detectors=(DetectorConfig(name="centerface", threshold=0.05, scale=args.scale),), second_look=args.second_look
+    )
+    detector = build_detector(config, store)
+    rng = np.random.default_rng(args.seed)
+    faces = list(read_crops(args.folders))
+    chosen = [faces[int(at)] for at in rng.permutation(len(faces))[: args.faces]]
+    scores, again = measure(list(sheets(chosen, rng)), detector, DonorBank(store.load(MODEL_NAME)))
+    for low, high in itertools.pairwise(SCORES):
+        here = (scores >= low) & (scores < high)
+        if here.any():
+            asked, found = scores[here].mean(), np.maximum.accumulate(again[:, here].mean(axis=1))
+            opacity = float(np.interp(asked, found, OPACITIES))
+            print(f"score {low:.2f} to {high:.2f}: {here.sum():4d} faces, mean {asked:.2f}, opacity {opacity:.2f}")
+
+
+def sheets(faces: Sequence[FaceCrop], rng: np.random.Generator) -> Iterator[DecodedImage]:
+    """Pictures of 25 faces each, made small and spoilt, on uneven grey."""
+    for start in range(0, len(faces), CELLS**2):
+        side = CELL * CELLS
+        uneven = rng.normal(110, 25, (9, 9, 3)).astype(np.float32)
+        sheet = cv2.resize(uneven, (side, side), interpolation=cv2.INTER_CUBIC)
+        for at, face in enumerate(faces[start : start + CELLS**2]):
+            small = spoilt(face, rng)[: CELL - 8, : CELL - 8]
+            height, width = small.shape[:2]
+            y, x = (
+                CELL * place + (CELL - size) // 2
+                for place, size in zip(divmod(at, CELLS), (height, width), strict=True)
+            )
+            sheet[y : y + height, x : x + width] = small
+        yield DecodedImage(f"sheet{start}", np.rint(sheet).clip(0, 255).astype(np.uint8))
+
+
+def spoilt(face: FaceCrop, rng: np.random.Generator) -> FloatArray:
+    """The face's crop as a bad picture shows it: small, blurred, of little contrast, dark, noisy."""
+    x1, y1, x2, y2 = (float(v) for v in face.box)
+    scale = np.exp(rng.uniform(*np.log(FACE_PX))) / max(x2 - x1, y2 - y1)
+    size = max(8, round(face.pixels.shape[1] * scale)), max(8, round(face.pixels.shape[0] * scale))
+    small = cv2.resize(face.pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC).astype(
+        np.float32
+    )
+    if rng.random() < 0.7:
+        small = cv2.GaussianBlur(small, (0, 0), float(np.exp(rng.uniform(np.log(0.3), np.log(2.5)))))
+    if rng.random() < 0.5:
+        contrast = rng.uniform(0.25, 1)
+        small = small.mean((0, 1)) * (1 - contrast) + small * contrast
+    small = small * rng.uniform(0.5, 1.1)
+    return np.asarray((small + rng.normal(0, rng.uniform(0, 8), small.shape)).clip(0, 255), np.float32)
+
+
+def measure(pictures: Sequence[DecodedImage], detector: Ensemble, bank: DonorBank) -> tuple[Array, Array]:
+    """Scores of the faces found (n,), and of those painted over them, (opacities, n)."""
+    found = [detector.detect([picture])[0] for picture in pictures]
+    found = [detections.take(detections.scores >= SCORES[0]) for detections in found]
+    again = []
+    for opacity in OPACITIES:
+        scores: list[float] = []
+        for picture, detections in zip(pictures, found, strict=True):
+            (new,) = detector.detect([repainted(picture, detections, bank, opacity)])
+            scores += [score_at(new, box) for box in detections.boxes]
+        again.append(scores)
+    return np.concatenate([detections.scores for detections in found]).astype(np.float64), np.array(again)
+
+
+def repainted(picture: DecodedImage, found: Detections, bank: DonorBank, opacity: float) -> DecodedImage:
+    """The picture with donors of one opacity for all faces."""
+    regions = regions_of(found, picture.width, picture.height, 1.3, "ellipse")
+    made, refused = replacements(picture, regions, bank, KEY, Limits(4.0))
+    faces = []
+    for face in made:
+        mixed = face.crop.pixels + (face.composite.pixels - face.crop.pixels) * np.float32(opacity)
+        sure = replace(face.region, score=1.0)  # so that `painted` takes the pixels as they are
+        faces.append((replace(face, region=sure), mixed))
+    return replace(picture, pixels=painted(picture, faces, refused, 0.0, "swap").pixels)
+
+
+def score_at(found: Detections, box: FloatArray) -> float:
+    """The best score of what was found there; 0 without any."""
+    corners = np.maximum(found.boxes[:, :2], box[:2]), np.minimum(found.boxes[:, 2:], box[2:])
+    shared = np.clip(corners[1] - corners[0], 0, None).prod(axis=1)
+    areas = (found.boxes[:, 2:] - found.boxes[:, :2]).prod(axis=1) + (box[2:] - box[:2]).prod()
+    same = shared > SAME_IOU * (areas - shared)
+    return float(found.scores[same].max(initial=0.0))
+
+
+if __name__ == "__main__":
+    main()
