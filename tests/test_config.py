@@ -90,6 +90,11 @@ def test_unknown_keys_name_the_nearest(key: str, nearest: str | None) -> None:
         assert f"did you mean `{nearest}`" in str(caught.value)
 
 
+def test_a_removed_key_says_that_it_was_removed() -> None:
+    with pytest.raises(ConfigError, match=r"`detect\.jpeg_decoder` was removed, because .*; delete the key"):
+        load_job(None, {**NEEDED, "detect.jpeg_decoder": "nvimgcodec"})
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from anon_batch.config.description import describe
+from anon_batch.config.old_keys import OLD_KEYS
 from anon_batch.errors import ConfigError
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -27,6 +28,8 @@ def validate(model: type[_Model], data: Mapping[str, Any], origin: str) -> _Mode
 def _explain(model: type[BaseModel], error: Any) -> str:
     loc = error["loc"]
     key = ".".join(str(part) for part in loc)
+    if key in OLD_KEYS:
+        return f"`{key}` {OLD_KEYS[key]}"
     if error["type"] == "extra_forbidden":
         return f"unknown key `{key}`{_nearest(model, key)}"
     if error["type"] == "missing":

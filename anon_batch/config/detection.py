@@ -91,12 +91,6 @@ class DetectConfig(Section):
         "on onnxruntime, else fp32.",
     )
 
-    jpeg_decoder: Literal["cpu", "nvimgcodec"] = Field(
-        "cpu",
-        description="What decodes JPEGs for the detectors. `nvimgcodec`: the GPU, for baseline ones shorter than twice "
-        "`max_side_px`, once the CPU has checked them; needs `engine.num_gpus` above 0 and the extra of that name.",
-    )
-
     @field_validator("detectors", mode="before")
     @classmethod
     def _names_to_mappings(cls, value: Any) -> Any:

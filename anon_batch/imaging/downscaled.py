@@ -2,8 +2,7 @@
 
 A JPEG is decoded at a half, a quarter or an eighth of its sides: its whole entropy-coded data is read all the same and
 judged by the same rules, only the inverse transform is shorter. Whatever such a decoding objects to is decoded as a whole,
-so that damaged files end as they do there. Where all pixels are to be seen, another decoder may make them; one at an eighth
-judges the file then too.
+so that damaged files end as they do there.
 """
 
 from __future__ import annotations
@@ -18,12 +17,10 @@ from anon_batch.config import LimitsConfig
 from anon_batch.errors import FailedError
 from anon_batch.imaging.decode import decode
 from anon_batch.imaging.jpeg.markers import JpegHeader, read_header, segments, stripped
-from anon_batch.imaging.jpeg.nvimgcodec import JpegCodec, agrees
 from anon_batch.imaging.metadata.orientation import upright
 from anon_batch.imaging.sniff import check_bytes, check_pixels, sniff
 from anon_batch.records import DecodedImage, GroundTruth, PixelArray
 
-_BASELINE = 0xC0  # a progressive file costs nearly as much at an eighth as it does whole
 _DIVISORS = (8, 4, 2)  # libjpeg has more, without fast kernels
 _AREA_BELOW = 0.5  # bilinear sampling skips source pixels below this factor
 
@@ -53,7 +50,6 @@ def decode_reduced(
     limits: LimitsConfig,
     given: GroundTruth | None,
     max_side_px: int | None,
-    codec: JpegCodec | None = None,
 ) -> DecodedImage:
     """Decodes one file for looking at it: reduced where that saves work, else as a whole.
 
@@ -63,17 +59,16 @@ def decode_reduced(
         limits: as for `decode`.
         given: passed on, in px of the whole picture.
         max_side_px: the longer side of a reduced picture; None reduces none.
-        codec: decodes baseline JPEGs that are to be decoded as a whole.
 
     Returns:
-        A picture with `reduced_from` set for a flawless JPEG in YCbCr or RGB that is at least twice as long as `max_side_px`,
-        or that `codec` has decoded, which may then be as large as the whole; else what `decode` gives.
+        A picture with `reduced_from` set for a flawless JPEG in YCbCr or RGB that is at least twice as long as
+        `max_side_px`; else what `decode` gives.
 
     Raises:
         FailedError: as `decode`.
     """
     check_bytes(data, limits)
-    if sniff(data) == "JPEG" and (image := _seen_jpeg(image_id, data, limits, given, max_side_px, codec)) is not None:
+    if sniff(data) == "JPEG" and (image := _seen_jpeg(image_id, data, limits, given, max_side_px)) is not None:
         return image
     return decode(image_id, data, limits, given)
 
@@ -84,20 +79,17 @@ def _seen_jpeg(
     limits: LimitsConfig,
     given: GroundTruth | None,
     max_side_px: int | None,
-    codec: JpegCodec | None,
 ) -> DecodedImage | None:
     try:
         found = tuple(segments(data))
         header = read_header(data, found)
         check_pixels(header.width, header.height, limits)
         divisor = _divisor(header, max_side_px)
-        if header.precision != 8 or len(header.components) != 3 or (divisor is None and codec is None):
+        if header.precision != 8 or len(header.components) != 3 or divisor is None:
             return None
         plain, _ = stripped(data, found, orientation=1)
-        pixels = _by_codec(plain, header, codec) if divisor is None else _at_fraction(plain, header, divisor)
+        pixels = _at_fraction(plain, header, divisor)
     except (FailedError, ValueError):  # `decode` says what is wrong
-        return None
-    if pixels is None:
         return None
     if max_side_px is not None:
         pixels = _resized(pixels, reduced_size(header.width, header.height, max_side_px))
@@ -125,16 +117,6 @@ def _at_fraction(plain: bytes, header: JpegHeader, divisor: int) -> PixelArray:
         plain, "RGB", min_width=-(-header.width // divisor), min_height=-(-header.height // divisor)
     )
     return np.asarray(pixels, np.uint8)
-
-
-def _by_codec(plain: bytes, header: JpegHeader, codec: JpegCodec | None) -> PixelArray | None:
-    if codec is None or header.sof != _BASELINE or min(header.width, header.height) < 8:
-        return None
-    eighth = _at_fraction(plain, header, 8)  # first: the codec need not see what is damaged
-    pixels = codec.decode(plain)
-    if pixels is None or pixels.shape != (header.height, header.width, 3) or pixels.dtype != np.uint8:
-        return None
-    return pixels if agrees(pixels, eighth) else None
 
 
 def _resized(pixels: PixelArray, size: tuple[int, int]) -> PixelArray:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from anon_batch.anonymize.ladder import build_ladder
 from anon_batch.config import JobConfig
 from anon_batch.detect.ensemble import build_detector
-from anon_batch.errors import ConfigError
-from anon_batch.imaging.jpeg.nvimgcodec import import_nvimgcodec
 from anon_batch.models.store import ModelStore
 from anon_batch.storage import Storage
 
@@ -20,9 +18,8 @@ def preflight(config: JobConfig) -> tuple[str, ...]:
     Raises:
         UnknownNameError: no such detector or method.
         ModelError: weights that are missing or not the pinned ones.
-        ConfigError: a backend or codec that is not installed, or a codec that has no GPU.
+        ConfigError: a backend that is not installed.
     """
-    _check_codec(config)
     store = ModelStore(Storage(config.storage), config.models)
     detect = config.detect
     if config.engine.num_gpus > 0 and detect.backend == "auto":  # as the workers choose: it decides which file is used
@@ -31,13 +28,3 @@ def preflight(config: JobConfig) -> tuple[str, ...]:
     ladder = build_ladder(config.anonymize, store, 1, "cpu")
     names = dict.fromkeys([*detector.model_names, *ladder.model_names])
     return tuple(f"{name}@{store.digest(name)}" for name in names)
-
-
-def _check_codec(config: JobConfig) -> None:
-    if config.detect.jpeg_decoder == "cpu":
-        return
-    if config.engine.num_gpus == 0:
-        raise ConfigError(
-            f"detect.jpeg_decoder: {config.detect.jpeg_decoder} runs on a GPU, but engine.num_gpus is 0; reserve one, or use cpu"
-        )
-    import_nvimgcodec()

@@ -17,7 +17,6 @@ from anon_batch.detect.ensemble import build_detector
 from anon_batch.errors import IntegrityError, ObjectExistsError, StorageError
 from anon_batch.formats import layout
 from anon_batch.formats.provenance import AuditRow, PartMeta, write_audit, write_provenance
-from anon_batch.imaging.jpeg.nvimgcodec import DeviceJpegDecoder
 from anon_batch.manifest.fetch import SourceReader
 from anon_batch.models.store import ModelStore
 from anon_batch.pipeline import attempts
@@ -49,7 +48,6 @@ class ShardProcessor:
         device = "cuda" if config.engine.num_gpus > 0 else "cpu"
         self._detector = build_detector(config.detect, store, threads, device)
         self._ladder = build_ladder(config.anonymize, store, threads, device)
-        self._codec = DeviceJpegDecoder() if config.detect.jpeg_decoder == "nvimgcodec" else None
         self._extra = extra_schema(self._storage, run.rows, run.plan.total)
         self._io = ThreadPoolExecutor(config.engine.io_threads, thread_name_prefix="io")
         self._cpu = self._io if device == "cuda" else _beside_networks(threads - 1)
@@ -105,7 +103,6 @@ class ShardProcessor:
             SourceReader(storage),
             sink,
             last_chance=last,
-            codec=self._codec,
         )
         self._time.lap("open")
         finished = self._finish_all(stages, rows)

@@ -28,7 +28,6 @@ from anon_batch.geometry import clip_detections, regions_of
 from anon_batch.imaging.decode import decode
 from anon_batch.imaging.downscaled import decode_reduced
 from anon_batch.imaging.encode import encode_anonymized, encode_clean, keep_clean
-from anon_batch.imaging.jpeg.nvimgcodec import JpegCodec
 from anon_batch.imaging.probe import pixel_count
 from anon_batch.manifest.fetch import SourceReader
 from anon_batch.pipeline.timing import Stopwatch
@@ -94,7 +93,6 @@ class RowStages:
         source: reads source bytes.
         sink: takes the outputs.
         last_chance: a source that still cannot be read ends as `failed`, as there is no later attempt.
-        codec: decodes JPEGs for the detectors, who see them whole; None leaves that to the CPU's decoder.
     """
 
     def __init__(
@@ -107,7 +105,6 @@ class RowStages:
         sink: Sink,
         *,
         last_chance: bool,
-        codec: JpegCodec | None = None,
     ) -> None:
         self._config = config
         self._run_key = run_key
@@ -116,7 +113,6 @@ class RowStages:
         self._source = source
         self._sink = sink
         self._last_chance = last_chance
-        self._codec = codec
         self.clock = Stopwatch()
 
     def read(self, row: ManifestRow) -> ReadRow:
@@ -152,7 +148,7 @@ class RowStages:
 
     def decode(self, read: ReadRow) -> DecodedRow:
         """Makes upright pixels of the bytes: those that the detectors are to see, where these see less than all."""
-        return self._decoded(read, whole=self._config.detect.max_side_px is None and self._codec is None)
+        return self._decoded(read, whole=self._config.detect.max_side_px is None)
 
     def _decoded(self, read: ReadRow, *, whole: bool) -> DecodedRow:
         if read.error is not None:
@@ -162,7 +158,7 @@ class RowStages:
             with self.clock("decode"):
                 if whole:
                     return DecodedRow(read, decode(row.image_id, read.data, limits, row.faces))
-                return DecodedRow(read, decode_reduced(row.image_id, read.data, limits, row.faces, side, self._codec))
+                return DecodedRow(read, decode_reduced(row.image_id, read.data, limits, row.faces, side))
         except RowError as exc:
             return DecodedRow(read, error=exc)
         except Exception:

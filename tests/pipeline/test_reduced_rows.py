@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-import simplejpeg
 from PIL import Image
 from pipeline_fixtures import job
 
@@ -17,12 +16,11 @@ from anon_batch.anonymize.ladder import Ladder
 from anon_batch.anonymize.methods.solid import create as solid
 from anon_batch.detect.ensemble import Ensemble
 from anon_batch.errors import FailedError
-from anon_batch.imaging.jpeg.nvimgcodec import JpegCodec
 from anon_batch.imaging.metadata.orientation import orientation_exif
 from anon_batch.pipeline import stages as row_module
 from anon_batch.pipeline.stages import FinishedRow, RowStages
 from anon_batch.pipeline.writers import Placed
-from anon_batch.records import DecodedImage, Detections, EncodedImage, ManifestRow, PixelArray
+from anon_batch.records import DecodedImage, Detections, EncodedImage, ManifestRow
 
 FACE = (200, 120, 280, 200)  # xyxy of the red square of the upright picture
 SIZE = (640, 480)
@@ -84,12 +82,12 @@ def picture(face: bool = True, orientation: int = 1, kind: str = "JPEG") -> byte
 
 
 def fate(
-    data: bytes, max_side_px: int | None, finder: FindsRed | None = None, codec: JpegCodec | None = None, **keys: Any
+    data: bytes, max_side_px: int | None, finder: FindsRed | None = None, **keys: Any
 ) -> tuple[FinishedRow, SinkOfDict]:
     config, sink = job("memory://unused", **{"detect__max_side_px": max_side_px, **keys}), SinkOfDict()
     detector = Ensemble([finder or FindsRed()], 0.4, config.detect.min_face_px, {}, max_side_px)
     ladder = Ladder([solid(config.anonymize, None, 1, "cpu")])
-    stages = RowStages(config, b"k" * 32, detector, ladder, Source(data), sink, last_chance=False, codec=codec)
+    stages = RowStages(config, b"k" * 32, detector, ladder, Source(data), sink, last_chance=False)
     [encode] = stages.treat([stages.decode(stages.read(ManifestRow(0, "a", "u")))])
     return encode()(), sink
 
@@ -168,61 +166,3 @@ def test_a_detector_that_fails_on_the_small_picture_withholds_it() -> None:
     row, sink = fate(picture(), 160, Breaks())
     assert (row.provenance.status, row.provenance.reason) == ("withheld", "detect")
     assert not sink.images
-
-
-class Codec:
-    """Decodes like the CPU, to the last bit or two, or as `change` has it; counts."""
-
-    def __init__(self, change: Callable[[PixelArray], PixelArray | None] = lambda pixels: pixels) -> None:
-        self.change = change
-        self.given = 0
-
-    def decode(self, data: bytes) -> PixelArray | None:
-        pixels = self.change(
-            np.array(simplejpeg.decode_jpeg(data, "RGB", strict=False, fastdct=True, fastupsample=True))
-        )
-        self.given += pixels is not None
-        return pixels
-
-
-@pytest.mark.parametrize("keys", [{}, {"write__format": "png"}, {"write__quality": 80}])
-@pytest.mark.parametrize("orientation", [1, 6])
-@pytest.mark.parametrize("face", [True, False])
-def test_what_is_written_does_not_depend_on_the_codec(face: bool, orientation: int, keys: dict[str, Any]) -> None:
-    data, finder, codec = picture(face, orientation), FindsRed(), Codec()
-    plain, plain_sink = fate(data, None, **keys)
-    row, sink = fate(data, None, finder, codec, **keys)
-    assert (codec.given, finder.seen) == (1, [SIZE])
-    assert row.provenance == plain.provenance
-    assert row.provenance.status == ("anonymized" if face else "clean")
-    assert sink.images["a"].data == plain_sink.images["a"].data
-
-
-def test_a_clean_jpeg_is_not_decoded_beside_the_codec(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(row_module, "decode", lambda *_: pytest.fail("decoded"))
-    row, _ = fate(picture(face=False), None, None, Codec())
-    assert row.provenance.status == "clean"
-
-
-def test_a_codec_that_hides_the_face_is_not_believed() -> None:
-    def without_red(pixels: PixelArray) -> PixelArray:
-        pixels[FACE[1] : FACE[3], FACE[0] : FACE[2]] = 100
-        return pixels
-
-    data, codec = picture(), Codec(without_red)
-    plain, plain_sink = fate(data, None)
-    row, sink = fate(data, None, None, codec)
-    assert codec.given == 1
-    assert row.provenance == plain.provenance
-    assert row.provenance.status == "anonymized"
-    assert sink.images["a"].data == plain_sink.images["a"].data
-
-
-@pytest.mark.parametrize("face", [True, False])
-@pytest.mark.parametrize("at", [0.4, 0.7, 0.97])
-def test_a_file_that_ends_early_fails_beside_a_codec_that_reads_it(face: bool, at: float) -> None:
-    data, codec = picture(face=face), Codec()
-    row, sink = fate(data[: int(len(data) * at)] + b"\xff\xd9", None, None, codec)
-    assert (row.provenance.status, row.provenance.reason) == ("failed", "truncated")
-    assert not sink.images
-    assert codec.given == 0
