@@ -24,6 +24,8 @@ Each class can be pickled: every constructor argument goes to `super().__init__`
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from typing import ClassVar
 
 
@@ -135,3 +137,17 @@ class WithheldError(RowError):
 
 class IntegrityError(AnonBatchError):
     exit_code = 3
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
+    """Return the error for a name that does not exist; it suggests the nearest name and lists all.
+
+    Args:
+        kind: what was looked up, e.g. "detector".
+        name: what the user wrote.
+        known: the valid names.
+    """
+    names = sorted(known)
+    nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    return UnknownNameError(f"unknown {kind} {name!r}.{hint} Known: {', '.join(names) or 'none'}.")

@@ -15,7 +15,8 @@ from anon_batch.detect.refine import DOUBTFUL, SecondLook
 from anon_batch.detect.tiling import TiledDetector
 from anon_batch.errors import WithheldError
 from anon_batch.geometry import non_maximum_suppression
-from anon_batch.models.backends import Network, choose_backend, open_network
+from anon_batch.models.backends import choose_backend, open_network
+from anon_batch.models.network import Network
 from anon_batch.models.store import ModelStore
 from anon_batch.records import Detections, FloatArray, PixelArray
 

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from anon_batch.detect.protocol import network_size
-from anon_batch.models.backends import Network
+from anon_batch.models.network import Network
 from anon_batch.records import Detections, FloatArray, PixelArray
 
 _MULTIPLE_PX = 32
@@ -46,7 +46,7 @@ def find_in_batches(
     ]
     batches = (_batch([pieces[index] for index in members], (step, *shape, 3)) for shape, members in calls)
     found: dict[int, Detections] = {}
-    for (shape, members), outputs in zip(calls, network.run_pictures(batches), strict=True):
+    for (shape, members), outputs in zip(calls, network.run_images(batches), strict=True):
         for slot, index in enumerate(members):
             before, after = pieces[index].shape, _size_within(pieces[index], shape)
             factors = (after[1] / before[1], after[0] / before[0])

@@ -6,7 +6,8 @@ from typing import Literal
 
 from anon_batch.config import DetectConfig
 from anon_batch.errors import ConfigError
-from anon_batch.models.backends import Backend, choose_backend
+from anon_batch.models.backends import choose_backend
+from anon_batch.models.network import Backend
 
 
 def precision_of(detect: DetectConfig, backend: Backend) -> Literal["fp32", "int8"]:

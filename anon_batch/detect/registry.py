@@ -14,8 +14,7 @@ from typing import cast
 from anon_batch.config import DetectConfig
 from anon_batch.detect.precision import centerface_model
 from anon_batch.detect.protocol import DetectorFactory
-from anon_batch.errors import ConfigError
-from anon_batch.models.names import unknown_name
+from anon_batch.errors import ConfigError, unknown_name
 
 GROUP = "anon_batch.detectors"
 BUILT_IN: Mapping[str, str] = MappingProxyType(

@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from anon_batch.anonymize.faces.landmarks import similarity
 from anon_batch.errors import ModelError
-from anon_batch.models.backends import Network, open_network
+from anon_batch.models.backends import open_network
+from anon_batch.models.network import Network
 from anon_batch.records import FloatArray, PixelArray
 from anon_batch.storage import Storage, absolute
 

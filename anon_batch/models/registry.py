@@ -1,6 +1,6 @@
-"""The models that the package knows: address, digest, licence and what they were trained on.
+"""The known models: address, digest, licence, training data.
 
-The digests are pins: a file with another one is never loaded, wherever it came from.
+The digests are pinned: a file with another digest is never loaded, from any origin.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from anon_batch.models.names import unknown_name
+from anon_batch.errors import unknown_name
 
-_WIDER_FACE = "WIDER FACE (real people; its pictures are for research)"
+_WIDER_FACE = "WIDER FACE (real people; its images are for research)"
 _SYNTHETIC = "synthetic faces only (SFHQ-T2I, SDFD, SFHQ; see the model card)"
 
 
@@ -20,14 +20,14 @@ class ModelEntry:
     """One file of weights.
 
     Args:
-        name: what configuration and provenance call it.
-        filename: its name in the cache and in a mirror.
-        url: its public address, http(s); empty for a file that only this package carries.
+        name: its name in configuration and provenance.
+        filename: file name in the cache and in a mirror.
+        url: public address, http(s); empty for a file that ships with this package alone.
         sha256: of the file, 64 hexadecimal digits.
         size_bytes: of the file.
         licence: SPDX identifier of the weights.
-        trained_on: data set and what its terms say.
-        package: "module:relative path" where an installed package carries the file, else None.
+        trained_on: data set and its terms of use.
+        package: "module:relative path" if an installed package contains the file, else None.
     """
 
     name: str
@@ -58,7 +58,7 @@ _ENTRIES = (
         sha256="b92d4a92a62f0728fb481a1e29a75e1404f08e7c139c594a356384dde7fbc041",
         size_bytes=2_162_537,
         licence="MIT",
-        trained_on=f"{_WIDER_FACE}; centerface in 8 bits, its values measured on synthetic faces",
+        trained_on=f"{_WIDER_FACE}; centerface in 8 bits, calibrated on synthetic faces",
         package="anon_batch:models/bundled/centerface_int8.onnx",
     ),
     ModelEntry(
@@ -106,10 +106,10 @@ MODELS: Mapping[str, ModelEntry] = MappingProxyType({entry.name: entry for entry
 
 
 def model_entry(name: str) -> ModelEntry:
-    """The entry called `name`.
+    """Return the entry called `name`.
 
     Raises:
-        UnknownNameError: there is none; names the nearest one.
+        UnknownNameError: no model has that name; suggests the nearest one.
     """
     try:
         return MODELS[name]

@@ -14,8 +14,8 @@ import torch.nn.functional as F  # noqa: N812 - torch's own custom
 from torch import Tensor
 
 from anon_batch.errors import ConfigError, ModelError
-from anon_batch.models.backends import OneByOne
 from anon_batch.models.cuda_calls import CudaCalls, half_on_cuda
+from anon_batch.models.network import SynchronousNetwork
 from anon_batch.models.onnx_graph import read_graph
 from anon_batch.records import FloatArray, PixelArray
 
@@ -154,7 +154,7 @@ def _apply(step: _Step, arguments: list[Tensor]) -> Tensor:
     )
 
 
-class TorchNetwork(OneByOne):
+class TorchNetwork(SynchronousNetwork):
     """torch: float32 on the CPU, float16 in channels-last order on CUDA.
 
     On CUDA every call has the same batch size and deterministic kernels, so a picture's result does not
@@ -187,10 +187,10 @@ class TorchNetwork(OneByOne):
         outputs = self._in_half(tensor) if self._cuda else self._module(tensor)
         return [out.cpu().numpy() for out in outputs]
 
-    def run_pictures(self, batches: Iterable[PixelArray]) -> Iterator[list[FloatArray]]:
-        """See Network.run_pictures. To CUDA go bytes, a quarter of what floats would be."""
+    def run_images(self, batches: Iterable[PixelArray]) -> Iterator[list[FloatArray]]:
+        """See Network.run_images. To CUDA go bytes, a quarter of what floats would be."""
         if not self._cuda:
-            return super().run_pictures(batches)
+            return super().run_images(batches)
         return self._calls((batch,) for batch in batches)
 
     def _on_pictures(self, pictures: Tensor) -> tuple[Tensor, ...]:

@@ -51,7 +51,7 @@ def measure_networks(place: Workplace, device: str, images: int, faces: int) -> 
         faces: of a call of the generator on the device.
     """
     from anon_batch.detect.ensemble import build_detector
-    from anon_batch.models.backends import CUDA_CALL_PICTURES
+    from anon_batch.models.backends import CUDA_BATCH_SIZE
     from anon_batch.models.store import ModelStore
     from anon_batch.storage import Storage
     from benchmarks import library
@@ -62,7 +62,7 @@ def measure_networks(place: Workplace, device: str, images: int, faces: int) -> 
     distinct = library.at_640_px(library.decoded([source.path for source in place.sources[:images]]))
     pictures = [distinct[at % len(distinct)] for at in range(images)]
     there, here = build_detector(config.detect, store, 1, device), build_detector(on_cpu.detect, store)
-    weights, clock, at_once = store.load("generator"), library.WALL_CLOCK, _CALLS * CUDA_CALL_PICTURES
+    weights, clock, at_once = store.load("generator"), library.WALL_CLOCK, _CALLS * CUDA_BATCH_SIZE
     contestants = {
         "detector": lambda _: library.detector_speed(there, pictures, at_once, clock),
         "detector, one core": lambda _: library.detector_speed(here, pictures[:_BATCH], 8, clock),
@@ -74,7 +74,7 @@ def measure_networks(place: Workplace, device: str, images: int, faces: int) -> 
     ratios = {f"{name} / one core": ratio(found[name], found[f"{name}, one core"]) for name in TARGETS}
     calls = {
         "detect_pictures": at_once,
-        "call_pictures": CUDA_CALL_PICTURES,
+        "call_pictures": CUDA_BATCH_SIZE,
         "call_faces": faces,
         "in_a_row": library.QUEUED_CALLS,
     }

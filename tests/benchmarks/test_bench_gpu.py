@@ -16,7 +16,7 @@ import torch
 from anon_batch.anonymize.methods.gan import CUDA_CALL_FACES
 from anon_batch.config import ModelsConfig
 from anon_batch.errors import ConfigError
-from anon_batch.models.backends import CUDA_CALL_PICTURES
+from anon_batch.models.backends import CUDA_BATCH_SIZE
 from anon_batch.models.cuda_calls import CudaCalls
 from anon_batch.models.store import ModelStore
 from anon_batch.records import FloatArray
@@ -57,7 +57,7 @@ def test_networks_are_timed_on_any_device(tmp_path: Path) -> None:
     figures = gpu.measure_networks(place, "cpu", 2, faces=2)
     assert set(figures["per_s"]) == {"detector", "detector, one core", "generator", "generator, one core"}
     assert all(value > 0 for speeds in figures["per_s"].values() for value in speeds)
-    assert figures["calls"] == CALLS | {"call_faces": 2, "call_pictures": CUDA_CALL_PICTURES}
+    assert figures["calls"] == CALLS | {"call_faces": 2, "call_pictures": CUDA_BATCH_SIZE}
     assert set(figures["ratios"]) == {"detector / one core", "generator / one core"}
 
 
@@ -73,7 +73,7 @@ def test_the_detector_gets_pictures_of_several_calls_at_once(monkeypatch: pytest
     monkeypatch.setattr(library, "generator_speed", lambda *_: 1.0)
     sources = find_photographs(SAMPLE / "photos", None)[:2]  # fewer than asked for: they are repeated
     gpu.measure_networks(Workplace(tmp_path, sources, Settings(rounds=1), None), "cpu", 150, faces=2)
-    assert asked["torch"] == (150, 8 * CUDA_CALL_PICTURES)
+    assert asked["torch"] == (150, 8 * CUDA_BATCH_SIZE)
 
 
 def test_calls_of_the_generator_go_in_one_row_from_memory_to_memory() -> None:

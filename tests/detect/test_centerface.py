@@ -5,12 +5,12 @@ import pytest
 
 from anon_batch.detect.centerface import CenterFace
 from anon_batch.errors import WithheldError
-from anon_batch.models.backends import OneByOne
+from anon_batch.models.network import SynchronousNetwork
 
 FACE = (10, 6)  # row and column of the heatmap's peak
 
 
-class FakeNetwork(OneByOne):
+class FakeNetwork(SynchronousNetwork):
     """One face of 24 x 16 network px (height x width) around (6.75, 10.25) cells; records its batches."""
 
     def __init__(self, batch_size=1, spoil=None):

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from anon_batch.detect.letterbox import find_in_batches
-from anon_batch.models.backends import OneByOne
+from anon_batch.models.network import SynchronousNetwork
 from anon_batch.records import Detections
 
 
-class Recorder(OneByOne):
+class Recorder(SynchronousNetwork):
     """A network that gives back its batch; remembers the shapes and pictures it saw."""
 
     def __init__(self, batch_size=1):

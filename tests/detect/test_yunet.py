@@ -13,7 +13,8 @@ from anon_batch.detect.ensemble import build_detector
 from anon_batch.detect.yunet import YuNet
 from anon_batch.errors import ConfigError, WithheldError
 from anon_batch.geometry import pairwise_iou
-from anon_batch.models.backends import OneByOne, open_network
+from anon_batch.models.backends import open_network
+from anon_batch.models.network import SynchronousNetwork
 from anon_batch.models.registry import MODELS
 from anon_batch.models.store import ModelStore
 from anon_batch.models.yunet_graph import prepare_yunet
@@ -24,7 +25,7 @@ SHARED_MODELS = Path(__file__).parents[2] / "../shared/models"
 PHOTOS = Path(__file__).parents[2] / "manifests/sample/photos"
 
 
-class FakeNetwork(OneByOne):
+class FakeNetwork(SynchronousNetwork):
     """Logits of -30 but at given cells (map, row, column) -> 16 values; records its batches."""
 
     def __init__(self, cells, batch_size=1):

@@ -7,7 +7,7 @@ import pytest
 from anon_batch.config import ModelsConfig
 from anon_batch.models import backends as networks
 from anon_batch.models.backends import OnnxRuntimeNetwork
-from anon_batch.models.int8_probe import clips_products
+from anon_batch.models.int8_probe import int8_saturates
 from anon_batch.models.onnx_graph import prepare_image_network
 from anon_batch.models.store import ModelStore
 from anon_batch.storage import Storage
@@ -26,25 +26,25 @@ class _Clipping:
 
 @pytest.fixture
 def fresh():
-    clips_products.cache_clear()
+    int8_saturates.cache_clear()
     yield
-    clips_products.cache_clear()
+    int8_saturates.cache_clear()
 
 
 @pytest.mark.usefixtures("fresh")
 def test_clipped_sums_are_noticed(monkeypatch):
     monkeypatch.setattr(onnxruntime, "InferenceSession", _Clipping)
-    assert clips_products()
+    assert int8_saturates()
 
 
 def test_a_cpu_that_clips_computes_exactly_all_the_same(monkeypatch):
     """The slower kernels give the same sums as the exact ones of a CPU that has them."""
     network = prepare_image_network(ModelStore(Storage(), ModelsConfig()).load("centerface_int8"))
     batch = np.random.default_rng(7).integers(0, 255, (1, 3, 96, 160)).astype(np.float32)
-    monkeypatch.setattr(networks, "clips_products", lambda: True)
+    monkeypatch.setattr(networks, "int8_saturates", lambda: True)
     careful = OnnxRuntimeNetwork(network, 1).run(batch)
-    monkeypatch.setattr(networks, "clips_products", lambda: False)
-    if clips_products():
+    monkeypatch.setattr(networks, "int8_saturates", lambda: False)
+    if int8_saturates():
         pytest.skip("this CPU has no exact fast kernels to compare with")
     for slow, fast in zip(careful, OnnxRuntimeNetwork(network, 1).run(batch), strict=True):
         np.testing.assert_allclose(slow, fast, atol=1e-5)
