@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -101,7 +102,7 @@ def merge_detections(parts: list[Detections], iou_threshold: float) -> Detection
         usable = (overlap >= iou_threshold) & np.isfinite(merged.landmarks).all(axis=(1, 2))
         if usable.any():
             landmarks[row] = merged.landmarks[int(np.argmax(np.where(usable, merged.scores, -1)))]
-    return Detections(out.boxes, out.scores, landmarks, out.detectors)
+    return replace(out, landmarks=landmarks)
 
 
 def clip_detections(found: Detections, width: int, height: int) -> Detections:
@@ -111,7 +112,7 @@ def clip_detections(found: Detections, width: int, height: int) -> Detections:
     face; overlap with labelled boxes is measured on the part inside the picture.
     """
     limits = np.array([width, height, width, height], np.float32)
-    return Detections(np.clip(found.boxes, 0, limits), found.scores, found.landmarks, found.detectors)
+    return replace(found, boxes=np.clip(found.boxes, 0, limits))
 
 
 def regions_of(detections: Detections, width: int, height: int, expansion: float, shape: Shape) -> list[Region]:
@@ -135,6 +136,8 @@ def _region(index: int, found: Detections, size: tuple[int, int], expansion: flo
     marks = found.landmarks[index]
     return Region(
         index=index,
+        label=found.labels[index],
+        subject=index,
         box=(x1, y1, x2, y2),
         extent=(left, top, right, bottom),
         centre=(cx, cy),

@@ -1,6 +1,6 @@
-"""The records that flow through a run: frozen, without I/O, their shapes checked at construction.
+"""The records that pass through a run: frozen, without I/O, with shapes checked at construction.
 
-Coordinates are pixels of the upright picture (EXIF orientation applied), x to the right, y down. A box `xyxy` is
+Coordinates are pixels of the upright image (EXIF orientation applied), x to the right, y down. A box `xyxy` is
 (x1, y1, x2, y2) in continuous coordinates; an `extent` is the same in whole pixels, half-open: rows y1..y2-1.
 """
 
@@ -20,6 +20,7 @@ PixelArray = npt.NDArray[np.uint8]
 Status = Literal["anonymized", "clean", "withheld", "failed"]
 STATUSES: tuple[Status, ...] = ("anonymized", "clean", "withheld", "failed")
 Shape = Literal["ellipse", "rectangle"]
+DEFAULT_LABEL = "face"
 
 
 def _require(condition: bool, message: str) -> None:
@@ -29,23 +30,39 @@ def _require(condition: bool, message: str) -> None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GroundTruth:
-    """Labelled faces of one picture.
+    """The labelled regions of one image.
 
     Args:
         boxes: (N, 4) float32 xyxy.
-        ignore: (N,) bool; an ignored face counts neither as found nor as missed.
+        ignore: (N,) bool; an ignored region counts neither as found nor as missed.
+        labels: N labels; left out, every region is a DEFAULT_LABEL.
+        keep: (N,) bool; what a detector finds there stays untouched on the owner's word. Left out, none is kept.
     """
 
     boxes: FloatArray
     ignore: BoolArray
+    labels: tuple[str, ...] = None  # type: ignore[assignment]
+    keep: BoolArray = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
+        n = len(self.boxes)
+        if self.labels is None:
+            object.__setattr__(self, "labels", (DEFAULT_LABEL,) * n)
+        if self.keep is None:
+            object.__setattr__(self, "keep", np.zeros(n, np.bool_))
         _require(self.boxes.ndim == 2 and self.boxes.shape[1] == 4, f"boxes: {self.boxes.shape}, expected (N, 4)")
-        _require(self.ignore.shape == (len(self.boxes),), f"ignore: {self.ignore.shape}, expected ({len(self.boxes)},)")
+        _require(self.ignore.shape == (n,), f"ignore: {self.ignore.shape}, expected ({n},)")
+        _require(len(self.labels) == n, f"labels: {len(self.labels)}, expected {n}")
+        _require(self.keep.shape == (n,), f"keep: {self.keep.shape}, expected ({n},)")
 
     @classmethod
     def empty(cls) -> GroundTruth:
         return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.bool_))
+
+    def take(self, indices: npt.NDArray[np.integer[Any]] | BoolArray) -> GroundTruth:
+        """Return the regions at `indices` (integers, in that order, or a bool mask)."""
+        at = np.flatnonzero(indices) if indices.dtype == np.bool_ else indices
+        return GroundTruth(self.boxes[at], self.ignore[at], tuple(self.labels[int(i)] for i in at), self.keep[at])
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -53,7 +70,7 @@ class GroundTruth:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ManifestRow:
-    """One image of the dataset: where its bytes are and what is known of it.
+    """One image of the dataset: where its bytes are and what is known about it.
 
     Args:
         index: position in the manifest, from 0.
@@ -61,7 +78,7 @@ class ManifestRow:
         uri: absolute fsspec address. `FILE.parquet#column=image&row=17` names a cell of an `image` struct.
         offset, length: bytes of a member inside `uri`; both or neither.
         size_bytes, sha256: of the source bytes, checked when given.
-        faces: ground truth; None means unknown, which differs from no faces.
+        regions: ground truth, or the boxes to anonymize; None means unknown, which differs from no region.
         extra: the manifest's other columns, passed through to the release.
     """
 
@@ -72,18 +89,18 @@ class ManifestRow:
     length: int | None = None
     size_bytes: int | None = None
     sha256: str | None = None
-    faces: GroundTruth | None = None
+    regions: GroundTruth | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EncodedImage:
-    """Bytes of one output picture.
+    """The bytes of one output image.
 
     Args:
         data: the file.
         format: Pillow's name of the format: JPEG, PNG, WEBP, ...
-        width, height: of the upright picture, px.
+        width, height: of the upright image, px.
     """
 
     data: bytes
@@ -141,23 +158,28 @@ class DecodedImage:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detections:
-    """Faces found in one picture.
+    """What was found in one image.
 
     Args:
-        boxes: (N, 4) float32 xyxy, px of the upright picture.
+        boxes: (N, 4) float32 xyxy, px of the upright image.
         scores: (N,) float32 in [0, 1].
         landmarks: (N, 5, 2) float32 xy of right eye, left eye, nose tip, right and left mouth corner (left to right in
-            the picture for an upright face); NaN where the detector has none.
+            the image for an upright face); NaN where the detector has none, as for everything that is no face.
         detectors: N names, the detector that found each.
+        labels: N labels, what each is; left out, every detection is a DEFAULT_LABEL.
     """
 
     boxes: FloatArray
     scores: FloatArray
     landmarks: FloatArray
     detectors: tuple[str, ...]
+    labels: tuple[str, ...] = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         n = len(self.detectors)
+        if self.labels is None:
+            object.__setattr__(self, "labels", (DEFAULT_LABEL,) * n)
+        _require(len(self.labels) == n, f"labels: {len(self.labels)}, expected {n}")
         _require(self.boxes.shape == (n, 4), f"boxes: {self.boxes.shape}, expected ({n}, 4)")
         _require(self.scores.shape == (n,), f"scores: {self.scores.shape}, expected ({n},)")
         _require(self.landmarks.shape == (n, 5, 2), f"landmarks: {self.landmarks.shape}, expected ({n}, 5, 2)")
@@ -176,13 +198,18 @@ class Detections:
             np.concatenate([p.scores for p in parts]),
             np.concatenate([p.landmarks for p in parts]),
             tuple(name for p in parts for name in p.detectors),
+            tuple(label for p in parts for label in p.labels),
         )
 
     def take(self, indices: npt.NDArray[np.integer[Any]] | BoolArray) -> Detections:
-        """The detections at `indices` (integers, in that order, or a bool mask)."""
+        """Return the detections at `indices` (integers, in that order, or a bool mask)."""
         at = np.flatnonzero(indices) if indices.dtype == np.bool_ else indices
         return Detections(
-            self.boxes[at], self.scores[at], self.landmarks[at], tuple(self.detectors[int(i)] for i in at)
+            self.boxes[at],
+            self.scores[at],
+            self.landmarks[at],
+            tuple(self.detectors[int(i)] for i in at),
+            tuple(self.labels[int(i)] for i in at),
         )
 
     def __len__(self) -> int:
@@ -191,19 +218,23 @@ class Detections:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Region:
-    """What is to be treated for one face.
+    """What to anonymize for one detection.
 
     Args:
-        index: position of the face in the picture's detections, from 0; the seed depends on it.
+        index: position in the image's detections, from 0.
+        label: of the detection; the policy of this label applies.
+        subject: what the seed derives from: the index, or who it is where identities stay consistent.
         box: xyxy of the detection, px.
-        extent: (x1, y1, x2, y2) whole px, half-open, inside the picture: the expanded box. Never empty.
-        centre, radii: (x, y) and (rx, ry) px, of the expanded box before it was clipped to the picture.
-        shape: the treated pixels inside `extent`.
+        extent: (x1, y1, x2, y2) whole px, half-open, inside the image: the expanded box. Never empty.
+        centre, radii: (x, y) and (rx, ry) px, of the expanded box before it was clipped to the image.
+        shape: the mask inside `extent`.
         score: of the detection.
         landmarks: (5, 2) px, or None.
     """
 
     index: int
+    label: str
+    subject: int | str
     box: tuple[float, float, float, float]
     extent: tuple[int, int, int, int]
     centre: tuple[float, float]
@@ -243,18 +274,27 @@ class AnonymizedImage:
 
 @dataclass(frozen=True, slots=True)
 class RegionRecord:
-    """A treated face as the public provenance shows it: the treated extent, never the detection's own box."""
+    """An anonymized region as the public provenance shows it: its extent, never the detection's own box.
+
+    Args:
+        x1, y1, x2, y2: extent, whole px, half-open.
+        label: what was anonymized.
+        method: the method that rendered it.
+        synthetic: whether a model generated what it shows now.
+    """
 
     x1: int
     y1: int
     x2: int
     y2: int
+    label: str
     method: str
+    synthetic: bool
 
 
 @dataclass(frozen=True, slots=True)
 class ProvenanceRow:
-    """The public fate of one manifest row.
+    """The public outcome of one manifest row.
 
     Args:
         image_id: the manifest's id.
@@ -263,8 +303,8 @@ class ProvenanceRow:
         output: key of the output below OUTPUT, or None.
         member: name inside `output` when that is a tar or Parquet shard, else None.
         sha256, size_bytes, format: of the output file.
-        width, height: of the upright picture, px.
-        faces: treated faces.
+        width, height: of the upright image, px.
+        regions: what was anonymized.
         extra: pass-through columns.
     """
 
@@ -278,7 +318,7 @@ class ProvenanceRow:
     format: str | None = None
     width: int | None = None
     height: int | None = None
-    faces: tuple[RegionRecord, ...] = ()
+    regions: tuple[RegionRecord, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -286,7 +326,9 @@ class ProvenanceRow:
         published = self.status in ("anonymized", "clean")
         _require(published == (self.output is not None), f"status {self.status} with output {self.output!r}")
         _require(published == (self.reason is None), f"status {self.status} with reason {self.reason!r}")
-        _require((self.status == "anonymized") == bool(self.faces), f"status {self.status}, {len(self.faces)} faces")
+        _require(
+            (self.status == "anonymized") == bool(self.regions), f"status {self.status}, {len(self.regions)} regions"
+        )
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -317,13 +359,13 @@ Outcome = Literal["committed", "already_committed", "exhausted", "error"]
 
 @dataclass(frozen=True, slots=True)
 class ShardResult:
-    """What became of one shard; travels from worker to driver.
+    """How one shard ended; the worker sends it to the driver.
 
     Args:
         spec: the shard.
         outcome: committed, already_committed, exhausted (no attempt left) or error.
         statuses: status -> rows, when committed.
-        faces_count: treated faces.
+        regions_count: anonymized regions.
         seconds: wall time in the worker.
         timings: stage -> seconds, summed over threads.
         error: message, when the outcome is error.
@@ -333,7 +375,7 @@ class ShardResult:
     spec: ShardSpec
     outcome: Outcome
     statuses: Mapping[str, int] = field(default_factory=dict)
-    faces_count: int = 0
+    regions_count: int = 0
     seconds: float = 0.0
     timings: Mapping[str, float] = field(default_factory=dict)
     error: str | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
@@ -86,7 +87,7 @@ def in_whole(found: Detections, image: DecodedImage) -> Detections:
         return found
     factor = np.asarray(image.reduced_from, np.float64) / (image.width, image.height)
     boxes, landmarks = found.boxes * np.tile(factor, 2), found.landmarks * factor
-    return Detections(boxes.astype(np.float32), found.scores, landmarks.astype(np.float32), found.detectors)
+    return replace(found, boxes=boxes.astype(np.float32), landmarks=landmarks.astype(np.float32))
 
 
 def merge_across(parts: list[Detections], iou_threshold: float) -> Detections:
@@ -102,8 +103,9 @@ def merge_across(parts: list[Detections], iou_threshold: float) -> Detections:
     for part in parts[1:]:
         same = pairwise_iou(merged.boxes, part.boxes) >= iou_threshold
         landmarks = _with_landmarks_of(merged, part, same)
-        kept = Detections(merged.boxes, merged.scores, landmarks, merged.detectors)
-        merged = Detections.merge([kept, part.take(np.asarray(~same.any(axis=0), np.bool_))])
+        merged = Detections.merge(
+            [replace(merged, landmarks=landmarks), part.take(np.asarray(~same.any(axis=0), np.bool_))]
+        )
     return merged
 
 

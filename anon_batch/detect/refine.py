@@ -10,6 +10,7 @@ No face is lost by it. One that is not found again, or only where another face i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import cv2
@@ -110,16 +111,14 @@ def _settled(first: Detections, looks: Sequence[Look], again: Sequence[Detection
         if not settled[face] and (pairwise_iou(found.boxes, boxes[settled]) < _OTHER_IOU).all():
             boxes[face], scores[face], landmarks[face] = found.boxes[0], found.scores[0], found.landmarks[0]
             settled[face] = True
-    return Detections(boxes, scores, landmarks, first.detectors)
+    return replace(first, boxes=boxes, scores=scores, landmarks=landmarks)
 
 
 def _same_face(box: FloatArray, look: Look, found: Detections) -> Detections:
     """Of what was found in a piece the face at `box`, in px of the picture; none where it is not there."""
     corner = np.array([look.x, look.y], np.float32) - np.float32(SIDE_PX / look.zoom / 2)
     zoom = np.float32(look.zoom)
-    placed = Detections(
-        found.boxes / zoom + np.tile(corner, 2), found.scores, found.landmarks / zoom + corner, found.detectors
-    )
+    placed = replace(found, boxes=found.boxes / zoom + np.tile(corner, 2), landmarks=found.landmarks / zoom + corner)
     overlaps = pairwise_iou(placed.boxes, box[None])[:, 0]
     near = np.flatnonzero(overlaps >= _SAME_IOU)
     best = near[np.argsort(-(overlaps[near] + placed.scores[near]), kind="stable")[:1]]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -107,7 +108,7 @@ class TiledDetector:
 
 def _placed(part: Detections, view: View) -> Detections:
     shift = np.asarray([view.x1, view.y1], np.float32)
-    return Detections(part.boxes + np.tile(shift, 2), part.scores, part.landmarks + shift, part.detectors)
+    return replace(part, boxes=part.boxes + np.tile(shift, 2), landmarks=part.landmarks + shift)
 
 
 def _cut(boxes: FloatArray, view: View, width: int, height: int) -> BoolArray:

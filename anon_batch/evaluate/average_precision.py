@@ -55,10 +55,10 @@ def treated_truth(chosen: Detections, truth: GroundTruth) -> GroundTruth:
         truth: labelled faces.
     """
     found = match(chosen, truth)
-    unlabelled = chosen.boxes[found.detection_face < 0]
-    boxes = np.concatenate([truth.boxes, unlabelled])
+    unlabelled = chosen.take(np.asarray(found.detection_face < 0, np.bool_))
+    boxes = np.concatenate([truth.boxes, unlabelled.boxes])
     ignored = np.concatenate([truth.ignore | (found.face_detection < 0), np.ones(len(unlabelled), np.bool_)])
-    return GroundTruth(boxes, ignored)
+    return GroundTruth(boxes, ignored, truth.labels + unlabelled.labels)
 
 
 def precision_kept(before: DetectionStats, after: DetectionStats) -> dict[str, dict[str, Any]]:

@@ -149,7 +149,7 @@ def _scored(scorer: FaceDetector, images: Sequence[DecodedImage]) -> list[Detect
 
 
 def _add(scores: Scores, picture: SearchedPicture, found: Detections) -> None:
-    truth = picture.row.faces
+    truth = picture.row.regions
     if truth is None:
         return
     chosen = clip_detections(picture.detections, picture.image.width, picture.image.height)

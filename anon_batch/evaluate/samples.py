@@ -183,7 +183,7 @@ class PictureReader:
             StorageError: the source cannot be read: a missing picture is an error of the list.
         """
         try:
-            return decode(row.image_id, source.read(row, self.limits.max_bytes), self.limits, row.faces)
+            return decode(row.image_id, source.read(row, self.limits.max_bytes), self.limits, row.regions)
         except RowError as exc:
             self.failures[exc.reason] += 1
             return None

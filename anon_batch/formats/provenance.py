@@ -20,11 +20,20 @@ import pyarrow.parquet as pq
 from anon_batch.errors import IntegrityError, TransientStorageError
 from anon_batch.records import Detections, GroundTruth, ProvenanceRow
 
-FORMAT_VERSION = "1"
+FORMAT_VERSION = "2"
+_OLDER_VERSIONS = ("1",)
 _META_KEY = b"anon_batch"
 
-_FACE = pa.struct(
-    [("x1", pa.int32()), ("y1", pa.int32()), ("x2", pa.int32()), ("y2", pa.int32()), ("method", pa.string())]
+_REGION = pa.struct(
+    [
+        ("x1", pa.int32()),
+        ("y1", pa.int32()),
+        ("x2", pa.int32()),
+        ("y2", pa.int32()),
+        ("label", pa.string()),
+        ("method", pa.string()),
+        ("synthetic", pa.bool_()),
+    ]
 )
 PROVENANCE_SCHEMA = pa.schema(
     [
@@ -38,7 +47,7 @@ PROVENANCE_SCHEMA = pa.schema(
         ("format", pa.string()),
         ("width", pa.int32()),
         ("height", pa.int32()),
-        ("faces", pa.list_(_FACE)),
+        ("regions", pa.list_(_REGION)),
         ("models", pa.list_(pa.string())),
         ("run_id", pa.string()),
         ("tool_version", pa.string()),
@@ -52,6 +61,7 @@ _DETECTION = pa.struct(
         ("y1", pa.float32()),
         ("x2", pa.float32()),
         ("y2", pa.float32()),
+        ("label", pa.string()),
         ("score", pa.float32()),
         ("detector", pa.string()),
         ("landmarks", pa.list_(pa.float32())),
@@ -64,7 +74,9 @@ _TRUTH = pa.struct(
         ("y1", pa.float32()),
         ("x2", pa.float32()),
         ("y2", pa.float32()),
+        ("label", pa.string()),
         ("ignore", pa.bool_()),
+        ("keep", pa.bool_()),
         ("detection", pa.int32()),
     ]
 )
@@ -95,9 +107,9 @@ class AuditRow:
         status, reason: as in the public row.
         detail: what happened, with a traceback for the unexpected.
         detections: what the detectors found, px of the upright picture; None when detection was not reached.
-        methods: face index -> method that treated it.
-        ground_truth: the manifest's faces; None when unknown.
-        matches: for each ground-truth face the index of its detection at IoU 0.5, -1 when missed.
+        methods: detection index -> method that anonymized it; a kept detection has none.
+        ground_truth: the manifest's regions; None when unknown.
+        matches: for each ground-truth region the index of its detection at IoU 0.5, -1 when missed.
     """
 
     image_id: str
@@ -154,7 +166,7 @@ def write_provenance(
     columns: dict[str, Sequence[Any]] = {
         name: [getattr(row, name) for row in rows] for name in PROVENANCE_SCHEMA.names if hasattr(ProvenanceRow, name)
     }
-    columns["faces"] = _faces(rows)
+    columns["regions"] = _regions(rows)
     columns["models"] = [list(models)] * len(rows)
     columns["run_id"] = [meta.run_id] * len(rows)
     columns["tool_version"] = [tool_version] * len(rows)
@@ -189,8 +201,8 @@ def read_meta(file: Any, uri: str) -> PartMeta:
         source = pa.BufferReader(file) if isinstance(file, bytes) else file
         metadata = pq.read_metadata(source).metadata or {}
         fields = json.loads(metadata[_META_KEY])
-        if fields.pop("version") != FORMAT_VERSION:
-            raise IntegrityError(f"{uri}: written by another version of the format")
+        if (version := fields.pop("version")) != FORMAT_VERSION:
+            raise _other_version(uri, version)
         if not all(isinstance(value, str) for value in fields.values()):
             raise TypeError("a field that is no text")
         meta = PartMeta(**fields)
@@ -203,6 +215,17 @@ def read_meta(file: Any, uri: str) -> PartMeta:
             raise IntegrityError(f"{uri}: not a provenance or audit part ({exc})") from None
         raise TransientStorageError(f"the footer cannot be read: {exc}", uri) from None
     return meta
+
+
+def _other_version(uri: str, version: Any) -> IntegrityError:
+    if version in _OLDER_VERSIONS:
+        return IntegrityError(
+            f"{uri}: an older version of anon-batch wrote this release (format {version}, this one reads "
+            f"{FORMAT_VERSION}). Use that version to read it, or run the job again with a new output and a new ledger"
+        )
+    return IntegrityError(
+        f"{uri}: format version {version!r}, this version of anon-batch reads {FORMAT_VERSION}. Update anon-batch"
+    )
 
 
 def read_part(data: bytes, uri: str, schema: pa.Schema = PROVENANCE_SCHEMA) -> pa.Table:
@@ -240,10 +263,10 @@ def _as_array(column: Sequence[Any], type_: pa.DataType) -> pa.Array:
     return column if isinstance(column, pa.Array) else pa.array(column, type_)
 
 
-def _faces(rows: Sequence[ProvenanceRow]) -> pa.ListArray:
-    faces = [face for row in rows for face in row.faces]
-    fields = [pa.array([getattr(face, field.name) for face in faces], field.type) for field in _FACE]
-    return _lists([len(row.faces) for row in rows], fields, _FACE)
+def _regions(rows: Sequence[ProvenanceRow]) -> pa.ListArray:
+    regions = [region for row in rows for region in row.regions]
+    fields = [pa.array([getattr(region, field.name) for region in regions], field.type) for field in _REGION]
+    return _lists([len(row.regions) for row in rows], fields, _REGION)
 
 
 def _detections(rows: Sequence[AuditRow]) -> pa.ListArray:
@@ -254,7 +277,8 @@ def _detections(rows: Sequence[AuditRow]) -> pa.ListArray:
     landmarks = pa.ListArray.from_arrays(np.arange(len(found) + 1, dtype=np.int32) * 10, points)
     sides = [pa.array(np.ascontiguousarray(side), pa.float32()) for side in found.boxes.T]
     names = pa.array(found.detectors, pa.string())
-    fields = [*sides, pa.array(found.scores, pa.float32()), names, landmarks, pa.array(methods, pa.string())]
+    labels = pa.array(found.labels, pa.string())
+    fields = [*sides, labels, pa.array(found.scores, pa.float32()), names, landmarks, pa.array(methods, pa.string())]
     return _lists([None if row.detections is None else len(row.detections) for row in rows], fields, _DETECTION)
 
 
@@ -271,6 +295,15 @@ def _truth(row: AuditRow) -> list[dict[str, Any]] | None:
         return None
     matches = list(row.matches) or [-1] * len(truth)
     return [
-        {"x1": b[0], "y1": b[1], "x2": b[2], "y2": b[3], "ignore": bool(truth.ignore[i]), "detection": matches[i]}
-        for i, b in enumerate(truth.boxes.tolist())
+        {
+            "x1": x1,
+            "y1": y1,
+            "x2": x2,
+            "y2": y2,
+            "label": truth.labels[i],
+            "ignore": bool(truth.ignore[i]),
+            "keep": bool(truth.keep[i]),
+            "detection": matches[i],
+        }
+        for i, (x1, y1, x2, y2) in enumerate(truth.boxes.tolist())
     ]

@@ -118,7 +118,7 @@ class ShardProcessor:
             spec,
             "committed",
             dict(Counter(row.provenance.status for row in finished)),
-            sum(len(row.provenance.faces) for row in finished),
+            sum(len(row.provenance.regions) for row in finished),
             time.perf_counter() - begin,
             dict(stages.clock.seconds),
         )
@@ -202,7 +202,7 @@ def _statistics(finished: list[FinishedRow]) -> ShardStats:
             out.status,
             out.reason,
             row.detections,
-            row.row.faces,
+            row.row.regions,
             methods=_methods(out),
             bytes_in=row.source_size_bytes or 0,
             bytes_out=out.size_bytes or 0,
@@ -211,13 +211,13 @@ def _statistics(finished: list[FinishedRow]) -> ShardStats:
 
 
 def _methods(out: ProvenanceRow) -> dict[int, str]:
-    return dict(enumerate(face.method for face in out.faces))
+    return dict(enumerate(region.method for region in out.regions))
 
 
 def _audit(row: FinishedRow) -> AuditRow:
     source, out = row.row, row.provenance
     detail = None if row.detail is None else row.detail.encode(errors="backslashreplace").decode()  # lone surrogates
-    found, truth = row.detections, source.faces
+    found, truth = row.detections, source.regions
     matches = match(found, truth).face_detection.tolist() if found is not None and truth is not None else []
     return AuditRow(
         source.image_id,

@@ -44,6 +44,7 @@ from anon_batch.records import (
     Status,
 )
 
+_SYNTHETIC = ("gan",)  # methods whose pixels a model generates
 _ENDS_THE_RUN = (AccessDeniedError, CredentialsError, StorageFullError)
 
 
@@ -157,8 +158,8 @@ class RowStages:
         try:
             with self.clock("decode"):
                 if whole:
-                    return DecodedRow(read, decode(row.image_id, read.data, limits, row.faces))
-                return DecodedRow(read, decode_reduced(row.image_id, read.data, limits, row.faces, side))
+                    return DecodedRow(read, decode(row.image_id, read.data, limits, row.regions))
+                return DecodedRow(read, decode_reduced(row.image_id, read.data, limits, row.regions, side))
         except RowError as exc:
             return DecodedRow(read, error=exc)
         except Exception:
@@ -335,7 +336,11 @@ def _face_records(regions: list[Region], treated: AnonymizedImage | None) -> tup
         return ()
     if missing := [region.index for region in regions if region.index not in treated.methods]:
         raise WithheldError("anonymize", f"faces {missing} were not treated")
-    return tuple(RegionRecord(*region.extent, method=treated.methods[region.index]) for region in regions)
+    return tuple(
+        RegionRecord(*region.extent, region.label, method, synthetic=method in _SYNTHETIC)
+        for region in regions
+        for method in (treated.methods[region.index],)
+    )
 
 
 def _provenance(

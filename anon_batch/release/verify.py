@@ -183,8 +183,8 @@ def _check_row(row: Mapping[str, Any], result: Verification) -> None:
         result.fault(f"{row['image_id']}: status {status} with output {row['output']!r}")
     if (row["reason"] is None) != published:
         result.fault(f"{row['image_id']}: status {status} with reason {row['reason']!r}")
-    if bool(row["faces"]) != (status == "anonymized"):
-        result.fault(f"{row['image_id']}: status {status} with {len(row['faces'] or ())} faces")
+    if bool(row["regions"]) != (status == "anonymized"):
+        result.fault(f"{row['image_id']}: status {status} with {len(row['regions'] or ())} regions")
 
 
 def _check_ids(

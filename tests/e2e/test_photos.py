@@ -64,7 +64,7 @@ def test_statistics_verify_and_a_hand_count_agree(release: tuple[Path, dict[str,
     for status, rows in summary["statuses"].items():
         assert sum(row["status"] == status for row in public) == rows
     assert summary["faces_found"] == sum(len(row["detections"]) for row in private)
-    assert summary["faces_treated"] == sum(len(row["faces"]) for row in public)
+    assert summary["faces_treated"] == sum(len(row["regions"]) for row in public)
     assert summary["images_with_faces"] == sum(bool(row["detections"]) for row in private)
 
     found = sum(_found_faces(row["detections"], row["ground_truth"]) for row in private)
@@ -88,7 +88,7 @@ def test_every_found_face_is_black_inside(release: tuple[Path, dict[str, Any]]) 
     output, _ = release
     for row in _parts(output / "provenance"):
         picture = Image.open(output / row["output"]).convert("L")
-        for face in row["faces"]:
+        for face in row["regions"]:
             x, y = (face["x1"] + face["x2"]) // 2, (face["y1"] + face["y2"]) // 2
             assert picture.getpixel((x, y)) <= 24, (row["image_id"], face)  # black but for the JPEG's rounding
 

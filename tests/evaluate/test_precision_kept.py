@@ -88,7 +88,7 @@ def selection(tmp_path: Path) -> Selection:
         data = io.BytesIO()
         Image.fromarray(pixels).save(data, "PNG")
         (tmp_path / f"{index}.png").write_bytes(data.getvalue())
-        rows.append(ManifestRow(index, f"{index}.png", str(tmp_path / f"{index}.png"), faces=truth))
+        rows.append(ManifestRow(index, f"{index}.png", str(tmp_path / f"{index}.png"), regions=truth))
     return Selection(str(tmp_path), lambda: iter(rows), 4, 4, 4)
 
 

@@ -15,6 +15,7 @@ import pytest
 from anon_batch.errors import IntegrityError, TransientStorageError
 from anon_batch.formats.provenance import (
     AUDIT_SCHEMA,
+    FORMAT_VERSION,
     PROVENANCE_SCHEMA,
     AuditRow,
     PartMeta,
@@ -30,7 +31,7 @@ GOOD: dict[str, Any] = {
     "image_id": "a",
     "status": "anonymized",
     "output": "images/a.png",
-    "faces": (RegionRecord(1, 2, 3, 4, "solid"),),
+    "regions": (RegionRecord(1, 2, 3, 4, "face", "solid", synthetic=False),),
 }
 ROWS = [
     ProvenanceRow(**GOOD, sha256="0" * 64, size_bytes=2**40, format="PNG", width=5, height=6, extra={"label": 3}),
@@ -46,10 +47,12 @@ def test_a_part_reads_back() -> None:
     table = read_part(_part(), "u")
     assert table.schema.remove_metadata() == pa.schema([*PROVENANCE_SCHEMA, ("label", pa.int16())])
     first, second = table.to_pylist()
-    assert first["faces"] == [{"x1": 1, "y1": 2, "x2": 3, "y2": 4, "method": "solid"}]
+    assert first["regions"] == [
+        {"x1": 1, "y1": 2, "x2": 3, "y2": 4, "label": "face", "method": "solid", "synthetic": False}
+    ]
     assert (first["size_bytes"], first["label"], first["models"]) == (2**40, 3, ["net@1"])
     assert (first["run_id"], first["tool_version"]) == ("run", "1.0")
-    assert (second["status"], second["reason"], second["output"], second["faces"], second["label"]) == (
+    assert (second["status"], second["reason"], second["output"], second["regions"], second["label"]) == (
         "failed",
         "empty",
         None,
@@ -107,8 +110,14 @@ def test_the_audit_reads_back_with_detections_and_ground_truth() -> None:
         np.array([0.5], np.float32),
         np.full((1, 5, 2), np.nan, np.float32),
         ("net",),
+        ("licence_plate",),
     )
-    truth = GroundTruth(np.array([[1, 2, 3, 4], [5, 6, 7, 8]], np.float32), np.array([False, True]))
+    truth = GroundTruth(
+        np.array([[1, 2, 3, 4], [5, 6, 7, 8]], np.float32),
+        np.array([False, True]),
+        ("licence_plate", "face"),
+        np.array([False, True]),
+    )
     rows = [
         AuditRow("a", "s3://x", 1, 2, "s", 3, "anonymized", None, None, found, {0: "solid"}, truth, [0, -1]),
         AuditRow("b", "s3://y", None, None, None, None, "failed", "empty", "why", None, {}, None, []),
@@ -117,6 +126,9 @@ def test_the_audit_reads_back_with_detections_and_ground_truth() -> None:
     table = read_part(write_audit(rows, META), "u", AUDIT_SCHEMA)
     a, b, c = table.to_pylist()
     assert a["detections"][0]["method"] == "solid"
+    assert a["detections"][0]["label"] == "licence_plate"
+    assert [region["label"] for region in a["ground_truth"]] == ["licence_plate", "face"]
+    assert [region["keep"] for region in a["ground_truth"]] == [False, True]
     assert [face["detection"] for face in a["ground_truth"]] == [0, -1]
     assert [face["ignore"] for face in a["ground_truth"]] == [False, True]
     assert (b["detections"], b["ground_truth"]) == (None, None)
@@ -133,7 +145,7 @@ def _foreign(metadata: dict[bytes, bytes]) -> bytes:
 
 def _meta(**fields: Any) -> bytes:
     known = {
-        "version": "1",
+        "version": FORMAT_VERSION,
         "shard": "s",
         "attempt": "a",
         "run_id": "r",
@@ -162,7 +174,8 @@ def test_what_the_foreign_ones_below_start_from_is_fine() -> None:
         _foreign({b"anon_batch": b"[]"}),
         _foreign({b"anon_batch": b"\xff"}),
         _foreign({b"anon_batch": b"{}"}),
-        _meta(version="2"),
+        _meta(version="1"),
+        _meta(version="3"),
         _meta(more=1),
         _meta(stats=5),
         _meta(shard=None),
@@ -184,6 +197,13 @@ def test_rows_before_a_whole_footer_that_are_cut_off() -> None:
     assert read_meta(_part()[100:], "u") == META
     with pytest.raises(IntegrityError, match="the-address"):
         read_part(_part()[100:], "the-address")
+
+
+def test_an_older_format_is_refused_with_advice() -> None:
+    with pytest.raises(IntegrityError, match=r"older version of anon-batch.*run the job again"):
+        read_meta(_meta(version="1"), "u")
+    with pytest.raises(IntegrityError, match="Update anon-batch"):
+        read_meta(_meta(version="3"), "u")
 
 
 def test_a_store_that_fails_while_a_footer_is_read_is_no_damage() -> None:
@@ -212,9 +232,9 @@ def test_text_that_is_no_utf8_is_found() -> None:
         {"status": "failed"},
         {"output": None},
         {"reason": "x"},
-        {"faces": ()},
-        {"status": "withheld", "reason": "x", "faces": ()},
-        {"status": "failed", "output": None, "reason": None, "faces": ()},
+        {"regions": ()},
+        {"status": "withheld", "reason": "x", "regions": ()},
+        {"status": "failed", "output": None, "reason": None, "regions": ()},
         {"status": "withheld", "output": None, "reason": "x"},
     ],
 )

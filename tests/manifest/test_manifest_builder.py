@@ -49,7 +49,7 @@ def test_a_folder_is_listed_whole(storage, tmp_path):
     assert {r.image_id for r in rows} == {"a.jpg", "sub/B.JPEG", "sub/deep/c c#1.PNG", "d.webp", "e.tif"}
     assert all(storage.read(r.uri) == r.image_id.encode() for r in rows)
     assert all(r.size_bytes == len(r.image_id) for r in rows)
-    assert all(r.faces is None for r in rows)
+    assert all(r.regions is None for r in rows)
     assert report.images_count == 5
     assert report.others_count == 4
     assert report.other_suffixes[".txt"] == 1
@@ -242,9 +242,9 @@ def test_jsonl_and_parquet_of_addresses(storage, tmp_path):
     (tmp_path / "l.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n\n")
     _, rows = build(storage, tmp_path, tmp_path / "l.jsonl")
     assert [r.image_id for r in rows] == ["one", "two"]
-    assert rows[0].faces.boxes.tolist() == [[1, 2, 3, 4]]
-    assert rows[0].faces.ignore.tolist() == [True]
-    assert rows[1].faces is None
+    assert rows[0].regions.boxes.tolist() == [[1, 2, 3, 4]]
+    assert rows[0].regions.ignore.tolist() == [True]
+    assert rows[1].regions is None
     assert rows[1].extra == {"n": 2.5, "more": [1]}
     pq.write_table(pa.table({"url": ["https://h/a.jpg"], "path": ["x"], "k": [1]}), tmp_path / "t.parquet")
     report, rows = build(storage, tmp_path, tmp_path / "t.parquet")
@@ -309,7 +309,7 @@ def test_ground_truth_is_attached_and_what_fits_nothing_reported(storage, tmp_pa
         )
     )
     report, rows = build(storage, tmp_path, tmp_path / "set", ground_truth=str(tmp_path / "gt.json"))
-    by_id = {r.image_id: r.faces for r in rows}
+    by_id = {r.image_id: r.regions for r in rows}
     assert by_id["x/a.jpg"].boxes.tolist() == [[1, 2, 3, 4], [5, 5, 6, 6]]
     assert len(by_id["x/b.jpg"]) == 0
     assert by_id["x/c.jpg"] is None
@@ -327,7 +327,7 @@ def test_ground_truth_goes_before_faces_of_the_source(storage, tmp_path):
     (tmp_path / "l.jsonl").write_text("\n".join(json.dumps({"uri": n, "faces": [face]}) for n in ("a.jpg", "b.jpg")))
     (tmp_path / "gt.csv").write_text("file,x1,y1,x2,y2\na.jpg,1,2,3,4\n")
     _, rows = build(storage, tmp_path, tmp_path / "l.jsonl", ground_truth=str(tmp_path / "gt.csv"))
-    assert [r.faces.boxes.tolist() for r in rows] == [[[1, 2, 3, 4]], [[9, 9, 10, 10]]]
+    assert [r.regions.boxes.tolist() for r in rows] == [[[1, 2, 3, 4]], [[9, 9, 10, 10]]]
 
 
 def test_small_pieces_become_whole_row_groups(storage, tmp_path, monkeypatch):

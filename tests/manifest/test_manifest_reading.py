@@ -36,15 +36,15 @@ def test_every_column_arrives_in_the_row(write_manifest, read_rows):
     a, b, c, d = read_rows(path)
     assert (a.index, a.image_id, a.uri, a.offset, a.length) == (0, "a.jpg", "s3://b/x.tar", 512, 100)
     assert (a.size_bytes, a.sha256) == (100, "ab" * 32)
-    assert a.faces.boxes.tolist() == [[1, 2, 3, 4]]
-    assert a.faces.ignore.tolist() == [True]
+    assert a.regions.boxes.tolist() == [[1, 2, 3, 4]]
+    assert a.regions.ignore.tolist() == [True]
     assert b.offset is None
     assert b.length is None
-    assert len(b.faces) == 0
-    assert c.faces is None
+    assert len(b.regions) == 0
+    assert c.regions is None
     assert d.index == 3
-    assert d.faces.boxes.tolist() == [[5, 6, 7, 8], [0.5, 0, 1, 1]]
-    assert d.faces.ignore.tolist() == [False, False]
+    assert d.regions.boxes.tolist() == [[5, 6, 7, 8], [0.5, 0, 1, 1]]
+    assert d.regions.ignore.tolist() == [False, False]
     assert [r.extra for r in (a, c)] == [{"label": "cat", "tags": ["x"]}, {"label": None, "tags": None}]
 
 
@@ -57,7 +57,7 @@ def test_missing_columns_are_null_and_the_schema_is_always_the_same(storage, wri
     assert manifest.rows_count == 1
     (row,) = rows_from_table(table, 41)
     assert row.index == 41
-    assert row.faces is None
+    assert row.regions is None
 
 
 def test_tables_survive_a_round_trip_through_parquet(storage, write_manifest, tmp_path, read_rows):
@@ -73,8 +73,8 @@ def test_tables_survive_a_round_trip_through_parquet(storage, write_manifest, tm
     pq.write_table(table, tmp_path / "copy.parquet")
     again = rows_from_table(pq.read_table(tmp_path / "copy.parquet"), 0)
     assert [r.extra for r in again] == [{"k": 1}, {"k": 2}]
-    assert again[0].faces is None
-    assert again[1].faces.boxes.tolist() == [[1, 2, 3, 4]]
+    assert again[0].regions is None
+    assert again[1].regions.boxes.tolist() == [[1, 2, 3, 4]]
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ def test_an_undisturbed_row() -> None:
         _stages(sink=sink), size_bytes=len(picture()), sha256=hashlib.sha256(picture()).hexdigest().upper()
     )
     assert finished.provenance.status == "anonymized"
-    assert len(finished.provenance.faces) == 2
+    assert len(finished.provenance.regions) == 2
     data = sink.images["a"].data
     assert finished.provenance.sha256 == hashlib.sha256(data).hexdigest()
     assert finished.source_sha256 == hashlib.sha256(picture()).hexdigest()

@@ -115,7 +115,7 @@ def test_every_row_is_read_once_and_whole(rows, batch_rows, group_rows):
             read += rows_from_table(piece, len(read))
     assert [r.index for r in read] == list(range(len(rows)))
     assert [
-        (r.extra["extra"], r.size_bytes, None if r.faces is None else r.faces.boxes[:, 0].tolist()) for r in read
+        (r.extra["extra"], r.size_bytes, None if r.regions is None else r.regions.boxes[:, 0].tolist()) for r in read
     ] == rows
     assert all(r.uri == (u and f"s3://b/{u}") for r, (u, _, _) in zip(read, rows, strict=True))
 

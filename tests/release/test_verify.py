@@ -196,8 +196,12 @@ FILES: list[tuple[str, Callable[[dict[str, Any], Path, Path], Any], str]] = [
     ),
     ("unknown status", lambda m, o, g: _change_part(_part(o), _set("status", "fine")), "unknown status 'fine'"),
     ("no output", lambda m, o, g: _change_part(_part(o), _set("output", None)), "with output None"),
-    ("faces forgotten", lambda m, o, g: _change_part(_part(o), _set("faces", [])), "status anonymized with 0 faces"),
-    ("faces null", lambda m, o, g: _change_part(_part(o), _set("faces", None)), "status anonymized with 0 faces"),
+    (
+        "regions forgotten",
+        lambda m, o, g: _change_part(_part(o), _set("regions", [])),
+        "status anonymized with 0 regions",
+    ),
+    ("regions null", lambda m, o, g: _change_part(_part(o), _set("regions", None)), "status anonymized with 0 regions"),
     ("reason of a good one", lambda m, o, g: _change_part(_part(o), _set("reason", "x")), "with reason 'x'"),
     ("other size in px", lambda m, o, g: _change_part(_part(o), _set("width", 5)), "provenance says 5x20"),
     (
