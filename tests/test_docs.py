@@ -86,7 +86,8 @@ def _subclasses(cls: Any) -> Iterator[Any]:
 
 
 def test_columns_of_provenance_and_audit() -> None:
-    from anon_batch.formats.provenance import AUDIT_SCHEMA, PROVENANCE_SCHEMA
+    from anon_batch.formats.audit import AUDIT_SCHEMA
+    from anon_batch.formats.provenance import PROVENANCE_SCHEMA
 
     for name, schema in (("provenance", PROVENANCE_SCHEMA), ("audit", AUDIT_SCHEMA)):
         rows = table(name)

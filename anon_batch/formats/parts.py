@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from anon_batch.errors import IntegrityError
 from anon_batch.formats import layout
-from anon_batch.formats.provenance import PartMeta, read_meta
+from anon_batch.formats.part import PartMeta, read_meta
 from anon_batch.records import ShardSpec
 from anon_batch.storage import Storage, join
 

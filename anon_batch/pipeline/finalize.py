@@ -9,8 +9,9 @@ from typing import Any
 
 from anon_batch.errors import IntegrityError
 from anon_batch.formats import layout
+from anon_batch.formats.part import read_part
 from anon_batch.formats.parts import committed, read_metas
-from anon_batch.formats.provenance import read_part
+from anon_batch.formats.provenance import PROVENANCE_SCHEMA
 from anon_batch.pipeline.run import Run, now, write_run_json
 from anon_batch.records import ShardSpec
 from anon_batch.shards import effective, gaps
@@ -62,7 +63,7 @@ def _unpublished(storage: Storage, run: Run, lossy: list[ShardSpec]) -> Iterator
 
     def ids(spec: ShardSpec) -> list[str]:
         uri = join(run.output, layout.provenance_part(spec.name))
-        rows = read_part(storage.read(uri), uri).select(["image_id", "output"]).to_pylist()
+        rows = read_part(storage.read(uri), uri, PROVENANCE_SCHEMA).select(["image_id", "output"]).to_pylist()
         return [row["image_id"] for row in rows if row["output"] is None]
 
     keep_format = run.config.write.format == "keep"

@@ -16,7 +16,9 @@ from anon_batch.anonymize.ladder import build_ladder
 from anon_batch.detect.ensemble import build_detector
 from anon_batch.errors import IntegrityError, ObjectExistsError, StorageError
 from anon_batch.formats import layout
-from anon_batch.formats.provenance import AuditRow, PartMeta, write_audit, write_provenance
+from anon_batch.formats.audit import AuditRow, write_audit
+from anon_batch.formats.part import PartMeta
+from anon_batch.formats.provenance import write_provenance
 from anon_batch.manifest.fetch import SourceReader
 from anon_batch.models.store import ModelStore
 from anon_batch.pipeline import attempts

@@ -11,8 +11,9 @@ from typing import Any
 
 from anon_batch.errors import IntegrityError, ObjectNotFoundError, ResumeRefusedError
 from anon_batch.formats import layout
+from anon_batch.formats.part import PartMeta, read_meta, read_part
 from anon_batch.formats.parts import committed
-from anon_batch.formats.provenance import PartMeta, read_meta, read_part
+from anon_batch.formats.provenance import PROVENANCE_SCHEMA
 from anon_batch.pipeline.run import read_plan, read_run_json
 from anon_batch.pipeline.scan_manifest import read_rows
 from anon_batch.records import STATUSES, ShardSpec
@@ -168,7 +169,7 @@ def _check_shard(
 def _read_rows(storage: Storage, base: str, spec: ShardSpec) -> tuple[PartMeta, list[dict[str, Any]]]:
     key = layout.provenance_part(spec.name)
     data = storage.read(join(base, key))
-    return read_meta(data, key), read_part(data, key).to_pylist()
+    return read_meta(data, key), read_part(data, key, PROVENANCE_SCHEMA).to_pylist()
 
 
 def _published(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

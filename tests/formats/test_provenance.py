@@ -13,17 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from anon_batch.errors import IntegrityError, TransientStorageError
-from anon_batch.formats.provenance import (
-    AUDIT_SCHEMA,
-    FORMAT_VERSION,
-    PROVENANCE_SCHEMA,
-    AuditRow,
-    PartMeta,
-    read_meta,
-    read_part,
-    write_audit,
-    write_provenance,
-)
+from anon_batch.formats.audit import AUDIT_SCHEMA, AuditRow, write_audit
+from anon_batch.formats.part import FORMAT_VERSION, PartMeta, description, read_meta, read_part
+from anon_batch.formats.provenance import PROVENANCE_SCHEMA, write_provenance
 from anon_batch.records import Detections, GroundTruth, ProvenanceRow, RegionRecord
 
 META = PartMeta("0000000000-2", "ab-1", "run", "2024-01-02T03:04:05+00:00", "{}", "f" * 64)
@@ -44,7 +36,7 @@ def _part(extra: pa.Schema | None = None, rows: list[ProvenanceRow] | None = Non
 
 
 def test_a_part_reads_back() -> None:
-    table = read_part(_part(), "u")
+    table = read_part(_part(), "u", PROVENANCE_SCHEMA)
     assert table.schema.remove_metadata() == pa.schema([*PROVENANCE_SCHEMA, ("label", pa.int16())])
     first, second = table.to_pylist()
     assert first["regions"] == [
@@ -99,7 +91,7 @@ def test_pass_through_columns_keep_their_types(cell_type: pa.DataType, value: An
         ProvenanceRow("a", "failed", "x", extra={"odd": value}),
         ProvenanceRow("b", "failed", "x", extra={"odd": None}),
     ]
-    table = read_part(_part(pa.schema([("odd", cell_type)]), rows), "u")
+    table = read_part(_part(pa.schema([("odd", cell_type)]), rows), "u", PROVENANCE_SCHEMA)
     assert table.schema.field("odd").type == cell_type
     assert table.column("odd").to_pylist() == [value, None]
 
@@ -134,7 +126,7 @@ def test_the_audit_reads_back_with_detections_and_ground_truth() -> None:
     assert (b["detections"], b["ground_truth"]) == (None, None)
     assert [face["detection"] for face in c["ground_truth"]] == [-1, -1]
     with pytest.raises(IntegrityError, match="column"):
-        read_part(write_audit(rows, META), "u")
+        read_part(write_audit(rows, META), "u", PROVENANCE_SCHEMA)
 
 
 def _foreign(metadata: dict[bytes, bytes]) -> bytes:
@@ -188,7 +180,7 @@ def test_what_is_no_part(data: bytes) -> None:
     with pytest.raises(IntegrityError, match="the-address"):
         read_meta(data, "the-address")
     with pytest.raises(IntegrityError, match="the-address"):
-        read_part(data, "the-address")
+        read_part(data, "the-address", PROVENANCE_SCHEMA)
     with pytest.raises(IntegrityError, match="the-address"):
         read_meta(io.BytesIO(data), "the-address")
 
@@ -196,7 +188,7 @@ def test_what_is_no_part(data: bytes) -> None:
 def test_rows_before_a_whole_footer_that_are_cut_off() -> None:
     assert read_meta(_part()[100:], "u") == META
     with pytest.raises(IntegrityError, match="the-address"):
-        read_part(_part()[100:], "the-address")
+        read_part(_part()[100:], "the-address", PROVENANCE_SCHEMA)
 
 
 def test_an_older_format_is_refused_with_advice() -> None:
@@ -221,7 +213,7 @@ def test_text_that_is_no_utf8_is_found() -> None:
     sink = io.BytesIO()
     pq.write_table(table, sink)
     with pytest.raises(IntegrityError, match="damaged"):
-        read_part(sink.getvalue(), "u")
+        read_part(sink.getvalue(), "u", PROVENANCE_SCHEMA)
 
 
 @pytest.mark.parametrize(
@@ -241,3 +233,19 @@ def test_text_that_is_no_utf8_is_found() -> None:
 def test_rows_that_contradict_themselves_cannot_be_made(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="status"):
         ProvenanceRow(**{**GOOD, **change})
+
+
+@pytest.mark.parametrize("schema", [PROVENANCE_SCHEMA, AUDIT_SCHEMA])
+def test_every_column_and_every_field_of_a_struct_has_a_description(schema: pa.Schema) -> None:
+    for field in schema:
+        assert description(field), field.name
+        item = getattr(field.type, "value_type", None)
+        for index in range(item.num_fields if item is not None and pa.types.is_struct(item) else 0):
+            assert description(item.field(index)), f"{field.name}.{item.field(index).name}"
+
+
+def test_descriptions_of_columns_are_not_written_into_each_part() -> None:
+    schema = pq.read_schema(pa.BufferReader(_part()))
+    assert [
+        description(field) for field in (schema.field("status"), schema.field("regions").type.value_type.field(0))
+    ] == ["", ""]

@@ -19,7 +19,8 @@ from typer.testing import CliRunner
 
 from anon_batch.cli.app import app
 from anon_batch.errors import AnonBatchError, IntegrityError
-from anon_batch.formats.provenance import read_meta, read_part
+from anon_batch.formats.part import read_meta, read_part
+from anon_batch.formats.provenance import PROVENANCE_SCHEMA
 from anon_batch.pipeline.run import Run
 from anon_batch.release.status import read_status
 from anon_batch.release.verify import verify
@@ -270,7 +271,7 @@ def test_a_flipped_byte_anywhere_in_a_part_is_found_or_changes_nothing(
     output, ledger = copy("files")
     part = _part(output)
     whole = part.read_bytes()
-    table, meta = read_part(whole, ""), read_meta(whole, "")
+    table, meta = read_part(whole, "", PROVENANCE_SCHEMA), read_meta(whole, "")
     found = 0
     for position in range(0, len(whole), 41):
         _flip(part, position)
@@ -282,7 +283,7 @@ def test_a_flipped_byte_anywhere_in_a_part_is_found_or_changes_nothing(
             found += 1
         else:
             damaged = part.read_bytes()
-            assert read_part(damaged, "").equals(table)
+            assert read_part(damaged, "", PROVENANCE_SCHEMA).equals(table)
             assert read_meta(damaged, "") == meta
         part.write_bytes(whole)
     assert found > len(whole) / 41 / 2
