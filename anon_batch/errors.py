@@ -1,48 +1,98 @@
-"""Every error that this package raises on purpose.
+"""Every error that this package raises on purpose, and the exit codes of the command line.
 
     AnonBatchError
-    ├── UsageError                 the user can mend it before a run starts; exit code 2
+    ├── UsageError                 the caller has to change something before a run can start; exit code 2
     │   ├── ConfigError            a key of the job file or a command-line flag
     │   ├── ManifestError          the list of images or its ground truth
     │   ├── UnknownNameError       no such detector, method, model, layout
-    │   ├── ModelError             weights that are missing or not the pinned ones
+    │   ├── ModelError             weights that are missing or differ from the pinned digest
     │   └── ResumeRefusedError     OUTPUT belongs to a different job
-    ├── StorageError               bytes in or out
+    ├── RunStoppedError            a non-retryable error stopped the run; exit code 2
+    ├── StorageError               a storage read or write failed; exit code 2, 75 if transient
     │   ├── ObjectNotFoundError
-    │   ├── AccessDeniedError      this object, with these rights
-    │   ├── CredentialsError       no or expired credentials: nothing more will work
-    │   ├── StorageFullError       no space, no quota, or read-only: nothing more can be written
-    │   ├── ObjectExistsError      a put-if-absent lost its race
-    │   └── TransientStorageError  still failing after all retries; the shard is tried again
+    │   ├── AccessDeniedError      no permission for this object
+    │   ├── CredentialsError       no credentials, or expired ones: no further call can succeed
+    │   ├── StorageFullError       no space, no quota, or read-only: no further write can succeed
+    │   ├── ObjectExistsError      a put-if-absent found an object of another writer
+    │   └── TransientStorageError  still failing after all retries; the shard is retried
+    ├── ClusterError               Ray lost all workers; exit code 75
+    ├── StoppedError               SIGINT or an explicit stop; exit code 130
+    ├── TerminatedError            SIGTERM from a machine that shuts down; exit code 75
     ├── RowError                   one row ends here, with a reason code that may be published
-    │   ├── FailedError            the source could not be read or understood; status `failed`
+    │   ├── FailedError            the source could not be read or decoded; status `failed`
     │   └── WithheldError          no safe output could be made; status `withheld`
-    └── IntegrityError             a release is not whole; exit code 3
+    └── IntegrityError             a release is not complete or not consistent; exit code 3
 
-Each class can be pickled: every constructor argument goes to `super().__init__`, as exceptions cross process borders.
+Each class can be pickled: every constructor argument goes to `super().__init__`, because exceptions cross process borders.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from enum import IntEnum
 from typing import ClassVar
+
+from anon_batch.reasons import REASONS
+
+
+class ExitCode(IntEnum):
+    """What the command line returns.
+
+    Attributes:
+        meaning: what happened.
+        action: what the caller should do next.
+    """
+
+    meaning: str
+    action: str
+
+    def __new__(cls, value: int, meaning: str, action: str) -> ExitCode:
+        member = int.__new__(cls, value)
+        member._value_ = value
+        member.meaning = meaning
+        member.action = action
+        return member
+
+    FINISHED = (0, "finished, all gates passed", "nothing")
+    UNEXPECTED = (1, "unexpected error, a bug in anon-batch", "report it with the traceback that the message names")
+    USAGE = (
+        2,
+        "wrong usage or configuration, refused resume, a non-retryable error, or no row could be published",
+        "fix what the message names, then run the command again",
+    )
+    INTEGRITY = (
+        3,
+        "a release or a file of a run is damaged or incomplete",
+        "restore the objects that the message names from a copy, or run the job again with another output",
+    )
+    GATE_EXCEEDED = (
+        10,
+        "finished, but a gate was exceeded",
+        "look at gates.json and the reasons; fix the cause, or change the gate and run the command again",
+    )
+    TRY_AGAIN = (
+        75,
+        "storage or the cluster kept failing, or SIGTERM ended the command",
+        "run the same command again; it resumes",
+    )
+    STOPPED = (130, "stopped on purpose (Ctrl-C)", "run the same command again to resume")
 
 
 class AnonBatchError(Exception):
     """Root of the tree.
 
     Attributes:
-        retryable: whether the same call may succeed later without anybody changing anything.
-        exit_code: what the command line returns when the error ends it.
+        retryable: whether the same call may succeed later without any change by the caller.
+        exit_code: what the command line returns when this error ends a command.
     """
 
     retryable: ClassVar[bool] = False
-    exit_code: ClassVar[int] = 1
+    exit_code: ClassVar[ExitCode] = ExitCode.UNEXPECTED
 
 
 class UsageError(AnonBatchError):
-    exit_code = 2
+    exit_code = ExitCode.USAGE
 
 
 class ConfigError(UsageError):
@@ -66,14 +116,14 @@ class ResumeRefusedError(UsageError):
 
 
 class StorageError(AnonBatchError):
-    """Storage refused or failed.
+    """A storage call failed.
 
     Args:
-        message: what failed and how to mend it.
-        uri: the object's address.
+        message: what failed and how to fix it.
+        uri: address of the object.
     """
 
-    exit_code = 2
+    exit_code = ExitCode.USAGE
 
     def __init__(self, message: str, uri: str = "") -> None:
         super().__init__(message, uri)
@@ -106,19 +156,51 @@ class ObjectExistsError(StorageError):
 
 class TransientStorageError(StorageError):
     retryable = True
+    exit_code = ExitCode.TRY_AGAIN
+
+
+class RunStoppedError(AnonBatchError):
+    """A non-retryable error stopped a run; committed shards stay, the same command resumes."""
+
+    exit_code = ExitCode.USAGE
+
+
+class ClusterError(AnonBatchError):
+    """The Ray cluster lost all workers or the connection; committed shards stay, the same command resumes."""
+
+    retryable = True
+    exit_code = ExitCode.TRY_AGAIN
+
+
+class StoppedError(AnonBatchError):
+    """The user stopped a command (SIGINT)."""
+
+    exit_code = ExitCode.STOPPED
+
+
+class TerminatedError(AnonBatchError):
+    """SIGTERM ended a command, e.g. because its machine shuts down."""
+
+    retryable = True
+    exit_code = ExitCode.TRY_AGAIN
 
 
 class RowError(AnonBatchError):
-    """One manifest row ends.
+    """One manifest row ends without an output.
 
     Args:
-        reason: a code in snake_case; it is published in the provenance, so it never holds a path or other private text.
+        reason: a code of `anon_batch.reasons`; it is published in the provenance, so it never holds a path or other private text.
         detail: what happened, for the private audit.
+
+    Raises:
+        ValueError: the code is unknown, or belongs to the other status.
     """
 
     status: ClassVar[str]
 
     def __init__(self, reason: str, detail: str = "") -> None:
+        if reason not in REASONS or REASONS[reason].status != self.status:
+            raise ValueError(f"{reason!r} is not a reason code of status {self.status}; see anon_batch.reasons")
         super().__init__(reason, detail)
         self.reason = reason
         self.detail = detail
@@ -136,7 +218,7 @@ class WithheldError(RowError):
 
 
 class IntegrityError(AnonBatchError):
-    exit_code = 3
+    exit_code = ExitCode.INTEGRITY
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:

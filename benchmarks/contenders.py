@@ -61,12 +61,12 @@ def bare(photos: Sequence[Path], output: Path, processes: int, settings: Mapping
 
 def _bare_loop(photos: Sequence[Path], output: Path, keys: Mapping[str, Any], ready: Barrier, ends: Any) -> None:
     from anon_batch.anonymize.ladder import build_ladder
-    from anon_batch.cluster.worker import keep_freed_memory, limit_threads
     from anon_batch.detect.ensemble import build_detector
     from anon_batch.geometry import regions_of
     from anon_batch.imaging.decode import decode
     from anon_batch.imaging.encode import encode_anonymized, encode_clean
     from anon_batch.models.store import ModelStore
+    from anon_batch.process import keep_freed_memory, limit_threads
     from anon_batch.storage import Storage, join
 
     limit_threads(1)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from anon_batch import __version__
 from anon_batch.cli import estimate as planning
@@ -15,15 +16,27 @@ from anon_batch.cli import models as weights
 from anon_batch.cli import report as reporting
 from anon_batch.cli import run as running
 from anon_batch.cli import train as training
+from anon_batch.errors import ExitCode
+from anon_batch.process import stoppable
+
+
+class Commands(TyperGroup):
+    """All commands. SIGINT and SIGTERM end each of them with a message and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        with stoppable("; run the same command again"):
+            return super().invoke(ctx)
+
 
 app = typer.Typer(
     name="anon-batch",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Anonymizes image datasets on Ray: a manifest of images in, a release and its evidence out.",
-    epilog="Exit codes: 0 every row anonymized or clean; 1 finished with withheld or failed rows; 2 usage, configuration or "
-    "refused resume; 3 integrity; 130 interrupted, resumable.",
+    cls=Commands,
+    help="Anonymize image datasets on Ray: a manifest of images in, a release and its evidence out.",
+    epilog="Exit codes: " + "; ".join(f"{int(code)} {code.meaning}" for code in ExitCode) + ".",
 )
 app.command("manifest")(manifests.build)
 app.command("run")(running.run)

@@ -7,14 +7,16 @@ from typing import Any
 
 from rich.console import Console
 
+from anon_batch.errors import ExitCode
+
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def fail(message: str, exit_code: int) -> int:
-    """Prints an error; returns the exit code for `sys.exit`."""
+def fail(message: str, exit_code: ExitCode) -> int:
+    """Print an error; return the exit code for `sys.exit`."""
     err.print(f"anon-batch: {message}", markup=False, style="red" if err.is_terminal else None)
-    return exit_code
+    return int(exit_code)
 
 
 def print_json(value: Any) -> None:

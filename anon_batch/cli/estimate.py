@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,12 +46,11 @@ def plan(
 ) -> None:
     """Dry run with cost: processes a sample here, says what the whole job will take. Writes nothing to OUTPUT or the ledger."""
     config = load_job(job, dict(parse_override(text) for text in settings))
-    from anon_batch.cluster.worker import limit_threads
     from anon_batch.estimate.cost import Prices, estimate
     from anon_batch.estimate.measure import measure
+    from anon_batch.process import limit_threads
 
     _check_device(config)
-    signal.signal(signal.SIGTERM, _interrupt)  # else the sample's folder would stay behind
     limit_threads(max(1, int(config.engine.num_cpus)))
     found = measure(config, sample, lambda text: None if json else err.print(text, markup=False))
     prices = Prices(price_worker_hour, price_gpu_hour, price_put_1000, price_get_1000, price_gb_month)
@@ -183,7 +181,3 @@ def _size(number: float) -> str:
             return f"{number:.0f} B" if unit == "B" else f"{number:.1f} {unit}"
         number /= 1000
     return f"{number:,.1f} TB"
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt

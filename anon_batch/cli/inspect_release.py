@@ -11,7 +11,7 @@ import typer
 
 from anon_batch.cli.console import count, duration, err, out, print_json, statuses_line
 from anon_batch.config import StorageConfig, load_job
-from anon_batch.errors import ConfigError
+from anon_batch.errors import ConfigError, ExitCode
 from anon_batch.storage import Storage, absolute, join
 
 Output = Annotated[str, typer.Argument(help="OUTPUT of the run.")]
@@ -75,7 +75,7 @@ def verify(
         out.print(
             "whole" if not result.faults_count else f"NOT WHOLE: {count(result.faults_count)} faults", markup=False
         )
-    raise typer.Exit(3 if result.faults_count else 0)
+    raise typer.Exit(int(ExitCode.INTEGRITY if result.faults_count else ExitCode.FINISHED))
 
 
 def print_faults(faults: list[str], faults_count: int) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from anon_batch.cli.console import out, print_json
 from anon_batch.config import ModelsConfig, StorageConfig
+from anon_batch.errors import ExitCode
 from anon_batch.models.store import ModelStatus, ModelStore
 from anon_batch.storage import Storage
 
@@ -42,7 +43,7 @@ def verify(cache: Cache = None, json: Json = False) -> None:
     """Checks the digest of every model that is here; exit code 3 if one is not what the registry pins."""
     rows = [row for row in _store(None, cache).status() if row.state != "absent"]
     _show(rows, json=json)
-    raise typer.Exit(3 if any(row.state == "wrong_digest" for row in rows) else 0)
+    raise typer.Exit(int(ExitCode.INTEGRITY if any(row.state == "wrong_digest" for row in rows) else ExitCode.FINISHED))
 
 
 def _store(mirror: str | None, cache: Path | None) -> ModelStore:

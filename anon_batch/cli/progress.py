@@ -1,12 +1,12 @@
-"""How a run goes: a live line on a terminal, plain lines elsewhere."""
+"""Progress of a run and of a training: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
+from typing import Any
 
-from rich.live import Live
-from rich.text import Text
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from anon_batch.cli.console import count, duration, err, statuses_line
 from anon_batch.pipeline.run import Run
@@ -15,71 +15,135 @@ from anon_batch.records import ShardResult
 _PLAIN_INTERVAL_S = 10.0
 
 
-class RunProgress:
-    """A driver's Reporter that prints.
+class ProgressBar:
+    """A bar with a line of text on a terminal; elsewhere the text alone, at most once in ten seconds.
 
-    Use it as a context manager, so that the live line ends.
+    Use it as a context manager.
+
+    Args:
+        unit: of the rate, e.g. "images".
+        quiet: print nothing.
     """
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self, unit: str, *, quiet: bool = False) -> None:
+        self._unit = unit
         self._quiet = quiet
-        self._live: Live | None = None
-        self._statuses: Counter[str] = Counter()
-        self._total = 0
-        self._shards = 0
-        self._rows_now = 0
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+        self._total = self._done = self._done_before = 0
         self._begin = time.monotonic()
-        self._printed_at = 0.0
+        self._printed_at = -_PLAIN_INTERVAL_S
 
-    def __enter__(self) -> RunProgress:
+    def __enter__(self) -> ProgressBar:
         if err.is_terminal and not self._quiet:
-            self._live = Live(console=err, refresh_per_second=4, transient=False)
-            self._live.start()
+            self._bar = Progress(BarColumn(), TextColumn("{task.fields[text]}", markup=False), console=err)
+            self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._live is not None:
-            self._live.stop()
+        if self._bar is not None:
+            self._bar.stop()
+
+    def start(self, total: int, done: int) -> None:
+        """Begin to count; `done` of `total` were done before, so they do not count for the rate."""
+        self._total, self._done, self._done_before = total, done, done
+        self._begin = time.monotonic()
+        if self._bar is not None:
+            self._task = self._bar.add_task("", total=total, completed=done, text="")
+
+    def update(self, done: int, details: str = "") -> None:
+        """Show that `done` are done now."""
+        self._done = done
+        if self._quiet:
+            return
+        text = f"{self.text()}; {details}" if details else self.text()
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, text=text)
+        elif done >= self._total or time.monotonic() - self._printed_at >= _PLAIN_INTERVAL_S:
+            self._printed_at = time.monotonic()
+            err.print(text, markup=False)
+
+    def note(self, text: str) -> None:
+        """Print a line that stays."""
+        if not self._quiet:
+            err.print(text, markup=False)
+
+    def text(self) -> str:
+        """Return e.g. `1,200/5,000 images (24.0 %), 21.3 images/s, 2 min 58 s left`."""
+        done_now = self._done - self._done_before
+        rate = done_now / max(time.monotonic() - self._begin, 1e-9)
+        left = duration((self._total - self._done) / rate) if rate else "unknown time"
+        share = 100 * self._done / self._total if self._total else 100.0
+        return f"{count(self._done)}/{count(self._total)} {self._unit} ({share:.1f} %), {rate:.1f} {self._unit}/s, {left} left"
+
+
+class RunProgress:
+    """Prints the progress of a run; a `Reporter` of the driver. Use it as a context manager."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._bar = ProgressBar("images", quiet=quiet)
+        self._statuses: Counter[str] = Counter()
+        self._shards = 0
+
+    def __enter__(self) -> RunProgress:
+        self._bar.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.__exit__()
 
     def started(self, run: Run, done: Counter[str], *, resumed: bool) -> None:
-        self._begin = time.monotonic()
-        self._total = run.plan.total
+        """Say what the run is about to do."""
         self._statuses.update(done)
+        self._bar.start(run.plan.total, done.total())
         verb = f"resumes, {count(done.total())} rows are done" if resumed else "starts"
-        self._say(f"run {run.plan.run_id} {verb}: {count(run.plan.total)} rows -> {run.output} (ledger {run.ledger})")
+        self.note(f"run {run.plan.run_id} {verb}: {count(run.plan.total)} rows -> {run.output} (ledger {run.ledger})")
 
     def shard(self, result: ShardResult) -> None:
+        """Count a shard."""
         if result.outcome == "committed":
             self._shards += 1
             self._statuses.update(result.statuses)
-            self._rows_now += sum(result.statuses.values())
-        self._show(last=self._statuses.total() >= self._total)
+        details = f"{count(self._shards)} shards; {statuses_line(dict(self._statuses))}"
+        self._bar.update(self._statuses.total(), details)
 
     def note(self, text: str) -> None:
-        self._say(text)
+        """Print a line that stays."""
+        self._bar.note(text)
 
-    def lines(self) -> tuple[str, str]:
-        """How far and how fast; and what became of the rows."""
-        seconds = max(time.monotonic() - self._begin, 1e-9)
-        rate = self._rows_now / seconds
-        done = self._statuses.total()
-        left = (self._total - done) / rate if rate else None
-        share = 100 * done / self._total if self._total else 100.0
-        progress = (
-            f"{count(done)}/{count(self._total)} images ({share:.1f} %), {count(self._shards)} shards, {rate:.1f} images/s, "
-            f"left {duration(left)}"
-        )
-        return progress, statuses_line(dict(self._statuses))
 
-    def _show(self, *, last: bool) -> None:
-        if self._quiet:
+class TrainingProgress:
+    """Prints the progress of a training. Use it as a context manager.
+
+    Args:
+        steps: number of steps of the whole training.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self._bar = ProgressBar("steps")
+        self._steps = steps
+        self._started = False
+
+    def __enter__(self) -> TrainingProgress:
+        self._bar.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.__exit__()
+
+    def note(self, text: str) -> None:
+        """Print a line that stays."""
+        self._bar.note(text)
+
+    def step(self, metrics: dict[str, Any]) -> None:
+        """Show the metrics of a step. Those of held-out faces, which have no `faces_per_s`, stay as a line."""
+        step = int(metrics["step"])
+        losses = {name: value for name, value in metrics.items() if name not in ("step", "faces_per_s")}
+        text = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in losses.items())
+        if "faces_per_s" not in metrics:
+            self.note(f"step {count(step)}: {text}")
             return
-        if self._live is not None:
-            self._live.update(Text("\n".join(self.lines())))
-        elif last or time.monotonic() - self._printed_at >= _PLAIN_INTERVAL_S:
-            self._printed_at = time.monotonic()
-            err.print("; ".join(self.lines()), markup=False)
-
-    def _say(self, text: str) -> None:
-        if not self._quiet:
-            err.print(text, markup=False)
+        if not self._started:
+            self._started = True
+            self._bar.start(self._steps, step)
+        self._bar.update(step, f"{metrics['faces_per_s']:.1f} faces/s; {text}")

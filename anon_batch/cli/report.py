@@ -10,6 +10,7 @@ import typer
 from anon_batch.cli.console import count, err, out, print_json, statuses_line
 from anon_batch.cli.inspect_release import Job, Json, Output, ledger_place, print_faults, storage_of
 from anon_batch.cli.tables import show_time_shares
+from anon_batch.errors import ExitCode
 
 
 def report(
@@ -57,4 +58,4 @@ def report(
         out.print(f"report  {uri}", markup=False)
     if verify and verdict is not None and verdict.faults_count:
         err.print(f"NOT WHOLE: {count(verdict.faults_count)} faults", markup=False)
-        raise typer.Exit(3)
+        raise typer.Exit(int(ExitCode.INTEGRITY))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,19 +13,13 @@ import yaml
 from anon_batch.cli.console import count, duration, err, out, print_json, statuses_line
 from anon_batch.cli.progress import RunProgress
 from anon_batch.config import JobConfig, describe, load_job, parse_override
-from anon_batch.errors import AnonBatchError
+from anon_batch.process import stoppable
 
 JobFile = Annotated[
     Path | None, typer.Argument(help="Job file, YAML; flags and --set win over it.", show_default=False)
 ]
 Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Sets any key, e.g. engine.shard_rows=64.")]
 Json = Annotated[bool, typer.Option("--json", help="Print for machines.")]
-
-
-class InterruptedRunError(AnonBatchError):
-    """SIGINT or SIGTERM ended the run; what is committed stays."""
-
-    exit_code = 130
 
 
 def run(
@@ -62,13 +55,12 @@ def run(
     job_config = load_job(job, overrides)
     from anon_batch.cluster.driver import run_job
 
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        # Ray tells of lost workers on standard output, which is for the result alone.
-        with contextlib.redirect_stdout(sys.stderr), RunProgress(quiet=json) as progress:
-            outcome = run_job(job_config, progress)
-    except KeyboardInterrupt:
-        raise InterruptedRunError("interrupted; run the same command again to resume") from None
+    with (
+        stoppable("; run the same command again to resume"),
+        contextlib.redirect_stdout(sys.stderr),  # because Ray prints about lost workers to standard output
+        RunProgress(quiet=json) as progress,
+    ):
+        outcome = run_job(job_config, progress)
     if json:
         print_json(
             {
@@ -76,8 +68,8 @@ def run(
                 "output": outcome.run.output,
                 "ledger": outcome.run.ledger,
                 "seconds": round(outcome.seconds, 3),
-                "exit_code": outcome.exit_code,
-                **outcome.summary,
+                "exit_code": int(outcome.exit_code),
+                **outcome.figures,
             }
         )
     else:
@@ -92,7 +84,7 @@ def run(
                 "happened.",
                 markup=False,
             )
-    raise typer.Exit(outcome.exit_code)
+    raise typer.Exit(int(outcome.exit_code))
 
 
 def config(
@@ -110,7 +102,3 @@ def config(
     options = shown["storage"]["options"]  # they hold secrets, and what is printed gets pasted
     shown["storage"]["options"] = {prefix: dict.fromkeys(given, "(not shown)") for prefix, given in options.items()}
     out.print(yaml.safe_dump(shown, sort_keys=False).rstrip(), markup=False)
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt

@@ -1,1 +1,1 @@
-"""Everything that imports Ray."""
+"""The driver, its workers and their Ray cluster: the only folder that imports ray."""

@@ -1,4 +1,4 @@
-"""Drives a run: rounds of shards on Ray until every row has its commit."""
+"""Drives a run: rounds of shards on Ray until every row is committed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ray.exceptions import RayError
 from anon_batch.cluster.pool import ShardPool
 from anon_batch.cluster.ray_cluster import check_reachable, connected, worker_count
 from anon_batch.config import JobConfig
-from anon_batch.errors import AnonBatchError, ConfigError, TransientStorageError
+from anon_batch.errors import ClusterError, ConfigError, ExitCode, RunStoppedError, TransientStorageError
 from anon_batch.formats.parts import committed, read_metas
 from anon_batch.pipeline.attempts import begun
 from anon_batch.pipeline.finalize import finalize
@@ -26,19 +26,14 @@ from anon_batch.stats import ShardStats
 from anon_batch.storage import Storage
 
 _PAUSE_AFTER_ERRORS_S = 5.0
+_RESUME = "committed shards stay; run the same command again to resume"
 
 Dispatch = Callable[[Iterable[ShardSpec]], Iterator[ShardResult]]
-"""Processes shards somewhere and yields what became of each, in any order: all that the rounds know of Ray."""
-
-
-class RunStoppedError(AnonBatchError):
-    """The run stopped before its end; what was committed stays, the same command resumes."""
-
-    exit_code = 2
+"""Processes shards and yields one result for each, in any order."""
 
 
 class Reporter(Protocol):
-    """Hears how a run goes."""
+    """Receives the progress of a run."""
 
     def started(self, run: Run, done: Counter[str], *, resumed: bool) -> None: ...
     def shard(self, result: ShardResult) -> None: ...
@@ -46,38 +41,42 @@ class Reporter(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a run ended.
+class RunSummary:
+    """A finished run.
 
     Args:
         run: the run.
-        summary: what stats.json holds.
+        figures: content of stats.json.
         statuses: status -> rows.
         seconds: wall time of this invocation.
     """
 
     run: Run
-    summary: dict[str, Any]
+    figures: dict[str, Any]
     statuses: dict[str, int]
     seconds: float
 
     @property
-    def exit_code(self) -> int:
-        return 1 if self.statuses.get("withheld", 0) + self.statuses.get("failed", 0) else 0
+    def exit_code(self) -> ExitCode:
+        lossy = self.statuses.get("withheld", 0) + self.statuses.get("failed", 0)
+        return ExitCode.GATE_EXCEEDED if lossy else ExitCode.FINISHED
 
 
-def run_job(config: JobConfig, reporter: Reporter) -> Outcome:
-    """Runs a job to its end, or resumes it.
+def run_job(config: JobConfig, reporter: Reporter) -> RunSummary:
+    """Run a job to its end, or resume it.
 
     Raises:
-        UsageError: before the first picture: wrong configuration, manifest, models, or a different job's output.
-        RunStoppedError: a worker met something that no retry mends; the message says what.
+        UsageError: before the first image: wrong configuration, manifest, models, or the output of a different job.
+        RunStoppedError: a worker met a non-retryable error; the message names it.
         TransientStorageError: storage kept failing; run the same command again to resume.
+        ClusterError: Ray lost all workers; run the same command again to resume.
     """
     begin = time.monotonic()
     check_reachable(config.engine.address)
     if any(uri.startswith("memory://") for uri in (config.manifest, config.output_uri, config.ledger_uri)):
-        raise ConfigError("memory:// is seen by one process only; choose a folder or a bucket that the workers reach")
+        raise ConfigError(
+            "memory:// is visible to one process only; use a folder or a bucket that all workers can reach"
+        )
     models = preflight(config)
     run, resumed = open_run(config, models)
     storage = run.storage()
@@ -89,7 +88,7 @@ def run_job(config: JobConfig, reporter: Reporter) -> Outcome:
     if done.total() < run.plan.total:
         _run_on_ray(run, storage, reporter)
     summary = finalize(run)
-    return Outcome(run, summary, dict(summary["statuses"]), time.monotonic() - begin)
+    return RunSummary(run, summary, dict(summary["statuses"]), time.monotonic() - begin)
 
 
 def _run_on_ray(run: Run, storage: Storage, reporter: Reporter) -> None:
@@ -99,20 +98,18 @@ def _run_on_ray(run: Run, storage: Storage, reporter: Reporter) -> None:
         try:
             drive(run, storage, reporter, pool.map)
         except RayError as exc:
-            raise RunStoppedError(
-                f"{str(exc).strip().splitlines()[0]}; what is committed stays, run the same command again to resume"
-            ) from exc
+            raise ClusterError(f"{str(exc).strip().splitlines()[0]}; {_RESUME}") from exc
 
 
 def drive(run: Run, storage: Storage, reporter: Reporter, dispatch: Dispatch) -> None:
-    """Rounds until every row has its commit.
+    """Dispatch rounds of shards until every row is committed.
 
-    Each round dispatches the shards that no commit covers; those without an attempt left are split, and a single row among
-    them is given up as `failed(poison)`.
+    Each round dispatches the shards without a commit. A shard without attempts left is split; a single row without attempts
+    left is committed as `failed(poison)`.
 
     Raises:
-        RunStoppedError: a shard met something that no retry mends.
-        TransientStorageError: a whole round in which not one attempt could begin.
+        RunStoppedError: a shard met a non-retryable error.
+        TransientStorageError: no shard of a whole round could begin an attempt.
     """
     limit, plan = run.config.engine.attempts, run.plan
     while gaps(plan.total, found := committed(storage, run.output)):
@@ -125,31 +122,33 @@ def drive(run: Run, storage: Storage, reporter: Reporter, dispatch: Dispatch) ->
         last_error = ""
         for result in dispatch(pending(plan.total, plan.shard_rows, found, attempts.exhausted)):
             outcomes[result.outcome] += 1
-            last_error = _heed(result, reporter) or last_error
+            reporter.shard(result)
+            last_error = _check_result(result, reporter.note) or last_error
         if not outcomes:
-            return  # finalize names the rows that are missing
+            return  # finalize names the missing rows
         if set(outcomes) == {"error"}:
             if begun(storage, run.ledger, run.invocation, limit).markers == attempts.markers:
-                # Nothing even began: trying for ever would not help.
-                raise TransientStorageError(
-                    f"nothing can be committed: {last_error}; run the same command again to resume"
-                )
+                # Because attempts are counted by their markers, rounds that cannot write any would never end.
+                raise TransientStorageError(f"no shard could be started: {last_error}; {_RESUME}")
             time.sleep(_PAUSE_AFTER_ERRORS_S)
 
 
-def _heed(result: ShardResult, reporter: Reporter) -> str:
-    reporter.shard(result)
+def _check_result(result: ShardResult, note: Callable[[str], None]) -> str:
+    """Report a shard that was not committed; return the last line of its error, "" without one.
+
+    Raises:
+        RunStoppedError: the error is not retryable.
+    """
+    if result.outcome == "exhausted":
+        consequence = "splitting it" if result.spec.count > 1 else "the row ends as failed(poison)"
+        note(f"shard {result.spec.name}: no attempts left, {consequence}")
     if result.outcome != "error":
-        if result.outcome == "exhausted":
-            reporter.note(
-                f"shard {result.spec.name}: no attempt left, "
-                + ("it is split" if result.spec.count > 1 else "the row ends as failed(poison)")
-            )
         return ""
-    error = result.error or "unknown error"
+    error = (result.error or "unknown error").strip()
     if not result.retryable:
         raise RunStoppedError(
-            f"stopped at shard {result.spec.name}: {error.strip()}; mend it and run the same command again to resume"
+            f"stopped at shard {result.spec.name}: {error}; fix it, then rerun the same command to resume"
         )
-    reporter.note(f"shard {result.spec.name} will be tried again: {error.strip().splitlines()[-1]}")
-    return error.strip().splitlines()[-1]
+    last_line = error.splitlines()[-1]
+    note(f"shard {result.spec.name} will be retried: {last_line}")
+    return last_line

@@ -1,4 +1,4 @@
-"""Hands shards to a pool of Ray actors, one at a time each."""
+"""Dispatches shards to a pool of Ray actors, one shard at a time to each."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from anon_batch.cluster.worker import ShardActor
 from anon_batch.pipeline.run import Run
 from anon_batch.records import ShardResult, ShardSpec
 
-_PATIENCE_S = 60.0
+_WAIT_S = 60.0
 
 
 class ShardPool:
-    """Actors, each with its models loaded once.
+    """A pool of actors, each with its models loaded once.
 
-    Only descriptors and results pass through Ray. An actor that dies, with its node or alone, is started again by Ray where
-    there is room, and its shard with it, without end: what ends it is the attempts that each shard counts on storage.
+    Only descriptors and results pass through Ray. Ray restarts an actor that died, alone or with its node, and retries its
+    shard, without limit; the attempts that each shard counts on storage are the limit.
 
     Args:
-        run: what the actors are to do.
-        workers: how many there are to be. Those that the cluster has no room for yet join when it has grown.
-        note: hears what the user should know.
+        run: the run that the actors work on.
+        workers: number of actors. Actors that do not fit into the cluster yet join when it grows.
+        note: called with messages for the user.
     """
 
     def __init__(self, run: Run, workers: int, note: Callable[[str], None]) -> None:
@@ -34,16 +34,16 @@ class ShardPool:
         self._starting: dict[Any, Any] = {}
         self._idle: list[Any] = []
         self._running: dict[Any, tuple[Any, ShardSpec]] = {}
-        self._last_fault = "no worker could be started"
+        self._last_error = "no worker could be started"
 
     def map(self, specs: Iterable[ShardSpec]) -> Iterator[ShardResult]:
-        """Has each shard processed once; yields the results as they come, in no order.
+        """Process each shard once; yield the results as they arrive, in any order.
 
-        `specs` is read as actors become free, so it may be long. Actors that find nothing more to do end at once: their
-        room is needed where another has lost its node and waits for a place.
+        `specs` is consumed as actors become free, so it may be long. Idle actors are stopped when no shard is left, because
+        another actor that lost its node may be waiting for their room.
 
         Raises:
-            RayError: Ray has given up all actors.
+            RayError: Ray gave up all actors.
         """
         source = iter(specs)
         upcoming = next(source, None)
@@ -82,30 +82,32 @@ class ShardPool:
 
     def _next_results(self) -> Iterator[ShardResult]:
         waiting = [*self._running, *self._starting]
-        done, _ = ray.wait(waiting, num_returns=1, timeout=_PATIENCE_S)
+        done, _ = ray.wait(waiting, num_returns=1, timeout=_WAIT_S)
         if not done and not self._running:
-            self._note(f"no worker could start yet; {len(self._starting)} wait for room in the cluster")
+            self._note(
+                f"no worker has started yet; {len(self._starting)} are waiting for free resources in the cluster"
+            )
         for ref in done:
             if ref in self._starting:
                 actor = self._starting.pop(ref)
-                if self._answer(ref) is not None:
+                if self._get(ref) is not None:
                     self._idle.append(actor)
                 continue
             actor, spec = self._running.pop(ref)
-            result = self._answer(ref)
+            result = self._get(ref)
             if result is None:
-                yield ShardResult(spec, "error", error=self._last_fault)
+                yield ShardResult(spec, "error", error=self._last_error)
             else:
                 self._idle.append(actor)
                 yield result
         if not (self._running or self._starting or self._idle):
-            raise RayError(self._last_fault)
+            raise RayError(self._last_error)
 
-    def _answer(self, ref: Any) -> Any:
-        """What an actor returned; None when Ray has given it up for good."""
+    def _get(self, ref: Any) -> Any:
+        """Return the result of an actor's call; None when Ray gave up the actor."""
         try:
             return ray.get(ref)
         except RayError as exc:
-            self._last_fault = f"Ray has given up a worker: {str(exc).strip().splitlines()[0]}"
-            self._note(self._last_fault)
+            self._last_error = f"Ray gave up a worker: {str(exc).strip().splitlines()[0]}"
+            self._note(self._last_error)
             return None

@@ -1,4 +1,4 @@
-"""Joining a Ray cluster, or starting Ray here, and what room it has."""
+"""Joins a Ray cluster or starts one on this machine, and computes how many workers fit."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _CONNECT_TIMEOUT_S = 10.0
 
 
 def check_reachable(address: str | None) -> None:
-    """Whether anything listens at `engine.address`; Ray itself would try for minutes.
+    """Check that something listens at `engine.address`, because Ray itself would retry for minutes.
 
     Raises:
-        ConfigError: nothing does.
+        ConfigError: the connection failed.
     """
     match = re.match(r"^(?:ray://)?(?P<host>[^:/]+):(?P<port>\d+)$", address or "")
     if match is None:
@@ -33,13 +33,14 @@ def check_reachable(address: str | None) -> None:
     try:
         socket.create_connection((match["host"], int(match["port"])), timeout=_CONNECT_TIMEOUT_S).close()
     except OSError as exc:
-        raise ConfigError(f"engine.address {address!r}: no Ray cluster answers there ({exc})") from None
+        raise ConfigError(f"engine.address {address!r}: no Ray cluster answers ({exc})") from None
 
 
 @contextmanager
 def connected(engine: EngineConfig) -> Iterator[None]:
-    """Ray for the time of a run: the cluster at `engine.address`, or one that is started here and ends with the run. A
-    connection that this process already has is used as it is.
+    """Connect to Ray for the duration of the block: to the cluster at `engine.address`, or to a local one that ends with it.
+
+    An existing connection of this process is used and left open.
 
     Raises:
         ConfigError: the cluster cannot be joined.
@@ -47,29 +48,31 @@ def connected(engine: EngineConfig) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing about a private dataset is reported anywhere
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray's own warnings are not for the job's user
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # report nothing about a private dataset
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # hide Ray's internal warnings
     local: dict[str, Any] = {} if engine.address else {"include_dashboard": False, "num_cpus": _local_cpus(engine)}
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         with _without_stderr():
-            # "local" starts a Ray of our own even where the machine has one that it would join by default.
+            # "local", because None would join a cluster that already runs on this machine.
             ray.init(address=engine.address or "local", logging_level=logging.ERROR, log_to_driver=False, **local)
     except (ConnectionError, RuntimeError, ValueError) as exc:
         raise ConfigError(f"engine.address {engine.address!r}: Ray cannot be reached ({exc})") from None
     try:
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, _interrupt)  # Ray has put its own, which ends in a C++ stack
+            signal.signal(signal.SIGTERM, on_sigterm)  # because Ray's own handler prints a C++ stack
         yield
     finally:
         ray.shutdown()
 
 
 def worker_count(engine: EngineConfig) -> int:
-    """Actors to start: `engine.workers`, or as many as the cluster, as it is now, has room for.
+    """Return the number of actors to start: `engine.workers`, or as many as fit into the cluster as it is now.
+
+    A cluster that was joined may grow to `engine.workers`; one that was started here does not.
 
     Raises:
-        ConfigError: no room for a single one. A cluster that is joined may grow to the workers that are asked for; a Ray
-            that was started here never does.
+        ConfigError: not even one worker fits.
     """
     if engine.workers is not None and engine.address is not None:
         return engine.workers
@@ -78,7 +81,7 @@ def worker_count(engine: EngineConfig) -> int:
     room = min(have.get(name, 0) / need for name, need in wanted.items() if need)
     if room < 1:
         raise ConfigError(
-            f"no room for a worker: the cluster has {have.get('CPU', 0):g} CPUs, {have.get('GPU', 0):g} GPUs and "
+            f"not even one worker fits: the cluster has {have.get('CPU', 0):g} CPUs, {have.get('GPU', 0):g} GPUs and "
             f"{have.get('memory', 0):,.0f} bytes of memory; engine.num_cpus is {engine.num_cpus:g}, engine.num_gpus "
             f"{engine.num_gpus:g}, engine.memory_bytes {engine.memory_bytes}"
         )
@@ -86,13 +89,13 @@ def worker_count(engine: EngineConfig) -> int:
 
 
 def _local_cpus(engine: EngineConfig) -> int | None:
-    """A Ray started here offers what the asked workers reserve, even on a smaller machine; else what Ray finds."""
+    """Return the CPUs of a local cluster: what `engine.workers` reserve, even on a smaller machine; None for all of them."""
     return None if engine.workers is None else math.ceil(engine.workers * engine.num_cpus)
 
 
 @contextmanager
 def _without_stderr() -> Iterator[None]:
-    """Ray's C++ part greets on file descriptor 2; what is wrong it raises."""
+    """Silence file descriptor 2, because Ray's C++ code prints there; errors are raised anyway."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
@@ -101,7 +104,3 @@ def _without_stderr() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from anon_batch.config import JobConfig, SampleConfig
-from anon_batch.errors import AnonBatchError
+from anon_batch.errors import AnonBatchError, ExitCode
 from anon_batch.formats import layout
 from anon_batch.formats.parts import read_metas
 from anon_batch.manifest import open_manifest
@@ -27,7 +27,7 @@ _WARM_UP_BATCHES = 1
 class SampleError(AnonBatchError):
     """The sample could not be processed; the job would stop at the same."""
 
-    exit_code = 2
+    exit_code = ExitCode.USAGE
 
 
 @dataclass(frozen=True, slots=True)

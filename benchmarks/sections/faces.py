@@ -32,9 +32,9 @@ def measure_here(paths: Sequence[Path], methods: Sequence[str], rounds: int) -> 
         RuntimeError: no faces in any of the files.
     """
     from anon_batch.anonymize.registry import load_method
-    from anon_batch.cluster.worker import limit_threads
     from anon_batch.detect.ensemble import build_detector
     from anon_batch.models.store import ModelStore
+    from anon_batch.process import limit_threads
     from anon_batch.storage import Storage
     from benchmarks import library
 

@@ -160,7 +160,7 @@ BAD = [
     touched_of_numbers,
     raise_it(RuntimeError("broken")),
     raise_it(MemoryError()),
-    raise_it(WithheldError("odd")),
+    raise_it(WithheldError("no_boxes")),
 ]
 
 

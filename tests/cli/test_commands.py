@@ -238,12 +238,44 @@ def test_the_result_alone_is_on_standard_output(main: Any, monkeypatch: pytest.M
     write_dataset(str(tmp_path), ["a.png"])
     finished = release(job(str(tmp_path)))
 
-    def noisy(config: JobConfig, reporter: Any) -> driver.Outcome:
+    def noisy(config: JobConfig, reporter: Any) -> driver.RunSummary:
         print("(raylet) Task ShardActor.ready failed.")
-        return driver.Outcome(finished, {"statuses": {"clean": 1}}, {"clean": 1}, 1.0)
+        return driver.RunSummary(finished, {"statuses": {"clean": 1}}, {"clean": 1}, 1.0)
 
     monkeypatch.setattr(driver, "run_job", noisy)
     code, out, err = main("run", "--manifest", "m", "--output", "o", "--json")
     assert code == 0
     assert json.loads(out)["statuses"] == {"clean": 1}
     assert "(raylet)" in err
+
+
+def test_a_crash_is_one_line_and_says_where_the_traceback_is(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    def crash(*_: object, **__: object) -> None:
+        raise KeyError("odd")
+
+    monkeypatch.setattr("anon_batch.cli.app.app", crash)
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    err = capsys.readouterr().err
+    assert caught.value.code == 1
+    assert "Traceback" in err, "not a terminal: the log keeps everything"
+    assert err.splitlines()[-1].startswith("anon-batch: unexpected error: KeyError: 'odd'. This is a bug;")
+
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    err = capsys.readouterr().err
+    assert caught.value.code == 1
+    assert len(err.splitlines()) == 1
+    log = Path(err[err.index("(") + 1 : err.rindex(")")])
+    assert "KeyError" in log.read_text()
+    assert log.stat().st_mode & 0o077 == 0
+    log.unlink()
+
+
+def test_sigterm_ends_with_75(tmp_path: Path) -> None:
+    code = "import os, signal; from anon_batch import cli; from anon_batch.cli import app; import sys\n"
+    code += "app.app = lambda **_: os.kill(os.getpid(), signal.SIGTERM)\n"
+    code += "sys.argv = ['anon-batch', 'status', 'x']\ncli.main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (75, "anon-batch: terminated by SIGTERM\n")

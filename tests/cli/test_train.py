@@ -19,7 +19,9 @@ from releases import start_cli
 
 from anon_batch import cli
 from anon_batch.anonymize.faces.generator import load_generator
-from anon_batch.cli.train import InterruptedTrainingError, StopRequests, TrainingProgress
+from anon_batch.cli.progress import TrainingProgress
+from anon_batch.cli.train import StopRequests
+from anon_batch.errors import StoppedError, TerminatedError
 from anon_batch.train.checkpoint import FILENAME, read_notes, save_checkpoint
 from anon_batch.train.config import load_training
 from anon_batch.train.metrics import read_metrics
@@ -67,7 +69,7 @@ def test_trains_exports_goes_on(main: Any, training: Any, tmp_path: Path) -> Non
     assert (code, said) == (0, f"step 2: {out}/generator.safetensors, model card beside it\n"), progress
     assert "cuts 3 faces to learn from, 2 are held out (1 on cpu)" in progress
     assert "starts at step 0 of 2" in progress
-    assert "step 2/2, " in progress
+    assert "2/2 steps (100.0 %), " in progress
     assert "held out colour of composite" in progress
     assert load_generator((out / "generator.safetensors").read_bytes()).shape.channels == (8, 16)
     assert "| steps | 2 |" in (out / "MODEL_CARD.md").read_text()
@@ -112,14 +114,14 @@ def test_interrupted_killed_and_taken_up_again(main: Any, training: Any, tmp_pat
     """Steps after the last checkpoint are done again, and metrics have each step once."""
     out, log, path = tmp_path / "out", tmp_path / "log", training(steps=100_000, sheet_steps=100_000)
     begun = 0
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number, exit_code in ((signal.SIGINT, 130), (signal.SIGTERM, 75)):
         process = start_cli("train", path, log=log)
         _wait_for(lambda least=begun + 2: len(_steps(out)) >= least, process, log)
         process.send_signal(number)
-        assert process.wait(60) == 130
+        assert process.wait(60) == exit_code
         step = int(read_notes(out)["step"])
         said = " ".join(log.read_text().split())
-        assert f"interrupted at step {step:,}; the same command goes on from the checkpoint in {out}" in said
+        assert f"stopped at step {step:,}; run the same command again to resume from the checkpoint in {out}" in said
         assert "Traceback" not in said
         assert _steps(out) == list(range(1, step + 1))
         assert step > begun
@@ -216,24 +218,31 @@ def test_faults(main: Any, training: Any, tmp_path: Path, prepare: Any, said: st
     assert out == ""
 
 
-def test_signals_before_the_first_step_end_at_once() -> None:
+def test_a_signal_before_the_first_step_ends_at_once_a_later_one_after_the_step() -> None:
     stop = StopRequests()
-    with pytest.raises(InterruptedTrainingError):
-        stop.ask()
+    with pytest.raises(StoppedError):
+        stop.handle(signal.SIGINT)
+    stop = StopRequests()
     assert not stop()
-    stop.ask()
+    stop.handle(signal.SIGTERM)
     assert stop()
-    with pytest.raises(InterruptedTrainingError):
-        stop.ask()
+    with pytest.raises(TerminatedError):
+        stop.handle(signal.SIGTERM)
 
 
-def test_progress_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     now = 100.0
-    monkeypatch.setattr("anon_batch.cli.train.time.monotonic", lambda: now)
+    monkeypatch.setattr("anon_batch.cli.progress.time.monotonic", lambda: now)
     progress = TrainingProgress(5000)
-    assert progress.line({"step": 50, "faces_per_s": 20.04, "truth": 0.09691}) == (
-        "step 50/5,000, 20.0 faces/s, left unknown; truth 0.09691"
+
+    def line(metrics: dict[str, float]) -> str:
+        progress.step(metrics)
+        return " ".join(capsys.readouterr().err.split())
+
+    assert line({"step": 50, "faces_per_s": 20.04, "truth": 0.09691}) == (
+        "50/5,000 steps (1.0 %), 0.0 steps/s, unknown time left; 20.0 faces/s; truth 0.09691"
     )
+    assert line({"step": 60, "faces_per_s": 20}) == "", "one line in ten seconds"
     now = 140.0
-    assert "step 100/5,000, 20.0 faces/s, left 1 h 05 min;" in progress.line({"step": 100, "faces_per_s": 20})
-    assert progress.line({"step": 100, "held_out_donor": 0.5}) == "step 100/5,000; held out donor 0.5"
+    assert "100/5,000 steps (2.0 %), 1.2 steps/s, 1 h 05 min left;" in line({"step": 100, "faces_per_s": 20})
+    assert line({"step": 100, "held_out_donor": 0.5}) == "step 100: held out donor 0.5"

@@ -12,7 +12,7 @@ import pytest
 
 from anon_batch.cluster import driver
 from anon_batch.config import load_job
-from anon_batch.errors import TransientStorageError
+from anon_batch.errors import RunStoppedError, TransientStorageError
 from anon_batch.formats import layout
 from anon_batch.formats.parts import committed
 from anon_batch.pipeline.run import Run, open_run
@@ -86,12 +86,12 @@ def test_rounds_are_repeated_while_attempts_begin(run: Run) -> None:
     assert [sum(spec.count for spec in specs) for specs in failing.rounds] == [ROWS] * 3
 
 
-def test_an_error_that_nothing_mends_stops_the_run(run: Run) -> None:
+def test_a_non_retryable_error_stops_the_run(run: Run) -> None:
     def denied(specs: Iterable[ShardSpec]) -> Iterator[ShardResult]:
         for spec in specs:
             yield ShardResult(spec, "error", error="access denied", retryable=False)
 
-    with pytest.raises(driver.RunStoppedError, match="access denied"):
+    with pytest.raises(RunStoppedError, match="access denied"):
         driver.drive(run, run.storage(), Silent(), denied)
 
 

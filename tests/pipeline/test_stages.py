@@ -311,7 +311,7 @@ def test_an_encoder_that_returns_the_source_lets_nothing_out(monkeypatch: pytest
     ("raised", "status", "reason"),
     [
         (WithheldError("metadata"), "withheld", "metadata"),
-        (FailedError("odd"), "failed", "odd"),
+        (FailedError("poison"), "failed", "poison"),
         (MemoryError(), "withheld", "encode"),
         (ValueError("x"), "withheld", "encode"),
     ],

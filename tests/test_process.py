@@ -8,7 +8,7 @@ import pytest
 
 PROGRAM = """
 import ctypes, mmap, resource, sys, threading
-from anon_batch.cluster.worker import keep_freed_memory
+from anon_batch.process import keep_freed_memory
 if sys.argv[1] == "kept":
     keep_freed_memory()
 libc = ctypes.CDLL(None)

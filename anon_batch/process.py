@@ -1,0 +1,74 @@
+"""Settings of the whole process: threads of libraries, memory allocator, signals."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import threading
+from collections.abc import Iterator
+
+from anon_batch.errors import StoppedError, TerminatedError
+
+# Options of glibc's mallopt (malloc.h): M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX.
+_MALLOC_OPTIONS = ((-1, 256 << 20), (-4, 0), (-8, 1))
+
+
+def limit_threads(threads: int) -> None:
+    """Set the thread pools of OpenCV, Arrow and OpenMP to `threads`.
+
+    By default these libraries start a thread for each CPU of the machine, but an actor owns only the CPUs that it reserved.
+    """
+    import cv2
+    import pyarrow as pa
+
+    cv2.setNumThreads(threads)
+    pa.set_cpu_count(threads)
+    pa.set_io_thread_count(max(2, threads))
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+
+
+def keep_freed_memory() -> None:
+    """Make glibc reuse freed memory of up to 256 MB instead of returning it to the system.
+
+    Returned pages have to be faulted in again for the next large image, which costs CPU time. Other C libraries keep
+    their defaults.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        for option, value in _MALLOC_OPTIONS:
+            mallopt(option, value)
+
+
+class Termination(KeyboardInterrupt):
+    """SIGTERM arrived. Unwinds the stack like Ctrl-C."""
+
+
+@contextlib.contextmanager
+def stoppable(hint: str = "") -> Iterator[None]:
+    """Turn signals that arrive in the block into errors with an exit code, after the block has cleaned up.
+
+    Args:
+        hint: what the user can do next; appended to the message.
+
+    Raises:
+        StoppedError: SIGINT.
+        TerminatedError: SIGTERM.
+    """
+    previous = None
+    if in_main_thread := threading.current_thread() is threading.main_thread():
+        previous = signal.signal(signal.SIGTERM, _raise_termination)
+    try:
+        yield
+    except Termination:
+        raise TerminatedError(f"terminated by SIGTERM{hint}") from None
+    except KeyboardInterrupt:
+        raise StoppedError(f"interrupted{hint}") from None
+    finally:
+        if in_main_thread:
+            signal.signal(signal.SIGTERM, previous)
+
+
+def _raise_termination(*_: object) -> None:
+    raise Termination

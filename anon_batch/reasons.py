@@ -1,0 +1,92 @@
+"""Reason codes of rows without an output, as data: they are published in the provenance, and documented from here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a row has no output.
+
+    Args:
+        code: published, in snake_case.
+        status: status of the row.
+        meaning: what happened.
+        fix: what the owner of the dataset can do.
+    """
+
+    code: str
+    status: Literal["failed", "withheld"]
+    meaning: str
+    fix: str
+
+
+_FAILED = (
+    ("source_not_found", "no object at the address", "restore the object or correct the manifest"),
+    ("source_denied", "the workers have no permission to read it", "grant the workers' role read access"),
+    (
+        "source_unreadable",
+        "storage refused it or failed on every attempt, or a Parquet cell cannot be read",
+        "see the detail in the audit",
+    ),
+    (
+        "source_truncated",
+        "the tar or file ends before the member does",
+        "fetch the file again and rebuild the manifest",
+    ),
+    ("source_empty", "the Parquet cell holds no bytes", "restore the source"),
+    ("source_changed", "size or sha256 differ from the manifest", "find out what changed it; rebuild the manifest"),
+    ("too_many_bytes", "larger than `limits.max_bytes`", "raise the limit if you trust the source"),
+    (
+        "too_many_pixels",
+        "larger than `limits.max_pixels`",
+        "raise the limit, and `engine.memory_bytes` with it",
+    ),
+    ("empty", "the file has 0 bytes", "restore the source"),
+    (
+        "unsupported_format",
+        "not JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF (but HEIC, SVG, raw, text, ...)",
+        "convert it",
+    ),
+    ("unsupported_mode", "an unsupported variant of its format: 12-bit JPEG, unusual TIFF", "convert it"),
+    ("multi_frame", "an animation or a multi-page file", "split it into single images"),
+    ("truncated", "the file ends early; partly decoded images are never published", "fetch the file again"),
+    ("decode", "the file is damaged", "replace or drop it"),
+    (
+        "poison",
+        "every attempt at this row killed its worker process or could not be committed",
+        "see the audit; a crashing decoder or too little memory are likely",
+    ),
+)
+_WITHHELD = (
+    ("detect", "a detector failed on the image or returned values that are not finite", "see the audit; report it"),
+    (
+        "no_boxes",
+        "the detector `manifest` found no boxes because the row's ground truth is null",
+        "label the row (an empty list for no region), or add a detector",
+    ),
+    (
+        "anonymize",
+        "no method anonymized one of the regions",
+        "see the audit; end the fallbacks with `solid`",
+    ),
+    (
+        "encode",
+        "the output could not be encoded, e.g. an image too large for WebP",
+        "choose another `write.format`",
+    ),
+    ("metadata", "the encoded output holds metadata that is not on the allow-list", "see the audit; report it"),
+    ("write", "storage refused this name or size", "shorten the id, or use another layout"),
+    ("incomplete", "a stage returned no result", "a bug in anon-batch: report it"),
+)
+
+REASONS: Mapping[str, Reason] = MappingProxyType(
+    {
+        **{code: Reason(code, "failed", meaning, fix) for code, meaning, fix in _FAILED},
+        **{code: Reason(code, "withheld", meaning, fix) for code, meaning, fix in _WITHHELD},
+    }
+)
