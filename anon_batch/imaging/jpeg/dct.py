@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 
 import cv2
@@ -56,23 +55,32 @@ def _planes(rgb: PixelArray, components: Sequence[Component]) -> list[FloatArray
 
 
 def _quantised(planes: Sequence[FloatArray], header: JpegHeader, components: Sequence[Component]) -> list[Coefficients]:
-    parts = [_blocks(plane, component, finest(components)) for plane, component in zip(planes, components, strict=True)]
-    # OpenCV is slow at few rows, hence all at once.
-    rows, start = np.empty((sum(part.size for part in parts) // 64, 64), np.float32), 0
-    for part in parts:
-        stop = start + part.size // 64
-        rows[start:stop].reshape(part.shape)[...] = part
-        start = stop
-    products = cv2.gemm(rows, _dct(), 1.0, None, 0.0, flags=cv2.GEMM_2_T)
-    out, start = [], 0
-    for part, component in zip(parts, components, strict=True):
-        product = products[start : start + part.size // 64]
+    out = []
+    for plane, component in zip(planes, components, strict=True):
+        blocks = transform_blocks(_blocks(plane, component, finest(components)))
+        product = blocks.reshape(*blocks.shape[:2], 64)
         product /= np.asarray(header.tables[component.table], np.float32)
         np.rint(product, out=product)
         np.maximum(np.minimum(product, _HIGHEST, out=product), _LOWEST, out=product)
-        out.append(product.astype(np.int16).reshape(*part.shape[:2], 64))
-        start += len(product)
+        out.append(product.astype(np.int16))
     return out
+
+
+def transform_blocks(blocks: FloatArray) -> FloatArray:
+    """Return the transform of T.81, A.3.3, of each block: the orthonormal 8-point DCT-II on both axes.
+
+    A matrix product is not used because OpenCV and numpy hand it to BLAS, where the last bits of a row depend on the
+    number of threads and on how many rows there are. Here each block's sums have one order.
+
+    Args:
+        blocks: (rows, columns, 8, 8) float32 samples around 0.
+
+    Returns:
+        (rows, columns, 8, 8) float32, contiguous.
+    """
+    from scipy.fft import dctn  # slow to import, and only JPEGs with regions need it
+
+    return np.ascontiguousarray(dctn(blocks, axes=(2, 3), norm="ortho", workers=1), np.float32)
 
 
 def _blocks(plane: FloatArray, component: Component, sides: tuple[int, int]) -> FloatArray:
@@ -83,12 +91,3 @@ def _blocks(plane: FloatArray, component: Component, sides: tuple[int, int]) -> 
         plane if plane.shape == (height, width) else cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA)
     )
     return np.asarray(small.reshape(height // 8, 8, width // 8, 8).swapaxes(1, 2))
-
-
-@functools.cache
-def _dct() -> FloatArray:
-    """(64, 64): the transform of T.81, A.3.3, of 64 samples in row order; the orthonormal 8-point DCT-II on both sides."""
-    k, n = np.mgrid[:8, :8]
-    basis = np.cos((2 * n + 1) * k * np.pi / 16) / 2
-    basis[0] /= np.sqrt(2)
-    return np.asarray(np.kron(basis, basis), np.float32)
