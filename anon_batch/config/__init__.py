@@ -1,7 +1,7 @@
-"""The job file: every key with its description, default and check.
+"""The job file: every key with its type, default, description and validation, one file for each section.
 
-A key that exists nowhere else in the package. `JobConfig` is what the rest of the package sees; `load_job` reads YAML and
-applies `--set` overrides; errors name the key, its value and the nearest legal name.
+`load_job` reads YAML and applies `--set` overrides; the rest of the package sees a `JobConfig`. Errors name the key, its value
+and the nearest valid name.
 """
 
 from anon_batch.config.anonymize import AnonymizeConfig
@@ -9,6 +9,7 @@ from anon_batch.config.checking import validate
 from anon_batch.config.description import describe
 from anon_batch.config.detection import DetectConfig, DetectorConfig, TileConfig
 from anon_batch.config.engine import EngineConfig
+from anon_batch.config.gates import GatesConfig
 from anon_batch.config.job import JobConfig, SampleConfig
 from anon_batch.config.limits import LimitsConfig
 from anon_batch.config.loading import load_job, parse_override
@@ -21,6 +22,7 @@ __all__ = [
     "DetectConfig",
     "DetectorConfig",
     "EngineConfig",
+    "GatesConfig",
     "JobConfig",
     "LimitsConfig",
     "ModelsConfig",

@@ -1,4 +1,4 @@
-"""Every key with its type, default and description, as the documentation has them."""
+"""Describes every key, for the documentation and `anon-batch config --keys`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from anon_batch.config.job import JobConfig
 
 
 def describe(model: type[BaseModel] = JobConfig, prefix: str = "") -> Iterator[tuple[str, str, str, str]]:
-    """Yields (dotted key, type, default, description) of every key, in the order of the file."""
+    """Yield (dotted key, type, default, description) of every key, in the order of the sections."""
     for name, info in model.model_fields.items():
         section = _section_of(info.annotation)
         if section is not None and not _is_sequence(info.annotation):

@@ -8,42 +8,45 @@ from anon_batch.config.section import Section
 
 
 class EngineConfig(Section):
-    """Where and how wide the job runs. Nothing here but `shard_rows` changes the release, and `num_gpus` single levels of what
-    networks paint.
+    """Where the job runs and on how many workers.
+
+    Only `shard_rows` changes the files of a release; `num_gpus` may change generated pixels by single levels.
     """
 
     address: str | None = Field(
-        None, description="Ray cluster to join: `auto`, `ray://HOST:10001`, `HOST:6379`; null starts Ray here."
+        None,
+        description="Ray cluster to join: `auto`, `ray://HOST:10001`, `HOST:6379`; null starts Ray on this machine.",
     )
-    workers: int | None = Field(None, ge=1, description="Actors. null: as many as the cluster has room for.")
-    shard_rows: int = Field(512, ge=1, le=65_536, description="Rows of a shard, the unit of work and of commit.")
+    workers: int | None = Field(None, ge=1, description="Number of Ray actors; null: as many as fit into the cluster.")
+    shard_rows: int = Field(512, ge=1, le=65_536, description="Rows in a shard, the unit of work and of commit.")
     attempts: int = Field(
         3,
         ge=1,
         le=20,
-        description="Times a shard is begun before it is split, and a single row before it ends as `failed(poison)`.",
+        description="Attempts at a shard before it is split, and at a single row before it ends as `failed(poison)`.",
     )
     num_cpus: float = Field(
         1.0,
         gt=0,
-        description="CPUs that an actor reserves; also the threads of its networks. Without a GPU all but one of them decode and "
-        "encode; with 1 the thread that drives the networks does.",
+        description="CPUs that an actor reserves, and threads of its networks. Without a GPU, all but one of them decode and "
+        "encode; with 1 CPU the thread of the networks also decodes and encodes.",
     )
-    num_gpus: float = Field(0.0, ge=0, description="GPUs that an actor reserves; above 0 the networks run on CUDA.")
-    memory_bytes: int | None = Field(None, ge=1, description="Memory that an actor reserves; null reserves none.")
+    num_gpus: float = Field(0.0, ge=0, description="GPUs that an actor reserves; above 0, networks run on CUDA.")
+    memory_bytes: int | None = Field(None, ge=1, description="Memory that an actor reserves; null: none.")
     io_threads: int = Field(
-        8, ge=1, le=256, description="Threads of an actor that read and put; with a GPU also decode and encode."
+        8,
+        ge=1,
+        le=256,
+        description="Threads of an actor that read and write objects; with a GPU they also decode and encode.",
     )
     read_ahead: int = Field(
         16,
         ge=1,
         le=4096,
-        description="Pictures that an actor holds at most between reading and putting, "
-        "batches being detected not counted.",
+        description="Most images that an actor holds in memory between read and write, without the batch in detection.",
     )
     row_timeout_s: float = Field(
         600,
         gt=0,
-        description="An actor that makes no progress for this long ends its process, so "
-        "that the shard is tried again elsewhere.",
+        description="An actor that finishes no row for this long aborts its process, and the shard is retried.",
     )

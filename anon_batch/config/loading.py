@@ -1,4 +1,4 @@
-"""Reading job files and `--set` overrides."""
+"""Reads job files and `--set` overrides."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from anon_batch.errors import ConfigError
 
 
 def load_job(path: str | Path | None, overrides: Mapping[str, Any]) -> JobConfig:
-    """Reads a job file and lays overrides over it.
+    """Read a job file and apply overrides.
 
     Args:
         path: YAML file, or None to start from the defaults.
         overrides: dotted key -> value, e.g. {"engine.shard_rows": 64}; they win.
 
     Raises:
-        ConfigError: unreadable file, unknown key (names the nearest one), or a value out of range.
+        ConfigError: the file cannot be read, a key is unknown (the message names the nearest one) or removed (it names the new
+            one), or a value is out of range.
     """
     data: dict[str, Any] = {}
     if path is not None:
@@ -32,10 +33,10 @@ def load_job(path: str | Path | None, overrides: Mapping[str, Any]) -> JobConfig
 
 
 def parse_override(text: str) -> tuple[str, Any]:
-    """Splits `key=value` of `--set`; the value is read as YAML, so numbers, lists and null work.
+    """Split `key=value` of `--set`; the value is parsed as YAML, so numbers, lists and null work.
 
     Raises:
-        ConfigError: no `=`, an empty key, or a value that is no YAML.
+        ConfigError: there is no `=`, the key is empty, or the value is not YAML.
     """
     key, sep, value = text.partition("=")
     if not sep or not key.strip():
@@ -44,7 +45,7 @@ def parse_override(text: str) -> tuple[str, Any]:
     try:
         return key.strip(), yaml.safe_load(value)
     except yaml.YAMLError as exc:
-        raise ConfigError(f"--set {key.strip()}: the value is not YAML: {_yaml_fault(exc)}") from None
+        raise ConfigError(f"--set {key.strip()}: the value is not YAML: {_yaml_error(exc)}") from None
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -53,18 +54,18 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except OSError as exc:
         raise ConfigError(f"job file {path}: {exc.strerror or exc}") from None
     except yaml.YAMLError as exc:
-        raise ConfigError(f"job file {path} is not YAML: {_yaml_fault(exc)}") from None
+        raise ConfigError(f"job file {path} is not YAML: {_yaml_error(exc)}") from None
     except (UnicodeDecodeError, RecursionError, ValueError) as exc:
         raise ConfigError(f"job file {path} is not YAML: {type(exc).__name__}") from None
     if data is None:
         return {}
     if not isinstance(data, dict):
-        raise ConfigError(f"job file {path}: expected keys and values at the top, found {type(data).__name__}")
+        raise ConfigError(f"job file {path}: expected a mapping of keys at the top level, found {type(data).__name__}")
     return data
 
 
-def _yaml_fault(exc: yaml.YAMLError) -> str:
-    """What and where, without the line itself: it may hold a secret."""
+def _yaml_error(exc: yaml.YAMLError) -> str:
+    """Return what is wrong and where, without the line itself, because it may hold a secret."""
     mark = getattr(exc, "problem_mark", None)
     where = "" if mark is None else f", line {mark.line + 1}, column {mark.column + 1}"
     return f"{getattr(exc, 'problem', None) or type(exc).__name__}{where}"
@@ -76,6 +77,6 @@ def _assign(data: dict[str, Any], dotted: str, value: Any) -> None:
         if (child := data.get(parent)) is None:
             child = data[parent] = {}
         if not isinstance(child, dict):
-            raise ConfigError(f"{dotted}: {parent} is a value, not a section")
+            raise ConfigError(f"{dotted}: {parent} is a value, not a section, so it has no keys")
         data = child
     data[leaf] = value

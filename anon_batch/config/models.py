@@ -8,16 +8,16 @@ from anon_batch.config.section import Section
 
 
 class ModelsConfig(Section):
-    """Where weights come from."""
+    """Sources of model weights."""
 
     mirror: str | None = Field(
         None,
-        description="A fsspec prefix that holds the registry's files by name; asked before the "
-        "public address. The variable ANON_BATCH_MODEL_MIRROR does the same.",
+        description="fsspec prefix with the registry's files by name; tried before the public address. The environment "
+        "variable ANON_BATCH_MODEL_MIRROR does the same.",
     )
-    cache: str | None = Field(None, description="Folder for fetched weights; null: ~/.cache/anon-batch.")
+    cache: str | None = Field(None, description="Folder for downloaded weights; null: ~/.cache/anon-batch.")
     files: dict[str, str] = Field(
         default_factory=dict,
-        description="Own files in place of the registry's, address by model, e.g. `generator:` one that `anon-batch train` made. "
-        "Their digests go into fingerprint and provenance.",
+        description="Your own files instead of the registry's: model -> address, e.g. a `generator` from `anon-batch train`. "
+        "Their digests are part of fingerprint and provenance.",
     )

@@ -1,4 +1,4 @@
-"""What all sections of a job file have in common."""
+"""Base class of all sections of a job file."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 
 class Section(BaseModel):
-    """Refuses keys that it does not know; nothing in it changes."""
+    """Refuses unknown keys; immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
-    def _nothing_is_the_defaults(cls, value: Any) -> Any:
-        return {} if value is None else value  # a section of which all keys are commented out
+    def _empty_section_is_the_default(cls, value: Any) -> Any:
+        return {} if value is None else value  # because all keys of a section may be commented out

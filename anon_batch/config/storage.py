@@ -10,29 +10,25 @@ from anon_batch.config.section import Section
 
 
 class StorageConfig(Section):
-    """How bytes are reached."""
+    """Access to object stores."""
 
     options: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
         repr=False,
         description="fsspec options by address prefix, e.g. `s3://bucket/: {endpoint_url: ..., key: "
-        "..., secret: ...}`; the longest matching prefix counts. AWS_* variables need no entry here.",
+        "..., secret: ...}`; the longest matching prefix wins. AWS_* environment variables work without an entry.",
     )
-    sse: str | None = Field(
-        None, description="Server-side encryption of every object written to S3: `AES256` or `aws:kms`."
-    )
+    sse: str | None = Field(None, description="Server-side encryption of objects written to S3: `AES256` or `aws:kms`.")
     sse_kms_key_id: str | None = Field(None, description="Key of `aws:kms`; null: the bucket's default.")
-    retries: int = Field(
-        5, ge=0, le=20, description="Further tries of a storage call that failed for a passing reason."
-    )
+    retries: int = Field(5, ge=0, le=20, description="Retries of a storage call after a transient error.")
     retry_wait_s: float = Field(
-        0.5, ge=0, le=60, description="First pause between tries; doubles, with jitter, up to 20 s."
+        0.5, ge=0, le=60, description="First pause before a retry; it doubles, with jitter, up to 20 s."
     )
 
     @model_validator(mode="after")
     def _kms_needs_sse(self) -> StorageConfig:
         if self.sse not in (None, "AES256", "aws:kms"):
-            raise ValueError(f"sse {self.sse!r}: AES256 or aws:kms")
+            raise ValueError(f"sse {self.sse!r}: use AES256 or aws:kms")
         if self.sse_kms_key_id and self.sse != "aws:kms":
             raise ValueError("sse_kms_key_id needs sse: aws:kms")
         return self

@@ -1,0 +1,38 @@
+"""Keys of `gates`: limits that a finished release must keep."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from anon_batch.config.section import Section
+
+
+class GatesConfig(Section):
+    """Limits that a finished release must keep; a gate that is exceeded ends the run with exit code 10.
+
+    Gates are no part of the job that a resume compares: change one and run the same command again to evaluate it.
+    """
+
+    withheld: float | None = Field(
+        0.01, ge=0, le=1, description="Highest share of rows with status `withheld`; null switches the gate off."
+    )
+    failed: float | None = Field(
+        0.01, ge=0, le=1, description="Highest share of rows with status `failed`; null switches the gate off."
+    )
+    residual: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Highest share of anonymized images in which the residual check still finds a region; null: no gate.",
+    )
+    missed: float | None = Field(
+        None, ge=0, le=1, description="Highest share of ground-truth regions that no detection found; null: no gate."
+    )
+    recall: float | None = Field(
+        None, ge=0, le=1, description="Lowest recall of the detectors on the ground truth; null: no gate."
+    )
+    ap_kept: float | None = Field(
+        None,
+        ge=0,
+        description="Lowest share of the average precision that a detector keeps on the anonymized images; null: no gate.",
+    )
