@@ -1,4 +1,4 @@
-"""Faces drawn by code, as a training reads them, and a training that is as small as one can be."""
+"""Drawn training faces, and the smallest training."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from anon_batch.config import ModelsConfig
 from anon_batch.models.store import ModelStore
 from anon_batch.storage import Storage
 from anon_batch.train.config import TrainConfig
-from anon_batch.train.face_crops import held_out
+from anon_batch.train.face_crops import is_held_out
 
 SIDE = 128
 HELD_OUT = 2
 
 
-def names(learned: int) -> list[str]:
-    """`learned` names of files to learn from, and two that are held out."""
+def names(training: int) -> list[str]:
+    """Return names of `training` files for training, and of two held-out ones."""
     every = [f"drawn_{number:03d}.png" for number in range(200)]
-    return [n for n in every if not held_out(n)][:learned] + [n for n in every if held_out(n)][:HELD_OUT]
+    return [n for n in every if not is_held_out(n)][:training] + [n for n in every if is_held_out(n)][:HELD_OUT]
 
 
-def write_faces(folder: Path, learned: int = 5, *, seed: int = 0) -> Path:
-    """A folder with crops/ and meta.jsonl: ellipses with eyes, nose and mouth on noise."""
+def write_faces(folder: Path, training: int = 5, *, seed: int = 0) -> Path:
+    """Write a folder with crops/ and meta.jsonl: ellipses with eyes, nose and mouth on noise."""
     rng = np.random.default_rng(seed)
     (folder / "crops").mkdir(parents=True)
     lines = []
-    for name in names(learned):
+    for name in names(training):
         pixels = rng.integers(0, 255, (SIDE, SIDE, 3), np.uint8)
         width, height = rng.integers(44, 56), rng.integers(60, 72)
         x, y = (SIDE - width) / 2, (SIDE - height) / 2
@@ -48,7 +48,7 @@ def write_faces(folder: Path, learned: int = 5, *, seed: int = 0) -> Path:
 
 
 def tiny_settings(faces: Path, output: Path, **changes: Any) -> dict[str, Any]:
-    """Keys of a training of a second."""
+    """Return the keys of a training that takes about a second."""
     return {
         "faces": [str(faces)],
         "output": str(output),

@@ -31,11 +31,11 @@ from anon_batch.storage import Storage
 from anon_batch.train.face_crops import (
     DONOR_SIDE,
     FaceCrop,
-    Surroundings,
-    donor_picture,
-    held_out,
+    GeneratorView,
+    donor_image,
+    generator_view,
+    is_held_out,
     read_crops,
-    surroundings,
 )
 
 EXPANSION = 1.25  # of the regions whose surroundings are described
@@ -49,7 +49,7 @@ JPEG_QUALITY = 90
 Array = npt.NDArray[np.float64]
 
 
-def tone_of(view: Surroundings) -> Array:
+def tone_of(view: GeneratorView) -> Array:
     """Mean L, a, b of the face in a crop, (3,): of the mask's ellipse shrunk about its centre."""
     lab = cv2.cvtColor(view.truth / np.float32(255), cv2.COLOR_RGB2LAB).astype(np.float64)
     shrink = cv2.getRotationMatrix2D((CROP_SIDE / 2, CROP_SIDE / 2), 0, FACE / EXPANSION)
@@ -77,14 +77,14 @@ class Features:
 def both_ways(faces: Iterable[FaceCrop]) -> Iterable[FaceCrop]:
     for face in faces:
         yield face
-        yield face.mirrored()
+        yield face.mirror()
 
 
 def described(faces: Iterable[FaceCrop], features: Features) -> tuple[Array, Array, Array]:
     """Descriptions (n, 468), tones (n, 3) and features (n, f) of faces and their mirror images."""
     rows = []
     for face in both_ways(faces):
-        view = surroundings(face, EXPANSION, "ellipse", CROP_SIDE)
+        view = generator_view(face, EXPANSION, "ellipse", CROP_SIDE)
         rows.append((description(view.crop), tone_of(view), features(view.truth)))
     return tuple(np.array(column, np.float64) for column in zip(*rows, strict=True))  # type: ignore[return-value]
 
@@ -102,7 +102,7 @@ def explained(prediction: Array, truth: Array) -> Array:
 
 def donor(face: FaceCrop) -> tuple[npt.NDArray[np.uint8], Array, Array]:
     """A donor's picture, box and landmarks in it."""
-    pixels, points, transform = donor_picture(face)
+    pixels, points, transform = donor_image(face)
     return pixels, face.box * float(transform[0, 0]) + np.tile(transform[:, 2], 2), points
 
 
@@ -121,8 +121,8 @@ def main() -> None:
     features = Features()
 
     faces = list(read_crops(chosen.teach))
-    x, _, raw = described((face for face in faces if not held_out(face.name)), features)
-    test_x, _, test_raw = described((face for face in faces if held_out(face.name)), features)
+    x, _, raw = described((face for face in faces if not is_held_out(face.name)), features)
+    test_x, _, test_raw = described((face for face in faces if is_held_out(face.name)), features)
     mean, scale = x.mean(axis=0), x.std(axis=0) + 1e-6
     raw_mean, raw_scale = raw.mean(axis=0), raw.std(axis=0) + 1e-6
     axes = np.linalg.svd((raw - raw_mean) / raw_scale, full_matrices=False)[2][:CODES].T
@@ -141,7 +141,7 @@ def main() -> None:
 
     names = set(chosen.donors[1].read_text("utf-8").split())
     donors = [face for face in read_crops([chosen.donors[0]]) if face.name in names]
-    if len(donors) != len(names) or any(held_out(face.name) for face in donors):
+    if len(donors) != len(names) or any(is_held_out(face.name) for face in donors):
         parser.error(f"{len(donors)} of {len(names)} names found in {chosen.donors[0]}, none of which may be held out")
     _, donor_tones, donor_raw = described(donors, features)
     tone_scale = TONE_SAY / donor_tones.std(axis=0)

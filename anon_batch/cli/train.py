@@ -44,7 +44,7 @@ def train(
     else:
         with _installed(stop), TrainingProgress(config.steps) as progress:
             outcome = run(config, progress.note, progress.step, stop)
-    if not outcome.first:
+    if not outcome.is_first:
         raise typer.Exit(int(ExitCode.FINISHED if outcome.step >= config.steps else stop.error("").exit_code))
     if outcome.weights is None:
         raise stop.error(

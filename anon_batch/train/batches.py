@@ -1,4 +1,4 @@
-"""Batches: faces with composites of themselves or of donors, a function of seed, step and process alone."""
+"""Training batches: faces with themselves or others as donors, determined by seed, step and process alone."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ from anon_batch.anonymize.faces.matte import head_of, matte_of
 from anon_batch.anonymize.methods.gan import network_input
 from anon_batch.geometry import distance_to_zero
 from anon_batch.records import BoolArray, FloatArray, PixelArray, Shape
-from anon_batch.train.augmentation import drawn_change, relit
+from anon_batch.train.augmentation import draw_augmentation, relight
 from anon_batch.train.config import TrainConfig
-from anon_batch.train.face_crops import FaceCrop, donor_picture, surroundings
+from anon_batch.train.face_crops import FaceCrop, donor_image, generator_view
 
 _RECTANGLES = 0.1  # share of crops whose mask is a rectangle
-_LANDMARK_JITTER = 0.006  # deviation of an own donor's landmarks, in units of its picture's side
-_TONE_JITTER = (4, 2, 2)  # of the tone that a donor gets: L, a, b
-_DEEP = 0.35  # depth inside the mask, as a share of the greatest, from where on all is face
+_LANDMARK_JITTER = 0.006  # deviation of an own donor's landmarks, in units of its image side
+_TONE_JITTER = (4, 2, 2)  # deviation of the donor's tone: L, a, b
+_DEEP = 0.35  # share of the mask's greatest depth beyond which every pixel is face
 
 Sample = tuple[Crop, Composite, FloatArray]
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Training samples; pictures (B, 3, S, S) in [-1, 1].
+    """Training samples.
 
     Args:
-        inputs: (B, 10, S, S) of the generator.
+        inputs: (B, 10, S, S) input of the generator.
         latent: (B, latent).
-        truth: what is really there.
-        unknown: (B, 1, S, S), 1 where the generator paints.
-        donor_share: (B, 1, S, S).
-        own: (B,) bool, whether the donor is the face itself.
+        truth: (B, 3, S, S) original images in [-1, 1].
+        unknown: (B, 1, S, S), 1 where the generator fills in.
+        donor_share: (B, 1, S, S), weight of the donor in the composite.
+        own: (B,) bool, whether the face is its own donor.
     """
 
     inputs: Tensor
@@ -55,7 +55,7 @@ class Batch:
     own: Tensor
 
     def to(self, device: torch.device) -> Batch:
-        """The batch on a device, pictures in channels-last order."""
+        """Copy the batch to a device, images in channels-last order."""
         inputs, truth, unknown, share = (
             values.to(device, memory_format=torch.channels_last, non_blocking=True)
             for values in (self.inputs, self.truth, self.unknown, self.donor_share)
@@ -69,14 +69,14 @@ class Batch:
             self.own.to(device, non_blocking=True),
         )
 
-    def pinned(self) -> Batch:
-        """The batch in memory from which CUDA copies while it computes."""
+    def pin_memory(self) -> Batch:
+        """Copy the batch to page-locked memory, from which CUDA copies asynchronously."""
         return Batch(*(getattr(self, name).pin_memory() for name in self.__slots__))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _View:
-    """One crop of one face, kept as bytes: about 0.25 MB with its share of the donor.
+    """One crop of one face as bytes, about 0.25 MB with its share of the donor.
 
     Args:
         known, truth: (side, side, 3) RGB.
@@ -92,11 +92,11 @@ class _View:
     donor: Donor
 
 
-class SamplePool:
-    """Crops of all faces, made once, and the batches drawn from them.
+class BatchSampler:
+    """Cut the crops of all faces once, and draw batches from them.
 
     Args:
-        faces: to learn from.
+        faces: training faces.
         bank: donors.
         config: of the training.
     """
@@ -105,15 +105,15 @@ class SamplePool:
         self._bank = bank
         self._config = config
         rng = np.random.default_rng([config.seed, 0])
-        drawn = [[_drawn_mask(rng, config.expansions) for _ in range(2 * config.views)] for _ in faces]
-        with ThreadPoolExecutor(os.cpu_count() or 1, "crops") as makers:
-            self._views = [view for views in makers.map(_views, faces, drawn) for view in views]
+        masks = [[_draw_mask(rng, config.expansions) for _ in range(2 * config.views)] for _ in faces]
+        with ThreadPoolExecutor(os.cpu_count() or 1, "crops") as pool:
+            self._views = [view for views in pool.map(_cut_views, faces, masks) for view in views]
 
     def __len__(self) -> int:
         return len(self._views)
 
     def batch(self, step: int, process: int, latent: int) -> Batch:
-        """The batch of a step: the same whenever it is asked for.
+        """Return the batch of a step, equal at every call.
 
         Args:
             step: from 0.
@@ -124,50 +124,50 @@ class SamplePool:
         count = self._config.batch_size
         own = np.arange(count) < round(self._config.own_share * count)
         picks = rng.integers(0, len(self._views), count)
-        samples = [self._sample(self._views[i], bool(mine), rng) for i, mine in zip(picks, own, strict=True)]
-        return collated(samples, own, rng.standard_normal((count, latent)).astype(np.float32))
+        samples = [self._sample(self._views[i], bool(is_own), rng) for i, is_own in zip(picks, own, strict=True)]
+        return collate(samples, own, rng.standard_normal((count, latent)).astype(np.float32))
 
-    def fixed(self, count: int, latent: int) -> Batch:
-        """The same faces each time, at most `count`, each with another donor: for sheets and metrics."""
+    def fixed_batch(self, count: int, latent: int) -> Batch:
+        """Return at most `count` faces, equal at every call, each with another donor: for sheets and metrics."""
         rng = np.random.default_rng([self._config.seed, 1])
         picks = rng.permutation(len(self._views))[:count]
-        samples = [self._sample(self._views[i], False, rng, changed=False) for i in picks]
+        samples = [self._sample(self._views[i], False, rng, augmented=False) for i in picks]
         own = np.zeros(len(picks), np.bool_)
-        return collated(samples, own, rng.standard_normal((len(picks), latent)).astype(np.float32))
+        return collate(samples, own, rng.standard_normal((len(picks), latent)).astype(np.float32))
 
-    def _sample(self, view: _View, own: bool, rng: np.random.Generator, *, changed: bool = True) -> Sample:
+    def _sample(self, view: _View, own: bool, rng: np.random.Generator, *, augmented: bool = True) -> Sample:
         known, truth = view.known.astype(np.float32), view.truth.astype(np.float32)
-        if changed:
-            change = drawn_change(rng)
-            truth = change(truth)
-            # Seams of the change (blur, JPEG) carry nothing of the face: the known part is changed by itself.
-            known = np.where(view.unknown[:, :, None], change(known), truth)
+        if augmented:
+            augmentation = draw_augmentation(rng)
+            truth = augmentation(truth)
+            # Because blur and JPEG would spread the face beyond the mask, augment the known part by itself.
+            known = np.where(view.unknown[:, :, None], augmentation(known), truth)
         crop = Crop(known, view.unknown, view.points)
         choice = self._bank.choose(crop, int(rng.integers(2**63)))
         if own:
-            choice = _disturbed(view.donor, choice, rng)
-        # The truth's tone, about: what the surroundings ask for is a rule that the generator is not to learn better than.
+            choice = _disturb(view.donor, choice, rng)
+        # Because the tone that the bank derives from the context is only a rule, use roughly the truth's tone.
         choice = replace(choice, tone=_tone(truth, view.unknown) + rng.normal(0, 1, 3) * _TONE_JITTER)
         return crop, compose(crop, choice), truth
 
 
-def upcoming(draw: Callable[[int], Batch], first: int, end: int, ahead: int) -> Iterator[Batch]:
-    """The batches of steps `first` .. `end` - 1 in their order; `ahead` of them are drawn meanwhile, each by a thread."""
+def prefetch(draw: Callable[[int], Batch], first: int, end: int, ahead: int) -> Iterator[Batch]:
+    """Yield the batches of steps `first` to `end` - 1 in order, and draw `ahead` more in threads meanwhile."""
     with ThreadPoolExecutor(ahead, "batches") as readers:
-        coming: deque[Future[Batch]] = deque()
+        pending: deque[Future[Batch]] = deque()
         try:
             for step in range(first, end):
-                coming.append(readers.submit(draw, step))
-                if len(coming) > ahead:
-                    yield coming.popleft().result()
-            while coming:
-                yield coming.popleft().result()
+                pending.append(readers.submit(draw, step))
+                if len(pending) > ahead:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
         finally:
             readers.shutdown(wait=False, cancel_futures=True)
 
 
-def collated(samples: Sequence[Sample], own: BoolArray, latent: FloatArray) -> Batch:
-    """Samples (crop, composite, truth) as one batch."""
+def collate(samples: Sequence[Sample], own: BoolArray, latent: FloatArray) -> Batch:
+    """Join samples (crop, composite, truth) into one batch."""
     inputs = network_input([crop for crop, _, _ in samples], [composite for _, composite, _ in samples])
     truth = np.stack([truth for _, _, truth in samples]).transpose(0, 3, 1, 2) / np.float32(127.5) - 1
     return Batch(
@@ -181,31 +181,33 @@ def collated(samples: Sequence[Sample], own: BoolArray, latent: FloatArray) -> B
 
 
 def own_donor(face: FaceCrop) -> Donor:
-    """The face as a donor of itself."""
-    pixels, points, transform = donor_picture(face)
+    """Return the face as its own donor."""
+    pixels, points, transform = donor_image(face)
     box = face.box.astype(np.float64) * transform[0, 0] + np.tile(transform[:, 2], 2)
     matte = matte_of(pixels, box)
     return Donor(0, pixels, points, box, matte, head_of(pixels, box, matte))
 
 
-def _drawn_mask(rng: np.random.Generator, expansions: tuple[float, float]) -> tuple[Shape, float]:
+def _draw_mask(rng: np.random.Generator, expansions: tuple[float, float]) -> tuple[Shape, float]:
     shape: Shape = "rectangle" if rng.random() < _RECTANGLES else "ellipse"
     return shape, float(rng.uniform(*expansions))
 
 
-def _views(face: FaceCrop, drawn: Sequence[tuple[Shape, float]]) -> list[_View]:
-    """Views of a face, which is flipped at every second one: as it is, flipped, flipped, as it is, ..."""
+def _cut_views(face: FaceCrop, masks: Sequence[tuple[Shape, float]]) -> list[_View]:
+    """Cut views of a face, flipped before every second one: as is, flipped, flipped, as is, ..."""
     views, donor = [], own_donor(face)
-    for number, (shape, expansion) in enumerate(drawn):
+    for number, (shape, expansion) in enumerate(masks):
         if number % 2:
-            face, donor = face.mirrored(), _mirrored(donor)
-        view = surroundings(face, expansion, shape, CROP_SIDE)
-        views.append(_View(_bytes(view.crop.pixels), _bytes(view.truth), view.crop.unknown, view.crop.points, donor))
+            face, donor = face.mirror(), _mirror(donor)
+        view = generator_view(face, expansion, shape, CROP_SIDE)
+        views.append(
+            _View(_to_bytes(view.crop.pixels), _to_bytes(view.truth), view.crop.unknown, view.crop.points, donor)
+        )
     return views
 
 
-def _mirrored(donor: Donor) -> Donor:
-    """The donor flipped left to right."""
+def _mirror(donor: Donor) -> Donor:
+    """Flip the donor left to right."""
     side = donor.pixels.shape[1]
     x1, y1, x2, y2 = (float(v) for v in donor.box)
     return Donor(
@@ -218,19 +220,19 @@ def _mirrored(donor: Donor) -> Donor:
     )
 
 
-def _disturbed(donor: Donor, choice: Choice, rng: np.random.Generator) -> Choice:
-    """An own donor in another light, a little displaced."""
+def _disturb(donor: Donor, choice: Choice, rng: np.random.Generator) -> Choice:
+    """Change the light of an own donor and displace it a little."""
     jitter = rng.normal(0, _LANDMARK_JITTER * donor.pixels.shape[0], (5, 2))
-    pixels = _bytes(relit(donor.pixels.astype(np.float32), rng))
+    pixels = _to_bytes(relight(donor.pixels.astype(np.float32), rng))
     return Choice(replace(donor, pixels=pixels, points=donor.points + jitter), choice.tone)
 
 
 def _tone(truth: FloatArray, unknown: BoolArray) -> npt.NDArray[np.float64]:
-    """Mean Lab of the face: of the part of the mask that lies deep inside it."""
+    """Return the mean Lab colour of the face, over pixels deep inside the mask."""
     depth = distance_to_zero(unknown)
     face = cv2.cvtColor(truth / np.float32(255), cv2.COLOR_RGB2LAB)[depth >= _DEEP * depth.max()]
     return np.asarray(face.mean(axis=0), np.float64)
 
 
-def _bytes(pixels: FloatArray) -> PixelArray:
+def _to_bytes(pixels: FloatArray) -> PixelArray:
     return np.rint(pixels).clip(0, 255).astype(np.uint8)

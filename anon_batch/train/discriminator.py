@@ -1,9 +1,9 @@
-"""What the generator is trained against."""
+"""The discriminators that the generator is trained against."""
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own custom
+import torch.nn.functional as F  # noqa: N812 - the usual name
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
@@ -12,13 +12,14 @@ from anon_batch.models.onnx_graph import prepare_image_network
 from anon_batch.models.torch_network import OnnxModule
 
 CONDITION = 1 + MAPS  # unknown pixels and landmark maps
-# CenterFace's values: its backbone's at 1/4, 1/8 and 1/16 of the picture's side, and its last ones, at 1/4
+# Values of CenterFace: of its backbone at 1/4, 1/8 and 1/16 of the image side, and its last ones at 1/4
 FEATURES = ("387", "413", "474", "532")
 
 
 class PatchDiscriminator(nn.Module):
-    """Judges overlapping patches of a picture, given its mask and landmarks (Isola et al. 2017, section 3.2.2), with
-    spectral norm (Miyato et al. 2018).
+    """Score overlapping patches of an image, given its mask and landmarks (Isola et al. 2017, section 3.2.2).
+
+    Layers have spectral norm (Miyato et al. 2018).
     """
 
     def __init__(self, channels: tuple[int, ...] = (32, 64, 128, 192)) -> None:
@@ -30,16 +31,16 @@ class PatchDiscriminator(nn.Module):
             width = count
         self.body = nn.Sequential(*layers, spectral_norm(nn.Conv2d(width, 1, 3, padding=1)))
 
-    def forward(self, pictures: Tensor, condition: Tensor) -> Tensor:
-        """(B, 3, S, S) in [-1, 1] and (B, 6, S, S) to a judgement by patch, (B, 1, S / 16, S / 16)."""
-        judged: Tensor = self.body(torch.cat([pictures, condition], 1))
-        return judged
+    def forward(self, images: Tensor, condition: Tensor) -> Tensor:
+        """Map (B, 3, S, S) in [-1, 1] and (B, 6, S, S) to a score for each patch, (B, 1, S / 16, S / 16)."""
+        scores: Tensor = self.body(torch.cat([images, condition], 1))
+        return scores
 
 
 class FaceFeatures(nn.Module):
-    """A frozen face detector's features (CenterFace): what faces are made of, known from far more pictures.
+    """Features of a frozen face detector (CenterFace), which was trained on far more images.
 
-    Projected discriminators (Sauer et al. 2021) are the idea.
+    The idea is that of projected discriminators (Sauer et al. 2021).
 
     Args:
         data: CenterFace's ONNX file.
@@ -49,9 +50,9 @@ class FaceFeatures(nn.Module):
         super().__init__()
         self.network = OnnxModule(prepare_image_network(data), FEATURES)
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
-        """(B, 3, S, S) in [-1, 1] to a tensor a level."""
-        features: tuple[Tensor, ...] = self.network((pictures + 1) * 127.5)
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Map (B, 3, S, S) in [-1, 1] to one tensor for each level."""
+        features: tuple[Tensor, ...] = self.network((images + 1) * 127.5)
         return features
 
 
@@ -72,10 +73,27 @@ class FeatureHeads(nn.Module):
         )
 
     def forward(self, features: tuple[Tensor, ...]) -> list[Tensor]:
-        """A judgement by place for each level."""
+        """Return a map of scores for each level."""
         return [head(values) for head, values in zip(self.heads, features, strict=True)]
 
 
+class Discriminators(nn.Module):
+    """The patch discriminator and the feature heads as one network, which one optimizer updates.
+
+    Args:
+        widths: channels of each level of features.
+    """
+
+    def __init__(self, widths: tuple[int, ...]) -> None:
+        super().__init__()
+        self.patches = PatchDiscriminator()
+        self.heads = FeatureHeads(widths)
+
+    def forward(self, images: Tensor, condition: Tensor, features: tuple[Tensor, ...]) -> list[Tensor]:
+        """Return the scores of the patches, then those of each level of features."""
+        return [self.patches(images, condition), *self.heads(features)]
+
+
 def hinge(real: Tensor, generated: Tensor) -> Tensor:
-    """The discriminator's hinge loss (Lim and Ye 2017, "Geometric GAN")."""
+    """Return the hinge loss of a discriminator (Lim and Ye 2017, "Geometric GAN")."""
     return F.relu(1 - real).mean() + F.relu(1 + generated).mean()

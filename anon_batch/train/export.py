@@ -1,4 +1,4 @@
-"""What a training leaves for use: generator.safetensors, and the model card that says what is known of it."""
+"""Export a trained generator: generator.safetensors and its model card."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from anon_batch import __version__
 from anon_batch.anonymize.faces import align
 from anon_batch.anonymize.faces.generator import Generator, load_generator, save_generator
 from anon_batch.errors import StorageError
-from anon_batch.train import step as learner
 from anon_batch.train.config import TrainConfig
-from anon_batch.train.face_crops import held_out, listed_faces
+from anon_batch.train.face_crops import is_held_out, read_listing
 from anon_batch.train.metrics import HELD_OUT, last_held_out
+from anon_batch.train.step import BETAS, HEADS_WEIGHT
 
 WEIGHTS = "generator.safetensors"
 CARD = "MODEL_CARD.md"
@@ -27,50 +27,52 @@ _TEMPLATE = "model_card.md.jinja"
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """A folder of faces as the card tells of it.
+class FaceSource:
+    """A source of faces in the model card.
 
     Args:
-        address: as the configuration names it.
-        learned: faces that are learned from.
-        held_out: faces kept from that.
+        address: as in the configuration.
+        training: number of training faces.
+        held_out: number of held-out faces.
     """
 
     address: str
-    learned: int
+    training: int
     held_out: int
 
 
-def count_faces(addresses: Sequence[str], folders: Sequence[Path]) -> list[Source]:
-    """Faces of each source, whose crops lie in the folder of the same position.
+def count_faces(addresses: Sequence[str], folders: Sequence[Path]) -> list[FaceSource]:
+    """Count the faces of each source, whose crops are in the folder at the same position.
 
     Raises:
         ConfigError: a listing cannot be read.
     """
     sources = []
     for address, folder in zip(addresses, folders, strict=True):
-        kept = [held_out(entry.name) for entry in listed_faces(folder)]
-        sources.append(Source(address, len(kept) - sum(kept), sum(kept)))
+        held_out = [is_held_out(entry.name) for entry in read_listing(folder)]
+        sources.append(FaceSource(address, len(held_out) - sum(held_out), sum(held_out)))
     return sources
 
 
-def export(config: TrainConfig, generator: Generator, step: int, faces_seen: int, sources: Sequence[Source]) -> Path:
-    """Writes weights and card into the training's folder.
+def export(
+    config: TrainConfig, generator: Generator, step: int, faces_seen: int, sources: Sequence[FaceSource]
+) -> Path:
+    """Write weights and card into the training's folder.
 
     Args:
         config: of the training.
-        generator: the averaged one.
+        generator: the averaged generator.
         step: steps done.
         faces_seen: faces in all batches.
-        sources: what was learned from.
+        sources: of the training faces.
 
     Returns:
-        The weights' file, float16; its metadata hold the network's shape, seed, steps, faces and the package's version.
+        The weights file, float16, with the network's shape, seed, steps, faces and the package's version as metadata.
 
     Raises:
         StorageError: the folder cannot be written.
     """
-    faces_count = sum(source.learned for source in sources)
+    faces_count = sum(source.training for source in sources)
     notes = {
         "seed": config.seed,
         "steps": step,
@@ -86,17 +88,22 @@ def export(config: TrainConfig, generator: Generator, step: int, faces_seen: int
         os.replace(partial, path)
         card = _card(config, generator, step, faces_seen, sources, path.stat().st_size)
         (config.output / CARD).write_text(card, "utf-8")
-    except Exception as exc:  # safetensors has an error of its own for what the system refuses
+    except Exception as exc:  # because safetensors raises its own type for system errors
         with contextlib.suppress(OSError):
             partial.unlink()
         if isinstance(exc, OSError) or type(exc).__module__.startswith("safetensors"):
-            raise StorageError(f"the generator cannot be written: {exc}", str(config.output)) from None
+            raise StorageError(f"cannot write the generator: {exc}", str(config.output)) from None
         raise
     return path
 
 
 def _card(
-    config: TrainConfig, generator: Generator, step: int, faces_seen: int, sources: Sequence[Source], size_bytes: int
+    config: TrainConfig,
+    generator: Generator,
+    step: int,
+    faces_seen: int,
+    sources: Sequence[FaceSource],
+    size_bytes: int,
 ) -> str:
     measured = last_held_out(config.output, step)
     figures: dict[str, Any] = {
@@ -110,11 +117,11 @@ def _card(
         "step": step,
         "faces_seen": faces_seen,
         "sources": sources,
-        "learned": sum(source.learned for source in sources),
+        "training": sum(source.training for source in sources),
         "held_out": sum(source.held_out for source in sources),
         "weights": config.weights.model_dump(),
-        "betas": learner.BETAS,
-        "heads_weight": learner.HEADS_WEIGHT,
+        "betas": BETAS,
+        "heads_weight": HEADS_WEIGHT,
         "measured": {key.removeprefix(HELD_OUT): value for key, value in measured.items() if key.startswith(HELD_OUT)},
         "measured_step": measured.get("step"),
     }

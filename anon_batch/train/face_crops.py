@@ -1,4 +1,4 @@
-"""The faces that a generator learns from: crops of pictures with box and landmarks."""
+"""Training faces: crops of images with box and landmarks."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from anon_batch.errors import ConfigError
 from anon_batch.records import Detections, FloatArray, PixelArray, Region, Shape
 
 LISTING = "meta.jsonl"
-PICTURES = "crops"
-DONOR_SIDE = 160  # px of a donor's picture
-DONOR_REACH = 1.3  # its side in units of the box's longer side
-_HELD_OUT_SHARE = 10  # one crop in ten
+CROPS = "crops"
+DONOR_SIDE = 160  # px of a donor's image
+DONOR_REACH = 1.3  # side of a donor's image in units of the box's longer side
+_HELD_OUT_EVERY = 10  # one crop in ten
 _EXPECTED = "expected file, box [x, y, width, height], lm, five [x, y]"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FaceCrop:
-    """One face of the training data.
+    """One training face.
 
     Args:
         name: of its file.
-        pixels: (h, w, 3) uint8 RGB, the face and its surroundings.
+        pixels: (h, w, 3) uint8 RGB, the face and its context.
         box: (4,) float32 xyxy px.
         points: (5, 2) float32 landmarks, px.
     """
@@ -43,8 +43,8 @@ class FaceCrop:
     box: npt.NDArray[np.float32]
     points: npt.NDArray[np.float32]
 
-    def mirrored(self) -> FaceCrop:
-        """The face flipped left to right."""
+    def mirror(self) -> FaceCrop:
+        """Flip the face left to right."""
         width = self.pixels.shape[1]
         x1, y1, x2, y2 = (float(v) for v in self.box)
         points = landmarks.mirrored(self.points.astype(np.float64), width)
@@ -52,36 +52,36 @@ class FaceCrop:
         return FaceCrop(self.name, np.ascontiguousarray(self.pixels[:, ::-1]), box, points.astype(np.float32))
 
     def region(self, expansion: float, shape: Shape) -> Region:
-        """The region that a run would treat."""
+        """Return the region that a run would anonymize."""
         height, width = self.pixels.shape[:2]
         found = Detections(self.box[None], np.ones(1, np.float32), self.points[None], ("training",))
         return geometry.regions_of(found, width, height, expansion, shape)[0]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Listed:
+class CropEntry:
     """A line of a folder's meta.jsonl.
 
     Args:
-        where: file and line, for messages.
-        name: of the picture in crops/.
+        location: file and line, for messages.
+        name: of the file in crops/.
         box: (4,) float32 xyxy px.
         points: (5, 2) float32 landmarks, px.
     """
 
-    where: str
+    location: str
     name: str
     box: npt.NDArray[np.float32]
     points: npt.NDArray[np.float32]
 
 
-def held_out(name: str) -> bool:
-    """Whether the file of this name is kept from training: every tenth by its digest, however the set grows."""
-    return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) % _HELD_OUT_SHARE == 0
+def is_held_out(name: str) -> bool:
+    """Return whether the file of this name is held out: one in ten by its digest, also when the set grows."""
+    return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) % _HELD_OUT_EVERY == 0
 
 
-def listed_faces(folder: Path) -> Iterator[Listed]:
-    """The lines of a folder's meta.jsonl, none of whose pictures is read.
+def read_listing(folder: Path) -> Iterator[CropEntry]:
+    """Read the lines of a folder's meta.jsonl, without the images.
 
     Raises:
         ConfigError: the listing or a line of it cannot be read; names it.
@@ -91,75 +91,77 @@ def listed_faces(folder: Path) -> Iterator[Listed]:
         lines = listing.read_text("utf-8").splitlines()
     except OSError as exc:
         raise ConfigError(
-            f"training faces {folder}: {LISTING} cannot be read ({exc.strerror or exc}); expected {PICTURES}/ and {LISTING} "
-            f"with a line a face: {_EXPECTED.removeprefix('expected ')}"
+            f"training faces {folder}: cannot read {LISTING} ({exc.strerror or exc}); expected {CROPS}/ and {LISTING} "
+            f"with one line for each face: {_EXPECTED.removeprefix('expected ')}"
         ) from None
     except UnicodeDecodeError:
         raise ConfigError(f"training faces {listing}: not UTF-8 text") from None
     for number, line in enumerate(lines, 1):
         if line.strip():
-            yield _listed(f"{listing}:{number}", line)
+            yield _parse_line(f"{listing}:{number}", line)
 
 
 def read_crops(folders: Sequence[Path]) -> Iterator[FaceCrop]:
-    """The faces of folders that hold crops/ and meta.jsonl (file, box = [x, y, width, height], lm = five [x, y]).
+    """Read the faces of folders with crops/ and meta.jsonl (file, box = [x, y, width, height], lm = five [x, y]).
 
     Raises:
-        ConfigError: a folder, a line or a picture cannot be read, or a face lies outside its picture; names it.
+        ConfigError: a folder, line or image cannot be read, or a face lies outside its image; names it.
     """
     for folder in folders:
-        for entry in listed_faces(folder):
-            yield _read(folder / PICTURES / entry.name, entry)
+        for entry in read_listing(folder):
+            yield _read_crop(folder / CROPS / entry.name, entry)
 
 
-def _listed(where: str, line: str) -> Listed:
+def _parse_line(location: str, line: str) -> CropEntry:
     try:
         entry = json.loads(line)
         name = str(entry["file"])
         x, y, width, height = (float(v) for v in entry["box"])
         points = np.array(entry["lm"], np.float32).reshape(5, 2)
     except (ValueError, KeyError, TypeError) as exc:
-        raise ConfigError(f"{where}: {type(exc).__name__} {exc}; {_EXPECTED}") from None
+        raise ConfigError(f"{location}: {type(exc).__name__} {exc}; {_EXPECTED}") from None
     box = np.array([x, y, x + width, y + height], np.float32)
     if not (np.isfinite(box).all() and np.isfinite(points).all() and width > 0 and height > 0):
-        raise ConfigError(f"{where}: box {entry['box']} and landmarks must be finite numbers, width and height above 0")
-    return Listed(where, name, box, points)
+        raise ConfigError(
+            f"{location}: box {entry['box']} and landmarks must be finite numbers, width and height above 0"
+        )
+    return CropEntry(location, name, box, points)
 
 
-def _read(path: Path, entry: Listed) -> FaceCrop:
+def _read_crop(path: Path, entry: CropEntry) -> FaceCrop:
     pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if pixels is None:
-        raise ConfigError(f"{entry.where}: {path} is not a picture that can be read")
+        raise ConfigError(f"{entry.location}: {path} is not a readable image")
     height, width = pixels.shape[:2]
     centre = (entry.box[:2] + entry.box[2:]) / 2
-    if not inside(np.concatenate([entry.points, centre[None]]), width, height):
+    if not all_inside(np.concatenate([entry.points, centre[None]]), width, height):
         raise ConfigError(
-            f"{entry.where}: landmarks or the box's centre lie outside the picture of {width} x {height} px; they are in px "
+            f"{entry.location}: landmarks or the box's centre lie outside the image of {width} x {height} px; give them in px "
             f"of {path.name}"
         )
     return FaceCrop(entry.name, np.ascontiguousarray(pixels[:, :, ::-1], np.uint8), entry.box, entry.points)
 
 
-def inside(points: npt.NDArray[np.floating], width: int, height: int) -> bool:
-    """Whether all points (n, 2) px lie in a picture."""
+def all_inside(points: npt.NDArray[np.floating], width: int, height: int) -> bool:
+    """Return whether all points (n, 2) px lie in an image."""
     return bool(((points >= 0) & (points <= (width, height))).all())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Surroundings:
-    """A face as the generator meets it.
+class GeneratorView:
+    """A face as a run shows it to the generator, and the truth.
 
     Args:
-        crop: what the generator may see.
-        truth: (side, side, 3) float32 RGB, what is really there.
+        crop: the erased crop that the generator gets.
+        truth: (side, side, 3) float32 RGB, the same crop of the original.
     """
 
     crop: align.Crop
     truth: FloatArray
 
 
-def surroundings(face: FaceCrop, expansion: float, shape: Shape, side: int) -> Surroundings:
-    """Cuts a face's crop as a run does, and the truth in the same frame."""
+def generator_view(face: FaceCrop, expansion: float, shape: Shape, side: int) -> GeneratorView:
+    """Cut a face's crop as a run does, and the truth in the same frame."""
     region = face.region(expansion, shape)
     height, width = face.pixels.shape[:2]
     unknown = union_of_masks([region], width, height)
@@ -167,11 +169,11 @@ def surroundings(face: FaceCrop, expansion: float, shape: Shape, side: int) -> S
     erased = np.where(unknown[:, :, None], np.uint8(0), face.pixels)
     crop = align.extract(erased, unknown, frame, side)
     truth = align.extract(face.pixels, np.zeros_like(unknown), frame, side)
-    return Surroundings(crop, truth.pixels)
+    return GeneratorView(crop, truth.pixels)
 
 
-def donor_picture(face: FaceCrop) -> tuple[PixelArray, landmarks.Points, landmarks.Points]:
-    """The face as a donor: picture (160, 160, 3), landmarks (5, 2) in it, and the transform (2, 3) from the crop to it."""
+def donor_image(face: FaceCrop) -> tuple[PixelArray, landmarks.Points, landmarks.Points]:
+    """Return the face as a donor: image (160, 160, 3), its landmarks (5, 2), and the transform (2, 3) from the crop."""
     x1, y1, x2, y2 = (float(v) for v in face.box)
     scale = DONOR_SIDE / (DONOR_REACH * max(x2 - x1, y2 - y1))
     shift = DONOR_SIDE / 2 - scale * np.array([(x1 + x2) / 2, (y1 + y2) / 2])

@@ -1,4 +1,4 @@
-"""Faces for a training out of pictures: found by a detector, cut out with their surroundings, kept beside the training."""
+"""Find training faces in images: detect them, crop them with their context, and cache the crops in the training's output."""
 
 from __future__ import annotations
 
@@ -27,41 +27,43 @@ from anon_batch.models.store import ModelStore
 from anon_batch.records import DecodedImage, ManifestRow
 from anon_batch.storage import Storage, absolute, join
 from anon_batch.train.config import TrainConfig
-from anon_batch.train.face_crops import LISTING, PICTURES, inside
+from anon_batch.train.face_crops import CROPS, LISTING, all_inside
 
-FOLDER = "faces"  # in the training's output
+FOLDER = "faces"  # in the output folder of the training
 REACH = 2.0  # side of a crop in units of the box's longer side
 MAX_SIDE_PX = 256
 _JPEG_QUALITY = 95
-_SAY_EVERY = 1000  # pictures
+_MESSAGE_EVERY = 1000  # images
 _DETECTOR = "centerface"
 
-Note = Callable[[str], None]
+OnMessage = Callable[[str], None]
 
 
 def is_crops_folder(address: str) -> bool:
-    """Whether faces are already cut out there."""
+    """Return whether the folder contains crops already."""
     return (Path(address) / LISTING).is_file()
 
 
 def crops_folders(config: TrainConfig) -> tuple[Path, ...]:
-    """Where the faces of each of the configuration's sources lie, or will lie once they are found."""
-    return tuple(Path(address) if is_crops_folder(address) else _cache(config, address) for address in config.faces)
+    """Return the folder with the crops of each source of the configuration, existing or not."""
+    return tuple(
+        Path(address) if is_crops_folder(address) else _cache_folder(config, address) for address in config.faces
+    )
 
 
-def find_faces(config: TrainConfig, note: Note) -> None:
-    """Cuts out the faces of all sources that are pictures, where that is not done yet.
+def find_faces(config: TrainConfig, on_message: OnMessage) -> None:
+    """Crop the faces of all sources that are images, unless that is done already.
 
-    A source's folder appears whole or not at all, so that an interrupted search begins anew.
+    The folder of a source appears as a whole, because an interrupted search starts again.
 
     Args:
         config: of the training.
-        note: gets a line for what is found.
+        on_message: gets progress messages.
 
     Raises:
-        ConfigError: a source that is not there or has no face.
-        ManifestError: a manifest that cannot be read.
-        StorageError: pictures cannot be read, or the output cannot be written.
+        ConfigError: a source is missing or has no faces.
+        ManifestError: a manifest cannot be read.
+        StorageError: images cannot be read, or the output cannot be written.
     """
     for address, folder in zip(config.faces, crops_folders(config), strict=True):
         if is_crops_folder(str(folder)):
@@ -69,72 +71,73 @@ def find_faces(config: TrainConfig, note: Note) -> None:
         partial = folder.with_name(f".{folder.name}-{os.getpid()}")
         try:
             shutil.rmtree(partial, ignore_errors=True)
-            (partial / PICTURES).mkdir(parents=True)
-            _fill(partial, address, config, note)
+            (partial / CROPS).mkdir(parents=True)
+            _crop_source(partial, address, config, on_message)
             shutil.rmtree(folder, ignore_errors=True)
             os.replace(partial, folder)
         except OSError as exc:
-            raise StorageError(f"faces cannot be kept: {exc.strerror or exc}", str(folder)) from None
+            raise StorageError(f"cannot write the crops: {exc.strerror or exc}", str(folder)) from None
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
 
-def _cache(config: TrainConfig, address: str) -> Path:
-    """Named by what decides which faces are found."""
-    told = json.dumps([absolute(address), config.min_face_px, config.min_score, REACH, MAX_SIDE_PX])
-    return config.output / FOLDER / hashlib.sha256(told.encode()).hexdigest()[:12]
+def _cache_folder(config: TrainConfig, address: str) -> Path:
+    """Return a folder named by everything that decides which faces are found."""
+    key = json.dumps([absolute(address), config.min_face_px, config.min_score, REACH, MAX_SIDE_PX])
+    return config.output / FOLDER / hashlib.sha256(key.encode()).hexdigest()[:12]
 
 
-def _fill(folder: Path, address: str, config: TrainConfig, note: Note) -> None:
+def _crop_source(folder: Path, address: str, config: TrainConfig, on_message: OnMessage) -> None:
     storage = Storage()
-    rows = _rows(storage, address)
-    found = DetectConfig(
+    rows = _read_rows(storage, address)
+    detect = DetectConfig(
         detectors=(DetectorConfig(name=_DETECTOR, threshold=config.min_score),), min_face_px=config.min_face_px
     )
-    detector = build_detector(found, ModelStore(storage, ModelsConfig()), threads=config.threads or os.cpu_count() or 1)
-    left_out: Counter[str] = Counter()
-    pictures_count, lines = 0, []
-    decoded = _decoded(storage, rows, left_out)
-    while images := list(islice(decoded, found.batch_size)):
-        lines += [line for image in images for line in _cut(folder, image, detector)]
-        before, pictures_count = pictures_count, pictures_count + len(images)
-        if pictures_count // _SAY_EVERY > before // _SAY_EVERY:
-            note(f"{address}: {pictures_count:,} pictures, {len(lines):,} faces")
+    detector = build_detector(
+        detect, ModelStore(storage, ModelsConfig()), threads=config.threads or os.cpu_count() or 1
+    )
+    skipped: Counter[str] = Counter()
+    image_count, lines = 0, []
+    decoded = _decode_rows(storage, rows, skipped)
+    while images := list(islice(decoded, detect.batch_size)):
+        lines += [line for image in images for line in _crop_faces(folder, image, detector)]
+        before, image_count = image_count, image_count + len(images)
+        if image_count // _MESSAGE_EVERY > before // _MESSAGE_EVERY:
+            on_message(f"{address}: {image_count:,} images, {len(lines):,} faces")
     if not lines:
         raise ConfigError(
             f"faces: {address}: no face of at least {config.min_face_px:g} px with a score of at least {config.min_score:g} in "
-            f"{pictures_count:,} pictures{_reasons(left_out)}; lower min_face_px or min_score, or give other pictures"
+            f"{image_count:,} images{_reasons(skipped)}; lower min_face_px or min_score, or use other images"
         )
     (folder / LISTING).write_text("".join(f"{json.dumps(line)}\n" for line in lines), "utf-8")
-    note(f"{address}: {len(lines):,} faces found in {pictures_count:,} pictures{_reasons(left_out)}")
+    on_message(f"{address}: {len(lines):,} faces found in {image_count:,} images{_reasons(skipped)}")
 
 
-def _rows(storage: Storage, address: str) -> Iterator[ManifestRow]:
+def _read_rows(storage: Storage, address: str) -> Iterator[ManifestRow]:
     if address.endswith(".parquet"):
         manifest = open_manifest(storage, address)
         check_rows(lambda: manifest.iter_tables(FIXED_COLUMNS), manifest.uri)
         return (row for table in manifest.iter_tables(FIXED_COLUMNS) for row in rows_from_table(table, 0))
-    place = absolute(address)
-    keys = sorted(info.key for info in storage.list(place) if has_image_suffix(info.key))
+    folder = absolute(address)
+    keys = sorted(info.key for info in storage.list(folder) if has_image_suffix(info.key))
     if not keys:
         raise ConfigError(
-            f"faces: {place}: no picture is there; give a folder with {PICTURES}/ and {LISTING}, a folder of pictures or a "
-            "manifest (.parquet)"
+            f"faces: no images at {folder}; use a folder with {CROPS}/ and {LISTING}, an image folder or a manifest (.parquet)"
         )
-    return (ManifestRow(index, key, join(place, key)) for index, key in enumerate(keys))
+    return (ManifestRow(index, key, join(folder, key)) for index, key in enumerate(keys))
 
 
-def _decoded(storage: Storage, rows: Iterator[ManifestRow], left_out: Counter[str]) -> Iterator[DecodedImage]:
+def _decode_rows(storage: Storage, rows: Iterator[ManifestRow], skipped: Counter[str]) -> Iterator[DecodedImage]:
     limits, reader = LimitsConfig(), SourceReader(storage)
     for row in rows:
         try:
             yield decode(row.image_id, reader.read(row, limits.max_bytes), limits)
         except RowError as exc:
-            left_out[exc.reason] += 1
+            skipped[exc.reason] += 1
 
 
-def _cut(folder: Path, image: DecodedImage, detector: Ensemble) -> Iterator[dict[str, Any]]:
-    """Writes the crops of a picture's faces; yields a line of the listing for each."""
+def _crop_faces(folder: Path, image: DecodedImage, detector: Ensemble) -> Iterator[dict[str, Any]]:
+    """Write the crops of an image's faces, and yield a line of the listing for each."""
     [found] = detector.detect([image])
     stem = hashlib.sha256(image.image_id.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     for index, (box, points, score) in enumerate(zip(found.boxes, found.landmarks, found.scores, strict=True)):
@@ -144,9 +147,10 @@ def _cut(folder: Path, image: DecodedImage, detector: Ensemble) -> Iterator[dict
             min(int(v), limit) for v, limit in zip(np.ceil(centre + half), (image.width, image.height), strict=True)
         )
         if not (
-            np.isfinite(points).all() and inside(np.concatenate([points, centre[None]]) - (x1, y1), x2 - x1, y2 - y1)
+            np.isfinite(points).all()
+            and all_inside(np.concatenate([points, centre[None]]) - (x1, y1), x2 - x1, y2 - y1)
         ):
-            continue  # a face that the picture's border cuts
+            continue  # because the image border cuts the face
         pixels = image.pixels[y1:y2, x1:x2]
         scale = min(MAX_SIDE_PX / max(x2 - x1, y2 - y1), 1.0)
         size = (max(round((x2 - x1) * scale), 1), max(round((y2 - y1) * scale), 1))
@@ -157,7 +161,7 @@ def _cut(folder: Path, image: DecodedImage, detector: Ensemble) -> Iterator[dict
         marks = np.clip((points - (x1, y1)) * factor, 0, size)
         name = f"{stem}-{index}.jpg"
         data = cv2.imencode(".jpg", pixels[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
-        (folder / PICTURES / name).write_bytes(data.tobytes())
+        (folder / CROPS / name).write_bytes(data.tobytes())
         yield {
             "file": name,
             "box": np.concatenate([corner, extent]).round(2).tolist(),
@@ -166,7 +170,7 @@ def _cut(folder: Path, image: DecodedImage, detector: Ensemble) -> Iterator[dict
         }
 
 
-def _reasons(left_out: Counter[str]) -> str:
-    if not left_out:
+def _reasons(skipped: Counter[str]) -> str:
+    if not skipped:
         return ""
-    return ", left out: " + ", ".join(f"{count:,} {reason}" for reason, count in sorted(left_out.items()))
+    return ", skipped: " + ", ".join(f"{count:,} {reason}" for reason, count in sorted(skipped.items()))

@@ -1,4 +1,4 @@
-"""The training of the generator: steps, with checkpoints, metrics and sheets on the way."""
+"""The training loop: steps, with checkpoints, metrics and sample sheets."""
 
 from __future__ import annotations
 
@@ -16,133 +16,133 @@ from anon_batch.anonymize.faces.donors import DonorBank
 from anon_batch.anonymize.faces.generator import Generator
 from anon_batch.errors import ConfigError
 from anon_batch.train import losses
-from anon_batch.train.batches import Batch, SamplePool, upcoming
+from anon_batch.train.batches import Batch, BatchSampler, prefetch
 from anon_batch.train.checkpoint import FACES_SEEN, load_checkpoint, marks_of, save_checkpoint
 from anon_batch.train.config import TrainConfig
 from anon_batch.train.distributed import Processes
-from anon_batch.train.face_crops import held_out, read_crops
+from anon_batch.train.face_crops import is_held_out, read_crops
 from anon_batch.train.sheets import write_sheet
-from anon_batch.train.step import Learner
+from anon_batch.train.step import TrainStep
 
 _SHEET_FACES = 32
-_READERS = {"cpu": 1, "cuda": 8}  # threads that draw batches; a CPU has the networks to run
+_READERS = {"cpu": 1, "cuda": 8}  # threads that prepare batches; one on the CPU, which also runs the networks
 
-Say = Callable[[dict[str, Any]], None]
+OnMetrics = Callable[[dict[str, Any]], None]
 
 
 class Trainer:
-    """One training, at some step: that of the checkpoint in its output folder, or 0.
+    """A training that continues from the checkpoint in its output folder, or starts at step 0.
 
     Args:
         config: of the training; its `faces` are folders with crops/ and meta.jsonl.
         bank: donors.
-        detector: CenterFace's ONNX file, whose features are looked at.
-        processes: this one's place among those that train together.
+        detector: CenterFace's ONNX file; the discriminators use its features.
+        processes: those that train together.
 
     Attributes:
         step: steps done.
-        faces_seen: faces in all batches so far, of all processes.
+        faces_seen: faces in all batches so far, on all processes.
 
     Raises:
-        ConfigError: faces that cannot be read or are too few, or a checkpoint that cannot be gone on from.
+        ConfigError: the faces cannot be read or are too few, or the checkpoint cannot be resumed.
     """
 
     def __init__(self, config: TrainConfig, bank: DonorBank, detector: bytes, processes: Processes) -> None:
         self._config, self._processes, self._device = config, processes, processes.device
-        self._learner = Learner(config, detector, processes)
-        notes = load_checkpoint(config.output, self._learner.networks, self._learner.optimisers, marks_of(config))
+        self._train_step = TrainStep(config, detector, processes)
+        notes = load_checkpoint(config.output, self._train_step.networks, self._train_step.optimizers, marks_of(config))
         self.step = int(notes.get("step", 0))
-        self.faces_seen = int(notes.get(FACES_SEEN, self.step * self._faces_a_step))
+        self.faces_seen = int(notes.get(FACES_SEEN, self.step * self._faces_per_step))
         faces = list(read_crops([Path(folder) for folder in config.faces]))
-        learned = [face for face in faces if not held_out(face.name)]
-        kept = [face for face in faces if held_out(face.name)]
-        if not learned or not kept:
+        training = [face for face in faces if not is_held_out(face.name)]
+        held_out = [face for face in faces if is_held_out(face.name)]
+        if not training or not held_out:
             raise ConfigError(
-                f"{len(faces)} faces in {', '.join(config.faces)}: too few: {len(learned)} to learn from, {len(kept)} held out "
-                "(one in ten, by the file's name); give hundreds"
+                f"too few faces in {', '.join(config.faces)}: {len(training)} training faces and {len(held_out)} held out "
+                "(one in ten, by the file's name); add hundreds"
             )
-        self._pool = SamplePool(learned, bank, config)
-        self._held = SamplePool(kept[:_SHEET_FACES], bank, config.model_copy(update={"views": 1}))
+        self._sampler = BatchSampler(training, bank, config)
+        self._held_out = BatchSampler(held_out[:_SHEET_FACES], bank, config.model_copy(update={"views": 1}))
 
     @property
     def average(self) -> Generator:
-        """The averaged generator, which is what is exported."""
-        return self._learner.average
+        """The averaged generator, which is exported."""
+        return self._train_step.average
 
     @property
-    def _faces_a_step(self) -> int:
+    def _faces_per_step(self) -> int:
         return self._config.batch_size * self._processes.count
 
-    def run(self, say: Say, stop: Callable[[], bool] = lambda: False) -> None:
-        """Trains up to the configured steps, or until `stop` is true on any process; leaves a checkpoint.
+    def run(self, on_metrics: OnMetrics, should_stop: Callable[[], bool] = lambda: False) -> None:
+        """Train up to the configured steps, or until `should_stop` is true on any process; then write a checkpoint.
 
         Args:
-            say: gets the metrics of every `log_steps` steps, and those on held-out faces of every `sheet_steps`, on the
-                first process.
-            stop: asked before each step.
+            on_metrics: gets the metrics of every `log_steps` steps, and those on held-out faces of every `sheet_steps`, on
+                the first process.
+            should_stop: called before each step.
 
         Raises:
-            ConfigError: the training diverged; the last checkpoint stays as it is.
+            ConfigError: the training diverged; the last checkpoint remains.
             StorageError: a checkpoint or sheet cannot be written.
         """
-        saved = begun = time.monotonic()
-        first, seen, sheet = self.step, self.faces_seen, -1
+        saved_at = started_at = time.monotonic()
+        first_step, first_faces, sheet_step = self.step, self.faces_seen, -1
         readers = min(_READERS[self._device.type], os.cpu_count() or 1)
-        for batch in upcoming(self._drawn, self.step, self._config.steps, readers):
-            if self._processes.any(stop()):
+        for batch in prefetch(self._batch, self.step, self._config.steps, readers):
+            if self._processes.any(should_stop()):
                 break
-            metrics = self._learner.learn(batch.to(self._device), self.step)
+            metrics = self._train_step.run(batch.to(self._device), self.step)
             self.step += 1
-            self.faces_seen += self._faces_a_step
-            if self.step % self._config.log_steps == 0 and self._processes.first:
-                rate = (self.faces_seen - seen) / (time.monotonic() - begun)
-                say({"step": self.step, "faces_per_s": round(rate, 2), **self._rounded(metrics)})
-            if self.step % self._config.sheet_steps == 0 and self._processes.first:
-                sheet = self.step
-                say({"step": self.step, **self.evaluate()})
-            if time.monotonic() - saved > self._config.checkpoint_s:
+            self.faces_seen += self._faces_per_step
+            if self.step % self._config.log_steps == 0 and self._processes.is_first:
+                rate = (self.faces_seen - first_faces) / (time.monotonic() - started_at)
+                on_metrics({"step": self.step, "faces_per_s": round(rate, 2), **self._round(metrics)})
+            if self.step % self._config.sheet_steps == 0 and self._processes.is_first:
+                sheet_step = self.step
+                on_metrics({"step": self.step, **self.evaluate()})
+            if time.monotonic() - saved_at > self._config.checkpoint_s:
                 self.save()
-                saved = time.monotonic()
-        if self._processes.first and first < self.step == self._config.steps != sheet:
-            say({"step": self.step, **self.evaluate()})
+                saved_at = time.monotonic()
+        if self._processes.is_first and first_step < self.step == self._config.steps != sheet_step:
+            on_metrics({"step": self.step, **self.evaluate()})
         self.save()
 
     def save(self) -> None:
-        """Writes the checkpoint, on the first process."""
-        if not self._processes.first:
+        """Write the checkpoint, on the first process."""
+        if not self._processes.is_first:
             return
-        for values in self._learner.average.parameters():
+        for values in self.average.parameters():
             if not bool(torch.isfinite(values).all()):
-                raise self._diverged()
+                raise self._divergence_error()
         notes = {**marks_of(self._config), FACES_SEEN: str(self.faces_seen)}
-        save_checkpoint(self._config.output, self.step, self._learner.networks, self._learner.optimisers, notes)
+        save_checkpoint(self._config.output, self.step, self._train_step.networks, self._train_step.optimizers, notes)
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """A sheet of held-out faces under the averaged generator, and its losses on them."""
-        batch = self._held.fixed(_SHEET_FACES, self._learner.latent).to(self._device)
-        picture = losses.blended(batch, self._learner.average(batch.inputs, batch.latent)).clamp(-1, 1)
-        write_sheet(self._config.output / f"sheet-{self.step:07d}.jpg", batch, picture)
-        return self._rounded(
+        """Write a sheet of held-out faces from the averaged generator, and return its losses on them."""
+        batch = self._held_out.fixed_batch(_SHEET_FACES, self._train_step.latent).to(self._device)
+        image = losses.blend(batch, self.average(batch.inputs, batch.latent)).clamp(-1, 1)
+        write_sheet(self._config.output / f"sheet-{self.step:07d}.jpg", batch, image)
+        return self._round(
             {
-                "held_out_donor": losses.donor_loss(batch, picture),
-                "held_out_colour": losses.colour_loss(batch, picture),
+                "held_out_donor": losses.donor_loss(batch, image),
+                "held_out_colour": losses.colour_loss(batch, image),
                 "held_out_colour_of_composite": losses.colour_loss(batch, batch.inputs[:, :3]),
             }
         )
 
-    def _drawn(self, step: int) -> Batch:
-        batch = self._pool.batch(step, self._processes.rank, self._learner.latent)
-        return batch.pinned() if self._device.type == "cuda" else batch
+    def _batch(self, step: int) -> Batch:
+        batch = self._sampler.batch(step, self._processes.rank, self._train_step.latent)
+        return batch.pin_memory() if self._device.type == "cuda" else batch
 
-    def _rounded(self, metrics: dict[str, Tensor]) -> dict[str, float]:
+    def _round(self, metrics: dict[str, Tensor]) -> dict[str, float]:
         values = {name: round(float(value), 4) for name, value in metrics.items()}
         if not all(math.isfinite(value) for value in values.values()):
-            raise self._diverged()
+            raise self._divergence_error()
         return values
 
-    def _diverged(self) -> ConfigError:
+    def _divergence_error(self) -> ConfigError:
         return ConfigError(
-            f"the training diverged before step {self.step}: values are not finite; go on from the last checkpoint in "
-            f"{self._config.output} with lower generator_rate and discriminator_rate"
+            f"the training diverged before step {self.step}: losses or weights are not finite; resume from the last "
+            f"checkpoint in {self._config.output} with lower generator_rate and discriminator_rate"
         )

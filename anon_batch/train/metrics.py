@@ -1,4 +1,4 @@
-"""metrics.jsonl: a line for each time that a training says how it goes."""
+"""metrics.jsonl: one line for each report of a training."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 from anon_batch.errors import StorageError
 
 FILENAME = "metrics.jsonl"
-HELD_OUT = "held_out_"  # what metrics on held-out faces begin with
+HELD_OUT = "held_out_"  # prefix of metrics on held-out faces
 
 
-class Journal:
-    """The metrics of a training that stands at some step; what was said of later steps is dropped, as they are done again.
+class MetricsFile:
+    """Append metrics of a training that resumes at some step; drop the lines of later steps, which are done again.
 
     Args:
         folder: of the training.
@@ -32,10 +32,10 @@ class Journal:
             partial.write_text("".join(f"{json.dumps(line)}\n" for line in kept), "utf-8")
             os.replace(partial, self._path)
         except OSError as exc:
-            raise self._unwritable(exc) from None
+            raise self._write_error(exc) from None
 
     def write(self, metrics: dict[str, Any]) -> None:
-        """Appends a line; `metrics` hold `step`.
+        """Append a line; `metrics` contains `step`.
 
         Raises:
             StorageError: the file cannot be written.
@@ -44,14 +44,14 @@ class Journal:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(f"{json.dumps(metrics)}\n")
         except OSError as exc:
-            raise self._unwritable(exc) from None
+            raise self._write_error(exc) from None
 
-    def _unwritable(self, exc: OSError) -> StorageError:
-        return StorageError(f"metrics cannot be written: {exc.strerror or exc}", str(self._path))
+    def _write_error(self, exc: OSError) -> StorageError:
+        return StorageError(f"cannot write metrics: {exc.strerror or exc}", str(self._path))
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The lines so far; one that is not whole, as a killed process leaves it, is none."""
+    """Return the lines so far, without a truncated one that a killed process may leave."""
     path, lines = folder / FILENAME, []
     if path.is_file():
         for text in path.read_text("utf-8", errors="replace").splitlines():
@@ -65,8 +65,8 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def last_held_out(folder: Path, step: int) -> dict[str, Any]:
-    """The last metrics on held-out faces up to a step, with their `step`; empty where there are none."""
-    told = [
+    """Return the last metrics on held-out faces up to a step, with their `step`; empty if there are none."""
+    lines = [
         line for line in read_metrics(folder) if line["step"] <= step and any(key.startswith(HELD_OUT) for key in line)
     ]
-    return told[-1] if told else {}
+    return lines[-1] if lines else {}

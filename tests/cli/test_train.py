@@ -67,8 +67,8 @@ def test_trains_exports_goes_on(main: Any, training: Any, tmp_path: Path) -> Non
     out, path = tmp_path / "out", training(steps=2)
     code, said, progress = main(path)
     assert (code, said) == (0, f"step 2: {out}/generator.safetensors, model card beside it\n"), progress
-    assert "cuts 3 faces to learn from, 2 are held out (1 on cpu)" in progress
-    assert "starts at step 0 of 2" in progress
+    assert "3 training faces, 2 held out; 1 process on cpu" in progress
+    assert "starting at step 0 of 2" in progress
     assert "2/2 steps (100.0 %), " in progress
     assert "held out colour of composite" in progress
     assert load_generator((out / "generator.safetensors").read_bytes()).shape.channels == (8, 16)
@@ -77,7 +77,7 @@ def test_trains_exports_goes_on(main: Any, training: Any, tmp_path: Path) -> Non
 
     code, said, progress = main(path, "--steps", "4", "--set", "weights.truth=2")
     assert code == 0, progress
-    assert "goes on at step 2 of 4" in progress
+    assert "resuming at step 2 of 4" in progress
     assert _steps(out) == [1, 2, 3, 4]
     card = (out / "MODEL_CARD.md").read_text()
     assert "| steps | 4 |" in card
@@ -97,7 +97,7 @@ def test_trains_exports_goes_on(main: Any, training: Any, tmp_path: Path) -> Non
     for arguments in (["--export-only"], []):  # a training that is done is only exported
         code, said, progress = main(path, *arguments)
         assert (code, said.startswith("step 4: ")) == (0, True), progress
-        assert "cuts" not in progress
+        assert "training faces" not in progress
         assert (out / "generator.safetensors").is_file()
         assert (out / FILENAME).read_bytes() == checkpoint
 
@@ -155,7 +155,7 @@ def test_several_processes(training: Any, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("step 2: ") == 1
-    assert done.stderr.count("cuts 3 faces to learn from, 2 are held out (2 on cpu)") == 1
+    assert done.stderr.count("3 training faces, 2 held out; 2 processes on cpu") == 1
     assert read_notes(out)["faces_seen"] == "8"
     assert _steps(out) == [1, 2]
 
@@ -199,16 +199,19 @@ def _no_bank(out: Path, training: Any) -> list[str]:
 @pytest.mark.parametrize(
     ("prepare", "said"),
     [
-        (_foreign, "is of another training (seed: 3 there, 9 here); name another output"),
-        (_no_faces, "no picture is there; give a folder with crops/ and meta.jsonl"),
-        (_few, "1 faces in"),
-        (_unreadable, "is not a picture that can be read"),
-        (_in_the_way, "the output cannot be written"),
+        (
+            _foreign,
+            "is of another training (seed: 3 in the checkpoint, 9 in the configuration); choose another output folder",
+        ),
+        (_no_faces, "empty; use a folder with crops/ and meta.jsonl"),
+        (_few, "too few faces in"),
+        (_unreadable, "is not a readable image"),
+        (_in_the_way, "cannot write the output"),
         (_no_bank, "donor bank: not readable"),
         (lambda out, training: ["--set", "batchsize=3"], "did you mean `batch_size`"),
         (lambda out, training: ["--set", "batch_size"], "expected key=value"),
         (lambda out, training: ["--steps", "0"], "`steps`"),
-        (lambda out, training: ["--export-only"], "holds no checkpoint.safetensors: nothing to export"),
+        (lambda out, training: ["--export-only"], "contains no checkpoint.safetensors to export"),
     ],
 )
 def test_faults(main: Any, training: Any, tmp_path: Path, prepare: Any, said: str) -> None:

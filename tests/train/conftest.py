@@ -1,4 +1,4 @@
-"""What tests of the training share: drawn faces, the bundled donors, the detector."""
+"""Shared by the training tests: drawn faces, the bundled donors, the detector."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ALONE = Processes(0, 1, torch.device("cpu"))
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Networks this small are faster so, and on a busy machine by far."""
+    """Use one thread, because networks this small are faster so, above all on a busy machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -41,7 +41,7 @@ def detector() -> bytes:
     return model("centerface")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def trainer(faces: Path, bank: DonorBank, detector: bytes) -> Any:
-    """Makes a trainer of a tiny training in the given folder."""
+    """Return a function that opens a tiny training in a folder."""
     return lambda output, **changes: Trainer(tiny_config(faces, output, **changes), bank, detector, ALONE)

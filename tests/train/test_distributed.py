@@ -14,9 +14,8 @@ import torch
 from drawn_faces import tiny_config, tiny_settings
 
 from anon_batch.errors import ConfigError
-from anon_batch.train import distributed
 from anon_batch.train.checkpoint import FILENAME, read_notes
-from anon_batch.train.distributed import Processes, joined
+from anon_batch.train.distributed import Processes, joined_processes
 
 CHILD = """
 import hashlib, json, sys, warnings
@@ -26,22 +25,26 @@ import torch
 from drawn_faces import model
 from anon_batch.anonymize.faces.donors import DonorBank
 from anon_batch.train.config import TrainConfig
-from anon_batch.train.distributed import joined
+from anon_batch.train.distributed import joined_processes
 from anon_batch.train.loop import Trainer
 torch.set_num_threads(1)
-with joined("cpu") as here:
+with joined_processes("cpu") as here:
+    torch.manual_seed(here.rank)
+    linear = torch.nn.Linear(3, 1, bias=False)
+    here.parallel(linear)(torch.full((1, 3), float(1 + 2 * here.rank))).sum().backward()  # alone: gradients 1 and 3
     trainer = Trainer(TrainConfig(**json.loads(sys.argv[1])), DonorBank(model("donors")), model("centerface"), here)
-    said = []
-    stop_at = 3 if here.rank == 1 else 99  # one process is asked to stop, both do
-    trainer.run(said.append, lambda: trainer.step >= stop_at)
+    lines = []
+    stop_at = 3 if here.rank == 1 else 99  # one process is asked to stop, and both stop
+    trainer.run(lines.append, lambda: trainer.step >= stop_at)
     digest = hashlib.sha256()
-    for network in trainer._learner.networks.values():
+    for network in trainer._train_step.networks.values():
         for name, value in sorted(network.state_dict().items()):
             digest.update(value.contiguous().numpy().tobytes())
-    print(json.dumps({"step": trainer.step, "seen": trainer.faces_seen, "said": len(said), "weights": digest.hexdigest(),
-                      "batch": float(trainer._drawn(0).latent.sum()), "any": here.any(here.rank == 1)}))
+    print(json.dumps({"step": trainer.step, "seen": trainer.faces_seen, "lines": len(lines), "weights": digest.hexdigest(),
+                      "batch": float(trainer._batch(0).latent.sum()), "any": here.any(here.rank == 1),
+                      "initial": linear.weight.tolist(), "gradient": linear.weight.grad.tolist()}))
 left = [thread for thread in Path("/proc/self/task").glob("*/comm") if "gloo" in thread.read_text()]
-assert not left, "threads of the group that has been left abort the process at its end"
+assert not left, "threads of a left process group abort the process at exit"
 """
 
 
@@ -51,17 +54,16 @@ def _free_port() -> int:
         return int(server.getsockname()[1])
 
 
-def test_two_processes_keep_equal_weights(faces: Path, tmp_path: Path) -> None:
-    settings = json.dumps(tiny_settings(faces, tmp_path, steps=5))
+def _run_two(settings: str) -> list[dict[str, object]]:
     shared = {
         **os.environ,
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(_free_port()),
         "WORLD_SIZE": "2",
         "GLOO_SOCKET_IFNAME": "lo",
-        "PYTHONPATH": str(Path(__file__).parents[1]),
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path]),
     }
-    started = [
+    children = [
         subprocess.Popen(
             [sys.executable, "-c", CHILD, settings],
             env={**shared, "RANK": str(rank)},
@@ -71,47 +73,46 @@ def test_two_processes_keep_equal_weights(faces: Path, tmp_path: Path) -> None:
         )
         for rank in range(2)
     ]
-    ended = [child.communicate(timeout=120) for child in started]
-    assert [child.returncode for child in started] == [0, 0], [stderr for _, stderr in ended]
-    first, second = (json.loads(stdout.splitlines()[-1]) for stdout, _ in ended)
+    outputs = [child.communicate(timeout=120) for child in children]
+    assert [child.returncode for child in children] == [0, 0], [stderr for _, stderr in outputs]
+    return [json.loads(stdout.splitlines()[-1]) for stdout, _ in outputs]
+
+
+def test_two_processes_keep_equal_weights(faces: Path, tmp_path: Path) -> None:
+    first, second = _run_two(json.dumps(tiny_settings(faces, tmp_path, steps=5)))
     assert first["weights"] == second["weights"]
     assert first["batch"] != second["batch"], "each process has faces of its own"
     assert (first["step"], second["step"]) == (3, 3)
-    assert (first["said"], second["said"]) == (3, 0)
+    assert (first["lines"], second["lines"]) == (3, 0)
     assert first["seen"] == second["seen"] == 3 * 2 * 2
     assert first["any"] is second["any"] is True
+    assert first["initial"] == second["initial"]
+    assert first["gradient"] == second["gradient"] == [[2.0, 2.0, 2.0]]
     assert read_notes(tmp_path) == {"step": "3", "faces_seen": "12", "channels": "[8, 16]", "seed": "3"}
     assert (tmp_path / FILENAME).is_file()
 
-
-def test_gradients_are_the_mean(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of two processes the other of which has thrice these gradients."""
-    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Linear(4, 2))
-    idle = torch.nn.Linear(1, 1)
-    for number, parameter in enumerate(network.parameters()):
-        parameter.grad = torch.full_like(parameter, float(number))
-    network[0].weight.grad = network[0].weight.grad.to(memory_format=torch.channels_last)  # type: ignore[union-attr]
-    monkeypatch.setattr(distributed.torch.distributed, "all_reduce", lambda values: values.mul_(4))
-    Processes(0, 2, torch.device("cpu")).average_gradients(torch.nn.ModuleList([network, idle]))
-    assert [float(p.grad.mean()) for p in network.parameters() if p.grad is not None] == [0.0, 2.0, 4.0, 6.0]
-    assert idle.weight.grad is None
+    first, second = _run_two(json.dumps(tiny_settings(faces, tmp_path, steps=3)))
+    assert (first["step"], second["step"]) == (3, 3), "both resume from the checkpoint"
+    assert first["weights"] == second["weights"]
 
 
-def test_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_process_needs_no_group(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RANK", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
-    with joined("cpu") as here:
+    network = torch.nn.Linear(1, 1)
+    with joined_processes("cpu") as here:
         assert here == Processes(0, 1, torch.device("cpu"))
-        assert here.first
+        assert here.is_first
         assert here.any(True)
         assert not here.any(False)
+        assert here.parallel(network) is network
 
 
-def test_cuda_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_cuda_is_a_config_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ConfigError, match="no CUDA device; use cpu or auto"), joined("cuda"):
+    with pytest.raises(ConfigError, match="no CUDA device; use cpu or auto"), joined_processes("cuda"):
         pass
-    with joined("auto") as here:
+    with joined_processes("auto") as here:
         assert here.device.type == "cpu"
 
 
@@ -124,7 +125,7 @@ def test_on_cuda(faces: Path, tmp_path: Path) -> None:
     from anon_batch.train.loop import Trainer
 
     config = tiny_config(faces, tmp_path, steps=8, precision="bf16", device="cuda")
-    with joined("cuda") as here:
+    with joined_processes("cuda") as here:
         trainer = Trainer(config, DonorBank(model("donors")), model("centerface"), here)
         trainer.run(lambda metrics: None, lambda: trainer.step >= 4)
         again = Trainer(config, DonorBank(model("donors")), model("centerface"), here)

@@ -1,4 +1,4 @@
-"""What is exported: weights that the method can load, and a card without gaps."""
+"""The exported weights load into the method, and the card has no gaps."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from safetensors import safe_open
 from anon_batch import __version__
 from anon_batch.anonymize.faces.generator import Generator, Shape, load_generator
 from anon_batch.errors import StorageError
-from anon_batch.train.export import CARD, Source, count_faces, export
-from anon_batch.train.metrics import FILENAME, Journal, last_held_out, read_metrics
+from anon_batch.train.export import CARD, FaceSource, count_faces, export
+from anon_batch.train.metrics import FILENAME, MetricsFile, last_held_out, read_metrics
 
-SOURCES = [Source("faces/a", 90, 10), Source("s3://b/c.parquet", 900, 101)]
+SOURCES = [FaceSource("faces/a", 90, 10), FaceSource("s3://b/c.parquet", 900, 101)]
 MEASURED = {"held_out_donor": 0.0123, "held_out_colour": 0.1297, "held_out_colour_of_composite": 0.1277}
 
 
@@ -26,7 +26,7 @@ def generator() -> Generator:
     return Generator(Shape(channels=(8, 16)))
 
 
-def test_weights(generator: Generator, tmp_path: Path) -> None:
+def test_exported_weights_are_float16_with_metadata(generator: Generator, tmp_path: Path) -> None:
     config = tiny_config(tmp_path, tmp_path)
     path = export(config, generator, 1200, 19_200, SOURCES)
     with safe_open(path, "pt") as file:
@@ -48,16 +48,16 @@ def _card(folder: Path) -> str:
     return text
 
 
-def test_card(generator: Generator, tmp_path: Path) -> None:
-    Journal(tmp_path, 0).write({"step": 1000, **MEASURED})
+def test_card_lists_data_recipe_and_measures(generator: Generator, tmp_path: Path) -> None:
+    MetricsFile(tmp_path, 0).write({"step": 1000, **MEASURED})
     config = tiny_config(tmp_path, tmp_path, steps=2000, faces_note="Drawn by a program.")
     export(config, generator, 1200, 19_200, SOURCES)
     text = _card(tmp_path)
-    for said in (
-        "1,200 of 2,000",
+    for expected in (
+        "1,200 of 2,000 configured",
         "19,200, 19.4 times each",
         "| `faces/a` | 90 | 10 |",
-        "| all | 990 | 111 |",
+        "| total | 990 | 111 |",
         "0.0123",
         "0.1297",
         "0.1277",
@@ -69,38 +69,38 @@ def test_card(generator: Generator, tmp_path: Path) -> None:
         "0.999",
         "| seed | 3 |",
     ):
-        assert said in text, said
+        assert expected in text, expected
     assert "not stated" not in text
 
 
-def test_card_of_what_is_not_known(generator: Generator, tmp_path: Path) -> None:
+def test_card_says_what_is_not_stated_and_not_measured(generator: Generator, tmp_path: Path) -> None:
     export(tiny_config(tmp_path, tmp_path), generator, 4, 8, SOURCES)
     text = _card(tmp_path)
     assert "| steps | 4 |" in text
-    assert "not stated (key `faces_note`" in text
-    assert "Not measured: the training ended before its first sheet" in text
+    assert "are not stated (key `faces_note`" in text
+    assert "Not measured: the training ended before its first sample sheet" in text
 
 
-def test_folder_that_is_not_there(generator: Generator, tmp_path: Path) -> None:
+def test_missing_output_folder_is_a_storage_error(generator: Generator, tmp_path: Path) -> None:
     config = tiny_config(tmp_path, tmp_path).model_copy(update={"output": tmp_path / "gone"})
-    with pytest.raises(StorageError, match="cannot be written"):
+    with pytest.raises(StorageError, match="cannot write the generator"):
         export(config, generator, 4, 8, SOURCES)
 
 
-def test_counts(faces: Path) -> None:
-    assert count_faces(["somewhere"], [faces]) == [Source("somewhere", 5, 2)]
+def test_count_faces_of_each_source(faces: Path) -> None:
+    assert count_faces(["somewhere"], [faces]) == [FaceSource("somewhere", 5, 2)]
 
 
-def test_journal_has_each_step_once(tmp_path: Path) -> None:
-    journal = Journal(tmp_path, 0)
+def test_metrics_file_has_each_step_once(tmp_path: Path) -> None:
+    metrics_file = MetricsFile(tmp_path, 0)
     for step in (1, 2, 3):
-        journal.write({"step": step, "truth": step / 10})
-    journal.write({"step": 3, **MEASURED})
+        metrics_file.write({"step": step, "truth": step / 10})
+    metrics_file.write({"step": 3, **MEASURED})
     with (tmp_path / FILENAME).open("a") as file:
         file.write('{"step": 4, "tru')  # killed while it wrote
-    Journal(tmp_path, 2).write({"step": 3, "truth": 9.0})
+    MetricsFile(tmp_path, 2).write({"step": 3, "truth": 9.0})
     assert [(line["step"], line["truth"]) for line in read_metrics(tmp_path)] == [(1, 0.1), (2, 0.2), (3, 9.0)]
     assert last_held_out(tmp_path, 3) == {}
-    journal.write({"step": 5, **MEASURED})
+    metrics_file.write({"step": 5, **MEASURED})
     assert last_held_out(tmp_path, 4) == {}
     assert last_held_out(tmp_path, 5) == {"step": 5, **MEASURED}

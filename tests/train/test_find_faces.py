@@ -1,4 +1,4 @@
-"""Faces out of pictures: found once, cut out with landmarks in place, kept beside the training."""
+"""Training faces are found once, cropped with their landmarks, and cached beside the training."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ PHOTOS = Path(__file__).parents[2] / "manifests/sample/photos/people"
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two photographs of one person each, one without faces, one broken file."""
-    folder = tmp_path_factory.mktemp("pictures") / "photos"
+    folder = tmp_path_factory.mktemp("images") / "photos"
     folder.mkdir()
     for name in ("astronaut.png", "grace_hopper.jpg"):
         shutil.copy(PHOTOS / name, folder / name)
     cv2.imwrite(str(folder / "grey.png"), np.full((200, 200, 3), 90, np.uint8))
     (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
-    (folder / "notes.txt").write_text("no picture")
+    (folder / "notes.txt").write_text("not an image")
     return folder
 
 
-def _found(config: TrainConfig) -> tuple[Path, list[str]]:
-    notes: list[str] = []
-    find_faces(config, notes.append)
+def _find(config: TrainConfig) -> tuple[Path, list[str]]:
+    messages: list[str] = []
+    find_faces(config, messages.append)
     [folder] = crops_folders(config)
-    return folder, notes
+    return folder, messages
 
 
-def test_faces_of_a_folder(pictures: Path, tmp_path: Path) -> None:
-    config = tiny_config(pictures, tmp_path)
-    folder, notes = _found(config)
+def test_faces_of_an_image_folder_are_cropped(images: Path, tmp_path: Path) -> None:
+    config = tiny_config(images, tmp_path)
+    folder, messages = _find(config)
     assert is_crops_folder(str(folder))
     assert folder.parent == tmp_path / "faces"
-    assert notes == [f"{pictures}: 2 faces found in 3 pictures, left out: 1 {_reason(pictures)}"]
+    assert messages == [f"{images}: 2 faces found in 3 images, skipped: 1 {_reason(images)}"]
     for face in read_crops([folder]):
         height, width = face.pixels.shape[:2]
         assert max(height, width) <= MAX_SIDE_PX
@@ -59,11 +59,11 @@ def test_faces_of_a_folder(pictures: Path, tmp_path: Path) -> None:
         np.testing.assert_allclose(again, face.points, atol=0.06 * longer)
 
 
-def _reason(pictures: Path) -> str:
+def _reason(images: Path) -> str:
     from anon_batch.errors import FailedError
 
     with pytest.raises(FailedError) as raised:
-        decode("b", (pictures / "broken.jpg").read_bytes(), LimitsConfig())
+        decode("b", (images / "broken.jpg").read_bytes(), LimitsConfig())
     return raised.value.reason
 
 
@@ -75,44 +75,44 @@ def _detected(pixels: np.ndarray) -> np.ndarray:
     return found.landmarks[int(found.scores.argmax())]
 
 
-def test_found_once(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = tiny_config(pictures, tmp_path)
-    folder, _ = _found(config)
+def test_faces_are_found_once(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny_config(images, tmp_path)
+    folder, _ = _find(config)
     monkeypatch.setattr("anon_batch.train.find_faces.build_detector", None)
-    assert _found(config) == (folder, [])
-    assert _found(tiny_config(write_faces(tmp_path / "cut", 2), tmp_path)) == (tmp_path / "cut", [])
+    assert _find(config) == (folder, [])
+    assert _find(tiny_config(write_faces(tmp_path / "cut", 2), tmp_path)) == (tmp_path / "cut", [])
 
 
-def test_what_decides_the_faces_names_their_folder(pictures: Path, tmp_path: Path) -> None:
+def test_cache_folder_depends_on_the_search_settings_alone(images: Path, tmp_path: Path) -> None:
     folders = {
-        crops_folders(tiny_config(pictures, tmp_path, **changes))[0]
+        crops_folders(tiny_config(images, tmp_path, **changes))[0]
         for changes in ({}, {"min_face_px": 90}, {"min_score": 0.9}, {"seed": 4})
     }
     assert len(folders) == 3
 
 
-def test_a_manifest_gives_the_same_faces(pictures: Path, tmp_path: Path) -> None:
+def test_a_manifest_and_a_folder_give_the_same_faces(images: Path, tmp_path: Path) -> None:
     whole = tmp_path / "whole"
-    shutil.copytree(pictures, whole, ignore=shutil.ignore_patterns("broken*", "notes*"))
+    shutil.copytree(images, whole, ignore=shutil.ignore_patterns("broken*", "notes*"))
     build_manifest(Storage(), [str(whole)], str(tmp_path / "m.parquet"))
-    by_folder, _ = _found(tiny_config(whole, tmp_path / "a"))
-    by_manifest, _ = _found(tiny_config(tmp_path / "m.parquet", tmp_path / "b"))
+    by_folder, _ = _find(tiny_config(whole, tmp_path / "a"))
+    by_manifest, _ = _find(tiny_config(tmp_path / "m.parquet", tmp_path / "b"))
     assert (by_folder / "meta.jsonl").read_text() == (by_manifest / "meta.jsonl").read_text()
 
 
-def test_a_search_that_failed_leaves_nothing(pictures: Path, tmp_path: Path) -> None:
+def test_a_failed_search_leaves_no_files(images: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        ConfigError, match=r"no face of at least 5000 px .* in 3 pictures, left out: 1 .*lower min_face_px"
+        ConfigError, match=r"no face of at least 5000 px .* in 3 images, skipped: 1 .*lower min_face_px"
     ):
-        _found(tiny_config(pictures, tmp_path, min_face_px=5000))
+        _find(tiny_config(images, tmp_path, min_face_px=5000))
     assert list((tmp_path / "faces").iterdir()) == []
 
 
-def test_sources_that_are_not_there(tmp_path: Path) -> None:
+def test_missing_sources_are_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ConfigError, match=r"empty: no picture is there; give a folder with crops/ and meta.jsonl"):
-        _found(tiny_config(tmp_path / "empty", tmp_path / "o"))
-    with pytest.raises(ConfigError, match="no picture is there"):
-        _found(tiny_config(tmp_path / "nowhere", tmp_path / "o"))
+    with pytest.raises(ConfigError, match=r"no images at .*empty; use a folder with crops/ and meta.jsonl"):
+        _find(tiny_config(tmp_path / "empty", tmp_path / "o"))
+    with pytest.raises(ConfigError, match="no images at"):
+        _find(tiny_config(tmp_path / "nowhere", tmp_path / "o"))
     with pytest.raises(ManifestError, match="no manifest at"):
-        _found(tiny_config(tmp_path / "none.parquet", tmp_path / "o"))
+        _find(tiny_config(tmp_path / "none.parquet", tmp_path / "o"))

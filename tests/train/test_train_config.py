@@ -1,4 +1,4 @@
-"""The training file: what is wrong is named."""
+"""The training file: errors name the key."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NEEDED = "faces: a\noutput: b\n"
 
 
 @pytest.mark.parametrize(
-    ("text", "overrides", "said"),
+    ("text", "overrides", "expected"),
     [
         ("faces: a", {}, "`output` is required"),
         ("output: b", {}, "`faces` is required"),
@@ -24,7 +24,7 @@ NEEDED = "faces: a\noutput: b\n"
         (NEEDED + "batchsize: 4", {}, "did you mean `batch_size`"),
         (NEEDED + "weights: {truht: 4}", {}, "did you mean `weights.truth`"),
         (NEEDED, {"weights.truth": -1}, "`weights.truth`.*given: -1"),
-        (NEEDED + "steps: 4", {"steps.all": 3}, "steps is a value"),
+        (NEEDED + "steps: 4", {"steps.all": 3}, "steps is not a section"),
         (NEEDED + "batch_size: 1", {}, "`batch_size`"),
         (NEEDED + "expansions: [1.4, 1.1]", {}, "the smaller first"),
         (NEEDED + "channels: [8, 0]", {}, "1 or more"),
@@ -32,15 +32,15 @@ NEEDED = "faces: a\noutput: b\n"
         (NEEDED + "generator_rate: .nan", {}, "`generator_rate`"),
         (NEEDED + "seed: 16777216", {}, "`seed`"),
         ("faces: [a", {}, "is not YAML.*line 1"),
-        ("- faces", {}, "expected keys and values at the top, found list"),
+        ("- faces", {}, "expected a mapping at the top level, found list"),
         (None, {}, "No such file"),
     ],
 )
-def test_faults(tmp_path: Path, text: str | None, overrides: dict[str, Any], said: str) -> None:
+def test_errors_name_the_key(tmp_path: Path, text: str | None, overrides: dict[str, Any], expected: str) -> None:
     path = tmp_path / "t.yaml"
     if text is not None:
         path.write_text(text)
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=expected):
         load_training(path, overrides)
 
 

@@ -1,4 +1,4 @@
-"""Faces from a folder: what is held out, mirrored, and wrong with a listing."""
+"""Training faces of a folder: the held-out share, mirroring, and errors in a listing."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ import pytest
 from drawn_faces import HELD_OUT, write_faces
 
 from anon_batch.errors import ConfigError
-from anon_batch.train.face_crops import held_out, listed_faces, read_crops, surroundings
+from anon_batch.train.face_crops import generator_view, is_held_out, read_crops, read_listing
 
 
-def test_held_out_is_one_in_ten_and_stays() -> None:
+def test_one_face_in_ten_is_held_out() -> None:
     names = [f"face_{n}.jpg" for n in range(5000)]
-    kept = [name for name in names if held_out(name)]
-    assert 400 < len(kept) < 600
-    # A training that is gone on with must keep from learning what the one before has kept from it.
-    assert kept[:5] == ["face_5.jpg", "face_8.jpg", "face_9.jpg", "face_19.jpg", "face_28.jpg"]
+    held_out = [name for name in names if is_held_out(name)]
+    assert 400 < len(held_out) < 600
+    # Because a resumed training must hold out the same faces, the choice must never change.
+    assert held_out[:5] == ["face_5.jpg", "face_8.jpg", "face_9.jpg", "face_19.jpg", "face_28.jpg"]
 
 
-def test_faces(faces: Path) -> None:
+def test_read_and_mirror(faces: Path) -> None:
     read = list(read_crops([faces]))
-    assert [f.name for f in read] == [e.name for e in listed_faces(faces)]
-    assert sum(held_out(f.name) for f in read) == HELD_OUT
-    again = read[0].mirrored().mirrored()
+    assert [f.name for f in read] == [e.name for e in read_listing(faces)]
+    assert sum(is_held_out(f.name) for f in read) == HELD_OUT
+    again = read[0].mirror().mirror()
     np.testing.assert_array_equal(again.pixels, read[0].pixels)
     np.testing.assert_allclose(again.points, read[0].points, atol=1e-4)
-    flipped = read[0].mirrored()
-    assert flipped.points[0, 0] < flipped.points[1, 0], "the right eye stays at the left of the picture"
+    flipped = read[0].mirror()
+    assert flipped.points[0, 0] < flipped.points[1, 0], "the right eye stays on the left of the image"
 
 
 @pytest.mark.parametrize("shape", ["ellipse", "rectangle"])
-def test_the_face_is_erased_and_the_truth_is_not(faces: Path, shape: Any) -> None:
+def test_the_crop_is_erased_and_the_truth_is_not(faces: Path, shape: Any) -> None:
     face = next(read_crops([faces]))
-    view = surroundings(face, 1.2, shape, 128)
+    view = generator_view(face, 1.2, shape, 128)
     changed = face.pixels.copy()
     x1, y1, x2, y2 = face.region(1.2, shape).extent
     mask = np.zeros(changed.shape[:2], np.bool_)
     mask[y1 + 12 : y2 - 12, x1 + 12 : x2 - 12] = True  # inside of the ellipse too
     changed[mask] = 255 - changed[mask]
-    other = surroundings(type(face)(face.name, changed, face.box, face.points), 1.2, shape, 128)
+    other = generator_view(type(face)(face.name, changed, face.box, face.points), 1.2, shape, 128)
     np.testing.assert_array_equal(view.crop.pixels, other.crop.pixels)
     np.testing.assert_array_equal(view.crop.unknown, other.crop.unknown)
     assert (view.truth != other.truth).any()
@@ -59,25 +59,25 @@ def _line(folder: Path, **changes: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"file": "none.png"}, "none.png is not a picture"),
+        ({"file": "none.png"}, "none.png is not a readable image"),
         ({"box": [1, 2, 3]}, r"meta.jsonl:2: ValueError.*expected file, box"),
         ({"box": [1, 2, 0, 4]}, "width and height above 0"),
         ({"box": [1, 2, float("nan"), 4]}, "finite"),
-        ({"box": [500, 2, 40, 40]}, "outside the picture of 128 x 128 px"),
+        ({"box": [500, 2, 40, 40]}, "outside the image of 128 x 128 px"),
         ({"lm": [[1, 2]]}, "meta.jsonl:2"),
-        ({"lm": [[1, 2], [3, 4], [5, 6], [7, 8], [9, 129]]}, "outside the picture"),
+        ({"lm": [[1, 2], [3, 4], [5, 6], [7, 8], [9, 129]]}, "outside the image"),
         ({"lm": None}, "meta.jsonl:2"),
     ],
 )
-def test_faults_of_a_line(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+def test_errors_in_a_line(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
     folder = write_faces(tmp_path / "f", 2)
     _line(folder, **changes)
     with pytest.raises(ConfigError, match=said):
         list(read_crops([folder]))
 
 
-def test_faults_of_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"meta.jsonl cannot be read \(No such file"):
+def test_errors_in_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot read meta.jsonl \(No such file"):
         list(read_crops([tmp_path]))
     folder = write_faces(tmp_path / "f", 2)
     (folder / "meta.jsonl").write_bytes(b"\xff\xfe{")

@@ -1,4 +1,4 @@
-"""Batches depend on seed, step and process alone; donors and masks are where they should be."""
+"""Batches depend on seed, step and process alone; donors lie inside the masks."""
 
 from __future__ import annotations
 
@@ -11,42 +11,42 @@ import torch
 from drawn_faces import tiny_config
 
 from anon_batch.anonymize.faces.donors import DonorBank
-from anon_batch.train import batches as samples
-from anon_batch.train.augmentation import MAX_SHIFT_PX, drawn_change, drawn_view, relit, seen
-from anon_batch.train.batches import Batch, SamplePool, _mirrored, own_donor, upcoming
+from anon_batch.train import batches
+from anon_batch.train.augmentation import MAX_SHIFT_PX, augment, draw_augmentation, draw_view, relight
+from anon_batch.train.batches import Batch, BatchSampler, _mirror, own_donor, prefetch
 from anon_batch.train.face_crops import read_crops
 
 
 @pytest.fixture
-def pool(faces: Path, bank: DonorBank, tmp_path: Path) -> SamplePool:
-    return SamplePool(list(read_crops([faces])), bank, tiny_config(faces, tmp_path, batch_size=6, own_share=0.5))
+def sampler(faces: Path, bank: DonorBank, tmp_path: Path) -> BatchSampler:
+    return BatchSampler(list(read_crops([faces])), bank, tiny_config(faces, tmp_path, batch_size=6, own_share=0.5))
 
 
 def _equal(a: Batch, b: Batch) -> bool:
     return all(torch.equal(getattr(a, name), getattr(b, name)) for name in Batch.__slots__)
 
 
-def test_a_step_has_one_batch(pool: SamplePool) -> None:
-    batch = pool.batch(7, 0, 16)
-    assert _equal(batch, pool.batch(7, 0, 16))
+def test_batches_depend_on_step_and_process(sampler: BatchSampler) -> None:
+    batch = sampler.batch(7, 0, 16)
+    assert _equal(batch, sampler.batch(7, 0, 16))
     for step, process in ((8, 0), (7, 1)):
-        assert not torch.equal(batch.inputs, pool.batch(step, process, 16).inputs)
+        assert not torch.equal(batch.inputs, sampler.batch(step, process, 16).inputs)
 
 
-def test_shapes_and_ranges(pool: SamplePool) -> None:
-    batch = pool.batch(0, 0, 16)
+def test_shapes_and_ranges(sampler: BatchSampler) -> None:
+    batch = sampler.batch(0, 0, 16)
     assert batch.inputs.shape == (6, 10, 128, 128)
     assert batch.latent.shape == (6, 16)
     assert batch.own.tolist() == [True] * 3 + [False] * 3
-    for pictures in (batch.inputs[:, :3], batch.truth):
-        assert float(pictures.abs().max()) <= 1.05
+    for images in (batch.inputs[:, :3], batch.truth):
+        assert float(images.abs().max()) <= 1.05
     assert set(batch.unknown.unique().tolist()) == {0.0, 1.0}
     assert bool((batch.donor_share <= batch.unknown + 1e-5).all()), "a donor lies inside the mask"
     assert float(batch.donor_share.amax((1, 2, 3)).min()) > 0.9
 
 
-def test_nothing_of_the_face_is_in_the_composite_of_another_donor(pool: SamplePool) -> None:
-    outside = pool.fixed(32, 16)
+def test_composite_with_another_donor_contains_nothing_of_the_face(sampler: BatchSampler) -> None:
+    outside = sampler.fixed_batch(32, 16)
     known = outside.unknown == 0
     difference = ((outside.inputs[:, :3] - outside.truth).abs() * known).amax((1, 2, 3))
     assert float(difference.max()) < 0.05, "known pixels are the truth, but for what the mask's border lends them"
@@ -56,36 +56,36 @@ def test_nothing_of_the_face_is_in_the_composite_of_another_donor(pool: SamplePo
     assert float(inside.min()) > 0.05
 
 
-def test_fixed_faces_stay(pool: SamplePool) -> None:
-    assert _equal(pool.fixed(5, 16), pool.fixed(5, 16))
-    assert len(pool.fixed(1000, 16).own) == len(pool)
+def test_fixed_batch_repeats(sampler: BatchSampler) -> None:
+    assert _equal(sampler.fixed_batch(5, 16), sampler.fixed_batch(5, 16))
+    assert len(sampler.fixed_batch(1000, 16).own) == len(sampler)
 
 
-def test_threads_make_the_same_views(
+def test_views_do_not_depend_on_the_number_of_threads(
     faces: Path, bank: DonorBank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     crops, config = list(read_crops([faces])), tiny_config(faces, tmp_path, views=2)
-    batches = []
+    drawn = []
     for threads in (1, 4):
-        monkeypatch.setattr(samples.os, "cpu_count", lambda n=threads: n)
-        batches.append(SamplePool(crops, bank, config).batch(0, 0, 8))
-    assert _equal(*batches)
-    assert len(SamplePool(crops, bank, config)) == 4 * len(crops)
+        monkeypatch.setattr(batches.os, "cpu_count", lambda n=threads: n)
+        drawn.append(BatchSampler(crops, bank, config).batch(0, 0, 8))
+    assert _equal(*drawn)
+    assert len(BatchSampler(crops, bank, config)) == 4 * len(crops)
 
 
-def test_a_mirrored_donor_is_the_donor_of_the_mirrored_face(faces: Path) -> None:
+def test_a_mirror_donor_is_the_donor_of_the_mirror_face(faces: Path) -> None:
     face = next(iter(read_crops([faces])))
-    flipped, own = _mirrored(own_donor(face)), own_donor(face.mirrored())
+    flipped, own = _mirror(own_donor(face)), own_donor(face.mirror())
     assert np.allclose(flipped.points, own.points, atol=1e-3)
     assert np.allclose(flipped.box, own.box, atol=1e-3)
     assert np.abs(flipped.pixels.astype(int) - own.pixels).mean() < 2
     for one, other in ((flipped.matte, own.matte), (flipped.head, own.head)):
         assert np.abs(one - other).mean() < 0.03
-    again = _mirrored(flipped)
+    again = _mirror(flipped)
     assert np.array_equal(again.pixels, own_donor(face).pixels)
 
 
-def test_own_donor_is_the_face(faces: Path) -> None:
+def test_own_donor_matches_the_face(faces: Path) -> None:
     face = next(read_crops([faces]))
     donor = own_donor(face)
     assert donor.pixels.shape == (160, 160, 3)
@@ -103,57 +103,57 @@ def _stamp(step: int) -> Any:
 
 
 @pytest.mark.parametrize("ahead", [1, 3, 50])
-def test_batches_come_in_order(ahead: int) -> None:
-    assert list(upcoming(_stamp, 4, 24, ahead)) == list(range(4, 24))
-    assert list(upcoming(_stamp, 4, 4, ahead)) == []
+def test_prefetch_keeps_the_order(ahead: int) -> None:
+    assert list(prefetch(_stamp, 4, 24, ahead)) == list(range(4, 24))
+    assert list(prefetch(_stamp, 4, 4, ahead)) == []
 
 
-def test_an_error_while_drawing_ends_the_training() -> None:
+def test_prefetch_raises_errors_of_its_threads() -> None:
     def draw(step: int) -> Any:
         if step == 2:
             raise ZeroDivisionError
         return step
 
-    coming = upcoming(draw, 0, 9, 2)
-    assert [next(coming), next(coming)] == [0, 1]
+    pending = prefetch(draw, 0, 9, 2)
+    assert [next(pending), next(pending)] == [0, 1]
     with pytest.raises(ZeroDivisionError):
-        next(coming)
+        next(pending)
 
 
-def test_real_and_generated_are_seen_alike() -> None:
+def test_real_and_generated_images_get_the_same_augmentation() -> None:
     rng = torch.Generator().manual_seed(1)
-    pictures, condition = torch.rand(4, 3, 32, 32, generator=rng), torch.rand(4, 6, 32, 32, generator=rng)
-    generated = pictures + 0.25
-    view = drawn_view(4, rng)
-    (real, asked), (false, asked_again) = seen(pictures, condition, view), seen(generated, condition, view)
+    images, condition = torch.rand(4, 3, 32, 32, generator=rng), torch.rand(4, 6, 32, 32, generator=rng)
+    generated = images + 0.25
+    view = draw_view(4, rng)
+    (real, asked), (false, asked_again) = augment(images, condition, view), augment(generated, condition, view)
     torch.testing.assert_close(false - real, torch.full_like(real, 0.25))
     assert torch.equal(asked, asked_again)
     brightness, down, right = view
     assert max(abs(down), abs(right)) <= MAX_SHIFT_PX
-    torch.testing.assert_close(real, (pictures + brightness).roll((down, right), (2, 3)))
+    torch.testing.assert_close(real, (images + brightness).roll((down, right), (2, 3)))
     assert torch.equal(asked, condition.roll((down, right), (2, 3)))
 
 
-def test_the_view_lets_gradients_through() -> None:
-    pictures = torch.rand(2, 3, 16, 16, requires_grad=True)
-    shown, _ = seen(pictures, torch.zeros(2, 6, 16, 16), drawn_view(2, torch.Generator().manual_seed(0)))
+def test_augmentation_is_differentiable() -> None:
+    images = torch.rand(2, 3, 16, 16, requires_grad=True)
+    shown, _ = augment(images, torch.zeros(2, 6, 16, 16), draw_view(2, torch.Generator().manual_seed(0)))
     shown.sum().backward()
-    assert pictures.grad is not None
-    assert torch.equal(pictures.grad, torch.ones_like(pictures))
+    assert images.grad is not None
+    assert torch.equal(images.grad, torch.ones_like(images))
 
 
-def test_changes_are_the_same_each_time_and_in_range() -> None:
+def test_augmentations_repeat_and_stay_in_range() -> None:
     pixels = np.random.default_rng(0).uniform(0, 255, (64, 64, 3)).astype(np.float32)
     changed = 0
     for seed in range(40):
-        change = drawn_change(np.random.default_rng(seed))
-        once, twice = change(pixels), change(pixels)
+        augmentation = draw_augmentation(np.random.default_rng(seed))
+        once, twice = augmentation(pixels), augmentation(pixels)
         np.testing.assert_array_equal(once, twice)
         assert once.shape == pixels.shape
         assert once.dtype == np.float32
         assert 0 <= once.min() <= once.max() <= 255
         changed += bool((once != pixels).any())
     assert 20 < changed < 40
-    light = relit(pixels, np.random.default_rng(0))
+    light = relight(pixels, np.random.default_rng(0))
     assert light.dtype == np.float32
     assert (light != pixels).any()

@@ -25,20 +25,20 @@ def _batch(own: Tensor = OWN) -> Batch:
     return Batch(inputs, torch.zeros(2, 4), truth, unknown, share, own)
 
 
-def _changed(pictures: Tensor, row: int, amount: float = 0.5) -> Tensor:
-    changed = pictures.clone()
+def _changed(images: Tensor, row: int, amount: float = 0.5) -> Tensor:
+    changed = images.clone()
     changed[row, :, 8:24, 8:24] += amount
     return changed
 
 
-def test_outside_the_mask_is_the_truth() -> None:
+def test_blend_keeps_the_truth_outside_the_mask() -> None:
     batch = _batch()
-    picture = losses.blended(batch, torch.full_like(batch.truth, 9.0))
-    assert torch.equal(picture == 9, (batch.unknown == 1).expand_as(picture))
-    assert torch.equal(torch.where(picture == 9, batch.truth, picture), batch.truth)
+    image = losses.blend(batch, torch.full_like(batch.truth, 9.0))
+    assert torch.equal(image == 9, (batch.unknown == 1).expand_as(image))
+    assert torch.equal(torch.where(image == 9, batch.truth, image), batch.truth)
 
 
-def test_identical_pictures_cost_nothing() -> None:
+def test_losses_of_equal_images_are_zero() -> None:
     batch = _batch()
     assert float(losses.truth_loss(batch, batch.truth)) == 0
     assert float(losses.colour_loss(batch, batch.truth)) == 0
@@ -47,7 +47,7 @@ def test_identical_pictures_cost_nothing() -> None:
     assert float(losses.feature_loss(batch.own, features, features)) == 0
 
 
-def test_the_truth_is_asked_of_own_donors_inside_the_mask() -> None:
+def test_truth_loss_is_over_own_donors_inside_the_mask() -> None:
     batch = _batch()
     assert float(losses.truth_loss(batch, _changed(batch.truth, 0))) == pytest.approx(0.5, rel=1e-4)
     assert float(losses.truth_loss(batch, _changed(batch.truth, 1))) == 0
@@ -56,7 +56,7 @@ def test_the_truth_is_asked_of_own_donors_inside_the_mask() -> None:
     assert float(losses.truth_loss(batch, outside)) == 0
 
 
-def test_colours_are_asked_of_others() -> None:
+def test_colour_loss_is_over_other_donors() -> None:
     batch = _batch()
     assert float(losses.colour_loss(batch, _changed(batch.truth, 1))) == pytest.approx(0.5, rel=1e-4)
     assert float(losses.colour_loss(batch, _changed(batch.truth, 0))) == 0
@@ -65,7 +65,7 @@ def test_colours_are_asked_of_others() -> None:
     assert float(losses.colour_loss(batch, checked)) == pytest.approx(0, abs=1e-6), "detail is free"
 
 
-def test_a_donor_is_asked_of_others_whatever_its_light() -> None:
+def test_donor_loss_is_over_other_donors_and_ignores_light() -> None:
     batch = _batch()
     donor = batch.inputs[:, :3]
     assert float(losses.donor_loss(batch, donor + 0.3)) == pytest.approx(0, abs=1e-5)
@@ -77,7 +77,7 @@ def test_a_donor_is_asked_of_others_whatever_its_light() -> None:
     assert float(losses.donor_loss(batch, flipped)) == 0
 
 
-def test_features_are_asked_of_own_donors() -> None:
+def test_feature_loss_is_over_own_donors() -> None:
     real = (torch.full((2, 4, 8, 8), 2.0),)
     for row, expected in ((0, 0.5), (1, 0.0)):
         generated = (real[0].clone(),)
@@ -86,19 +86,19 @@ def test_features_are_asked_of_own_donors() -> None:
 
 
 @pytest.mark.parametrize("own", [True, False])
-def test_no_face_of_a_kind_costs_nothing_and_has_gradients(own: bool) -> None:
+def test_loss_without_faces_is_zero_and_has_gradients(own: bool) -> None:
     batch = _batch(torch.tensor([own, own]))
-    picture = _changed(batch.truth, 0).requires_grad_()
-    features = picture[:, :, ::4, ::4]
+    image = _changed(batch.truth, 0).requires_grad_()
+    features = image[:, :, ::4, ::4]
     absent = (
-        losses.colour_loss(batch, picture) + losses.donor_loss(batch, picture)
+        losses.colour_loss(batch, image) + losses.donor_loss(batch, image)
         if own
-        else (losses.truth_loss(batch, picture) + losses.feature_loss(batch.own, (features,), (features.detach() + 1,)))
+        else (losses.truth_loss(batch, image) + losses.feature_loss(batch.own, (features,), (features.detach() + 1,)))
     )
     absent.backward()
     assert float(absent.detach()) == 0
-    assert picture.grad is not None
-    assert float(picture.grad.abs().max()) == 0
+    assert image.grad is not None
+    assert float(image.grad.abs().max()) == 0
 
 
 def test_hinge() -> None:
