@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: venv venv-test demo test lint test-slow bench bench-docs bench-scale clean
+.PHONY: venv venv-test docs demo test lint test-slow bench bench-scale clean
 
 venv: $(VENV)/.installed
 venv-test: $(VENV)/.installed-test
@@ -35,12 +35,9 @@ test: lint
 test-slow: venv-test
 	$(BIN)/python -m pytest -m slow
 
-# Everything side by side, 20 minutes on two quiet cores. `make bench-docs` also puts the figures into docs/benchmarks.md.
+# Everything side by side, 20 minutes on two quiet cores.
 bench: venv-test
 	$(BIN)/python -m benchmarks
-
-bench-docs: venv-test
-	$(BIN)/python -m benchmarks --write docs/benchmarks.md
 
 # A million rows without networks, ten minutes.
 bench-scale: venv-test
@@ -48,3 +45,8 @@ bench-scale: venv-test
 
 clean:
 	rm -rf demo bench-results
+
+# The documentation as a static site in site/. --strict: a broken link fails the build.
+docs: venv-test
+	$(PIP) -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

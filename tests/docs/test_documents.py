@@ -1,0 +1,117 @@
+"""What the documents say is compared with the code: links, commands, options, make targets, job files."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+import yaml
+
+from anon_batch.cli.app import app
+from anon_batch.config import JobConfig, validate
+from tools import check_words, docs_hook, docs_reference
+
+ROOT = Path(__file__).parents[2]
+TRACKED = subprocess.run(
+    ["git", "ls-files", "-co", "--exclude-standard", "*.md"], cwd=ROOT, capture_output=True, text=True
+)
+DOCUMENTS = sorted(ROOT / name for name in TRACKED.stdout.splitlines() if (ROOT / name).is_file())
+NAME = {"ids": lambda path: str(path.relative_to(ROOT))}
+GENERATED = {ROOT / f"docs/reference/{name}.md": build for name, build in docs_reference.PAGES.items()}
+GENERATED |= {ROOT / "docs" / page: (ROOT / source).read_text for source, page in docs_hook.ROOT_PAGES.items()}
+PENDING = {"estimate", "--finished-exit-zero"}  # land with the command line
+
+
+def blocks(marker: str, language: str) -> list[tuple[str, str]]:
+    """Return (page, code) of every code block that follows the comment `<!-- test: MARKER -->`."""
+    pattern = re.compile(rf"<!-- test: {marker} -->\n```{language}\n(.*?)```", re.DOTALL)
+    return [(str(path.relative_to(ROOT)), code) for path in DOCUMENTS for code in pattern.findall(path.read_text())]
+
+
+def test_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 200
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, **NAME)
+def test_links_lead_somewhere(path: Path) -> None:
+    prose = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", prose):
+        file, _, anchor = target.partition("#")
+        there = (path.parent / file).resolve() if file else path
+        assert there.exists() or there in GENERATED, f"{path.name}: {target}"
+        if anchor:
+            text = GENERATED[there]() if there in GENERATED else there.read_text(encoding="utf-8")
+            headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+            assert anchor in [re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings], (
+                f"{path.name}: {target}"
+            )
+
+
+def commands() -> dict[str, Any]:
+    """Return the command as typed -> its click command."""
+    return dict(docs_reference.commands(typer.main.get_command(app)))
+
+
+def mentions() -> set[tuple[str, str]]:
+    """Return (document, command line) of every `anon-batch ...` in code blocks and code spans."""
+    found = set()
+    for path in DOCUMENTS:
+        text = path.read_text(encoding="utf-8").replace("\\\n", " ")
+        spans = re.findall(r"(?<!`)`(?!`)([^`]+)`(?!`)", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+        lines = [line for block in re.findall(r"```[^\n]*\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
+        for code in (*spans, *lines):
+            for match in re.finditer(r"(?:^|\$ |-- |&& )anon-batch((?: [^|&#;]+)?)", code.replace("\n", " ")):
+                found.add((path.name, match[1].strip()))
+    return found
+
+
+def test_every_command_and_option_that_is_named_exists() -> None:
+    known, seen = commands(), set()
+    for document, line in mentions():
+        words = line.split()
+        if not words or words[0].isupper() or words[0].startswith("-") or words[0] in PENDING:
+            continue
+        name = " ".join(words[:2]) if " ".join(words[:2]) in known else words[0]
+        assert name in known or any(key.startswith(f"{name} ") for key in known), f"{document}: anon-batch {line}"
+        seen.add(name)
+        options = {option for p in known[name].params for option in p.opts} if name in known else set()
+        for option in re.findall(r"(?<!\S)--?[a-z][a-z0-9-]*", line):
+            assert option in options | PENDING | {"--help"}, f"{document}: anon-batch {line}: no {option}"
+    undocumented = set(known) - seen - {key for key in known if key.partition(" ")[0] in seen} - {"plan"}
+    assert not undocumented
+
+
+def test_every_make_target_that_is_named_exists() -> None:
+    targets = set(re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    for path in DOCUMENTS:
+        for name in re.findall(r"(?:`|^ {4}|^)make ([a-z][\w-]*)", path.read_text(encoding="utf-8"), re.MULTILINE):
+            assert name in targets, f"{path.name}: make {name}"
+
+
+@pytest.mark.parametrize(("page", "code"), blocks("job", "yaml"))
+def test_job_files_in_documents_are_valid(page: str, code: str) -> None:
+    if "face:" in code:
+        pytest.skip("lands with the policy")
+    validate(JobConfig, {"manifest": "m", "output": "o", **yaml.safe_load(code)}, page)
+
+
+def test_reference_pages_describe_everything() -> None:
+    for name, build in docs_reference.PAGES.items():
+        rows = [line for line in build().splitlines() if line.startswith("| `")]
+        assert rows or name == "exit-codes"
+        assert not [row for row in rows if row.endswith("|  |")], f"{name}: a line without a description"
+
+
+def test_banned_words_are_found_in_prose_and_identifiers() -> None:
+    found = check_words.faults(
+        "the picture\nsecond_look = anewOne\ntreatWell(x)\nuntreated treatment\nmend  # words: allow"
+    )
+    assert [(line, word) for line, word, _ in found] == [(1, "picture"), (2, "second look"), (2, "anew"), (3, "treat")]
+
+
+def test_strip_of_before_and_after_is_small() -> None:
+    assert 0 < (ROOT / "docs/before-after.jpg").stat().st_size < 400_000

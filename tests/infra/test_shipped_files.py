@@ -1,0 +1,66 @@
+"""The files of jobs/ and infra/ are valid and agree with each other."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import jsonschema
+import pytest
+import ray
+import yaml
+from packaging.requirements import Requirement
+
+from anon_batch.anonymize.registry import known_methods
+from anon_batch.config import load_job
+from anon_batch.detect.registry import known_detectors
+
+ROOT = Path(__file__).parents[2]
+JOBS = sorted((ROOT / "jobs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", JOBS, ids=lambda path: path.name)
+def test_job_files_are_valid(path: Path) -> None:
+    job = load_job(path, {})
+    assert set(job.anonymize.ladder) <= set(known_methods())
+    assert {detector.name for detector in job.detect.detectors} <= set(known_detectors())
+
+
+def test_ray_cluster_file_fits_rays_schema() -> None:
+    schema = json.loads((Path(ray.__file__).parent / "autoscaler/ray-schema.json").read_text(encoding="utf-8"))
+    cluster = yaml.safe_load((ROOT / "infra/ray-cluster.yaml").read_text(encoding="utf-8"))
+    jsonschema.validate(cluster, schema)
+    assert cluster["head_node_type"] in cluster["available_node_types"]
+    head = cluster["available_node_types"][cluster["head_node_type"]]
+    assert head["resources"].get("CPU") == 0, "workers on the head would starve the driver"
+
+
+def test_rayjob_runs_a_valid_job(tmp_path: Path) -> None:
+    documents = list(yaml.safe_load_all((ROOT / "infra/rayjob.yaml").read_text(encoding="utf-8")))
+    by_kind = {document["kind"]: document for document in documents}
+    spec = by_kind["RayJob"]["spec"]
+    found = re.match(r"anon-batch run (/jobs/\S+)", spec["entrypoint"])
+    assert found
+    (tmp_path / "job.yaml").write_text(by_kind["ConfigMap"]["data"][Path(found[1]).name])
+    job = load_job(tmp_path / "job.yaml", {})
+    head, *groups = spec["rayClusterSpec"]["headGroupSpec"], *spec["rayClusterSpec"]["workerGroupSpecs"]
+    [container] = head["template"]["spec"]["containers"]
+    assert any(mount["mountPath"] == "/jobs" for mount in container["volumeMounts"])
+    gpus = sum(
+        group["maxReplicas"] * group["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"]
+        for group in groups
+    )
+    assert job.engine.workers is not None
+    assert job.engine.workers * job.engine.num_gpus <= gpus
+
+
+def test_ray_versions_agree() -> None:
+    rayjob = (ROOT / "infra/rayjob.yaml").read_text(encoding="utf-8")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    [requirement] = [r for r in map(Requirement, project["project"]["dependencies"]) if r.name == "ray"]
+    pinned = re.search(r"ARG RAY_VERSION=(\S+)", (ROOT / "infra/Dockerfile").read_text(encoding="utf-8"))
+    assert pinned is not None
+    assert pinned[1] in requirement.specifier
+    assert re.findall(r"rayVersion: \"?([\d.]+)", rayjob) == [pinned[1]]

@@ -1,0 +1,184 @@
+"""Reference pages, built from the code: `PAGES` maps the name of a page to the function that returns its Markdown.
+
+`python -m tools.docs_reference NAME` prints one.
+"""
+
+from __future__ import annotations
+
+import enum
+import sys
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import typer.main
+
+Rows = Sequence[Sequence[str]]
+INTRO = {
+    "config": """# Job file
+
+A job file is YAML. `anon-batch config job.yaml` checks one and prints it with all defaults; `--set engine.shard_rows=64` sets
+any key on the command line and wins over the file. An unknown key or a wrong value stops the command before anything runs, with
+the nearest key that exists.
+
+Every key except the addresses, `run_key_file`, `engine` (but for `engine.shard_rows`), `models` and `storage` is part of the
+run's [fingerprint](../guides/resume.md): it cannot change between two runs into one output.""",
+    "cli": """# Command line
+
+`anon-batch COMMAND --help` prints the same. Results go to standard output, progress and messages to standard error. What the
+exit codes mean: [Exit codes](exit-codes.md).""",
+    "provenance": """# Files of a release
+
+## Provenance (public)
+
+`OUTPUT/provenance/*.parquet`, one row for each image of the manifest. All parts form one Parquet dataset:
+`pandas.read_parquet("OUTPUT/provenance")`. The manifest's pass-through columns follow these.""",
+    "audit": """## Audit (private)
+
+`LEDGER/audit/*.parquet`, one row for each image. The audit leads back to the sources: never publish it.""",
+    "reasons": """# Reason codes
+
+The column `reason` of the provenance, counted in `stats.json`. The column `detail` of the audit has more. `failed`: the source
+could not be read or decoded. `withheld`: no safe output could be made.""",
+    "exit-codes": """# Exit codes
+
+`anon-batch run --finished-exit-zero` returns 0 instead of 10, for schedulers that retry every other code, such as Ray jobs and
+KubeRay. The verdict on the gates is in `gates.json` either way.""",
+}
+
+
+def table(header: Sequence[str], rows: Rows) -> str:
+    """Return a Markdown table."""
+    lines = [
+        header,
+        ["---"] * len(header),
+        *([cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows),
+    ]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def config_page() -> str:
+    """Return the page with every key of the job file, a table for each section."""
+    from anon_batch.config import describe
+
+    sections: dict[str, list[list[str]]] = {}
+    for key, kind, default, text in describe():
+        shown = default if default == "required" else f"`{default}`"
+        sections.setdefault(key.partition(".")[0] if "." in key else "", []).append([f"`{key}`", kind, shown, text])
+    parts = [INTRO["config"]]
+    for section, rows in sections.items():
+        parts += [f"## `{section}`" if section else "## Top level", table(["Key", "Type", "Default", "Meaning"], rows)]
+    return "\n\n".join(parts) + "\n"
+
+
+def cli_page() -> str:
+    """Return the page with every command, its arguments and options."""
+    from anon_batch.cli.app import app
+
+    root = typer.main.get_command(app)
+    parts = [INTRO["cli"]]
+    for name, command in commands(root):
+        parts += [f"## `anon-batch {name}`", _paragraphs(command.help)]
+        hints = typing.get_type_hints(command.callback)
+        arguments = [
+            [f"`{p.metavar or p.name.upper()}`", _help(p)] for p in command.params if p.param_type_name == "argument"
+        ]
+        options = [
+            [_spelling(p, hints), _help(p)] for p in command.params if p.param_type_name == "option" and not p.hidden
+        ]
+        if arguments:
+            parts.append(table(["Argument", "Meaning"], arguments))
+        if options:
+            parts.append(table(["Option", "Meaning"], options))
+    return "\n\n".join(parts) + "\n"
+
+
+def commands(command: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (command as typed, its click command) of every command below `command`."""
+    for name, inner in command.commands.items():
+        if hasattr(inner, "commands"):
+            yield from commands(inner, f"{prefix}{name} ")
+        elif not inner.hidden:
+            yield f"{prefix}{name}", inner
+
+
+def _paragraphs(text: str | None) -> str:
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in (text or "").split("\n\n"))
+
+
+def _spelling(option: Any, hints: dict[str, Any]) -> str:
+    kinds = [
+        kind for kind in (hints.get(option.name), *typing.get_args(hints.get(option.name))) if isinstance(kind, type)
+    ]
+    value = "" if option.is_flag else f" {option.metavar or _value_name(kinds)}"
+    return ", ".join(f"`{name}{value}`" for name in (*option.opts, *option.secondary_opts))
+
+
+def _value_name(kinds: Sequence[type]) -> str:
+    for kind in kinds:
+        if issubclass(kind, enum.Enum):
+            return "|".join(str(member.value) for member in kind)
+    names = {int: "N", float: "NUMBER", Path: "FILE"}
+    return next((names[kind] for kind in kinds if kind in names), "TEXT")
+
+
+def _help(parameter: Any) -> str:
+    text, default = " ".join((parameter.help or "").split()), parameter.default
+    default = default.value if isinstance(default, enum.Enum) else default
+    plain = isinstance(default, str | int | float) and not isinstance(default, bool)
+    return f"{text} Default: `{default}`." if plain and parameter.show_default else text
+
+
+def provenance_page() -> str:
+    """Return the page with the columns of provenance and audit, from the descriptions in their Arrow schemas."""
+    from anon_batch.formats.audit import AUDIT_SCHEMA
+    from anon_batch.formats.provenance import PROVENANCE_SCHEMA
+
+    parts = [INTRO["provenance"], columns(PROVENANCE_SCHEMA), INTRO["audit"], columns(AUDIT_SCHEMA)]
+    return "\n\n".join(parts) + "\n"
+
+
+def columns(schema: pa.Schema) -> str:
+    """Return the table of a schema's columns; a struct's fields follow as `column.field`."""
+    return table(["Column", "Type", "Meaning"], list(_columns(schema, "")))
+
+
+def _columns(fields: Any, prefix: str) -> Iterator[list[str]]:
+    for field in fields:
+        meaning = (field.metadata or {}).get(b"description", b"").decode()
+        inner = getattr(field.type, "value_type", field.type)
+        struct = pa.types.is_struct(inner)
+        kind = ("list of struct" if inner is not field.type else "struct") if struct else str(field.type)
+        yield [f"`{prefix}{field.name}`", kind, meaning]
+        if struct:
+            yield from _columns([inner.field(i) for i in range(inner.num_fields)], f"{prefix}{field.name}.")
+
+
+def reasons_page() -> str:
+    """Return the page with every reason code."""
+    from anon_batch.reasons import REASONS
+
+    rows = [[f"`{r.code}`", r.status, r.meaning, r.fix] for r in REASONS.values()]
+    return INTRO["reasons"] + "\n\n" + table(["Code", "Status", "What happened", "Fix"], rows) + "\n"
+
+
+def exit_codes_page() -> str:
+    """Return the page with every exit code of the command line."""
+    from anon_batch.errors import ExitCode
+
+    rows = [[f"{int(code)}", code.meaning, code.action] for code in ExitCode]
+    return INTRO["exit-codes"] + "\n\n" + table(["Code", "Meaning", "What to do"], rows) + "\n"
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "config": config_page,
+    "cli": cli_page,
+    "provenance": provenance_page,
+    "reasons": reasons_page,
+    "exit-codes": exit_codes_page,
+}
+
+if __name__ == "__main__":
+    print(PAGES[sys.argv[1]]())
