@@ -26,6 +26,7 @@ demo: venv
 
 lint: venv-test
 	$(BIN)/ruff check .
+	$(BIN)/python -m tools.check_words
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
