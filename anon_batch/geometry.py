@@ -87,24 +87,6 @@ def _suppressed_in_turn(ranked: FloatArray, order: npt.NDArray[np.intp], iou_thr
     return order[alive]
 
 
-def merge_detections(parts: list[Detections], iou_threshold: float) -> Detections:
-    """Union of several detectors' or windows' findings: every face that any of them found stays.
-
-    Of boxes that overlap by `iou_threshold` the best-scored stays, with landmarks from the best-scored one
-    that has any.
-    """
-    merged = Detections.merge(parts)
-    kept = non_maximum_suppression(merged.boxes, merged.scores, iou_threshold)
-    out = merged.take(kept)
-    landmarks = out.landmarks.copy()
-    for row in np.flatnonzero(np.isnan(landmarks).any(axis=(1, 2))):
-        overlap = pairwise_iou(out.boxes[row : row + 1], merged.boxes)[0]
-        usable = (overlap >= iou_threshold) & np.isfinite(merged.landmarks).all(axis=(1, 2))
-        if usable.any():
-            landmarks[row] = merged.landmarks[int(np.argmax(np.where(usable, merged.scores, -1)))]
-    return replace(out, landmarks=landmarks)
-
-
 def clip_detections(found: Detections, width: int, height: int) -> Detections:
     """The detections with boxes cut at the picture's border, as ground truth has them.
 

@@ -30,12 +30,13 @@ def project_detector(settings: Mapping[str, Any] | None = None) -> Find:
     """This package's detector with keys of the job file, on one thread."""
     from anon_batch.detect.ensemble import build_detector
     from anon_batch.imaging.decode import decode
+    from anon_batch.models.runtime import Runtime
     from anon_batch.models.store import ModelStore
     from anon_batch.storage import Storage
 
     config = load_job(None, {"manifest": "none", "output": "none", **(settings or {})})
     storage = Storage(config.storage)
-    detector = build_detector(config.detect, ModelStore(storage, config.models))
+    detector = build_detector(config.detect, Runtime(ModelStore(storage, config.models)))
 
     def find(path: Path) -> Detections:
         image = decode(path.name, storage.read(str(path)), config.limits)

@@ -65,6 +65,7 @@ def _bare_loop(photos: Sequence[Path], output: Path, keys: Mapping[str, Any], re
     from anon_batch.geometry import regions_of
     from anon_batch.imaging.decode import decode
     from anon_batch.imaging.encode import encode_anonymized, encode_clean
+    from anon_batch.models.runtime import Runtime
     from anon_batch.models.store import ModelStore
     from anon_batch.process import keep_freed_memory, limit_threads
     from anon_batch.storage import Storage, join
@@ -74,7 +75,7 @@ def _bare_loop(photos: Sequence[Path], output: Path, keys: Mapping[str, Any], re
     config = load_job(None, {"manifest": "none", "output": str(output), **keys})
     storage = Storage(config.storage)
     store = ModelStore(storage, config.models)
-    detector, ladder = build_detector(config.detect, store), build_ladder(config.anonymize, store, 1, "cpu")
+    detector, ladder = build_detector(config.detect, Runtime(store)), build_ladder(config.anonymize, store, 1, "cpu")
     how = config.anonymize
     ready.wait(_START_UP_S)
     cpu_begin = time.process_time()

@@ -15,7 +15,7 @@ from benchmarks.pictures import PictureSet, Source, make_set
 from benchmarks.processes import ProcessWatch
 
 # Keys of a job that wants speed: a detector at half the default's cost, and one look.
-FAST = {"detect.detectors": ["yunet_n"], "detect.second_look": False}
+FAST = {"detect.detectors": ["yunet_n"], "detect.refine_small": False}
 
 
 @dataclass(frozen=True, slots=True)

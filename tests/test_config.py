@@ -108,7 +108,7 @@ def test_a_removed_key_says_that_it_was_removed() -> None:
         ("engine__row_timeout_s", math.inf),
         ("detect__scale", 0),
         ("detect__scale", math.nan),
-        ("detect__min_face_px", -1),
+        ("detect__min_side_px", -1),
         ("detect__merge_iou", 0),
         ("detect__batch_size", 0),
         ("detect__detectors", []),

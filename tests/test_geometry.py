@@ -43,17 +43,6 @@ def test_suppression_keeps_the_best_and_ties_in_order():
     assert geometry.non_maximum_suppression(boxes[:0], np.zeros(0, np.float32), 0.4).shape == (0,)
 
 
-def test_merging_keeps_every_face_and_borrows_landmarks():
-    marks = np.arange(10, dtype=np.float32).reshape(1, 5, 2)
-    without = detections((0, 0, 10, 10), (50, 50, 60, 60), scores=[0.9, 0.8], name="a")
-    with_marks = detections((1, 0, 11, 10), scores=[0.6], landmarks=marks, name="b")
-    merged = geometry.merge_detections([without, with_marks], 0.4)
-    assert merged.detectors == ("a", "a")
-    assert np.array_equal(merged.landmarks[0], marks[0])
-    assert np.isnan(merged.landmarks[1]).all()
-    assert len(geometry.merge_detections([], 0.4)) == 0
-
-
 def test_region_of_a_plain_box():
     (region,) = geometry.regions_of(detections((20, 30, 40, 70)), 100, 100, 1.5, "ellipse")
     assert region.extent == (15, 20, 45, 80)

@@ -25,6 +25,7 @@ from anon_batch.anonymize.faces.replace import Limits, painted, replacements
 from anon_batch.config import DetectConfig, DetectorConfig, ModelsConfig
 from anon_batch.detect.ensemble import Ensemble, build_detector
 from anon_batch.geometry import regions_of
+from anon_batch.models.runtime import Runtime
 from anon_batch.models.store import ModelStore
 from anon_batch.records import DecodedImage, Detections, FloatArray
 from anon_batch.storage import Storage
@@ -45,15 +46,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--scale", type=float, default=1.0, help="of the detector")
-    parser.add_argument("--second-look", action="store_true", help="of the detector")
+    parser.add_argument("--refine-small", action="store_true", help="of the detector")
     parser.add_argument("--faces", type=int, default=900)
     parser.add_argument("--seed", type=int, default=5)
     args = parser.parse_args()
     store = ModelStore(Storage(), ModelsConfig())
     config = DetectConfig(
-        detectors=(DetectorConfig(name="centerface", threshold=0.05, scale=args.scale),), second_look=args.second_look
+        detectors=(DetectorConfig(name="centerface", threshold=0.05, scale=args.scale),), refine_small=args.refine_small
     )
-    detector = build_detector(config, store)
+    detector = build_detector(config, Runtime(store))
     rng = np.random.default_rng(args.seed)
     faces = list(read_crops(args.folders))
     chosen = [faces[int(at)] for at in rng.permutation(len(faces))[: args.faces]]

@@ -7,7 +7,7 @@ and the nearest valid name.
 from anon_batch.config.anonymize import AnonymizeConfig
 from anon_batch.config.checking import validate
 from anon_batch.config.description import describe
-from anon_batch.config.detection import DetectConfig, DetectorConfig, TileConfig
+from anon_batch.config.detect import DetectConfig, DetectorConfig, TileConfig
 from anon_batch.config.engine import EngineConfig
 from anon_batch.config.gates import GatesConfig
 from anon_batch.config.job import JobConfig, SampleConfig

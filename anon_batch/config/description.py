@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from anon_batch.config.detection import DetectorConfig
+from anon_batch.config.detect import DetectorConfig
 from anon_batch.config.job import JobConfig
 
 

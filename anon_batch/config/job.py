@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, field_validator
 
 from anon_batch.config.anonymize import AnonymizeConfig
-from anon_batch.config.detection import DetectConfig
+from anon_batch.config.detect import DetectConfig
 from anon_batch.config.engine import EngineConfig
 from anon_batch.config.gates import GatesConfig
 from anon_batch.config.limits import LimitsConfig

@@ -1,4 +1,4 @@
-"""Finding faces.
+"""Detection of faces and of whatever else a plug-in finds.
 
-Each detector is a file here or a plug-in; `ensemble.build_detector` puts the configured ones together.
+Each detector is a file here or a plug-in; `ensemble.build_detector` combines those of a job.
 """

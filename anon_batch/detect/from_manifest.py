@@ -1,4 +1,4 @@
-"""The boxes that the user already has: no network, every given box is treated."""
+"""The boxes that the manifest gives: no network, every box is a detection."""
 
 from __future__ import annotations
 
@@ -6,44 +6,51 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from anon_batch.config import DetectConfig, DetectorConfig
-from anon_batch.detect.protocol import FaceDetector, checked_detections
+from anon_batch.detect.protocol import FAILURE
 from anon_batch.errors import WithheldError
-from anon_batch.models.store import ModelStore
-from anon_batch.records import DecodedImage, Detections
+from anon_batch.records import BoolArray, Detections, GroundTruth
+
+NAME = "manifest"
 
 
 class ManifestBoxes:
-    """Gives each picture the manifest's boxes, with score 1 and without landmarks.
+    """Gives each image the manifest's boxes with their labels, score 1 and no landmarks.
 
-    Boxes that the ground truth ignores are given too: they are faces that do not count, but that can be seen.
+    Boxes that the ground truth ignores are given too, because they do not count as found or missed but can be seen.
+    Boxes to keep are given too, because a later step counts and skips them.
+
+    Args:
+        labels: labels of the boxes to use; None uses all.
     """
 
-    name = "manifest"
-    model_names: tuple[str, ...] = ()
+    name = NAME
 
-    def detect(self, images: Sequence[DecodedImage]) -> list[Detections]:
-        """See FaceDetector.detect.
+    def __init__(self, labels: Sequence[str] | None = None) -> None:
+        self._labels = None if labels is None else frozenset(labels)
+
+    def detections(self, given: Sequence[GroundTruth | None]) -> list[Detections]:
+        """Return the detections of each image.
+
+        Args:
+            given: the manifest's regions of each image, px of the full image.
 
         Raises:
-            WithheldError: a picture has no boxes given (`no_boxes`), which differs from an empty list; or one
-                that is not finite.
+            WithheldError: an image has no boxes given (`no_boxes`), which differs from an empty list; or a box is not
+                finite.
         """
-        return [self._given(image) for image in images]
+        return [self._detections(truth) for truth in given]
 
-    def _given(self, image: DecodedImage) -> Detections:
-        if image.given is None:
-            raise WithheldError(
-                "no_boxes", f"{image.image_id}: the manifest's `faces` is null; an empty list means no face"
-            )
-        count = len(image.given)
-        landmarks = np.full((count, 5, 2), np.nan, np.float32)
-        return checked_detections(self.name, image.given.boxes, np.ones(count, np.float32), landmarks)
+    def _detections(self, truth: GroundTruth | None) -> Detections:
+        if truth is None:
+            raise WithheldError("no_boxes", "the manifest's `regions` is null; an empty list means that there is none")
+        if not np.isfinite(truth.boxes).all():
+            raise WithheldError(FAILURE, f"{self.name} gave boxes that are not finite")
+        n = len(truth)
+        landmarks = np.full((n, 5, 2), np.nan, np.float32)
+        boxes = truth.boxes.astype(np.float32)
+        found = Detections(boxes, np.ones(n, np.float32), landmarks, (self.name,) * n, truth.labels)
+        return found if self._labels is None else found.take(self._wanted(found))
 
-
-def create(
-    detector: DetectorConfig, detect: DetectConfig, store: ModelStore, threads: int, device: str
-) -> FaceDetector:
-    """See DetectorFactory. Threshold, scale and device do not concern it."""
-    del detector, detect, store, threads, device
-    return ManifestBoxes()
+    def _wanted(self, found: Detections) -> BoolArray:
+        labels = self._labels or frozenset()
+        return np.array([label in labels for label in found.labels], np.bool_)

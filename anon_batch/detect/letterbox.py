@@ -1,8 +1,8 @@
-"""Pieces of any sizes through a network that takes batches of one size.
+"""Run pieces of any size through a network that takes batches of one size.
 
-The sides of what it sees are the next multiples of 32 px, the deepest stride of CenterFace and YuNet. A piece is enlarged, its
-aspect ratio kept, until one of its sides fills the network's; black fills the rest, right and below. On 214 photographs of
-crowds both detectors find more so than with the piece stretched to fill both sides, or with black alone.
+The network's input sides are the next multiples of 32 px, the deepest stride of CenterFace and YuNet. A piece is enlarged with
+its aspect ratio until one of its sides fills the input; black pads the rest, right and below. On 214 photographs of
+crowds both detectors find more this way than with the piece stretched to fill both sides, or with padding alone.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ Decode = Callable[[list[FloatArray], tuple[float, float]], Detections]
 def find_in_batches(
     network: Network, pieces: Sequence[PixelArray], scales: Sequence[float], decode: Decode
 ) -> list[Detections]:
-    """Faces of each piece, as `Finder.find`. Pieces of one network size share calls of the network's batch size.
+    """Return the detections in each piece, as `Finder.find`. Pieces of one network size share calls of the network's batch size.
 
     Args:
-        network: sees RGB 0..255.
+        network: takes RGB 0..255.
         pieces: (H, W, 3) uint8 RGB each.
         scales: resize factor of each.
-        decode: makes detections in px of the piece from the network's outputs for it, each (C, h, w), and from the
-            factors (across, down) by which it was resized.
+        decode: turns the network's outputs for a piece, each (C, h, w), and the factors (across, down) by which it was
+            resized into detections in px of the piece.
     """
     groups: dict[tuple[int, int], list[int]] = defaultdict(list)
     for index, (piece, scale) in enumerate(zip(pieces, scales, strict=True)):
@@ -60,14 +60,14 @@ def _network_shape(piece: PixelArray, scale: float) -> tuple[int, int]:
 
 
 def _size_within(piece: PixelArray, shape: tuple[int, int]) -> tuple[int, int]:
-    """Height and width of the piece, enlarged until one side fills the network's."""
+    """Return height and width of the piece, enlarged until one side fills the network's."""
     factor = min(shape[0] / piece.shape[0], shape[1] / piece.shape[1])
     height, width = (max(1, round(side * factor)) for side in piece.shape[:2])
     return height, width
 
 
 def _batch(pieces: Sequence[PixelArray], shape: tuple[int, int, int, int]) -> PixelArray:
-    """(B, H, W, 3) uint8; what the pieces leave free is black."""
+    """Return a batch (B, H, W, 3) uint8, padded with black."""
     batch = np.empty(shape, np.uint8)
     batch[len(pieces) :] = 0
     for slot, piece in zip(batch, pieces, strict=False):

@@ -1,4 +1,4 @@
-"""Which numbers a detector's network computes with, and so which of its files is used."""
+"""The numeric precision of a detector's network, and so which model file is used."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from anon_batch.models.network import Backend
 
 
 def precision_of(detect: DetectConfig, backend: Backend) -> Literal["fp32", "int8"]:
-    """`detect.precision` on a backend; `auto` is int8 on onnxruntime, else fp32.
+    """Return `detect.precision` on a backend; `auto` is int8 on onnxruntime, else fp32.
 
-    It follows the job alone, never what CPU a worker has: one model in all of a release.
+    It follows the job alone, never the CPU of a worker, so that one release has one model.
 
     Raises:
         ConfigError: int8 on a backend other than onnxruntime.
@@ -29,7 +29,7 @@ def precision_of(detect: DetectConfig, backend: Backend) -> Literal["fp32", "int
 
 
 def centerface_model(detect: DetectConfig, device: str = "cpu") -> str:
-    """The registry's name of CenterFace's file for a job on a device.
+    """Return the model registry's name of CenterFace's file for a job on a device.
 
     Raises:
         ConfigError: as `precision_of` and `choose_backend`.

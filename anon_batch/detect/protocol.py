@@ -3,59 +3,103 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
 
 from anon_batch.config import DetectConfig, DetectorConfig
 from anon_batch.errors import WithheldError
-from anon_batch.models.store import ModelStore
+from anon_batch.models.runtime import Runtime
 from anon_batch.records import DecodedImage, Detections, PixelArray
 
 RealArray = npt.NDArray[np.floating[Any]]
 
-FAILURE = "detect"  # the published reason of a picture whose faces could not be looked for
+FAILURE = "detect"  # the published reason of an image that could not be searched
 
 
-class FaceDetector(Protocol):
-    """Finds faces.
+class NoOptions(BaseModel):
+    """The options of a detector that has none."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorSettings:
+    """What a detector is built from, besides its runtime.
+
+    Args:
+        config: the detector's entry in `detect.detectors`.
+        detect: the section `detect`, which all detectors share.
+        options: `config.options`, checked by the detector's own class `Options`.
+    """
+
+    config: DetectorConfig
+    detect: DetectConfig
+    options: BaseModel
+
+    @property
+    def name(self) -> str:
+        """Return the detector's name in the job file."""
+        return self.config.name
+
+    @property
+    def scale(self) -> float:
+        """Return the resize factor before this detector."""
+        return self.config.scale or self.detect.scale
+
+    def threshold(self, default: float) -> float:
+        """Return the lowest score of a detection: the job's, else the detector's default."""
+        return default if self.config.threshold is None else self.config.threshold
+
+
+class Detector(Protocol):
+    """Finds objects in images.
 
     Attributes:
         name: of the detector; it is written beside each detection.
-        model_names: the registry's models that it runs; empty when it runs none.
+        models: names of the models that it runs, as the model registry knows them; empty when it runs none.
+        labels: every label that it may give a detection. A detection with another label withholds the image.
     """
 
     @property
     def name(self) -> str: ...
 
     @property
-    def model_names(self) -> tuple[str, ...]: ...
+    def models(self) -> tuple[str, ...]: ...
+
+    @property
+    def labels(self) -> tuple[str, ...]: ...
 
     def detect(self, images: Sequence[DecodedImage]) -> list[Detections]:
-        """Faces of each picture, in the pictures' order.
+        """Return the detections in each image, in the order of the images.
 
-        What is found in a picture does not depend on the others. Boxes are in continuous px, the picture's
-        right border is x = width; they reach beyond it where a face does, so that the region that is drawn
-        around the whole face covers all of its visible part. The pictures are not changed.
+        What is found in one image does not depend on the others. Boxes are in continuous px of the image that was
+        given; its right border is x = width. They may reach beyond the border, as a face does that the border cuts, so
+        that the region around the whole face covers all of its visible part. The images are not changed.
 
         Raises:
-            WithheldError: one of the pictures cannot be searched. The whole call fails; the caller repeats it
-                picture by picture, so that each of the others gets its result.
+            WithheldError: one of the images cannot be searched. The whole call fails; the caller repeats it
+                image by image, so that each of the others gets its result.
         """
 
 
 class Finder(Protocol):
-    """A network with its decoding: finds faces in bare pixels, in one piece."""
+    """A network with its decoding: finds objects in bare pixels, in one piece. Attributes as those of Detector."""
 
     @property
     def name(self) -> str: ...
 
     @property
-    def model_names(self) -> tuple[str, ...]: ...
+    def models(self) -> tuple[str, ...]: ...
+
+    @property
+    def labels(self) -> tuple[str, ...]: ...
 
     def find(self, pieces: Sequence[PixelArray], scales: Sequence[float]) -> list[Detections]:
-        """Faces of each piece.
+        """Return the detections in each piece.
 
         Args:
             pieces: (H, W, 3) uint8 RGB each, of any sizes; need not be contiguous.
@@ -67,22 +111,18 @@ class Finder(Protocol):
 
 
 class DetectorFactory(Protocol):
-    """Builds a detector.
+    """Builds a detector: a class with this constructor, or a function.
 
-    A plug-in's factory may carry an attribute `model_names`, so that they are fetched ahead.
+    An attribute `Options`, a pydantic model, checks the detector's `options` in the job file; without it the detector has
+    none.
     """
 
-    def __call__(
-        self, detector: DetectorConfig, detect: DetectConfig, store: ModelStore, threads: int, device: str
-    ) -> FaceDetector:
-        """Builds it.
+    def __call__(self, settings: DetectorSettings, runtime: Runtime) -> Detector:
+        """Return the detector.
 
         Args:
-            detector: this detector's own settings.
-            detect: the settings of all.
-            store: gives weights.
-            threads: CPU threads that a call may use.
-            device: `cpu`, `cuda` or `cuda:N`.
+            settings: of the job.
+            runtime: where weights come from, and what the networks run on.
 
         Raises:
             UsageError: the settings, weights or device do not allow it.
@@ -90,12 +130,12 @@ class DetectorFactory(Protocol):
 
 
 def network_size(side_px: int, scale: float) -> int:
-    """A picture's side as the network sees it: scaled, rounded, at least 1 px."""
+    """Return an image's side as the network sees it: scaled, rounded, at least 1 px."""
     return max(1, round(side_px * scale))
 
 
 def checked_detections(name: str, boxes: RealArray, scores: RealArray, landmarks: RealArray) -> Detections:
-    """A network's output as detections.
+    """Return the output of a network that finds faces as detections.
 
     Args:
         name: of the detector.
@@ -104,7 +144,7 @@ def checked_detections(name: str, boxes: RealArray, scores: RealArray, landmarks
         landmarks: (N, 5, 2); points that are not finite make all five of that face NaN.
 
     Raises:
-        WithheldError: a box or score is not finite: nothing can be said about the picture's faces.
+        WithheldError: a box or score is not finite, so the output says nothing about the image.
     """
     if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
         raise WithheldError(FAILURE, f"{name} gave boxes or scores that are not finite")

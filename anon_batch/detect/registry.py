@@ -11,78 +11,75 @@ from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 from typing import cast
 
-from anon_batch.config import DetectConfig
-from anon_batch.detect.precision import centerface_model
-from anon_batch.detect.protocol import DetectorFactory
+from anon_batch.config import DetectConfig, DetectorConfig, validate
+from anon_batch.detect import from_manifest
+from anon_batch.detect.protocol import Detector, DetectorFactory, DetectorSettings, NoOptions
 from anon_batch.errors import ConfigError, unknown_name
+from anon_batch.models.runtime import Runtime
 
 GROUP = "anon_batch.detectors"
 BUILT_IN: Mapping[str, str] = MappingProxyType(
     {
         "centerface": "anon_batch.detect.centerface:create",
-        "manifest": "anon_batch.detect.from_manifest:create",
         "yunet": "anon_batch.detect.yunet:create",
         "yunet_n": "anon_batch.detect.yunet:create",
-    }
-)
-_BUILT_IN_MODELS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "manifest": (),
-        "yunet": ("yunet",),
-        "yunet_n": ("yunet_n",),
     }
 )
 
 
 def known_detectors() -> tuple[str, ...]:
-    """Names of all detectors that are installed, sorted."""
-    return tuple(sorted({*BUILT_IN, *(point.name for point in entry_points(group=GROUP))}))
+    """Return the names of all detectors that are installed, sorted."""
+    return tuple(sorted({from_manifest.NAME, *BUILT_IN, *(point.name for point in entry_points(group=GROUP))}))
 
 
-def detector_factory(name: str) -> DetectorFactory:
-    """The factory of a detector.
+def create_detector(config: DetectorConfig, detect: DetectConfig, runtime: Runtime) -> Detector:
+    """Return a detector.
+
+    Args:
+        config: its entry in the job file.
+        detect: the settings that all detectors share.
+        runtime: where weights come from, and what the networks run on.
 
     Raises:
-        UnknownNameError: nothing has that name; names the nearest.
-        ConfigError: several plug-ins claim it, a plug-in claims a built-in's, or it cannot be imported.
+        UnknownNameError: nothing has that name; the message suggests the nearest.
+        ConfigError: several plug-ins claim the name, a plug-in claims a built-in's, it cannot be imported, or it does not
+            have an option.
+        ModelError: weights that are missing or not the pinned ones.
     """
+    factory = _factory(config.name)
+    options = validate(getattr(factory, "Options", NoOptions), config.options, f"options of detector {config.name}")
+    detector = factory(DetectorSettings(config, detect, options), runtime)
+    if missing := [name for name in ("name", "models", "labels", "detect") if not hasattr(detector, name)]:
+        raise ConfigError(
+            f"detector {config.name!r} is a {type(detector).__name__} without {', '.join(missing)}; a detector has "
+            "`name`, `models`, `labels` and `detect(images)`"
+        )
+    return detector
+
+
+def _factory(name: str) -> DetectorFactory:
     plugins = [point for point in entry_points(group=GROUP) if point.name == name]
-    if name in BUILT_IN:
+    if name in BUILT_IN or name == from_manifest.NAME:
         if plugins:
             raise ConfigError(f"{_origin(plugins[0])} claims the built-in name {name!r}; uninstall it")
-        module, _, attribute = BUILT_IN[name].partition(":")
-        return cast(DetectorFactory, getattr(importlib.import_module(module), attribute))
-    if not plugins:
+    elif not plugins:
         raise unknown_name("detector", name, known_detectors())
-    if len(plugins) > 1:
+    elif len(plugins) > 1:
         origins = " and ".join(map(_origin, plugins))
         raise ConfigError(f"detector {name!r} is claimed by {origins}; uninstall one")
-    return _load(plugins[0])
-
-
-def models_of(config: DetectConfig, device: str = "cpu") -> tuple[str, ...]:
-    """Names of the models that the configured detectors need, each once: to fetch, and for the fingerprint.
-
-    Raises:
-        UnknownNameError, ConfigError: as `detector_factory` and `centerface_model`.
-    """
-    names: dict[str, None] = {}
-    for detector in config.detectors:
-        factory = detector_factory(detector.name)
-        models: tuple[str, ...] = _BUILT_IN_MODELS.get(detector.name, getattr(factory, "model_names", ()))
-        if detector.name == "centerface":  # the only one of several files
-            models = (centerface_model(config, device),)
-        names.update(dict.fromkeys(models))
-    return tuple(names)
+    else:
+        return _load(plugins[0])
+    module, _, attribute = BUILT_IN[name].partition(":")
+    return cast(DetectorFactory, getattr(importlib.import_module(module), attribute))
 
 
 def _load(point: EntryPoint) -> DetectorFactory:
     try:
         factory = point.load()
-    except Exception as exc:  # a plug-in's import may raise anything
+    except Exception as exc:  # because a plug-in's import may raise anything
         raise ConfigError(f"detector {point.name!r} of {_origin(point)} cannot be loaded: {exc}") from exc
     if not callable(factory):
-        raise ConfigError(f"detector {point.name!r} of {_origin(point)}: {point.value} is no factory")
+        raise ConfigError(f"detector {point.name!r} of {_origin(point)}: {point.value} is no class or function")
     return cast(DetectorFactory, factory)
 
 

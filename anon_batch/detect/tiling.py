@@ -1,6 +1,6 @@
-"""Searching large pictures in overlapping windows, and once as a whole, scaled down.
+"""Search of large images in overlapping windows, and once as a whole, downscaled.
 
-Windows find the small faces, the whole finds the ones that no window holds.
+Windows find the small faces, the whole finds those that no window holds.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ from typing import NamedTuple
 import numpy as np
 
 from anon_batch.config import DetectConfig, TileConfig
+from anon_batch.detect.merge import merge_tiles, same_label
 from anon_batch.detect.protocol import Finder
-from anon_batch.geometry import box_areas, merge_detections
+from anon_batch.geometry import box_areas
 from anon_batch.records import BoolArray, DecodedImage, Detections, FloatArray
 
 _BORDER_PX = 4.0  # network px: a box that ends this close to a window's border may be cut by it
-_COVERED = 0.7  # a cut box falls when this share of it lies in a whole one
+_COVERED = 0.7  # a cut box is dropped when this share of it lies in a complete one
 
 
 class View(NamedTuple):
-    """A piece of a picture to be searched: half-open px, and the resize factor before the network."""
+    """A piece of an image to search: half-open px, and the resize factor before the network."""
 
     x1: int
     y1: int
@@ -32,12 +33,12 @@ class View(NamedTuple):
 
 
 def views_of(width: int, height: int, scale: float, tile: TileConfig) -> list[View]:
-    """The pieces in which a picture is searched; the first is always the whole picture.
+    """Return the pieces in which an image is searched; the first is always the whole image.
 
     Args:
-        width: of the picture, px.
-        height: of the picture, px.
-        scale: resize factor that was asked for.
+        width: of the image, px.
+        height: of the image, px.
+        scale: resize factor.
         tile: size and overlap of the windows, px after scaling.
     """
     longest = max(width, height)
@@ -54,7 +55,7 @@ def views_of(width: int, height: int, scale: float, tile: TileConfig) -> list[Vi
 
 
 def _spans(length: int, size: int, overlap: int) -> list[tuple[int, int]]:
-    """Evenly spaced windows of `size` that cover 0..length and overlap at least by `overlap`."""
+    """Return evenly spaced windows of `size` that cover 0..length and overlap at least by `overlap`."""
     if length <= size:
         return [(0, length)]
     count = math.ceil((length - overlap) / (size - overlap))
@@ -63,12 +64,12 @@ def _spans(length: int, size: int, overlap: int) -> list[tuple[int, int]]:
 
 
 class TiledDetector:
-    """A finder that searches pictures of any size.
+    """Searches images of any size with a finder.
 
     Args:
         finder: searches a piece.
         scale: resize factor.
-        config: windows and the IoU at which two windows' boxes are one face.
+        config: windows and the IoU at which boxes of two windows are one detection.
     """
 
     def __init__(self, finder: Finder, scale: float, config: DetectConfig) -> None:
@@ -77,10 +78,11 @@ class TiledDetector:
         self._tile = config.tile
         self._merge_iou = config.merge_iou
         self.name = finder.name
-        self.model_names = finder.model_names
+        self.models = finder.models
+        self.labels = finder.labels
 
     def detect(self, images: Sequence[DecodedImage]) -> list[Detections]:
-        """See FaceDetector.detect."""
+        """See Detector.detect."""
         views = [views_of(image.width, image.height, self._scale, self._tile) for image in images]
         pieces = [
             image.pixels[view.y1 : view.y2, view.x1 : view.x2]
@@ -90,29 +92,29 @@ class TiledDetector:
         scales = [view.scale for own in views for view in own]
         found = iter(self._finder.find(pieces, scales))
         return [
-            self._merged(own, [next(found) for _ in own], image.width, image.height)
+            self._merge(own, [next(found) for _ in own], image.width, image.height)
             for image, own in zip(images, views, strict=True)
         ]
 
-    def _merged(self, views: list[View], found: list[Detections], width: int, height: int) -> Detections:
+    def _merge(self, views: list[View], found: list[Detections], width: int, height: int) -> Detections:
         if len(views) == 1:
             return found[0]
-        placed = [_placed(part, view) for part, view in zip(found, views, strict=True)]
-        cut = [_cut(part.boxes, view, width, height) for part, view in zip(placed, views, strict=True)]
+        placed = [_place(part, view) for part, view in zip(found, views, strict=True)]
+        cut = [_is_cut(part.boxes, view, width, height) for part, view in zip(placed, views, strict=True)]
         marked = list(zip(placed, cut, strict=True))
-        complete = merge_detections([part.take(~at) for part, at in marked], self._merge_iou)
-        pieces = merge_detections([part.take(at) for part, at in marked], self._merge_iou)
-        orphans = pieces.take(~_covered(pieces.boxes, complete.boxes))
-        return Detections.merge([complete, orphans])
+        complete = merge_tiles([part.take(~at) for part, at in marked], self._merge_iou)
+        pieces = merge_tiles([part.take(at) for part, at in marked], self._merge_iou)
+        uncovered = pieces.take(~_is_covered(pieces, complete))
+        return Detections.merge([complete, uncovered])
 
 
-def _placed(part: Detections, view: View) -> Detections:
+def _place(part: Detections, view: View) -> Detections:
     shift = np.asarray([view.x1, view.y1], np.float32)
     return replace(part, boxes=part.boxes + np.tile(shift, 2), landmarks=part.landmarks + shift)
 
 
-def _cut(boxes: FloatArray, view: View, width: int, height: int) -> BoolArray:
-    """Which boxes reach a border of the window that is no border of the picture."""
+def _is_cut(boxes: FloatArray, view: View, width: int, height: int) -> BoolArray:
+    """Return which boxes reach a border of the window that is no border of the image: (N,) bool."""
     near = _BORDER_PX / view.scale
     inner_low = np.asarray([view.x1 > 0, view.y1 > 0])
     inner_high = np.asarray([view.x2 < width, view.y2 < height])
@@ -121,11 +123,12 @@ def _cut(boxes: FloatArray, view: View, width: int, height: int) -> BoolArray:
     return np.asarray((low | high).any(axis=1), np.bool_)
 
 
-def _covered(cut: FloatArray, complete: FloatArray) -> BoolArray:
-    """Which of the boxes `cut` lie for the most part in one of the boxes `complete`."""
+def _is_covered(cut: Detections, complete: Detections) -> BoolArray:
+    """Return which of the detections `cut` lie for the most part in one of the detections `complete` of their label."""
     if not len(cut) or not len(complete):
         return np.zeros(len(cut), np.bool_)
-    left_top = np.maximum(cut[:, None, :2], complete[None, :, :2])
-    right_bottom = np.minimum(cut[:, None, 2:], complete[None, :, 2:])
+    left_top = np.maximum(cut.boxes[:, None, :2], complete.boxes[None, :, :2])
+    right_bottom = np.minimum(cut.boxes[:, None, 2:], complete.boxes[None, :, 2:])
     inside = np.prod(np.clip(right_bottom - left_top, 0, None), axis=2)
-    return np.asarray((inside >= _COVERED * box_areas(cut)[:, None]).any(axis=1), np.bool_)
+    covered = inside >= _COVERED * box_areas(cut.boxes)[:, None]
+    return np.asarray((covered & same_label(cut, complete)).any(axis=1), np.bool_)

@@ -1,10 +1,10 @@
 """YuNet (Wu, Peng, Yu 2023, Machine Intelligence Research 20): cells at strides of 8, 16 and 32 px, without anchors.
 
-A cell says how likely a face is (class and objectness, whose geometric mean is the score), where its centre lies from the
-cell's corner, how large it is (as a logarithm) and where the landmarks lie from the cell's corner, all in strides.
+A cell holds how likely a face is (class and objectness, whose geometric mean is the score), the offset of the face's centre
+from the cell's corner, its size (as a logarithm) and the offsets of the landmarks from the cell's corner, all in strides.
 
-The network sees a picture enlarged with its aspect ratio until one side is a multiple of 32 px, and black beside it. On 214
-photographs of crowds `yunet_n` so finds 80.0 % of the faces, 78.3 % with black alone and 79.3 % stretched to both
+The network sees an image enlarged with its aspect ratio until one side is a multiple of 32 px, padded with black. On 214
+photographs of crowds `yunet_n` finds 80.0 % of the faces this way, 78.3 % with padding alone and 79.3 % stretched to both
 multiples; at twice the size 87.0, 86.9 and 85.0 %.
 """
 
@@ -15,21 +15,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from anon_batch.config import DetectConfig, DetectorConfig
 from anon_batch.detect.letterbox import find_in_batches
-from anon_batch.detect.protocol import FAILURE, FaceDetector, RealArray, checked_detections
-from anon_batch.detect.refine import DOUBTFUL, SecondLook
+from anon_batch.detect.protocol import FAILURE, Detector, DetectorSettings, RealArray, checked_detections
+from anon_batch.detect.refine import UNCONFIRMED, RefiningDetector
 from anon_batch.detect.tiling import TiledDetector
 from anon_batch.errors import WithheldError
 from anon_batch.geometry import non_maximum_suppression
 from anon_batch.models.backends import choose_backend, open_network
 from anon_batch.models.network import Network
-from anon_batch.models.store import ModelStore
+from anon_batch.models.runtime import Runtime
 from anon_batch.models.yunet_graph import STRIDES_PX, prepare_yunet
-from anon_batch.records import Detections, FloatArray, PixelArray
+from anon_batch.records import DEFAULT_LABEL, Detections, FloatArray, PixelArray
 
-# Recall first, as CenterFace: on 214 photographs of crowds at 0.15 / 0.1 / 0.05 yunet_n finds 80.0 / 81.4 / 82.9 % of the
-# faces, and 4.3 / 8.0 / 20.3 of its boxes a photograph touch no labelled face.
+# The threshold favours recall, as CenterFace's: on 214 photographs of crowds at 0.15 / 0.1 / 0.05 yunet_n finds
+# 80.0 / 81.4 / 82.9 % of the faces, and 4.3 / 8.0 / 20.3 of its boxes a photograph touch no labelled face.
 DEFAULT_THRESHOLD = 0.15
 NMS_IOU = 0.4
 
@@ -43,9 +42,11 @@ class YuNet:
         threshold: lowest score of a face.
     """
 
+    labels = (DEFAULT_LABEL,)
+
     def __init__(self, name: str, network: Network, threshold: float) -> None:
         self.name = name
-        self.model_names = (name,)
+        self.models = (name,)
         self._network = network
         self._threshold = threshold
 
@@ -57,7 +58,7 @@ class YuNet:
         cells = np.concatenate([values.reshape(len(values), -1) for values in outputs], axis=1)
         if not np.isfinite(cells[:2]).all():  # a comparison with NaN would read as "no face"
             raise WithheldError(FAILURE, f"{self.name} gave scores that are not finite")
-        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused below
+        with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite are refused below
             scores = 1 / np.sqrt((1 + np.exp(-cells[:2])).prod(axis=0))  # of two sigmoids, the geometric mean
             chosen = np.flatnonzero(scores >= self._threshold)
             corners, strides_px = (part[chosen] for part in _grid(tuple(values.shape[1:] for values in outputs)))
@@ -70,31 +71,30 @@ class YuNet:
 
 @functools.lru_cache(maxsize=16)
 def _grid(shapes: tuple[tuple[int, ...], ...]) -> tuple[FloatArray, FloatArray]:
-    """Column and row (N, 2) and stride, px (N, 1), of all cells of maps (h, w), one map after the other."""
+    """Return column and row (N, 2) and stride, px (N, 1), of all cells of maps (h, w), one map after the other."""
     corners = [np.indices(shape)[::-1].reshape(2, -1).T for shape in shapes]
     strides = np.repeat(STRIDES_PX, [len(part) for part in corners])
     return np.concatenate(corners).astype(np.float32), strides[:, None].astype(np.float32)
 
 
 def _decode_cells(values: FloatArray, corners: FloatArray, strides_px: FloatArray) -> tuple[RealArray, RealArray]:
-    """Boxes (N, 4) and landmarks (N, 5, 2), network px, of cells with values (N, 14)."""
+    """Return boxes (N, 4) and landmarks (N, 5, 2), network px, of cells with values (N, 14)."""
     centre = (corners + values[:, :2]) * strides_px
     half = np.exp(values[:, 2:4]) * strides_px / 2
     landmarks = (corners[:, None] + values[:, 4:].reshape(-1, 5, 2)) * strides_px[:, None]
     return np.concatenate([centre - half, centre + half], axis=1), landmarks
 
 
-def create(
-    detector: DetectorConfig, detect: DetectConfig, store: ModelStore, threads: int, device: str
-) -> FaceDetector:
-    """See DetectorFactory. There is no file in 8 bits: `detect.precision` does not concern it."""
+def create(settings: DetectorSettings, runtime: Runtime) -> Detector:
+    """See DetectorFactory. There is no int8 model, so `detect.precision` has no effect."""
+    detect, name = settings.detect, settings.name
     network = open_network(
-        choose_backend(detect.backend, device),
-        prepare_yunet(store.load(detector.name)),
-        threads=threads,
-        device=device,
+        choose_backend(detect.backend, runtime.device),
+        prepare_yunet(runtime.store.load(name)),
+        threads=runtime.threads,
+        device=runtime.device,
     )
-    threshold = DEFAULT_THRESHOLD if detector.threshold is None else detector.threshold
-    scale = detector.scale or detect.scale
-    found = TiledDetector(YuNet(detector.name, network, threshold), scale, detect)
-    return SecondLook(found, YuNet(detector.name, network, DOUBTFUL), scale) if detect.second_look else found
+    tiled = TiledDetector(YuNet(name, network, settings.threshold(DEFAULT_THRESHOLD)), settings.scale, detect)
+    if not detect.refine_small:
+        return tiled
+    return RefiningDetector(tiled, YuNet(name, network, UNCONFIRMED), settings.scale)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from anon_batch.detect.protocol import FaceDetector
+from anon_batch.detect.protocol import Detector
 from anon_batch.evaluate.average_precision import MethodTally, Scores, treated_truth
 from anon_batch.evaluate.contact_sheet import StripSample
 from anon_batch.evaluate.samples import PictureReader, Selection
@@ -128,7 +128,7 @@ def _measure(state: PictureMeasures, pictures: Sequence[SearchedPicture], instru
 
 def _score_outputs(
     scores: Scores,
-    scorer: FaceDetector,
+    scorer: Detector,
     pictures: Sequence[SearchedPicture],
     results: Sequence[AnonymizedImage | None],
 ) -> None:
@@ -143,7 +143,7 @@ def _score_outputs(
         _add(scores, picture, Detections.empty() if result is None else next(found))
 
 
-def _scored(scorer: FaceDetector, images: Sequence[DecodedImage]) -> list[Detections]:
+def _scored(scorer: Detector, images: Sequence[DecodedImage]) -> list[Detections]:
     found = scorer.detect(images)
     return [clip_detections(own, image.width, image.height) for own, image in zip(found, images, strict=True)]
 

@@ -12,6 +12,7 @@ from anon_batch.detect.ensemble import Ensemble, build_detector
 from anon_batch.errors import ConfigError
 from anon_batch.evaluate.embedder import Embedder, EmbedderSettings, load_embedder
 from anon_batch.evaluate.subjects import Method
+from anon_batch.models.runtime import Runtime
 from anon_batch.models.store import ModelStore
 from anon_batch.storage import Storage
 
@@ -96,16 +97,17 @@ def open_instruments(plan: EvaluationPlan, storage: Storage) -> Instruments:
     if plan.scorer is not None:
         _check_scorer(plan.scorer, plan.job)
     store = ModelStore(storage, plan.job.models)
-    detector = build_detector(plan.job.detect, store, plan.threads, plan.device)
+    runtime = Runtime(store, plan.threads, plan.device)
+    detector = build_detector(plan.job.detect, runtime)
     scorer = None
     if plan.scorer is not None:
         alone = plan.job.detect.model_copy(
-            update={"detectors": (plan.scorer,), "min_face_px": 0.0, "second_look": False}
+            update={"detectors": (plan.scorer,), "min_side_px": 0.0, "refine_small": False}
         )
-        scorer = build_detector(alone, store, plan.threads, plan.device)
+        scorer = build_detector(alone, runtime)
     methods = tuple(_load(name, plan, store) for name in dict.fromkeys(plan.methods))
     embedder = None if plan.embedder is None else load_embedder(storage, plan.embedder, plan.threads)
-    used = [*detector.model_names, *(scorer.model_names if scorer else ())]
+    used = [*detector.models, *(scorer.models if scorer else ())]
     used += [name for method in methods for name in method.ladder.model_names]
     models = tuple(f"{name}@{store.digest(name)}" for name in dict.fromkeys(used))
     return Instruments(detector, scorer, embedder, methods, models)

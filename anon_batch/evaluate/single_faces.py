@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from anon_batch.detect.protocol import FaceDetector
+from anon_batch.detect.protocol import Detector
 from anon_batch.evaluate.contact_sheet import StripSample
 from anon_batch.evaluate.embedder import Embedder, aligned_crop
 from anon_batch.evaluate.frechet import MIN_SAMPLES_PER_DIMENSION, FeatureMoments, frechet_distance
@@ -125,7 +125,7 @@ def _start(plan: EvaluationPlan, instruments: Instruments) -> FaceMeasures:
     )
 
 
-def _detectors(instruments: Instruments) -> list[FaceDetector]:
+def _detectors(instruments: Instruments) -> list[Detector]:
     return [instruments.detector, *([instruments.scorer] if instruments.scorer else [])]
 
 
@@ -162,7 +162,7 @@ def _treat(
 
 
 def _find_landmarks(
-    errors: Errors, detectors: Sequence[FaceDetector], portraits: Sequence[Portrait], images: Sequence[DecodedImage]
+    errors: Errors, detectors: Sequence[Detector], portraits: Sequence[Portrait], images: Sequence[DecodedImage]
 ) -> None:
     for detector in detectors:
         for portrait, found in zip(portraits, detector.detect(images), strict=True):

@@ -11,7 +11,7 @@ import numpy as np
 from anon_batch.anonymize.ladder import Ladder
 from anon_batch.anonymize.protocol import RegionAnonymizer
 from anon_batch.config import AnonymizeConfig
-from anon_batch.detect.protocol import FaceDetector
+from anon_batch.detect.protocol import Detector
 from anon_batch.errors import WithheldError
 from anon_batch.geometry import regions_of
 from anon_batch.records import AnonymizedImage, DecodedImage, Detections, FloatArray, ManifestRow, Region
@@ -89,7 +89,7 @@ class Method:
 
 
 def search(
-    detector: FaceDetector, batch: Sequence[tuple[ManifestRow, DecodedImage]], failures: Counter[str]
+    detector: Detector, batch: Sequence[tuple[ManifestRow, DecodedImage]], failures: Counter[str]
 ) -> list[SearchedPicture]:
     """Looks for faces; pictures that cannot be searched are counted by reason and left out."""
     try:
@@ -103,7 +103,7 @@ def search(
     ]
 
 
-def _search_one(detector: FaceDetector, image: DecodedImage, failures: Counter[str]) -> Detections | None:
+def _search_one(detector: Detector, image: DecodedImage, failures: Counter[str]) -> Detections | None:
     try:
         return detector.detect([image])[0]
     except WithheldError as exc:

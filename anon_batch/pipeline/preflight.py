@@ -5,6 +5,7 @@ from __future__ import annotations
 from anon_batch.anonymize.ladder import build_ladder
 from anon_batch.config import JobConfig
 from anon_batch.detect.ensemble import build_detector
+from anon_batch.models.runtime import Runtime
 from anon_batch.models.store import ModelStore
 from anon_batch.storage import Storage
 
@@ -24,7 +25,7 @@ def preflight(config: JobConfig) -> tuple[str, ...]:
     detect = config.detect
     if config.engine.num_gpus > 0 and detect.backend == "auto":  # as the workers choose: it decides which file is used
         detect = detect.model_copy(update={"backend": "torch"})
-    detector = build_detector(detect, store)
+    detector = build_detector(detect, Runtime(store))
     ladder = build_ladder(config.anonymize, store, 1, "cpu")
-    names = dict.fromkeys([*detector.model_names, *ladder.model_names])
+    names = dict.fromkeys([*detector.models, *ladder.model_names])
     return tuple(f"{name}@{store.digest(name)}" for name in names)

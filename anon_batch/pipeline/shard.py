@@ -20,7 +20,7 @@ from anon_batch.formats.audit import AuditRow, write_audit
 from anon_batch.formats.part import PartMeta
 from anon_batch.formats.provenance import write_provenance
 from anon_batch.manifest.fetch import SourceReader
-from anon_batch.models.store import ModelStore
+from anon_batch.models.runtime import Runtime
 from anon_batch.pipeline import attempts
 from anon_batch.pipeline.executor import Flow, Inline
 from anon_batch.pipeline.run import Run, now
@@ -45,11 +45,10 @@ class ShardProcessor:
         config, begin = run.config, time.perf_counter()
         self._run = run
         self._storage = run.storage()
-        store = ModelStore(self._storage, config.models)
-        threads = max(1, int(config.engine.num_cpus))
-        device = "cuda" if config.engine.num_gpus > 0 else "cpu"
-        self._detector = build_detector(config.detect, store, threads, device)
-        self._ladder = build_ladder(config.anonymize, store, threads, device)
+        runtime = Runtime.for_job(config, self._storage)
+        threads, device = runtime.threads, runtime.device
+        self._detector = build_detector(config.detect, runtime)
+        self._ladder = build_ladder(config.anonymize, runtime.store, threads, device)
         self._extra = extra_schema(self._storage, run.rows, run.plan.total)
         self._io = ThreadPoolExecutor(config.engine.io_threads, thread_name_prefix="io")
         self._cpu = self._io if device == "cuda" else _beside_networks(threads - 1)

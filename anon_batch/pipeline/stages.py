@@ -12,7 +12,7 @@ import numpy as np
 
 from anon_batch.anonymize.ladder import Ladder
 from anon_batch.config import JobConfig
-from anon_batch.detect.protocol import FaceDetector
+from anon_batch.detect.protocol import Detector
 from anon_batch.errors import (
     AccessDeniedError,
     CredentialsError,
@@ -100,7 +100,7 @@ class RowStages:
         self,
         config: JobConfig,
         run_key: bytes,
-        detector: FaceDetector,
+        detector: Detector,
         ladder: Ladder,
         source: SourceReader,
         sink: Sink,

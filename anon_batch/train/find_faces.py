@@ -23,6 +23,7 @@ from anon_batch.manifest import check_rows, open_manifest, rows_from_table
 from anon_batch.manifest.fetch import SourceReader
 from anon_batch.manifest.names import has_image_suffix
 from anon_batch.manifest.schema import FIXED_COLUMNS
+from anon_batch.models.runtime import Runtime
 from anon_batch.models.store import ModelStore
 from anon_batch.records import DecodedImage, ManifestRow
 from anon_batch.storage import Storage, absolute, join
@@ -91,10 +92,10 @@ def _crop_source(folder: Path, address: str, config: TrainConfig, on_message: On
     storage = Storage()
     rows = _read_rows(storage, address)
     detect = DetectConfig(
-        detectors=(DetectorConfig(name=_DETECTOR, threshold=config.min_score),), min_face_px=config.min_face_px
+        detectors=(DetectorConfig(name=_DETECTOR, threshold=config.min_score),), min_side_px=config.min_face_px
     )
     detector = build_detector(
-        detect, ModelStore(storage, ModelsConfig()), threads=config.threads or os.cpu_count() or 1
+        detect, Runtime(ModelStore(storage, ModelsConfig()), threads=config.threads or os.cpu_count() or 1)
     )
     skipped: Counter[str] = Counter()
     image_count, lines = 0, []

@@ -33,6 +33,7 @@ def measure_here(paths: Sequence[Path], methods: Sequence[str], rounds: int) -> 
     """
     from anon_batch.anonymize.registry import load_method
     from anon_batch.detect.ensemble import build_detector
+    from anon_batch.models.runtime import Runtime
     from anon_batch.models.store import ModelStore
     from anon_batch.process import limit_threads
     from anon_batch.storage import Storage
@@ -41,7 +42,9 @@ def measure_here(paths: Sequence[Path], methods: Sequence[str], rounds: int) -> 
     limit_threads(1)
     config = library.job()
     store = ModelStore(Storage(config.storage), config.models)
-    sample = library.sample_of(paths, build_detector(config.detect, store), config.anonymize.min_replaced_score)
+    sample = library.sample_of(
+        paths, build_detector(config.detect, Runtime(store)), config.anonymize.min_replaced_score
+    )
     if not sample.faces:
         raise RuntimeError("section faces: no face is found in any photograph; name others with --photos")
     loaded = {name: load_method(name, config.anonymize, store, 1, "cpu") for name in methods}

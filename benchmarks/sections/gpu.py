@@ -52,16 +52,20 @@ def measure_networks(place: Workplace, device: str, images: int, faces: int) -> 
     """
     from anon_batch.detect.ensemble import build_detector
     from anon_batch.models.backends import CUDA_BATCH_SIZE
+    from anon_batch.models.runtime import Runtime
     from anon_batch.models.store import ModelStore
     from anon_batch.storage import Storage
     from benchmarks import library
 
-    one_look = {"detect.second_look": False}  # else the figure would be one of how many faces the pictures have
+    one_look = {"detect.refine_small": False}  # else the figure would be one of how many faces the pictures have
     config, on_cpu = library.job({"detect.backend": "torch", **one_look}), library.job(one_look)
     store = ModelStore(Storage(config.storage), config.models)
     distinct = library.at_640_px(library.decoded([source.path for source in place.sources[:images]]))
     pictures = [distinct[at % len(distinct)] for at in range(images)]
-    there, here = build_detector(config.detect, store, 1, device), build_detector(on_cpu.detect, store)
+    there, here = (
+        build_detector(config.detect, Runtime(store, 1, device)),
+        build_detector(on_cpu.detect, Runtime(store)),
+    )
     weights, clock, at_once = store.load("generator"), library.WALL_CLOCK, _CALLS * CUDA_BATCH_SIZE
     contestants = {
         "detector": lambda _: library.detector_speed(there, pictures, at_once, clock),

@@ -13,7 +13,7 @@ from benchmarks.pictures import PictureSet
 from benchmarks.tables import Table, contender_rows, number, score_rows
 from benchmarks.workplace import FAST, Workplace
 
-ONE_LOOK = {"detect.second_look": False}  # all that deface does is done then
+ONE_LOOK = {"detect.refine_small": False}  # all that deface does is done then
 TARGETS = {"run / bare": 0.9, "run one look / deface": 2.0, "run fast / deface": 4.0}
 SIDES_PX = (448, 384, 352, 320)
 _PAIRS = (

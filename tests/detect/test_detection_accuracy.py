@@ -12,6 +12,7 @@ import pytest
 
 from anon_batch.config import DetectConfig, ModelsConfig
 from anon_batch.detect.ensemble import build_detector
+from anon_batch.models.runtime import Runtime
 from anon_batch.models.store import ModelStore
 from anon_batch.records import DecodedImage
 from anon_batch.storage import Storage
@@ -98,9 +99,9 @@ def test_centerface_reaches_the_reference_on_photographs_of_crowds(
         backend=backend,
         precision=precision,
         scale=scale,
-        second_look=False,
+        refine_small=False,
     )
-    detector = build_detector(config, ModelStore(Storage(), ModelsConfig(cache=str(tmp_path))), threads=2)
+    detector = build_detector(config, Runtime(ModelStore(Storage(), ModelsConfig(cache=str(tmp_path))), threads=2))
     found = [detector.detect([image])[0] for image, _ in photos]
     for min_side_px, reference in ((0, all_faces), (SMALL_PX, faces_of_16_px)):
         actual = average_precision_and_recall(photos, found, min_side_px)
@@ -109,13 +110,13 @@ def test_centerface_reaches_the_reference_on_photographs_of_crowds(
         assert actual[1] >= reference[1] - SLACK
 
 
-def test_the_second_look_places_and_ranks_faces_better_and_loses_none(tmp_path):
+def test_refinement_places_and_ranks_faces_better_and_loses_none(tmp_path):
     photos, found = load_photos(), {}
-    for second_look in (False, True):
+    for refine_small in (False, True):
         detector = build_detector(
-            DetectConfig(second_look=second_look), ModelStore(Storage(), ModelsConfig(cache=str(tmp_path)))
+            DetectConfig(refine_small=refine_small), Runtime(ModelStore(Storage(), ModelsConfig(cache=str(tmp_path))))
         )
-        found[second_look] = [detector.detect([image])[0] for image, _ in photos]
+        found[refine_small] = [detector.detect([image])[0] for image, _ in photos]
     assert [len(own) for own in found[True]] == [len(own) for own in found[False]]
     before, after = (average_precision_and_recall(photos, found[on]) for on in (False, True))
     print(f"AP50 {before[0]:.4f} -> {after[0]:.4f}, recall {before[1]:.4f} -> {after[1]:.4f}")

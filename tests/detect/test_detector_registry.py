@@ -4,59 +4,92 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from anon_batch.config import DetectConfig
+from anon_batch.config import DetectConfig, DetectorConfig, ModelsConfig
 from anon_batch.detect import registry
 from anon_batch.errors import ConfigError, UnknownNameError
+from anon_batch.models.runtime import Runtime
+from anon_batch.models.store import ModelStore
+from anon_batch.storage import Storage
+
+PLUGIN = """
+from pydantic import BaseModel, ConfigDict
+
+class Toy:
+    name, models, labels = "toy", ("yunet",), ("licence_plate",)
+
+    class Options(BaseModel):
+        model_config = ConfigDict(extra="forbid")
+        country: str = "any"
+
+    def __init__(self, settings, runtime):
+        self.settings, self.runtime = settings, runtime
+
+    def detect(self, images):
+        return []
+
+not_callable = 3
+
+def incomplete(settings, runtime):
+    return object()
+"""
+RUNTIME = Runtime(ModelStore(Storage(), ModelsConfig()))
 
 
 @pytest.fixture
 def plugins(monkeypatch, tmp_path):
     def _install(*points):
         monkeypatch.setattr(
-            registry,
-            "entry_points",
-            lambda group: [EntryPoint(name, value, group) for name, value in points],
+            registry, "entry_points", lambda group: [EntryPoint(name, value, group) for name, value in points]
         )
 
-    (tmp_path / "toy_plugin.py").write_text(
-        "def create(*args): pass\ncreate.model_names = ('yunet', 'centerface')\nnot_callable = 3\n"
-    )
+    (tmp_path / "toy_plugin.py").write_text(PLUGIN)
     monkeypatch.syspath_prepend(str(tmp_path))
     return _install
 
 
-def test_unknown_names_get_the_nearest_and_the_list(plugins):
-    plugins(("egoblur", "toy_plugin:create"))
-    with pytest.raises(UnknownNameError, match=r"'centerfaces'.*mean 'centerface'\?.*egoblur, manifest"):
-        registry.detector_factory("centerfaces")
+def create(name, **keys):
+    return registry.create_detector(DetectorConfig(name=name, **keys), DetectConfig(), RUNTIME)
 
 
-def test_a_plugin_is_found_and_its_models_are_known_ahead(plugins):
-    plugins(("toy", "toy_plugin:create"))
+def test_an_unknown_name_suggests_the_nearest_and_lists_all(plugins):
+    plugins(("egoblur", "toy_plugin:Toy"))
+    with pytest.raises(UnknownNameError, match=r"centerfaces.*centerface.*egoblur.*manifest"):
+        create("centerfaces")
+
+
+def test_a_plugin_gets_its_settings_and_the_runtime(plugins):
+    plugins(("toy", "toy_plugin:Toy"))
     assert "toy" in registry.known_detectors()
-    assert callable(registry.detector_factory("toy"))
-    config = DetectConfig(detectors=["manifest", "centerface", "toy"])
-    assert registry.models_of(config) == ("centerface_int8", "yunet", "centerface")
-    assert registry.models_of(config, "cuda") == ("centerface", "yunet")
+    detector = create("toy", threshold=0.3, options={"country": "nl"})
+    assert detector.settings.options.country == "nl"
+    assert detector.settings.threshold(0.5) == 0.3
+    assert detector.settings.scale == 1.0
+    assert detector.runtime is RUNTIME
+
+
+def test_the_options_of_a_plugin_are_checked_by_its_own_model(plugins):
+    plugins(("toy", "toy_plugin:Toy"))
+    with pytest.raises(ConfigError, match=r"toy: unknown key `contry`; did you mean `country`\?"):
+        create("toy", options={"contry": "nl"})
 
 
 @pytest.mark.parametrize(
     ("points", "name", "message"),
     [
-        ([("centerface", "toy_plugin:create")], "centerface", "built-in"),
-        ([("toy", "toy_plugin:create"), ("toy", "other:create")], "toy", "claimed by .* and "),
+        ([("centerface", "toy_plugin:Toy")], "centerface", "built-in"),
+        ([("manifest", "toy_plugin:Toy")], "manifest", "built-in"),
+        ([("toy", "toy_plugin:Toy"), ("toy", "other:create")], "toy", "claimed by .* and "),
         ([("toy", "no_such_module:create")], "toy", "cannot be loaded.*no_such_module"),
-        ([("toy", "toy_plugin:not_callable")], "toy", "no factory"),
+        ([("toy", "toy_plugin:not_callable")], "toy", "no class or function"),
+        ([("toy", "toy_plugin:incomplete")], "toy", "without name, models, labels, detect"),
     ],
 )
 def test_a_bad_plugin_is_refused(plugins, points, name, message):
     plugins(*points)
     with pytest.raises(ConfigError, match=message):
-        registry.detector_factory(name)
+        create(name)
 
 
 def test_the_built_ins_cannot_be_changed():
     with pytest.raises(TypeError):
         registry.BUILT_IN["centerface"] = "evil:create"
-    for name in registry.BUILT_IN:
-        assert callable(registry.detector_factory(name))

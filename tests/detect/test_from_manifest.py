@@ -5,31 +5,35 @@ import pytest
 
 from anon_batch.detect.from_manifest import ManifestBoxes
 from anon_batch.errors import WithheldError
-from anon_batch.records import DecodedImage, GroundTruth
-
-PIXELS = np.zeros((40, 40, 3), np.uint8)
+from anon_batch.records import GroundTruth
 
 
-def given(boxes, ignore):
-    truth = GroundTruth(np.asarray(boxes, np.float32).reshape(-1, 4), np.asarray(ignore, np.bool_))
-    return DecodedImage("picture", PIXELS, given=truth)
+def given(boxes, ignore, labels=None):
+    return GroundTruth(np.asarray(boxes, np.float32).reshape(-1, 4), np.asarray(ignore, np.bool_), labels)
 
 
-def test_every_given_box_comes_back_ignored_and_overlapping_ones_too():
+def test_every_given_box_is_a_detection_also_ignored_and_overlapping_ones():
     boxes = [[1, 2, 11, 12], [2, 2, 12, 12], [20, 20, 30, 30]]
-    found = ManifestBoxes().detect([given(boxes, [False, True, True])])[0]
+    [found] = ManifestBoxes().detections([given(boxes, [False, True, True])])
     assert found.boxes.tolist() == boxes
     assert found.scores.tolist() == [1, 1, 1]
+    assert found.labels == ("face", "face", "face")
     assert np.isnan(found.landmarks).all()
 
 
-def test_no_face_is_an_answer_but_unknown_is_not():
-    assert len(ManifestBoxes().detect([given([], [])])[0]) == 0
+def test_each_box_keeps_its_label_and_a_job_may_use_some_labels():
+    truth = given([[1, 2, 11, 12], [2, 2, 12, 12]], [False, False], ("face", "licence_plate"))
+    assert ManifestBoxes().detections([truth])[0].labels == ("face", "licence_plate")
+    assert ManifestBoxes(["licence_plate"]).detections([truth])[0].boxes.tolist() == [[2, 2, 12, 12]]
+
+
+def test_an_empty_list_means_no_region_and_null_withholds():
+    assert len(ManifestBoxes().detections([given([], [])])[0]) == 0
     with pytest.raises(WithheldError) as caught:
-        ManifestBoxes().detect([DecodedImage("unknown", PIXELS)])
+        ManifestBoxes().detections([None])
     assert caught.value.reason == "no_boxes"
 
 
 def test_a_box_that_is_not_finite_withholds():
     with pytest.raises(WithheldError, match="not finite"):
-        ManifestBoxes().detect([given([[0, 0, np.nan, 5]], [False])])
+        ManifestBoxes().detections([given([[0, 0, np.nan, 5]], [False])])

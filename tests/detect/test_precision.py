@@ -8,6 +8,7 @@ from anon_batch.detect.ensemble import build_detector
 from anon_batch.detect.precision import centerface_model
 from anon_batch.errors import ConfigError
 from anon_batch.geometry import pairwise_iou
+from anon_batch.models.runtime import Runtime
 from anon_batch.models.store import ModelStore
 from anon_batch.pipeline.preflight import preflight
 from anon_batch.records import DecodedImage
@@ -49,7 +50,8 @@ def test_8_bits_find_the_same_face_as_float(tmp_path):
     image = DecodedImage("astronaut", astronaut())
     store = ModelStore(Storage(), ModelsConfig(cache=str(tmp_path)))
     fp32, int8 = (
-        build_detector(DetectConfig(precision=precision), store).detect([image])[0] for precision in ("fp32", "int8")
+        build_detector(DetectConfig(precision=precision), Runtime(store)).detect([image])[0]
+        for precision in ("fp32", "int8")
     )
     assert len(fp32) == len(int8) == 1
     assert pairwise_iou(fp32.boxes, int8.boxes)[0, 0] > 0.9

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from anon_batch.config import DetectConfig, DetectorConfig, LimitsConfig, ModelsConfig
 from anon_batch.detect.ensemble import build_detector
-from anon_batch.detect.refine import DOUBTFUL, SIDE_PX, Look, SecondLook, looks_at, piece_of
+from anon_batch.detect.refine import SIDE_PX, UNCONFIRMED, Crop, RefiningDetector, crops_of, cut_crop
 from anon_batch.geometry import pairwise_iou
 from anon_batch.imaging.decode import decode
+from anon_batch.models.runtime import Runtime
 from anon_batch.models.store import ModelStore
 from anon_batch.records import DecodedImage, Detections
 from anon_batch.storage import Storage
@@ -27,9 +28,9 @@ def detections(boxes, scores, name="any"):
 
 
 class First:
-    """Finds given faces in every picture."""
+    """Finds given faces in every image."""
 
-    name, model_names = "any", ("model",)
+    name, models, labels = "any", ("model",), ("face",)
 
     def __init__(self, boxes, scores):
         self.found = detections(boxes, scores)
@@ -39,9 +40,9 @@ class First:
 
 
 class Again:
-    """Answers looks by their turn; None finds nothing. Boxes are in network px."""
+    """Gives one answer a crop, in order; None finds nothing. Boxes are in network px."""
 
-    name, model_names = "any", ("model",)
+    name, models, labels = "any", ("model",), ("face",)
 
     def __init__(self, answers):
         self.answers, self.pieces = answers, []
@@ -55,7 +56,7 @@ class Again:
 class Squares:
     """Finds the bright square of a piece to a fraction of a pixel: by its mean place and its area."""
 
-    name, model_names = "any", ()
+    name, models, labels = "any", (), ("face",)
 
     def find(self, pieces, scales):
         found = []
@@ -71,34 +72,34 @@ class Squares:
         return found
 
 
-def picture(height=200, width=300):
+def image_of(height=200, width=300):
     return DecodedImage("p", np.zeros((height, width, 3), np.uint8))
 
 
-def look_again(boxes, scores, answers, scale=1.0):
+def refine(boxes, scores, answers, scale=1.0):
     finder = Again(answers)
-    [found] = SecondLook(First(boxes, scores), finder, scale).detect([picture()])
+    [found] = RefiningDetector(First(boxes, scores), finder, scale).detect([image_of()])
     return found, finder
 
 
 @pytest.mark.parametrize("place", [(100, 60), (0, 0), (288, 188), (3, 187)])
 @pytest.mark.parametrize("off", [(0, 0), (1.3, -0.8)])
-def test_what_is_found_in_a_piece_comes_back_to_its_place_in_the_picture(place, off):
+def test_boxes_found_in_a_crop_are_returned_in_px_of_the_image(place, off):
     x, y = place
-    image = picture()
+    image = image_of()
     image.pixels[y : y + 12, x : x + 12] = 250
     rough = np.array([x, y, x + 12, y + 12]) + np.array([*off, *off])
-    [found] = SecondLook(First([rough], [0.3]), Squares(), 1.0).detect([image])
+    [found] = RefiningDetector(First([rough], [0.3]), Squares(), 1.0).detect([image])
     np.testing.assert_allclose(found.boxes[0], [x, y, x + 12, y + 12], atol=0.35)  # a border's half pixels stay dark
     np.testing.assert_allclose(found.landmarks[0], found.boxes[0][:2][None].repeat(5, 0), atol=1e-3)
     assert found.scores.tolist() == pytest.approx([0.9])
 
 
-def test_a_face_fills_half_of_a_piece_of_one_size():
-    image = picture()
+def test_the_face_fills_half_of_the_crop():
+    image = image_of()
     image.pixels[50:82, 100:132] = 200  # 32 px, enlarged twice
-    [look] = looks_at(np.float32([[100, 50, 132, 82]]), 1.0)
-    piece = piece_of(image.pixels, look)
+    [crop] = crops_of(np.float32([[100, 50, 132, 82]]), 1.0)
+    piece = cut_crop(image.pixels, crop)
     assert piece.shape == (SIDE_PX, SIDE_PX, 3)
     rows, columns = np.nonzero(piece[..., 0] > 100)
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (32, 95, 32, 95)
@@ -121,50 +122,50 @@ def test_a_face_fills_half_of_a_piece_of_one_size():
         (0, 1.0, 3.0),
     ],
 )
-def test_only_faces_that_were_seen_small_are_looked_at_again(side, scale, zoom):
-    looks = looks_at(np.float32([[5, 5, 5 + side, 5 + side / 2]]), scale)
-    assert [look.zoom for look in looks] == ([] if zoom is None else [pytest.approx(zoom)])
+def test_only_faces_that_gain_from_it_are_cropped(side, scale, zoom):
+    crops = crops_of(np.float32([[5, 5, 5 + side, 5 + side / 2]]), scale)
+    assert [crop.zoom for crop in crops] == ([] if zoom is None else [pytest.approx(zoom)])
 
 
-def test_a_face_that_is_not_found_again_stays_where_it_was_and_is_doubtful():
+def test_an_unconfirmed_face_keeps_its_box_and_gets_the_lowest_score():
     boxes = [[20, 20, 52, 52], [100, 20, 132, 52], [150, 20, 250, 120]]
-    found, finder = look_again(boxes, [0.9, 0.8, 0.7], [None, ([[0, 0, 20, 20]], [0.9])])
+    found, finder = refine(boxes, [0.9, 0.8, 0.7], [None, ([[0, 0, 20, 20]], [0.9])])
     assert len(finder.pieces) == 2  # the third is large
     np.testing.assert_array_equal(found.boxes, boxes)
-    assert found.scores.tolist() == pytest.approx([DOUBTFUL, DOUBTFUL, 0.7])
+    assert found.scores.tolist() == pytest.approx([UNCONFIRMED, UNCONFIRMED, 0.7])
 
 
-def test_a_look_that_finds_the_neighbour_moves_the_neighbour_and_leaves_nobody_uncovered():
+def test_a_crop_that_shows_the_neighbour_moves_the_neighbour_and_uncovers_no_face():
     boxes = [[20, 20, 52, 52], [24, 22, 56, 54]]
     roughly = [[36, 36, 98, 98]], [0.6]  # of the first piece: nearly the first box
     better = [[24, 28, 88, 92]], [0.8]  # of the second piece: the first box
-    found, _ = look_again(boxes, [0.9, 0.3], [roughly, better])
+    found, _ = refine(boxes, [0.9, 0.3], [roughly, better])
     np.testing.assert_array_equal(found.boxes, boxes)
-    assert found.scores.tolist() == pytest.approx([0.8, DOUBTFUL])
+    assert found.scores.tolist() == pytest.approx([0.8, UNCONFIRMED])
 
 
-def test_a_small_face_does_not_become_a_large_one_that_is_there():
+def test_a_small_face_does_not_become_a_large_one_of_its_own():
     boxes = [[20, 20, 80, 80], [30, 30, 70, 70]]  # IoU 0.44
     whole = [[16, 16, 112, 112]], [0.95]  # of the second's piece: the first's box
-    found, _ = look_again(boxes, [0.9, 0.3], [whole])
+    found, _ = refine(boxes, [0.9, 0.3], [whole])
     np.testing.assert_array_equal(found.boxes, boxes)
-    assert found.scores.tolist() == pytest.approx([0.9, DOUBTFUL])
+    assert found.scores.tolist() == pytest.approx([0.9, UNCONFIRMED])
 
 
-def test_of_several_in_a_piece_the_nearest_and_surest_is_the_face():
+def test_of_several_boxes_in_a_crop_the_nearest_and_best_scored_is_the_face():
     neighbours = [[0, 32, 40, 90], [30, 30, 98, 98], [36, 36, 96, 96]], [0.99, 0.4, 0.8]
-    found, _ = look_again([[20, 20, 52, 52]], [0.5], [neighbours])
+    found, _ = refine([[20, 20, 52, 52]], [0.5], [neighbours])
     np.testing.assert_allclose(found.boxes, [[22, 22, 52, 52]])
     assert found.scores.tolist() == pytest.approx([0.8])
 
 
 @given(st.lists(st.tuples(*[st.floats(-40, 340)] * 2, *[st.floats(0, 90)] * 2), max_size=8), st.integers(0, 2**32 - 1))
-def test_no_face_is_lost_or_moved_far_whatever_is_found(places, seed):
+def test_no_face_is_lost_or_moved_far_whatever_the_network_finds(places, seed):
     rng = np.random.default_rng(seed)
     boxes = np.float32([[x, y, x + w, y + h] for x, y, w, h in places]).reshape(-1, 4)
-    count, scores = len(looks_at(boxes, 1.0)), rng.uniform(0.15, 1, len(boxes))
+    count, scores = len(crops_of(boxes, 1.0)), rng.uniform(0.15, 1, len(boxes))
     corners = [np.sort(rng.uniform(-20, 148, (rng.integers(0, 4), 2, 2)), axis=1).reshape(-1, 4) for _ in range(count)]
-    found, finder = look_again(boxes, scores, [(own, rng.uniform(0.05, 1, len(own))) for own in corners])
+    found, finder = refine(boxes, scores, [(own, rng.uniform(0.05, 1, len(own))) for own in corners])
     assert len(found) == len(boxes)
     assert all(piece.shape == (SIDE_PX, SIDE_PX, 3) for piece in finder.pieces)
     moved = (found.boxes != boxes).any(axis=1)
@@ -172,23 +173,23 @@ def test_no_face_is_lost_or_moved_far_whatever_is_found(places, seed):
     assert np.isfinite(found.scores).all()
 
 
-def test_pictures_of_any_size_have_pieces():
+def test_crops_of_images_of_any_size():
     for height, width in ((1, 1), (1, 40_000), (40_000, 1)):
         pixels = np.full((height, width, 3), 9, np.uint8)
-        at = Look(0, width - 0.5, height - 0.5, 3.0)
-        assert piece_of(pixels, at)[SIDE_PX // 2 - 1, SIDE_PX // 2 - 1, 0] > 0
-        assert not piece_of(pixels, Look(0, width + 500.0, height + 500.0, 3.0)).any()
+        at = Crop(0, width - 0.5, height - 0.5, 3.0)
+        assert cut_crop(pixels, at)[SIDE_PX // 2 - 1, SIDE_PX // 2 - 1, 0] > 0
+        assert not cut_crop(pixels, Crop(0, width + 500.0, height + 500.0, 3.0)).any()
 
 
 @pytest.fixture(scope="module")
 def built():
     store = ModelStore(Storage(), ModelsConfig())
     config = DetectConfig(detectors=(DetectorConfig(name="centerface"),))
-    return {on: build_detector(config.model_copy(update={"second_look": on}), store, 1, "cpu") for on in (True, False)}
+    return {on: build_detector(config.model_copy(update={"refine_small": on}), Runtime(store)) for on in (True, False)}
 
 
 def small(image, found, side_px=24.0):
-    """The picture reduced so that its surest face has a longer side of `side_px`."""
+    """Return the image downscaled so that its best-scored face has a longer side of `side_px`."""
     box = found.boxes[found.scores.argmax()]
     factor = side_px / (box[2:] - box[:2]).max()
     return DecodedImage(
@@ -196,7 +197,7 @@ def small(image, found, side_px=24.0):
     )
 
 
-def test_small_photographs_have_the_same_faces_surer_and_each_picture_its_own(built):
+def test_refinement_raises_scores_of_small_faces_and_batching_changes_nothing(built):
     files = sorted(path for path in PHOTOS.rglob("*") if path.suffix.lower() in (".jpg", ".png"))
     whole = [decode(path.name, path.read_bytes(), LimitsConfig()) for path in files]
     found = built[False].detect(whole)
@@ -204,7 +205,7 @@ def test_small_photographs_have_the_same_faces_surer_and_each_picture_its_own(bu
     first, again = built[False].detect(images), built[True].detect(images)
     assert len(images) >= 5
     assert [len(own) for own in again] == [len(own) for own in first]
-    surest = np.array([[own.scores.max() for own in looked] for looked in (first, again)])
+    surest = np.array([[own.scores.max() for own in found] for found in (first, again)])
     assert surest[1].mean() > surest[0].mean() + 0.02
     for image, together in zip(images, again, strict=True):
         [alone] = built[True].detect([image])

@@ -14,10 +14,11 @@ from anon_batch.records import DecodedImage
 
 
 class BrightFinder:
-    """A perfect finder of bright rectangles, if at least 6 px large; it sees what lies in the piece."""
+    """A perfect finder of bright rectangles, if at least 6 px large; it sees the piece alone."""
 
     name = "bright"
-    model_names = ()
+    models = ()
+    labels = ("face",)
 
     def find(self, pieces, scales):
         return [self._find(piece, scale) for piece, scale in zip(pieces, scales, strict=True)]
@@ -36,7 +37,7 @@ def with_faces(width, height, faces):
     pixels = np.zeros((height, width, 3), np.uint8)
     for x1, y1, x2, y2 in faces:
         pixels[y1:y2, x1:x2] = 255
-    return DecodedImage("picture", pixels)
+    return DecodedImage("image", pixels)
 
 
 def found_by(image, size_px, overlap_px, scale=1.0):
@@ -71,7 +72,7 @@ def test_windows_cover_every_pixel_and_overlap_enough(width, height, size, share
     assert {view.scale for view in windows} == {scale}
 
 
-def test_small_pictures_and_size_0_are_searched_in_one_piece():
+def test_small_images_and_size_0_are_searched_in_one_piece():
     assert views_of(100, 80, 2.0, TileConfig(size_px=200, overlap_px=50)) == [View(0, 0, 100, 80, 2.0)]
     assert views_of(9000, 9000, 1.0, TileConfig(size_px=0)) == [View(0, 0, 9000, 9000, 1.0)]
 
@@ -91,13 +92,13 @@ def test_faces_of_all_sizes_are_found_once_and_whole():
 
 
 @pytest.mark.parametrize("x", range(150, 215, 5))
-def test_a_face_at_any_place_of_a_seam_survives_whole_and_alone(x):
+def test_a_face_anywhere_on_a_seam_is_found_once_and_whole(x):
     face = [x, 90, x + 20, 110]
     assert found_by(with_faces(400, 200, [face]), size_px=200, overlap_px=40)[1] == [face]
 
 
-def test_a_cut_face_that_nothing_shows_whole_is_kept_in_parts():
-    # 30 px wide: more than the overlap, and below the finder's 6 px once the picture is scaled down to 200.
+def test_a_face_that_every_window_cuts_is_kept_in_parts():
+    # 30 px wide: more than the overlap, and below the finder's 6 px once the image is downscaled to 200.
     face = [185, 1000, 215, 1030]
     image = with_faces(400, 2000, [face])
     boxes = found_by(image, size_px=200, overlap_px=2)[1]
@@ -107,12 +108,12 @@ def test_a_cut_face_that_nothing_shows_whole_is_kept_in_parts():
     assert covered[1000:1030, 185:215].all()
 
 
-def test_a_cut_box_touching_the_pictures_own_border_is_not_taken_for_cut():
+def test_a_box_at_the_border_of_the_image_does_not_count_as_cut():
     face = [0, 90, 20, 110]
     assert found_by(with_faces(400, 200, [face]), size_px=200, overlap_px=40)[1] == [face]
 
 
-def test_pictures_of_a_batch_keep_their_own_findings():
+def test_images_of_a_batch_keep_their_own_detections():
     one, two = with_faces(500, 100, [[400, 20, 430, 50]]), with_faces(50, 50, [[5, 5, 25, 25]])
     config = DetectConfig(tile=TileConfig(size_px=200, overlap_px=40))
     found = TiledDetector(BrightFinder(), 1.0, config).detect([one, two, one])

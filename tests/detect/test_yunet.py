@@ -16,6 +16,7 @@ from anon_batch.geometry import pairwise_iou
 from anon_batch.models.backends import open_network
 from anon_batch.models.network import SynchronousNetwork
 from anon_batch.models.registry import MODELS
+from anon_batch.models.runtime import Runtime
 from anon_batch.models.store import ModelStore
 from anon_batch.models.yunet_graph import prepare_yunet
 from anon_batch.records import DecodedImage
@@ -189,7 +190,7 @@ def test_candidates_are_those_of_opencv(real, pictures, monkeypatch):
 def test_a_device_without_the_backend_is_refused(real, tmp_path):
     store = ModelStore(Storage(), ModelsConfig(mirror=str(SHARED_MODELS), cache=str(tmp_path)))
     with pytest.raises(ConfigError, match="runs on the CPU"):
-        build_detector(DetectConfig(detectors=real[0], backend="onnxruntime"), store, device="cuda")
+        build_detector(DetectConfig(detectors=real[0], backend="onnxruntime"), Runtime(store, device="cuda"))
 
 
 def test_with_centerface_and_in_windows(real, tmp_path):
@@ -203,7 +204,7 @@ def test_with_centerface_and_in_windows(real, tmp_path):
     ours = {"name": real[0], "threshold": 0.5}
     for detectors in ([ours], [{"name": "centerface"}, ours], [ours, {"name": "centerface"}]):
         config = DetectConfig(detectors=detectors, tile={"size_px": 480, "overlap_px": 200})
-        [found] = build_detector(config, store).detect([DecodedImage("large", canvas)])
+        [found] = build_detector(config, Runtime(store)).detect([DecodedImage("large", canvas)])
         assert len(found) == 1
         assert pairwise_iou(found.boxes, there)[0, 0] > 0.7
         assert found.detectors == (detectors[0]["name"],)

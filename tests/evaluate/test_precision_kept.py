@@ -31,7 +31,7 @@ BIG, SMALL = (20, 30, 60, 70), (100, 40, 110, 50)
 class Bright:
     """Finds the white rectangles of black pictures."""
 
-    name, model_names = "bright", ()
+    name, models, labels = "bright", (), ("face",)
 
     def __init__(self, smallest_px: int = 1) -> None:
         self._smallest_px = smallest_px

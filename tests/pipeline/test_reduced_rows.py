@@ -50,7 +50,8 @@ class FindsRed:
     """One box around what is red in the pixels it is given; notes their sizes."""
 
     name = "red"
-    model_names: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ("face",)
 
     def __init__(self) -> None:
         self.seen: list[tuple[int, int]] = []
@@ -85,7 +86,7 @@ def fate(
     data: bytes, max_side_px: int | None, finder: FindsRed | None = None, **keys: Any
 ) -> tuple[FinishedRow, SinkOfDict]:
     config, sink = job("memory://unused", **{"detect__max_side_px": max_side_px, **keys}), SinkOfDict()
-    detector = Ensemble([finder or FindsRed()], 0.4, config.detect.min_face_px, {}, max_side_px)
+    detector = Ensemble([finder or FindsRed()], 0.4, config.detect.min_side_px, max_side_px)
     ladder = Ladder([solid(config.anonymize, None, 1, "cpu")])
     stages = RowStages(config, b"k" * 32, detector, ladder, Source(data), sink, last_chance=False)
     [encode] = stages.treat([stages.decode(stages.read(ManifestRow(0, "a", "u")))])

@@ -64,7 +64,8 @@ class Detector:
     """Finds the two faces of every picture; `change` alters its answers, pictures called `bad` make it raise."""
 
     name = "fake"
-    model_names: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ("face",)
 
     def __init__(self, change: Callable[[list[Any]], Any] = lambda answers: answers) -> None:
         self.change = change

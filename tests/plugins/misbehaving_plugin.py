@@ -1,4 +1,4 @@
-"""A detector plug-in that does to its process what a picture's top left pixel tells it to; else finds one face."""
+"""A detector plug-in whose process does what the top left pixel of an image says; otherwise it finds one face."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ CRASH, HANG, RAISE, SLOW = (250, 0, 250), (0, 250, 250), (250, 250, 0), (0, 0, 2
 
 class MisbehavingDetector:
     name = "misbehaving"
-    model_names: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ("face",)
 
     def detect(self, images: Sequence[DecodedImage]) -> list[Detections]:
         return [self._detect(image) for image in images]
 
     def _detect(self, image: DecodedImage) -> Detections:
-        told = tuple(int(v) for v in image.pixels[0, 0])
-        if told == CRASH:
+        command = tuple(int(v) for v in image.pixels[0, 0])
+        if command == CRASH:
             os.kill(os.getpid(), signal.SIGSEGV)
-        if told == HANG:
+        if command == HANG:
             time.sleep(3600)
-        if told == RAISE:
-            raise RuntimeError("the detector broke on this picture")
-        if told == SLOW:
+        if command == RAISE:
+            raise RuntimeError("the detector broke on this image")
+        if command == SLOW:
             time.sleep(0.05)
         box = np.array([[8, 8, 24, 24]], np.float32)
         return Detections(box, np.ones(1, np.float32), np.full((1, 5, 2), np.nan, np.float32), ("misbehaving",))

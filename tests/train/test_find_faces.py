@@ -15,6 +15,7 @@ from anon_batch.detect.ensemble import build_detector
 from anon_batch.errors import ConfigError, ManifestError
 from anon_batch.imaging.decode import decode
 from anon_batch.manifest import build_manifest
+from anon_batch.models.runtime import Runtime
 from anon_batch.models.store import ModelStore
 from anon_batch.storage import Storage
 from anon_batch.train.config import TrainConfig
@@ -70,7 +71,7 @@ def _reason(images: Path) -> str:
 def _detected(pixels: np.ndarray) -> np.ndarray:
     ok, data = cv2.imencode(".png", pixels[:, :, ::-1])
     assert ok
-    detector = build_detector(DetectConfig(), ModelStore(Storage(), ModelsConfig()))
+    detector = build_detector(DetectConfig(), Runtime(ModelStore(Storage(), ModelsConfig())))
     [found] = detector.detect([decode("a", data.tobytes(), LimitsConfig())])
     return found.landmarks[int(found.scores.argmax())]
 

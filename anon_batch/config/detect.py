@@ -1,4 +1,4 @@
-"""Keys of `detect`: finding the faces."""
+"""Keys of `detect`: what to find in the images, and how."""
 
 from __future__ import annotations
 
@@ -14,21 +14,34 @@ class DetectorConfig(Section):
     """One detector of the ensemble."""
 
     name: str = Field(description="Name of a detector: `centerface`, `yunet`, `manifest` or one of a plug-in.")
+    labels: tuple[str, ...] | None = Field(
+        None,
+        min_length=1,
+        description="Labels of its detections to use, e.g. `[licence_plate]`; the others are dropped. null uses all.",
+    )
     threshold: float | None = Field(
-        None, ge=0, le=1, description="Lowest score that counts as a face; null takes the detector's own default."
+        None, ge=0, le=1, description="Lowest score of a detection; null takes the detector's own default."
     )
     scale: float | None = Field(
         None, gt=0, le=8, description="Resize factor before this detector; null takes `detect.scale`."
     )
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="The detector's own options, which it checks itself; built-in ones have none."
+    )
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _one_label_is_a_list(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
 
 
 class TileConfig(Section):
-    """Detection in overlapping windows, for pictures larger than the detector likes."""
+    """Detection in overlapping windows, for images larger than the detector likes."""
 
     size_px: int = Field(
         1536,
         ge=0,
-        description="Longest side, after scaling, that is searched in one piece; larger pictures are "
+        description="Longest side, after scaling, that is searched in one piece; larger images are "
         "searched in windows of this size and once as a whole, scaled down to it. 0 never tiles.",
     )
     overlap_px: int = Field(
@@ -45,41 +58,42 @@ class TileConfig(Section):
 
 
 class DetectConfig(Section):
-    """Finding the faces."""
+    """What to find in the images, and how."""
 
     detectors: tuple[DetectorConfig, ...] = Field(
         (DetectorConfig(name="centerface"),),
         min_length=1,
-        description="Detectors whose boxes are merged for recall: names, or mappings with `name`, `threshold`, `scale`.",
+        description="Detectors whose boxes are merged: names, or mappings with `name`, `labels`, `threshold`, `scale`, "
+        "`options`.",
     )
     scale: float = Field(
         1.0, gt=0, le=8, description="Resize factor before detection; 2 finds more small faces at four times the cost."
     )
-    min_face_px: float = Field(
+    min_side_px: float = Field(
         0.0,
         ge=0,
-        description="Detections whose longer side is smaller than this are left alone: a "
-        "choice to publish small faces untreated. 0 treats all.",
+        description="Detections whose longer side is smaller than this are ignored: small faces are then published as they "
+        "are. 0 ignores none.",
     )
     merge_iou: float = Field(
         0.4,
         gt=0,
         le=1,
-        description="Boxes of different detectors or tiles that overlap at least this much are one face.",
+        description="Boxes of one label from different detectors or tiles that overlap at least this much are one detection.",
     )
     max_side_px: int | None = Field(
         None,
         ge=64,
-        description="Longest side of a picture as the detectors see it: larger ones are searched scaled down to it, at a "
-        "fraction of the cost, and what is too small there is missed. `scale` and `tile` count from there. null: as they are.",
+        description="Longest side of an image as the detectors see it: larger ones are downscaled to it, at a fraction of the "
+        "cost, and what is too small there is missed. `scale` and `tile` count from there. null: full size.",
     )
-    tile: TileConfig = Field(default_factory=TileConfig, description="Windows for large pictures.")
-    second_look: bool = Field(
+    tile: TileConfig = Field(default_factory=TileConfig, description="Windows for large images.")
+    refine_small: bool = Field(
         True,
-        description="Looks again at each small face that was found, alone and enlarged: better boxes, landmarks and scores for a "
-        "millisecond or two a face.",
+        description="Run the network once more on each small face, cropped and enlarged: better boxes, landmarks and scores for "
+        "one or two milliseconds a face.",
     )
-    batch_size: int = Field(8, ge=1, le=1024, description="Pictures handed to the detector at once.")
+    batch_size: int = Field(8, ge=1, le=1024, description="Images in one call of the detector.")
     backend: Literal["auto", "onnxruntime", "openvino", "torch"] = Field(
         "auto",
         description="What runs the networks. `auto`: torch when `engine.num_gpus` is above 0, else onnxruntime. "
@@ -87,8 +101,8 @@ class DetectConfig(Section):
     )
     precision: Literal["auto", "fp32", "int8"] = Field(
         "auto",
-        description="Numbers of CenterFace's network. `int8`: 8-bit integers, half the time, on onnxruntime alone; `auto`: int8 "
-        "on onnxruntime, else fp32.",
+        description="Numeric precision of the CenterFace model. `int8`: 8-bit integers, twice as fast, on onnxruntime only; "
+        "`auto`: int8 on onnxruntime, else fp32.",
     )
 
     @field_validator("detectors", mode="before")

@@ -1,0 +1,78 @@
+"""One detection for each object, where several tiles or several detectors found it.
+
+Only detections of one label are merged: a box never suppresses a box of another label.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from anon_batch.geometry import non_maximum_suppression, pairwise_iou
+from anon_batch.records import BoolArray, Detections, FloatArray
+
+
+def merge_tiles(parts: list[Detections], iou_threshold: float) -> Detections:
+    """Merge what one detector found in several tiles, by score.
+
+    Of boxes of one label that overlap by `iou_threshold` the best-scored stays, with landmarks from the best-scored one
+    that has any.
+
+    Returns:
+        The detections by falling score.
+    """
+    merged = Detections.merge(parts)
+    kept = np.zeros(len(merged), np.bool_)
+    for label in dict.fromkeys(merged.labels):
+        own = np.flatnonzero(_has_label(merged, label))
+        kept[own[non_maximum_suppression(merged.boxes[own], merged.scores[own], iou_threshold)]] = True
+    ranked = np.argsort(-merged.scores, kind="stable")
+    out = merged.take(ranked[kept[ranked]])
+    landmarks = out.landmarks.copy()
+    for row in np.flatnonzero(np.isnan(landmarks).any(axis=(1, 2))):
+        overlap = pairwise_iou(out.boxes[row : row + 1], merged.boxes)[0]
+        usable = (overlap >= iou_threshold) & np.isfinite(merged.landmarks).all(axis=(1, 2))
+        usable &= _has_label(merged, out.labels[row])
+        if usable.any():
+            landmarks[row] = merged.landmarks[int(np.argmax(np.where(usable, merged.scores, -1)))]
+    return replace(out, landmarks=landmarks)
+
+
+def merge_detectors(parts: list[Detections], iou_threshold: float) -> Detections:
+    """Merge what several detectors found, in the detectors' order, the most trusted first.
+
+    A box is dropped only where it overlaps one of the same label from an earlier detector by `iou_threshold`, so adding a
+    detector never takes a box away. (Scores of different networks do not compare: merged by score, CenterFace and YuNet-n
+    together had a recall of .876 where CenterFace alone had .910.) Nor does a box suppress another one of the same
+    detector, because the detector has already decided which boxes are one object, and boxes that a person drew are all
+    wanted. A kept box without landmarks takes those of the best-scored box that it suppressed.
+    """
+    merged = parts[0]
+    for part in parts[1:]:
+        same = pairwise_iou(merged.boxes, part.boxes) >= iou_threshold
+        same &= same_label(merged, part)
+        landmarks = _landmarks_from(merged, part, same)
+        merged = Detections.merge(
+            [replace(merged, landmarks=landmarks), part.take(np.asarray(~same.any(axis=0), np.bool_))]
+        )
+    return merged
+
+
+def same_label(a: Detections, b: Detections) -> BoolArray:
+    """Return which detections of `a` (rows) have the label of which of `b` (columns): (N, M) bool."""
+    return np.asarray(np.array(a.labels, object)[:, None] == np.array(b.labels, object)[None, :], np.bool_)
+
+
+def _has_label(found: Detections, label: str) -> BoolArray:
+    return np.array([own == label for own in found.labels], np.bool_)
+
+
+def _landmarks_from(kept: Detections, part: Detections, same: BoolArray) -> FloatArray:
+    landmarks = kept.landmarks.copy()
+    has_marks = np.isfinite(part.landmarks).all(axis=(1, 2))
+    for row in np.flatnonzero(np.isnan(landmarks).any(axis=(1, 2))):
+        usable = np.flatnonzero(same[row] & has_marks)
+        if usable.size:
+            landmarks[row] = part.landmarks[usable[np.argmax(part.scores[usable])]]
+    return landmarks
