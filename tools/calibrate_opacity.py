@@ -5,7 +5,7 @@
 Synthetic faces (folders of crops/ and meta.jsonl, as `anon-batch train` reads them) are made small, blurred, flat and noisy, so
 that the detector's scores cover their range; each is replaced with every opacity, and searched again. For each range of
 scores the table gives the opacity at which the mean score is what it was. The knots in `anonymize/replacement.py` follow it for
-one look; those of the second look are lower, and would keep less of a second detector's precision on photographs.
+without refinement; those of refinement are lower, and would keep less of a second detector's precision on photographs.
 """
 
 from __future__ import annotations
