@@ -105,7 +105,7 @@ def run(
     keys = {"anonymize.method": METHOD, **(settings or {})}
     places = ("--manifest", str(manifest), "--output", str(output))
     options = [part for key, value in keys.items() for part in ("--set", f"{key}={value}")]
-    _command("anon-batch", "run", *places, "--workers", str(workers), *options, "--json")
+    _command("anon-batch", "run", *places, "--set", f"engine.workers={workers}", *options, "--json")
     begin, end, rows = steady_stretch(output, Path(f"{output}-ledger"), workers)
     return _rate(begin, end, rows, watch)
 

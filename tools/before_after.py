@@ -62,7 +62,18 @@ def release(photo: Path, method: str, scratch: Path) -> Image.Image:
     command = [sys.executable, "-c", "from anon_batch.cli import main; main()"]
     subprocess.run([*command, "manifest", str(photo), "-o", str(manifest)], check=True, capture_output=True)
     subprocess.run(
-        [*command, "run", "--manifest", str(manifest), "--output", str(output), "--method", method, "--workers", "1"],
+        [
+            *command,
+            "run",
+            "--manifest",
+            str(manifest),
+            "--output",
+            str(output),
+            "--method",
+            method,
+            "--set",
+            "engine.workers=1",
+        ],
         check=True,
         capture_output=True,
     )

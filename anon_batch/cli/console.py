@@ -1,4 +1,4 @@
-"""What the user reads: results to standard output, everything else to standard error."""
+"""Standard output for results, standard error for everything else."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from anon_batch.errors import ExitCode
+from anon_batch.records import STATUSES
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -20,27 +21,10 @@ def fail(message: str, exit_code: ExitCode) -> int:
 
 
 def print_json(value: Any) -> None:
-    """One JSON document for machines."""
-    print(json.dumps(value, indent=1))  # noqa: T201  rich would wrap and colour it
-
-
-def count(number: int) -> str:
-    """A number with thousands separated."""
-    return f"{number:,}"
-
-
-def duration(seconds: float | None) -> str:
-    """Hours, minutes and seconds as people say them."""
-    if seconds is None:
-        return "unknown"
-    whole = round(seconds)
-    hours, rest = divmod(whole, 3600)
-    minutes, secs = divmod(rest, 60)
-    if hours:
-        return f"{hours} h {minutes:02} min"
-    return f"{minutes} min {secs:02} s" if minutes else f"{secs} s"
+    """Print one JSON document."""
+    print(json.dumps(value, indent=1))  # noqa: T201  because rich would wrap and color it
 
 
 def statuses_line(statuses: dict[str, int]) -> str:
-    """`1,200 anonymized, 34 clean, 0 withheld, 2 failed`."""
-    return ", ".join(f"{count(statuses.get(s, 0))} {s}" for s in ("anonymized", "clean", "withheld", "failed"))
+    """Return e.g. `1,200 anonymized, 34 clean, 0 withheld, 2 failed`."""
+    return ", ".join(f"{statuses.get(status, 0):,} {status}" for status in STATUSES)

@@ -1,4 +1,4 @@
-"""`anon-batch plan`."""
+"""`anon-batch estimate`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from anon_batch.cli.console import count, err, out, print_json
-from anon_batch.cli.run import JobFile, Json, Set
-from anon_batch.cli.tables import add, percent, show, show_time_shares, table
-from anon_batch.config import JobConfig, load_job, parse_override
+from anon_batch.cli.console import err, out, print_json
+from anon_batch.cli.options import JobFile, Json, Set, overrides
+from anon_batch.cli.tables import add, show, show_time_shares, table
+from anon_batch.config import JobConfig, load_job
 from anon_batch.errors import ConfigError
+from anon_batch.units import format_bytes, format_count, format_share
 
 if TYPE_CHECKING:
     from anon_batch.estimate.cost import Estimate, LayoutPlan
@@ -21,32 +22,37 @@ if TYPE_CHECKING:
 _WORKERS = (1, 8, 32, 128)
 
 
-def plan(
+def estimate(
     job: JobFile = None,
     sample: Annotated[
-        int, typer.Option("--sample", min=1, help="Rows that are really processed, chosen by `sample.seed`.")
+        int, typer.Option("--sample", min=1, help="Number of rows to process, drawn with `sample.seed`.")
     ] = 200,
     workers: Annotated[
         list[int] | None,
-        typer.Option("--workers", min=1, help="Number of workers to compute the job for; repeat for several."),
+        typer.Option("--workers", min=1, help="Number of workers to estimate for; repeat for several."),
     ] = None,
     price_worker_hour: Annotated[
-        float | None, typer.Option(min=0.0, help="Of one worker's share of a machine, GPU not included.")
+        float | None, typer.Option(min=0.0, help="Price of one worker for an hour, without its GPU.")
     ] = None,
-    price_gpu_hour: Annotated[float | None, typer.Option(min=0.0, help="Of one GPU.")] = None,
+    price_gpu_hour: Annotated[float | None, typer.Option(min=0.0, help="Price of one GPU for an hour.")] = None,
     price_put_1000: Annotated[
-        float | None, typer.Option("--price-put-1000", min=0.0, help="Of 1,000 PUT or LIST requests.")
+        float | None, typer.Option("--price-put-1000", min=0.0, help="Price of 1,000 PUT or LIST requests.")
     ] = None,
     price_get_1000: Annotated[
-        float | None, typer.Option("--price-get-1000", min=0.0, help="Of 1,000 GET or HEAD requests.")
+        float | None, typer.Option("--price-get-1000", min=0.0, help="Price of 1,000 GET or HEAD requests.")
     ] = None,
-    price_gb_month: Annotated[float | None, typer.Option(min=0.0, help="Of storing 2^30 bytes for a month.")] = None,
+    price_gb_month: Annotated[
+        float | None, typer.Option(min=0.0, help="Price of storing 2^30 bytes for a month.")
+    ] = None,
     settings: Set = [],  # noqa: B006  typer reads it as the default, nobody changes it
     json: Json = False,
 ) -> None:
-    """Dry run with cost: processes a sample here, says what the whole job will take. Writes nothing to OUTPUT or the ledger."""
-    config = load_job(job, dict(parse_override(text) for text in settings))
-    from anon_batch.estimate.cost import Prices, estimate
+    """Dry run: process a sample on this machine and estimate hours, requests and cost of the whole job.
+
+    Writes nothing to OUTPUT or the ledger.
+    """
+    config = load_job(job, overrides(settings))
+    from anon_batch.estimate.cost import Prices, estimate_job
     from anon_batch.estimate.measure import measure
     from anon_batch.process import limit_threads
 
@@ -57,7 +63,7 @@ def plan(
     widths = sorted(
         {*(workers or _WORKERS), *([config.engine.workers] if config.engine.workers and not workers else [])}
     )
-    whole = estimate(found, config, widths, prices)
+    whole = estimate_job(found, config, widths, prices)
     if json:
         print_json(_for_machines(found, whole, prices))
     else:
@@ -65,15 +71,15 @@ def plan(
 
 
 def _check_device(config: JobConfig) -> None:
-    """Better said here than by the network's loader: it knows nothing of plans."""
+    """Fail early where the job needs a GPU and this machine has none."""
     if config.engine.num_gpus == 0:
         return
     import torch
 
     if not torch.cuda.is_available():
         raise ConfigError(
-            f"engine.num_gpus is {config.engine.num_gpus:g}, and this machine has no CUDA device: plan on a machine like the "
-            "workers', or measure the CPU with --set engine.num_gpus=0"
+            f"engine.num_gpus is {config.engine.num_gpus:g}, and this machine has no CUDA device; run the estimate on a "
+            "machine like the workers, or estimate for CPUs with --set engine.num_gpus=0"
         )
 
 
@@ -102,10 +108,10 @@ def _for_machines(found: Measurement, whole: Estimate, prices: Any) -> dict[str,
 
 def _print(found: Measurement, whole: Estimate, config: JobConfig) -> None:
     out.print(
-        f"{config.name}: {count(whole.rows)} rows, measured on {count(whole.sample_rows)} of them "
+        f"{config.name}: {whole.rows:,} rows, measured on {whole.sample_rows:,} of them "
         f"(seed {config.sample.seed})\n"
-        f"one worker on the {config.engine.num_cpus:g} CPUs that it reserves: {whole.images_per_s:.1f} images/s "
-        f"(here {found.images_per_s:.1f} by the clock; {1e3 * found.cpu_s / found.rows:.1f} ms of CPU an image; "
+        f"one worker with {config.engine.num_cpus:g} CPUs: {whole.images_per_s:.1f} images/s "
+        f"({found.images_per_s:.1f} images/s on this machine; {1e3 * found.cpu_s / found.rows:.1f} ms of CPU time per image; "
         f"{found.start_s:.1f} s to load the models)",
         markup=False,
     )
@@ -118,9 +124,15 @@ def _print(found: Measurement, whole: Estimate, config: JobConfig) -> None:
 
 
 def _print_statuses(whole: Estimate) -> None:
-    statuses = table("Rows to expect, with 95 % intervals", "status", "in the sample", "share", "from", "to", "rows")
+    statuses = table("Expected rows, with 95 % intervals", "status", "in the sample", "share", "from", "to", "rows")
     for s in whole.statuses:
-        cells = (count(s.rows), percent(s.share), percent(s.low), percent(s.high), count(round(s.share * whole.rows)))
+        cells = (
+            format_count(s.rows),
+            format_share(s.share),
+            format_share(s.low),
+            format_share(s.high),
+            format_count(round(s.share * whole.rows)),
+        )
         add(statuses, s.status, *cells)
     show(statuses)
     if whole.faces_per_image is not None:
@@ -130,19 +142,19 @@ def _print_statuses(whole: Estimate) -> None:
 
 def _print_layouts(whole: Estimate) -> None:
     names = [f"{plan_.layout}{' *' if plan_.chosen else ''}" for plan_ in whole.layouts]
-    layouts = table(f"Requests and bytes, were all of it in S3 ({_size(whole.bytes_in)} in)", "", *names)
+    layouts = table(f"Requests and bytes if everything lies in S3 ({format_bytes(whole.bytes_in)} in)", "", *names)
     lines: dict[str, Callable[[LayoutPlan], str]] = {
-        "PUT": lambda p: count(p.requests.put),
-        "LIST": lambda p: count(p.requests.list),
-        "GET": lambda p: count(p.requests.get),
-        "HEAD": lambda p: count(p.requests.head),
+        "PUT": lambda p: format_count(p.requests.put),
+        "LIST": lambda p: format_count(p.requests.list),
+        "GET": lambda p: format_count(p.requests.get),
+        "HEAD": lambda p: format_count(p.requests.head),
         "cost of the requests": lambda p: _money(p.requests_cost),
-        "shards": lambda p: count(p.requests.shards),
-        "objects in OUTPUT": lambda p: count(p.requests.output_objects),
-        "objects in the ledger": lambda p: count(p.requests.ledger_objects),
-        "bytes in OUTPUT": lambda p: _size(p.output_bytes),
-        "bytes in the ledger": lambda p: _size(p.ledger_bytes),
-        "cost of a month": lambda p: _money(p.month_cost),
+        "shards": lambda p: format_count(p.requests.shards),
+        "objects in OUTPUT": lambda p: format_count(p.requests.output_objects),
+        "objects in the ledger": lambda p: format_count(p.requests.ledger_objects),
+        "bytes in OUTPUT": lambda p: format_bytes(p.output_bytes),
+        "bytes in the ledger": lambda p: format_bytes(p.ledger_bytes),
+        "cost of storage for a month": lambda p: _money(p.month_cost),
     }
     for text, cell in lines.items():
         add(layouts, text, *(cell(plan_) for plan_ in whole.layouts))
@@ -153,31 +165,22 @@ def _print_widths(whole: Estimate) -> None:
     widths = table("Hours and cost (workers, GPUs, requests)", "workers", "hours", "worker-hours", "GPU-hours", "cost")
     for width in whole.widths:
         hours = (f"{value:,.2f}" for value in (width.hours, width.worker_hours, width.gpu_hours))
-        add(widths, count(width.workers), *hours, _money(width.cost))
+        add(widths, format_count(width.workers), *hours, _money(width.cost))
     show(widths)
 
 
 def _caveats(found: Measurement, config: JobConfig) -> list[str]:
     lines = [
-        "* of this job.",
-        "The sample's outputs went to a local folder. To a bucket each put waits for an answer: a worker makes at most",
-        f"engine.io_threads ({config.engine.io_threads}) images in the time of one read and put together.",
+        "* layout of this job.",
+        "The sample was written to a local folder. With a bucket, every write waits for a response: a worker processes at most",
+        f"engine.io_threads ({config.engine.io_threads}) images in the time of one read and one write.",
     ]
     if found.cpus < config.engine.num_cpus:
-        asked = config.engine.num_cpus
-        lines.append(f"This machine has {found.cpus} CPUs, engine.num_cpus asks for {asked:g}: workers will be faster.")
+        lines.append(f"This machine has {found.cpus} CPUs, fewer than engine.num_cpus: workers will be faster.")
     if found.rows < 100 and not found.is_everything:
-        lines.append(f"{found.rows} rows are few: take a larger --sample before you rely on it.")
+        lines.append(f"{found.rows} rows are a small sample: use a larger --sample for a reliable estimate.")
     return lines
 
 
 def _money(value: float | None) -> str:
     return "-" if value is None else f"{value:,.2f}"
-
-
-def _size(number: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if number < 1000:
-            return f"{number:.0f} B" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1000
-    return f"{number:,.1f} TB"

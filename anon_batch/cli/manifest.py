@@ -10,10 +10,11 @@ from typing import Annotated
 
 import typer
 
-from anon_batch.cli.console import count, err, out, print_json
+from anon_batch.cli.console import err, out, print_json
 from anon_batch.config import StorageConfig, load_job
 from anon_batch.manifest.builder import BuildReport, build_manifest
 from anon_batch.storage import Storage
+from anon_batch.units import format_count
 
 
 class Kind(StrEnum):
@@ -66,11 +67,11 @@ def build(
 
 def _print(report: BuildReport, output: str) -> None:
     for source, kind, rows in report.sources:
-        out.print(f"{count(rows):>12} images  {source}  ({kind})", markup=False)
-    out.print(f"{count(report.images_count):>12} images -> {output}", markup=False)
+        out.print(f"{format_count(rows):>12} images  {source}  ({kind})", markup=False)
+    out.print(f"{format_count(report.images_count):>12} images -> {output}", markup=False)
     if report.others_count:
         kinds = ", ".join(f"{n:,} {suffix or 'without suffix'}" for suffix, n in sorted(report.other_suffixes.items()))
-        err.print(f"{count(report.others_count)} things that are no images were left out: {kinds}", markup=False)
+        err.print(f"{report.others_count:,} things that are no images were left out: {kinds}", markup=False)
         err.print("  " + _named(report.other_names, report.others_count), markup=False)
     if report.extra_columns:
         out.print(f"columns that the release will publish: {', '.join(report.extra_columns)}", markup=False)
@@ -82,11 +83,12 @@ def _print(report: BuildReport, output: str) -> None:
         err.print("ids of several sources clashed: each got its source's name in front", markup=False)
     if report.labelled_count:
         out.print(
-            f"ground truth: {count(report.faces_count)} faces in {count(report.labelled_count)} images", markup=False
+            f"ground truth: {report.faces_count:,} faces in {report.labelled_count:,} images",
+            markup=False,
         )
     if report.unmatched_count:
         err.print(
-            f"{count(report.unmatched_count)} entries of the ground truth fit no image, or several: "
+            f"{report.unmatched_count:,} entries of the ground truth fit no image, or several: "
             + _named(report.unmatched_names, report.unmatched_count),
             markup=False,
         )

@@ -8,9 +8,10 @@ from typing import Any
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from anon_batch.cli.console import count, duration, err, statuses_line
+from anon_batch.cli.console import err, statuses_line
 from anon_batch.pipeline.run import Run
 from anon_batch.records import ShardResult
+from anon_batch.units import format_duration
 
 _PLAIN_INTERVAL_S = 10.0
 
@@ -72,9 +73,9 @@ class ProgressBar:
         """Return e.g. `1,200/5,000 images (24.0 %), 21.3 images/s, 2 min 58 s left`."""
         done_now = self._done - self._done_before
         rate = done_now / max(time.monotonic() - self._begin, 1e-9)
-        left = duration((self._total - self._done) / rate) if rate else "unknown time"
+        left = format_duration((self._total - self._done) / rate) if rate else "unknown time"
         share = 100 * self._done / self._total if self._total else 100.0
-        return f"{count(self._done)}/{count(self._total)} {self._unit} ({share:.1f} %), {rate:.1f} {self._unit}/s, {left} left"
+        return f"{self._done:,}/{self._total:,} {self._unit} ({share:.1f} %), {rate:.1f} {self._unit}/s, {left} left"
 
 
 class RunProgress:
@@ -96,15 +97,15 @@ class RunProgress:
         """Say what the run is about to do."""
         self._statuses.update(done)
         self._bar.start(run.plan.total, done.total())
-        verb = f"resumes, {count(done.total())} rows are done" if resumed else "starts"
-        self.note(f"run {run.plan.run_id} {verb}: {count(run.plan.total)} rows -> {run.output} (ledger {run.ledger})")
+        verb = f"resumes, {done.total():,} rows are done" if resumed else "starts"
+        self.note(f"run {run.plan.run_id} {verb}: {run.plan.total:,} rows -> {run.output} (ledger {run.ledger})")
 
     def shard(self, result: ShardResult) -> None:
         """Count a shard."""
         if result.outcome == "committed":
             self._shards += 1
             self._statuses.update(result.statuses)
-        details = f"{count(self._shards)} shards; {statuses_line(dict(self._statuses))}"
+        details = f"{self._shards:,} shards; {statuses_line(dict(self._statuses))}"
         self._bar.update(self._statuses.total(), details)
 
     def note(self, text: str) -> None:
@@ -141,7 +142,7 @@ class TrainingProgress:
         losses = {name: value for name, value in metrics.items() if name not in ("step", "faces_per_s")}
         text = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in losses.items())
         if "faces_per_s" not in metrics:
-            self.note(f"step {count(step)}: {text}")
+            self.note(f"step {step:,}: {text}")
             return
         if not self._started:
             self._started = True

@@ -7,23 +7,24 @@ from typing import Annotated
 
 import typer
 
-from anon_batch.cli.console import count, err, out, print_json, statuses_line
-from anon_batch.cli.inspect_release import Job, Json, Output, ledger_place, print_faults, storage_of
+from anon_batch.cli.console import err, out, print_json, statuses_line
+from anon_batch.cli.options import Json, Output, StorageJob, ledger_of, storage_of
 from anon_batch.cli.tables import show_time_shares
+from anon_batch.cli.verify import print_faults, verdict_line
 from anon_batch.errors import ExitCode
 
 
 def report(
     output: Output,
-    job: Job = None,
+    job: StorageJob = None,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Check the release first, and put the verdict on the page.")
+        bool, typer.Option("--verify", help="Verify the release first, and put the verdict on the page.")
     ] = False,
-    ledger: Annotated[str | None, typer.Option(help="For --verify: the run's ledger; default OUTPUT-ledger.")] = None,
-    no_ledger: Annotated[bool, typer.Option("--no-ledger", help="For --verify: check the public part alone.")] = False,
+    ledger: Annotated[str | None, typer.Option(help="With --verify: ledger of the run; default OUTPUT-ledger.")] = None,
+    no_ledger: Annotated[bool, typer.Option("--no-ledger", help="With --verify: check the public part only.")] = False,
     json: Json = False,
 ) -> None:
-    """Writes OUTPUT/report/index.html, one public page about a finished release, and says where the time went."""
+    """Write OUTPUT/report/index.html, a public page about a finished release, and print where the time went."""
     from anon_batch.release.report.figures import figures_of, read_release
     from anon_batch.release.report.page import write_report
     from anon_batch.release.verdict import Verdict, check_release, kept_verdict
@@ -34,8 +35,8 @@ def report(
     faults: list[str] = []
     verdict: Verdict | None
     if verify:
-        place = ledger_place(storage, output, ledger, no_ledger=no_ledger)
-        verdict, faults = check_release(storage, release.output, place, release.run_id, release.stats)
+        ledger_uri = ledger_of(storage, output, ledger, no_ledger=no_ledger)
+        verdict, faults = check_release(storage, release.output, ledger_uri, release.run_id, release.stats)
     else:
         verdict = kept_verdict(storage, release.output, release.run_id, release.stats)
     uri = write_report(storage, release, figures, verdict)
@@ -51,11 +52,11 @@ def report(
         )
     else:
         print_faults(faults, 0 if verdict is None or not verify else verdict.faults_count)
-        out.print(f"{count(figures.rows)} rows: {statuses_line({s: n for s, n, _ in figures.statuses})}", markup=False)
+        out.print(f"{figures.rows:,} rows: {statuses_line({s: n for s, n, _ in figures.statuses})}", markup=False)
         show_time_shares(figures.time)
         if figures.images_per_s is not None:
             out.print(f"{figures.images_per_s:.1f} images/s of one worker", markup=False)
         out.print(f"report  {uri}", markup=False)
     if verify and verdict is not None and verdict.faults_count:
-        err.print(f"NOT WHOLE: {count(verdict.faults_count)} faults", markup=False)
+        err.print(verdict_line(verdict.faults_count), markup=False)
         raise typer.Exit(int(ExitCode.INTEGRITY))

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from anon_batch.cli.console import count, out
+from anon_batch.cli.console import out
 from anon_batch.cli.progress import TrainingProgress
 from anon_batch.config import parse_override
 from anon_batch.errors import AnonBatchError, ExitCode, StoppedError, TerminatedError
@@ -48,10 +48,10 @@ def train(
         raise typer.Exit(int(ExitCode.FINISHED if outcome.step >= config.steps else stop.error("").exit_code))
     if outcome.weights is None:
         raise stop.error(
-            f"stopped at step {count(outcome.step)}; run the same command again to resume from the checkpoint in "
+            f"stopped at step {outcome.step:,}; run the same command again to resume from the checkpoint in "
             f"{config.output}, or add --export-only to export the generator as it is"
         )
-    out.print(f"step {count(outcome.step)}: {outcome.weights}, model card beside it", markup=False)
+    out.print(f"step {outcome.step:,}: {outcome.weights}, model card beside it", markup=False)
 
 
 class StopRequests:

@@ -109,7 +109,7 @@ class Estimate:
     widths: tuple[Width, ...]
 
 
-def estimate(found: Measurement, config: JobConfig, workers: Sequence[int], prices: Prices) -> Estimate:
+def estimate_job(found: Measurement, config: JobConfig, workers: Sequence[int], prices: Prices) -> Estimate:
     """Scales a sample up.
 
     Args:

@@ -37,8 +37,8 @@ def _run(dataset: Path, output: Path, *more: str) -> tuple[int, dict[str, object
         "manifest",
         "--method",
         "solid",
-        "--workers",
-        "2",
+        "--set",
+        "engine.workers=2",
         "--set",
         "engine.shard_rows=5",
         "--json",
@@ -106,7 +106,7 @@ def test_another_job_is_refused_and_told_why(dataset: Path, files_release: Path)
 @pytest.mark.parametrize("layout", ["webdataset", "parquet"])
 def test_shard_layouts_hold_the_same_pictures(dataset: Path, files_release: Path, layout: str) -> None:
     output = dataset / layout
-    code, summary, err = _run(dataset, output, "--layout", layout, "--set", "engine.workers=1")
+    code, summary, err = _run(dataset, output, "--set", f"write.layout={layout}", "--set", "engine.workers=1")
     assert code == 10, err
     assert summary["statuses"]["failed"] == 1  # type: ignore[index]
     verdict = run_cli("verify", str(output))
@@ -119,7 +119,7 @@ def test_webdataset_reads_the_tars(dataset: Path, files_release: Path) -> None:
     wds = pytest.importorskip("webdataset")
     output = dataset / "webdataset"
     if not output.exists():
-        _run(dataset, output, "--layout", "webdataset", "--set", "engine.workers=1")
+        _run(dataset, output, "--set", "write.layout=webdataset", "--set", "engine.workers=1")
     urls = sorted(str(path) for path in (output / "shards").iterdir())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # webdataset leaves closing its files to the collector
@@ -158,7 +158,7 @@ def test_a_sample_is_a_release_of_its_own(dataset: Path) -> None:
         (["--set", "engine.shardrows=3"], "engine.shard_rows"),
         (["--set", "anonymize.expansion=0.5"], "anonymize.expansion"),
         (["--set", "nonsense"], "key=value"),
-        (["--ledger", "OUT/ledger"], "inside output"),
+        (["--set", "ledger=OUT/ledger"], "inside output"),
         (["--address", "127.0.0.1:1"], "127.0.0.1:1"),
     ],
 )

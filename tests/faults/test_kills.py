@@ -77,7 +77,7 @@ def _args(pictures: Path, output: str, *more: str, detector: str = "misbehaving"
 
 @pytest.fixture(scope="module")
 def undisturbed(pictures: Path) -> dict[str, Any]:
-    done = run_cli(*_args(pictures, str(pictures / "undisturbed"), "--workers", "2"))
+    done = run_cli(*_args(pictures, str(pictures / "undisturbed"), "--set", "engine.workers=2"))
     assert done.returncode == 0, done.stderr
     return release_of(Storage(), str(pictures / "undisturbed"))
 
@@ -94,7 +94,7 @@ def test_sigkill_of_the_driver(
     base, storage, env = place
     output, log = join(base, "out"), tmp_path / "log"
     for wanted in (2, 6):  # twice, at different points
-        driver = start_cli(*_args(pictures, output, "--workers", "2"), env=env, log=log)
+        driver = start_cli(*_args(pictures, output, "--set", "engine.workers=2"), env=env, log=log)
         wait_until(lambda want=wanted: parts_count(storage, output) >= want, f"{wanted} commits, see {log}")  # type: ignore[misc]
         actors = actors_of(driver.pid)
         os.kill(driver.pid, signal.SIGKILL)
@@ -104,7 +104,7 @@ def test_sigkill_of_the_driver(
         state = json.loads(run_cli("status", output, "--json", env=env).stdout)
         assert state["state"] == "running"
         assert 0 < state["done"] < ROWS
-    done = run_cli(*_args(pictures, output, "--workers", "2"), env=env)
+    done = run_cli(*_args(pictures, output, "--set", "engine.workers=2"), env=env)
     assert done.returncode == 0, done.stderr
     assert "resumes" in done.stderr
     _check(storage, output, undisturbed, env)
@@ -115,7 +115,7 @@ def test_sigkill_of_an_actor(
 ) -> None:
     base, storage, env = place
     output = join(base, "out")
-    driver = start_cli(*_args(pictures, output, "--workers", "2"), env=env, log=tmp_path / "log")
+    driver = start_cli(*_args(pictures, output, "--set", "engine.workers=2"), env=env, log=tmp_path / "log")
     wait_until(lambda: parts_count(storage, output) >= 2, "2 commits")
     victims = actors_of(driver.pid)
     assert victims
@@ -150,7 +150,7 @@ def test_loss_of_a_node_of_three(
     for name in env:
         os.environ.pop(name)
     output = join(base, "out")
-    args = _args(pictures, output, "--address", cluster.address, "--workers", "3")
+    args = _args(pictures, output, "--address", cluster.address, "--set", "engine.workers=3")
     driver = start_cli(*args, env=env, log=tmp_path / "log")
     wait_until(lambda: parts_count(storage, output) >= 2, "2 commits")
     cluster.remove_node(nodes[0], allow_graceful=False)
@@ -163,7 +163,7 @@ def test_rows_that_kill_or_hang_their_worker_cost_themselves_alone(tmp_path: Pat
     make_manifest(tmp_path / "pictures", str(tmp_path / "m.parquet"))
     (tmp_path / "key").write_bytes(RUN_KEY)
     output = str(tmp_path / "out")
-    more = ("--workers", "2", "--set", "engine.attempts=2", "--set", "engine.row_timeout_s=3", "--json")
+    more = ("--set", "engine.workers=2", "--set", "engine.attempts=2", "--set", "engine.row_timeout_s=3", "--json")
     done = run_cli(*_args(tmp_path, output, *more), timeout_s=500)
     assert done.returncode == 10, done.stderr
     fates = {row["image_id"]: (row["status"], row["reason"]) for row in release_of(Storage(), output)["rows"]}
@@ -179,12 +179,12 @@ def test_a_signal_ends_the_run_which_resumes(
     pictures: Path, undisturbed: dict[str, Any], tmp_path: Path, sent: signal.Signals, exit_code: int
 ) -> None:
     output, log = str(tmp_path / "out"), tmp_path / "log"
-    driver = start_cli(*_args(pictures, output, "--workers", "2"), log=log)
+    driver = start_cli(*_args(pictures, output, "--set", "engine.workers=2"), log=log)
     wait_until(lambda: parts_count(Storage(), output) >= 2, "2 commits")
     driver.send_signal(sent)
     assert driver.wait(timeout=120) == exit_code, log.read_text()
     assert "resume" in log.read_text()
     assert "Traceback" not in log.read_text()
-    done = run_cli(*_args(pictures, output, "--workers", "2"))
+    done = run_cli(*_args(pictures, output, "--set", "engine.workers=2"))
     assert done.returncode == 0, done.stderr
     _check(Storage(), output, undisturbed, {})

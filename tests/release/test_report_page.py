@@ -223,7 +223,7 @@ def test_statistics_of_an_older_version_have_no_phases(run: Run) -> None:
     path.write_text(json.dumps(stats))
     page = Page(_page(run.output))
     assert "idle for" not in page.text
-    assert page.row("finding faces")[3:5] == ["unknown", "–"]
+    assert page.row("finding faces")[3:5] == ["unknown", "-"]
 
 
 def test_no_release_and_an_unfinished_one(tmp_path: Path) -> None:

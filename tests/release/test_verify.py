@@ -398,7 +398,7 @@ def test_faults_are_counted_beyond_those_shown(tmp_path: Path) -> None:
     assert (len(result.faults), result.faults_count) == (100, 130)
     done = CliRunner().invoke(app, ["verify", run.output])
     assert done.exit_code == 3
-    assert "NOT WHOLE: 130 faults" in done.stdout
+    assert "VERIFICATION FAILED: 130 faults" in done.stdout
     assert "and 30 more" in done.stderr
 
 

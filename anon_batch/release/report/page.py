@@ -10,6 +10,7 @@ from anon_batch.formats import layout
 from anon_batch.release.report.figures import Figures, Release
 from anon_batch.release.verdict import Verdict
 from anon_batch.storage import Storage, join
+from anon_batch.units import format_bytes, format_count, format_duration, format_share
 
 _TEMPLATE = "page.html"
 
@@ -23,7 +24,9 @@ def render(release: Release, figures: Figures, verdict: Verdict | None) -> str:
         verdict: of the last check; None when there was none.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(count=_count, percent=_percent, bytes=_bytes, span=_span, rate=_rate, share=_share)
+    environment.filters.update(
+        count=format_count, percent=format_share, bytes=format_bytes, span=format_duration, rate=_rate, share=_share
+    )
     text = resources.files(__package__).joinpath(_TEMPLATE).read_text(encoding="utf-8")
     record = release.record
     return environment.from_string(text).render(
@@ -48,41 +51,9 @@ def write_report(storage: Storage, release: Release, figures: Figures, verdict: 
     return uri
 
 
-def _count(number: int) -> str:
-    return f"{number:,}"
-
-
-def _percent(share: float | None) -> str:
-    """Per cent with one digit; shares that would round to 0 or 100 without being it say so."""
-    if share is None:
-        return "–"
-    if 0 < share < 0.0005:
-        return "< 0.1 %"
-    if 0.9995 < share < 1:
-        return "> 99.9 %"
-    return f"{100 * share:.1f} %"
-
-
 def _rate(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
 def _share(bounds: tuple[float, float] | None) -> str:
     return "–" if bounds is None else f"{bounds[0]:.3f} to {bounds[1]:.3f}"
-
-
-def _bytes(number: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if number < 1000:
-            return f"{number:.0f} B" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1000
-    return f"{number:,.1f} TB"
-
-
-def _span(seconds: float | None) -> str:
-    """Seconds in the unit that suits them."""
-    if seconds is None:
-        return "unknown"
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"

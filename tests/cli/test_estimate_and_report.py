@@ -1,4 +1,4 @@
-"""`anon-batch plan` and `anon-batch report` as a user types them."""
+"""`anon-batch estimate` and `anon-batch report` as a user types them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tm
 
 def _job_file(folder: Path, **more: Any) -> str:
     keys = {
-        "name": "planned",
+        "name": "dry",
         "manifest": str(folder / "m.parquet"),
         "output": str(folder / "out"),
         "detect": {"detectors": ["manifest"]},
@@ -74,23 +74,23 @@ def _files(folder: Path) -> set[Path]:
     return set(folder.rglob("*"))
 
 
-def test_plan_leaves_nothing_behind(main: Any, dataset: Path, tmp_path: Path) -> None:
+def test_estimate_leaves_nothing_behind(main: Any, dataset: Path, tmp_path: Path) -> None:
     job_file, before = _job_file(dataset), _files(dataset)
-    code, out, err = main("plan", job_file, "--sample", "20")
+    code, out, err = main("estimate", job_file, "--sample", "20")
     assert (code, "OUTPUT and ledger are not touched" in err) == (0, True)
     assert _files(dataset) == before, "neither OUTPUT nor LEDGER"
     assert list((tmp_path / "tmp").iterdir()) == []
-    assert "planned: 60 rows, measured on 20 of them (seed 0)" in out
-    for text in ("Rows to expect", "The thread that drives the networks", "Requests and bytes", "Hours and cost"):
+    assert "dry: 60 rows, measured on 20 of them (seed 0)" in out
+    for text in ("Expected rows", "The thread that runs the networks", "Requests and bytes", "Hours and cost"):
         assert text in out
-    assert "take a larger --sample" in err
+    assert "use a larger --sample" in err
 
 
 @pytest.mark.parametrize("layout", ["files", "webdataset", "parquet"])
-def test_plan_of_everything_is_what_the_run_gives(main: Any, dataset: Path, layout: str) -> None:
+def test_estimate_of_everything_is_what_the_run_gives(main: Any, dataset: Path, layout: str) -> None:
     """A sample of all rows has no uncertainty: its figures are the run's own."""
     job_file = _job_file(dataset, write={"layout": layout}, engine={"shard_rows": 16})
-    code, out, _ = main("plan", job_file, "--json", "--sample", "100")
+    code, out, _ = main("estimate", job_file, "--json", "--sample", "100")
     assert code == 0
     plan = json.loads(out)
     assert (plan["rows"], plan["sample_rows"]) == (60, 60)
@@ -117,10 +117,10 @@ def test_plan_of_everything_is_what_the_run_gives(main: Any, dataset: Path, layo
     assert others["files"] < others["webdataset"]
 
 
-def test_plan_scales_the_sample(main: Any, dataset: Path) -> None:
+def test_estimate_scales_the_sample(main: Any, dataset: Path) -> None:
     prices = ("--price-worker-hour", "2", "--price-put-1000", "5", "--price-get-1000", "0.4", "--price-gb-month", "1")
     code, out, _ = main(
-        "plan", _job_file(dataset), "--json", "--sample", "30", "--workers", "4", "--workers", "1", *prices
+        "estimate", _job_file(dataset), "--json", "--sample", "30", "--workers", "4", "--workers", "1", *prices
     )
     assert code == 0
     plan = json.loads(out)
@@ -148,18 +148,18 @@ def test_plan_scales_the_sample(main: Any, dataset: Path) -> None:
     assert low < mean < high
 
 
-def test_plan_without_prices_names_no_cost(main: Any, dataset: Path) -> None:
-    plan = json.loads(main("plan", _job_file(dataset), "--json", "--sample", "5")[1])
+def test_estimate_without_prices_names_no_cost(main: Any, dataset: Path) -> None:
+    plan = json.loads(main("estimate", _job_file(dataset), "--json", "--sample", "5")[1])
     assert {width["cost"] for width in plan["widths"]} == {None}
     assert {entry["requests_cost"] for entry in plan["layouts"]} == {None}
     assert [width["workers"] for width in plan["widths"]] == [1, 8, 32, 128]
-    more = json.loads(main("plan", _job_file(dataset), "--json", "--sample", "5", "--set", "engine.workers=7")[1])
+    more = json.loads(main("estimate", _job_file(dataset), "--json", "--sample", "5", "--set", "engine.workers=7")[1])
     assert [width["workers"] for width in more["widths"]] == [1, 7, 8, 32, 128]
 
 
-def test_plan_takes_the_same_sample_each_time(main: Any, dataset: Path) -> None:
+def test_estimate_takes_the_same_sample_each_time(main: Any, dataset: Path) -> None:
     def sampled(*more: str) -> Any:
-        summary = json.loads(main("plan", _job_file(dataset), "--json", "--sample", "15", *more)[1])["sample"][
+        summary = json.loads(main("estimate", _job_file(dataset), "--json", "--sample", "15", *more)[1])["sample"][
             "summary"
         ]
         return {key: value for key, value in summary.items() if key not in ("seconds", "timing")}
@@ -168,40 +168,48 @@ def test_plan_takes_the_same_sample_each_time(main: Any, dataset: Path) -> None:
     assert sampled()["bytes_in"] != sampled("--set", "sample.seed=3")["bytes_in"]
 
 
-def test_plan_of_a_job_that_is_itself_a_sample(main: Any, dataset: Path) -> None:
-    plan = json.loads(main("plan", _job_file(dataset, sample={"limit": 25}), "--json")[1])
+def test_estimate_of_a_job_that_is_itself_a_sample(main: Any, dataset: Path) -> None:
+    plan = json.loads(main("estimate", _job_file(dataset, sample={"limit": 25}), "--json")[1])
     assert (plan["rows"], plan["sample_rows"]) == (25, 25)
 
 
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["plan"], "`manifest` is required"),
+        (["estimate"], "`manifest` is required"),
         (
-            ["plan", "--set", "manifest=/nowhere.parquet", "--set", "output=o", "--set", "detect.detectors=[manifest]"],
+            [
+                "estimate",
+                "--set",
+                "manifest=/nowhere.parquet",
+                "--set",
+                "output=o",
+                "--set",
+                "detect.detectors=[manifest]",
+            ],
             "no manifest at /nowhere.parquet",
         ),
-        (["plan", "JOB", "--sample", "0"], "--sample"),
-        (["plan", "JOB", "--workers", "0"], "--workers"),
-        (["plan", "JOB", "--price-gpu-hour", "-1"], "--price-gpu-hour"),
-        (["plan", "JOB", "--set", "detect.detectors=[nothing]"], "nothing"),
-        (["plan", "JOB", "--set", "anonymize.method=nothing"], "nothing"),
+        (["estimate", "JOB", "--sample", "0"], "--sample"),
+        (["estimate", "JOB", "--workers", "0"], "--workers"),
+        (["estimate", "JOB", "--price-gpu-hour", "-1"], "--price-gpu-hour"),
+        (["estimate", "JOB", "--set", "detect.detectors=[nothing]"], "nothing"),
+        (["estimate", "JOB", "--set", "anonymize.method=nothing"], "nothing"),
     ],
 )
-def test_plan_refuses_what_a_run_would_refuse(main: Any, dataset: Path, args: list[str], said: str) -> None:
+def test_estimate_refuses_what_a_run_would_refuse(main: Any, dataset: Path, args: list[str], said: str) -> None:
     code, out, err = main(*(_job_file(dataset) if arg == "JOB" else arg for arg in args))
     assert (code, out) == (2, "")
     assert said in " ".join(err.split())
 
 
-def test_plan_for_gpus_needs_one(main: Any, dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_estimate_for_gpus_needs_one(main: Any, dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    code, _, err = main("plan", _job_file(dataset), "--set", "engine.num_gpus=0.25")
+    code, _, err = main("estimate", _job_file(dataset), "--set", "engine.num_gpus=0.25")
     assert code == 2
     assert "no CUDA device" in err
 
 
-def test_plan_says_what_no_retry_mends(
+def test_estimate_names_a_non_retryable_error(
     main: Any, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried: list[ShardSpec] = []
@@ -211,7 +219,7 @@ def test_plan_says_what_no_retry_mends(
         return ShardResult(spec, "error", error="credentials expired", retryable=False)
 
     monkeypatch.setattr(ShardProcessor, "process", fails)
-    code, out, err = main("plan", _job_file(dataset), "--sample", "10")
+    code, out, err = main("estimate", _job_file(dataset), "--sample", "10")
     assert (code, out, len(tried)) == (2, "", 1)
     assert "credentials expired" in err
     assert list((tmp_path / "tmp").iterdir()) == []
@@ -227,12 +235,12 @@ def terminated(self, spec):
     os.kill(os.getpid(), signal.SIGTERM)
     return result
 ShardProcessor.process = terminated
-sys.argv = ["anon-batch", "plan", *sys.argv[1:]]
+sys.argv = ["anon-batch", "estimate", *sys.argv[1:]]
 main()
 """
 
 
-def test_plan_that_is_terminated_leaves_nothing(dataset: Path, tmp_path: Path) -> None:
+def test_estimate_that_is_terminated_leaves_nothing(dataset: Path, tmp_path: Path) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     done = subprocess.run(
@@ -281,7 +289,7 @@ def test_report_verifies_and_remembers(main: Any, dataset: Path) -> None:
     assert "<b>Whole</b>" in page.read_text()
     next(Path(run.output).glob("images/*/*.png")).write_bytes(picture(999))
     code, _, err = main("report", run.output, "--verify")
-    assert (code, "NOT WHOLE: 1 faults" in err, "NOT WHOLE: 1 faults" in page.read_text()) == (3, True, True)
+    assert (code, "VERIFICATION FAILED: 1 faults" in err, "NOT WHOLE: 1 faults" in page.read_text()) == (3, True, True)
     code, _, err = main("report", run.output, "--verify", "--ledger", str(dataset / "elsewhere"))
     assert (code, "no ledger at" in err) == (2, True)
     assert main("report", run.output, "--verify", "--no-ledger")[0] == 3

@@ -1,0 +1,50 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from anon_batch.config import StorageConfig, load_job, parse_override
+from anon_batch.errors import ConfigError
+from anon_batch.formats import layout
+from anon_batch.storage import Storage, absolute, join
+
+JobFile = Annotated[
+    Path | None, typer.Argument(help="Job file (YAML); flags and --set override it.", show_default=False)
+]
+Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Set any key, e.g. engine.shard_rows=64.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Output = Annotated[str, typer.Argument(help="OUTPUT of the run.")]
+StorageJob = Annotated[
+    Path | None, typer.Option("--job", help="Job file whose `storage` section gives access to OUTPUT and ledger.")
+]
+
+
+def overrides(settings: list[str], flags: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the keys that flags and `--set` give; a flag that is None was not given, and `--set` wins."""
+    given = {key: value for key, value in (flags or {}).items() if value is not None}
+    return {**given, **dict(parse_override(text) for text in settings)}
+
+
+def storage_of(job: Path | None) -> Storage:
+    """Return the storage that the job file's `storage` section configures, or one with the defaults."""
+    return Storage(StorageConfig() if job is None else load_job(job, {}).storage)
+
+
+def ledger_of(storage: Storage, output: str, ledger: str | None, *, no_ledger: bool) -> str | None:
+    """Return the address of a release's ledger; None with `no_ledger`.
+
+    Raises:
+        ConfigError: there is no ledger.
+    """
+    if no_ledger:
+        return None
+    uri = absolute(ledger or f"{output.rstrip('/')}-ledger")
+    if not storage.exists(join(uri, layout.LEDGER_PLAN)):
+        raise ConfigError(
+            f"no ledger at {uri}: name it with --ledger, or use --no-ledger to check the public part only"
+        )
+    return uri

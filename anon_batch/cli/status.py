@@ -1,0 +1,28 @@
+"""`anon-batch status`."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from anon_batch.cli.console import out, print_json, statuses_line
+from anon_batch.cli.options import Json, Output, StorageJob, storage_of
+from anon_batch.units import format_duration
+
+
+def status(output: Output, job: StorageJob = None, json: Json = False) -> None:
+    """Show the progress of a run, from storage alone; works during the run and after it."""
+    from anon_batch.release.status import read_status
+
+    state = read_status(storage_of(job), output)
+    if json:
+        print_json(dataclasses.asdict(state))
+        return
+    rate = f"{state.images_per_s:.1f} images/s" if state.images_per_s else "rate unknown"
+    left = f", {format_duration(state.left_s)} left" if state.state != "finished" and state.left_s is not None else ""
+    out.print(f"{state.name}  run {state.run_id}  {state.state}", markup=False)
+    out.print(
+        f"{state.done:,} of {state.total:,} rows in {state.shards_count:,} shards, {rate}{left}",
+        markup=False,
+    )
+    out.print(statuses_line(state.statuses), markup=False)
+    out.print(f"started {state.created_at}, last commit {state.last_commit_at or 'none yet'}", markup=False)

@@ -1,0 +1,43 @@
+"""Numbers as text."""
+
+from __future__ import annotations
+
+import pytest
+
+from anon_batch.units import format_bytes, format_count, format_duration, format_share
+
+
+def test_counts() -> None:
+    assert format_count(1234567) == "1,234,567"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, "unknown"),
+        (0.44, "0.4 s"),
+        (59.94, "59.9 s"),
+        (59.96, "1 min 00 s"),
+        (125, "2 min 05 s"),
+        (3599.7, "1 h 00 min"),
+        (90061, "25 h 01 min"),
+    ],
+)
+def test_durations(seconds: float | None, text: str) -> None:
+    assert format_duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(None, "-"), (0, "0.0 %"), (1e-6, "< 0.1 %"), (0.1234, "12.3 %"), (0.99999, "> 99.9 %"), (1, "100.0 %")],
+)
+def test_shares_never_round_to_none_or_all(share: float | None, text: str) -> None:
+    assert format_share(share) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (1.5e6, "1.5 MB"), (2e9, "2.0 GB"), (3e15, "3,000.0 TB")],
+)
+def test_bytes(number: float, text: str) -> None:
+    assert format_bytes(number) == text
