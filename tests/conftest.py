@@ -1,4 +1,4 @@
-"""Servers that many tests share, and a wall between the tests and the machine's own cloud settings."""
+"""Servers and the Ray cluster that tests share, the lanes, and a wall between tests and the machine's cloud settings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from servers import S3Server, ceph_server, moto_server
+from lanes import Lanes, add_options
+from servers import S3Server, ceph_server, moto_server, ray_cluster
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Lanes(config))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -25,6 +34,13 @@ def _no_cloud_settings_of_this_machine() -> Iterator[None]:
         patch.setenv("NO_PROXY", "127.0.0.1,localhost")
         patch.setenv("no_proxy", "127.0.0.1,localhost")
         yield
+
+
+@pytest.fixture(scope="session")
+def ray_address() -> Iterator[str]:
+    """Address of a Ray cluster that all runs join that kill nothing and need no environment of their own."""
+    with ray_cluster(num_cpus=4) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

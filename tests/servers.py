@@ -1,4 +1,4 @@
-"""Real S3 servers for tests, as processes of their own on loopback: moto, and a one-node Ceph where it is installed."""
+"""Servers for tests, as processes of their own on loopback: a Ray cluster, moto, and a one-node Ceph where it is installed."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from typing import Any
 
 import boto3
 import pytest
+from releases import environment
 
 from anon_batch.config import StorageConfig
 
@@ -80,6 +81,44 @@ class S3Server:
         with self.client() as client:
             client.create_bucket(Bucket=name)
         return name
+
+
+_RAY = """
+import sys
+from ray.cluster_utils import Cluster
+
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": int(sys.argv[1]), "include_dashboard": False})
+print(cluster.address, flush=True)
+sys.stdin.read()
+cluster.shutdown()
+"""
+
+
+@contextlib.contextmanager
+def ray_cluster(num_cpus: int) -> Iterator[str]:
+    """Run a Ray cluster of one node and yield its address.
+
+    It ends with the test process, whatever ends that one, because its standard input is closed then.
+    """
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _RAY, str(num_cpus)],
+            env=environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with process.stdin, process.stdout:
+            address = process.stdout.readline().decode().strip()
+            log.seek(0)
+            assert address, f"Ray did not start: {log.read().decode(errors='replace')}"
+            yield address
+        try:
+            process.wait(30)
+        finally:
+            _end(process)
 
 
 @contextlib.contextmanager

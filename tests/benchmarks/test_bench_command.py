@@ -163,7 +163,7 @@ def test_a_fast_detector_that_cannot_be_loaded_is_left_out(
     assert capsys.readouterr().err.count("leaves out the fast detector: ") == 1
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_every_section_runs(tmp_path: Path) -> None:
     sources = find_photographs(SAMPLE / "photos", SAMPLE / "faces.json")
     settings = Settings(images=16, large_images=2, rounds=1, rows=(40, 80))

@@ -80,7 +80,7 @@ def test_scale_manifest_is_one_the_planner_takes(tmp_path: Path) -> None:
     assert (result.outcome, result.statuses) == ("committed", {"clean": COUNT})
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_whole_scale_benchmark_runs(tmp_path: Path) -> None:
     from benchmarks import million_rows as bench_scale
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
+from external_data import MODELS as WEIGHTS
+from external_data import skip_without_weights
 
 from anon_batch.config import DetectConfig, ModelsConfig
 from anon_batch.detect.ensemble import build_detector
@@ -19,7 +20,6 @@ from anon_batch.models.store import MIRROR_VARIABLE, ModelStore
 from anon_batch.records import DecodedImage, GroundTruth
 from anon_batch.storage import Storage
 
-SHARED_MODELS = Path(__file__).parents[2] / "../shared/models"
 CASES = [
     ("centerface", "onnxruntime", "int8"),
     ("centerface", "onnxruntime", "fp32"),
@@ -52,7 +52,7 @@ def models_of(case):
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory):
-    mirror = os.environ.get(MIRROR_VARIABLE) or (str(SHARED_MODELS) if SHARED_MODELS.is_dir() else None)
+    mirror = os.environ.get(MIRROR_VARIABLE) or (str(WEIGHTS) if WEIGHTS.is_dir() else None)
     return ModelStore(Storage(), ModelsConfig(mirror=mirror, cache=str(tmp_path_factory.mktemp("models"))))
 
 
@@ -67,8 +67,8 @@ def make(case, models):
     if backend == "openvino":
         pytest.importorskip("openvino", reason="the extra `openvino` is not installed")
     to_fetch = [model for model in models_of(case) if MODELS[model].package is None]
-    if to_fetch and not SHARED_MODELS.is_dir() and MIRROR_VARIABLE not in os.environ:
-        pytest.skip(f"needs the weights {', '.join(to_fetch)}: name a mirror in {MIRROR_VARIABLE}")
+    if MIRROR_VARIABLE not in os.environ:
+        skip_without_weights(*(MODELS[model].filename for model in to_fetch))
     return lambda **keys: build_detector(config_of(*case, **keys), Runtime(models))
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
+from external_data import PHOTOS, needs_data
 
 from anon_batch.config import DetectConfig, ModelsConfig
 from anon_batch.detect.ensemble import build_detector
@@ -17,15 +17,10 @@ from anon_batch.models.store import ModelStore
 from anon_batch.records import DecodedImage
 from anon_batch.storage import Storage
 
-SHARED = Path(__file__).parents[2] / "../shared"
-PHOTOS = SHARED / "data/photos"
 SLACK = 0.005
 SMALL_PX = 16  # of the shorter side
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not (PHOTOS / "boxes.json").exists(), reason="needs the photographs of ../shared"),
-]
+pytestmark = [pytest.mark.accuracy, needs_data(PHOTOS)]
 
 
 def load_photos():

@@ -5,6 +5,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from external_data import MODELS as WEIGHTS
+from external_data import skip_without_weights
 from yunet_networks import COLOUR_BOX, COLOUR_MARKS, colour_network
 
 from anon_batch.config import DetectConfig, ModelsConfig
@@ -22,7 +24,6 @@ from anon_batch.models.yunet_graph import prepare_yunet
 from anon_batch.records import DecodedImage
 from anon_batch.storage import Storage
 
-SHARED_MODELS = Path(__file__).parents[2] / "../shared/models"
 PHOTOS = Path(__file__).parents[2] / "manifests/sample/photos"
 
 
@@ -138,10 +139,9 @@ def test_landmarks_that_are_not_finite_cost_only_themselves():
 
 @pytest.fixture(params=["yunet", "yunet_n"])
 def real(request):
-    path = SHARED_MODELS / MODELS[request.param].filename
-    if not path.is_file():
-        pytest.skip("needs the weights of ../shared/models")
-    return request.param, path.read_bytes()
+    filename = MODELS[request.param].filename
+    skip_without_weights(filename)
+    return request.param, (WEIGHTS / filename).read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +188,7 @@ def test_candidates_are_those_of_opencv(real, pictures, monkeypatch):
 
 
 def test_a_device_without_the_backend_is_refused(real, tmp_path):
-    store = ModelStore(Storage(), ModelsConfig(mirror=str(SHARED_MODELS), cache=str(tmp_path)))
+    store = ModelStore(Storage(), ModelsConfig(mirror=str(WEIGHTS), cache=str(tmp_path)))
     with pytest.raises(ConfigError, match="runs on the CPU"):
         build_detector(DetectConfig(detectors=real[0], backend="onnxruntime"), Runtime(store, device="cuda"))
 
@@ -196,7 +196,7 @@ def test_a_device_without_the_backend_is_refused(real, tmp_path):
 def test_with_centerface_and_in_windows(real, tmp_path):
     from skimage.data import astronaut
 
-    store = ModelStore(Storage(), ModelsConfig(mirror=str(SHARED_MODELS), cache=str(tmp_path)))
+    store = ModelStore(Storage(), ModelsConfig(mirror=str(WEIGHTS), cache=str(tmp_path)))
     face = np.float32([[178, 62, 270, 177]])
     canvas = np.zeros((700, 1100, 3), np.uint8)
     canvas[100:612, 500:1012] = astronaut()

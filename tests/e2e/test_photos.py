@@ -8,14 +8,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from external_data import PHOTOS, needs_data
 from PIL import Image
 from releases import run_cli
 
-PHOTOS = Path(__file__).parents[2] / "../shared/data/photos"
-
-pytestmark = pytest.mark.skipif(
-    not PHOTOS.is_dir(), reason="the labelled photographs of ../shared/data/photos are not here"
-)
+pytestmark = [pytest.mark.ray, pytest.mark.accuracy, needs_data(PHOTOS)]
 
 
 @pytest.fixture(scope="module")

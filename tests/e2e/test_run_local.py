@@ -6,7 +6,9 @@ import gc
 import io
 import json
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -15,6 +17,9 @@ from PIL import Image
 from releases import make_manifest, make_pictures, release_of, run_cli
 
 from anon_batch.storage import Storage
+
+pytestmark = pytest.mark.ray
+Run = Callable[..., tuple[int, dict[str, Any], str]]
 
 
 @pytest.fixture(scope="module")
@@ -26,30 +31,22 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _run(dataset: Path, output: Path, *more: str) -> tuple[int, dict[str, object], str]:
-    done = run_cli(
-        "run",
-        "--manifest",
-        str(dataset / "m.parquet"),
-        "--output",
-        str(output),
-        "--detector",
-        "manifest",
-        "--method",
-        "solid",
-        "--set",
-        "engine.workers=2",
-        "--set",
-        "engine.shard_rows=5",
-        "--json",
-        *more,
-    )
-    return done.returncode, json.loads(done.stdout) if done.stdout else {}, done.stderr
+@pytest.fixture(scope="module")
+def run(dataset: Path, ray_address: str) -> Run:
+    """Run the job on the shared cluster: (output, *more arguments) -> exit code, summary, standard error."""
+
+    def run(output: Path, *more: str) -> tuple[int, dict[str, Any], str]:
+        job = f"--manifest {dataset}/m.parquet --output {output} --detector manifest --method solid --json"
+        engine = f"--address {ray_address} --set engine.workers=2 --set engine.shard_rows=5"
+        done = run_cli("run", *job.split(), *engine.split(), *more)
+        return done.returncode, json.loads(done.stdout) if done.stdout else {}, done.stderr
+
+    return run
 
 
 @pytest.fixture(scope="module")
-def files_release(dataset: Path) -> Path:
-    code, summary, err = _run(dataset, dataset / "files")
+def files_release(dataset: Path, run: Run) -> Path:
+    code, summary, err = run(dataset / "files")
     assert code == 10, err
     assert summary["statuses"] == {"anonymized": 23, "clean": 0, "withheld": 0, "failed": 1}
     return dataset / "files"
@@ -88,15 +85,15 @@ def test_the_audit_leads_to_the_source(dataset: Path, files_release: Path) -> No
     assert rows[0]["ground_truth"][0]["detection"] == 0
 
 
-def test_running_it_again_does_nothing(dataset: Path, files_release: Path) -> None:
+def test_running_it_again_does_nothing(run: Run, files_release: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (files_release / "images").rglob("*.png")}
-    code, _, err = _run(dataset, files_release)
+    code, _, err = run(files_release)
     assert code == 10, err
     assert before == {path: path.stat().st_mtime_ns for path in (files_release / "images").rglob("*.png")}
 
 
-def test_another_job_is_refused_and_told_why(dataset: Path, files_release: Path) -> None:
-    code, _, err = _run(dataset, files_release, "--method", "blur")
+def test_another_job_is_refused_with_the_keys_that_differ(run: Run, files_release: Path) -> None:
+    code, _, err = run(files_release, "--method", "blur")
     assert code == 2
     assert "anonymize.method" in err
     assert '"solid"' in err
@@ -104,22 +101,22 @@ def test_another_job_is_refused_and_told_why(dataset: Path, files_release: Path)
 
 
 @pytest.mark.parametrize("layout", ["webdataset", "parquet"])
-def test_shard_layouts_hold_the_same_pictures(dataset: Path, files_release: Path, layout: str) -> None:
+def test_shard_layouts_hold_the_same_images(dataset: Path, run: Run, files_release: Path, layout: str) -> None:
     output = dataset / layout
-    code, summary, err = _run(dataset, output, "--set", f"write.layout={layout}", "--set", "engine.workers=1")
+    code, summary, err = run(output, "--set", f"write.layout={layout}", "--set", "engine.workers=1")
     assert code == 10, err
-    assert summary["statuses"]["failed"] == 1  # type: ignore[index]
+    assert summary["statuses"]["failed"] == 1
     verdict = run_cli("verify", str(output))
     assert verdict.returncode == 0, verdict.stderr + verdict.stdout
     rows = {r["image_id"]: r["sha256"] for r in release_of(Storage(), str(output))["rows"]}
     assert rows == {r["image_id"]: r["sha256"] for r in release_of(Storage(), str(files_release))["rows"]}
 
 
-def test_webdataset_reads_the_tars(dataset: Path, files_release: Path) -> None:
+def test_webdataset_reads_the_tars(dataset: Path, run: Run, files_release: Path) -> None:
     wds = pytest.importorskip("webdataset")
     output = dataset / "webdataset"
     if not output.exists():
-        _run(dataset, output, "--set", "write.layout=webdataset", "--set", "engine.workers=1")
+        run(output, "--set", "write.layout=webdataset", "--set", "engine.workers=1")
     urls = sorted(str(path) for path in (output / "shards").iterdir())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # webdataset leaves closing its files to the collector
@@ -139,12 +136,12 @@ def test_status_after_the_run(files_release: Path) -> None:
     assert state["done"] == state["total"] == 24
 
 
-def test_a_sample_is_a_release_of_its_own(dataset: Path) -> None:
+def test_a_sample_is_a_release_of_its_own(dataset: Path, run: Run) -> None:
     outputs = []
     for name in ("s1", "s2"):
-        code, summary, err = _run(dataset, dataset / name, "--limit", "7", "--set", "sample.seed=3")
+        code, summary, err = run(dataset / name, "--limit", "7", "--set", "sample.seed=3")
         assert code in (0, 10), err
-        assert sum(summary["statuses"].values()) == 7  # type: ignore[union-attr,attr-defined]
+        assert sum(summary["statuses"].values()) == 7
         outputs.append([r["image_id"] for r in release_of(Storage(), str(dataset / f"{name}-sample-7"))["rows"]])
     assert outputs[0] == outputs[1]
 
@@ -162,7 +159,7 @@ def test_a_sample_is_a_release_of_its_own(dataset: Path) -> None:
         (["--address", "127.0.0.1:1"], "127.0.0.1:1"),
     ],
 )
-def test_bad_input_gets_a_clear_error_and_writes_no_picture(
+def test_bad_input_gets_a_clear_error_and_writes_no_image(
     dataset: Path, tmp_path: Path, args: list[str], said: str
 ) -> None:
     given = ["--manifest", str(dataset / "m.parquet"), "--output", str(tmp_path / "OUT"), "--detector", "manifest"]

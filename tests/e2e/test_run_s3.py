@@ -16,6 +16,7 @@ from servers import S3Server
 from anon_batch.storage import Storage
 
 PICTURES = 12
+pytestmark = pytest.mark.ray
 
 
 @pytest.fixture(scope="module")
@@ -66,28 +67,9 @@ def _manifest(source: str, out: str, truth: Path, env: dict[str, str] | None = N
 
 
 def _run(manifest: str, output: str, key: Path, layout: str, *more: str, env: dict[str, str] | None = None) -> str:
-    done = run_cli(
-        "run",
-        "--manifest",
-        manifest,
-        "--output",
-        output,
-        "--detector",
-        "manifest",
-        "--method",
-        "solid",
-        "--set",
-        "engine.workers=2",
-        "--set",
-        f"write.layout={layout}",
-        "--set",
-        "engine.shard_rows=5",
-        "--set",
-        f"run_key_file={key}",
-        "--json",
-        *more,
-        env=env,
-    )
+    job = f"--manifest {manifest} --output {output} --detector manifest --method solid --set write.layout={layout} --json"
+    engine = f"--set engine.workers=2 --set engine.shard_rows=5 --set run_key_file={key}"
+    done = run_cli("run", *job.split(), *engine.split(), *more, env=env)
     assert done.returncode == 10, done.stderr
     statuses = json.loads(done.stdout)["statuses"]
     assert statuses == {"anonymized": PICTURES - 1, "clean": 0, "withheld": 0, "failed": 1}
@@ -96,7 +78,7 @@ def _run(manifest: str, output: str, key: Path, layout: str, *more: str, env: di
 
 @pytest.fixture(scope="module")
 def local_release(
-    pictures: Path, truth: Path, key: Path, tmp_path_factory: pytest.TempPathFactory
+    pictures: Path, truth: Path, key: Path, tmp_path_factory: pytest.TempPathFactory, ray_address: str
 ) -> Callable[[str], dict[str, Any]]:
     """The release of the same pictures on a local disk, by layout; made once."""
     folder = tmp_path_factory.mktemp("local")
@@ -104,13 +86,13 @@ def local_release(
 
     @functools.cache
     def make(layout: str) -> dict[str, Any]:
-        _run(str(folder / "m.parquet"), str(folder / layout), key, layout)
+        _run(str(folder / "m.parquet"), str(folder / layout), key, layout, "--address", ray_address)
         return release_of(Storage(), str(folder / layout))
 
     return make
 
 
-@pytest.mark.parametrize("layout", ["files", "webdataset"])
+@pytest.mark.parametrize("layout", ["files", pytest.param("webdataset", marks=pytest.mark.full)])
 def test_the_release_on_s3_equals_the_local_one(
     server: S3Server, bucket: str, key: Path, layout: str, local_release: Callable[[str], dict[str, Any]]
 ) -> None:
@@ -132,6 +114,7 @@ def test_the_release_on_s3_equals_the_local_one(
     assert victim in verdict.stdout + verdict.stderr
 
 
+@pytest.mark.full
 def test_faults_of_the_store_leave_no_trace_in_the_release(
     server: S3Server, bucket: str, key: Path, local_release: Callable[[str], dict[str, Any]]
 ) -> None:
@@ -159,6 +142,7 @@ def test_faults_of_the_store_leave_no_trace_in_the_release(
     assert verdict.returncode == 0, verdict.stdout + verdict.stderr
 
 
+@pytest.mark.ceph
 def test_wrong_credentials_end_the_run_at_once(ceph: S3Server, tmp_path: Path) -> None:
     bucket = f"s3://{ceph.new_bucket()}"
     Storage(ceph.config()).put(f"{bucket}/m.parquet", b"anything")

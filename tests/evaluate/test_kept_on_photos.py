@@ -7,17 +7,14 @@ import os
 from pathlib import Path
 
 import pytest
+from external_data import MODELS, PHOTOS, needs_data, weights_reason
 from releases import run_cli
 
-SHARED = Path(__file__).parents[3] / "shared"
-PHOTOS, MODELS = SHARED / "data" / "photos", SHARED / "models"
 
-
-@pytest.mark.slow
+@pytest.mark.accuracy
 @pytest.mark.timeout(1800)
-@pytest.mark.skipif(
-    not PHOTOS.is_dir() or not MODELS.is_dir(), reason="needs ../shared/data/photos and ../shared/models"
-)
+@needs_data(PHOTOS)
+@pytest.mark.skipif(not MODELS.is_dir(), reason=weights_reason("face_detection_yunet_2023mar.onnx"))
 def test_replaced_faces_are_found_as_well_as_the_originals(tmp_path: Path) -> None:
     env = {**os.environ, "ANON_BATCH_MODEL_MIRROR": str(MODELS)}
     manifest = str(tmp_path / "photos.parquet")

@@ -1,9 +1,8 @@
 """The promises on real photographs."""
 
-from pathlib import Path
-
+import external_data
 import numpy as np
-import pytest
+from external_data import needs_data
 
 from anon_batch.config import LimitsConfig, WriteConfig
 from anon_batch.imaging.decode import decode
@@ -12,8 +11,8 @@ from anon_batch.imaging.jpeg.splice import splice
 from anon_batch.imaging.metadata.strip import inspect
 from anon_batch.records import AnonymizedImage
 
-PHOTOS = sorted((Path(__file__).parents[2] / "../shared/data/photos/images").glob("*.jpg"))[::10]
-pytestmark = pytest.mark.skipif(not PHOTOS, reason="the evaluation photographs are not here")
+PHOTOS = sorted((external_data.PHOTOS / "images").glob("*.jpg"))[::10]
+pytestmark = needs_data(external_data.PHOTOS)
 
 
 def test_photos_without_a_face_keep_every_pixel():

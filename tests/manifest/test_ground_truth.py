@@ -1,14 +1,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
+from external_data import PHOTOS, needs_data
 
 from anon_batch.errors import ManifestError
 from anon_batch.manifest.ground_truth import FaceMatcher, read_ground_truth
-
-PHOTOS = Path(__file__).parents[2] / "../shared/data/photos/boxes.json"
 
 
 @pytest.fixture
@@ -141,8 +139,8 @@ def test_base_names_must_be_unambiguous_on_both_sides():
     assert matcher_for(["a.jpg"], ["p/a.jpg", "q/a.jpg"]).unmatched() == ["a.jpg"]
 
 
-@pytest.mark.skipif(not PHOTOS.exists(), reason="../shared/data/photos is absent")
+@needs_data(PHOTOS)
 def test_the_shared_photos_have_all_their_faces(storage):
-    faces = read_ground_truth(storage, str(PHOTOS))
+    faces = read_ground_truth(storage, str(PHOTOS / "boxes.json"))
     assert len(faces) == 214
     assert sum(map(len, faces.values())) == 1069
