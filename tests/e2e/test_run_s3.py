@@ -67,7 +67,9 @@ def _manifest(source: str, out: str, truth: Path, env: dict[str, str] | None = N
 
 
 def _run(manifest: str, output: str, key: Path, layout: str, *more: str, env: dict[str, str] | None = None) -> str:
-    job = f"--manifest {manifest} --output {output} --detector manifest --method solid --set write.layout={layout} --json"
+    job = (
+        f"--manifest {manifest} --output {output} --detector manifest --method solid --set write.layout={layout} --json"
+    )
     engine = f"--set engine.workers=2 --set engine.shard_rows=5 --set run_key_file={key}"
     done = run_cli("run", *job.split(), *engine.split(), *more, env=env)
     assert done.returncode == 10, done.stderr

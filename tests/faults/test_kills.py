@@ -64,7 +64,9 @@ def _args(pictures: Path, output: str, *more: str, detector: str = "misbehaving"
 
 @pytest.fixture(scope="module")
 def undisturbed(pictures: Path, ray_address: str) -> dict[str, Any]:
-    done = run_cli(*_args(pictures, str(pictures / "undisturbed"), "--set", "engine.workers=2", "--address", ray_address))
+    done = run_cli(
+        *_args(pictures, str(pictures / "undisturbed"), "--set", "engine.workers=2", "--address", ray_address)
+    )
     assert done.returncode == 0, done.stderr
     return release_of(Storage(), str(pictures / "undisturbed"))
 
