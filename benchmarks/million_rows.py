@@ -86,19 +86,19 @@ def write_manifest(folder: Path, rows: int) -> Path:
     """A manifest whose rows all are one tiny JPEG without faces; ids as long as those of real data sets."""
     from PIL import Image
 
-    from anon_batch.manifest.schema import FACES_TYPE
+    from anon_batch.manifest.schema import REGIONS_TYPE
 
     picture = folder / "one.jpg"
     gradient = np.add.outer(np.arange(_SIDE_PX), np.arange(_SIDE_PX)).astype(np.uint8) * 3
     Image.fromarray(np.repeat(gradient[..., None], 3, axis=2)).save(picture, quality=90)
     path = folder / "manifest.parquet"
-    schema = pa.schema([("image_id", pa.string()), ("uri", pa.string()), ("faces", FACES_TYPE)])
+    schema = pa.schema([("image_id", pa.string()), ("uri", pa.string()), ("regions", REGIONS_TYPE)])
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for start in range(0, rows, _BATCH_ROWS):
             numbers = range(start, min(start + _BATCH_ROWS, rows))
             ids = pa.array([f"train/{number // 1000:06d}/{number:010d}.jpg" for number in numbers])
             uris = pa.array([str(picture)] * len(numbers))
-            faces = pa.array([[]] * len(numbers), FACES_TYPE)
+            faces = pa.array([[]] * len(numbers), REGIONS_TYPE)
             writer.write_table(pa.table([ids, uris, faces], schema=schema))
     return path
 

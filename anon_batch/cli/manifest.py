@@ -13,6 +13,7 @@ import typer
 from anon_batch.cli.console import err, out, print_json
 from anon_batch.config import StorageConfig, load_job
 from anon_batch.manifest.builder import BuildReport, build_manifest
+from anon_batch.manifest.labels import LabelMap
 from anon_batch.storage import Storage
 from anon_batch.units import format_count
 
@@ -38,7 +39,14 @@ def build(
     ],
     output: Annotated[str, typer.Option("-o", "--output", help="Address of the manifest to write, Parquet.")],
     ground_truth: Annotated[
-        str | None, typer.Option(help="Known faces: simple JSON or CSV, WIDER FACE's txt, COCO's JSON.")
+        str | None,
+        typer.Option(help="Known faces or other regions: simple JSON or CSV, WIDER FACE's txt, COCO's JSON."),
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Label of all regions of the ground truth, or CATEGORY=LABEL, several times, to use these categories alone."
+        ),
     ] = None,
     kind: Annotated[Kind, typer.Option(help="What the sources are.")] = Kind.auto,
     base_uri: Annotated[
@@ -55,9 +63,17 @@ def build(
 ) -> None:
     """Lists images into a manifest. Files that are no images are counted and named, never skipped in silence."""
     storage = Storage(load_job(job, {}).storage if job else StorageConfig())
+    labels = LabelMap.parse(label or [])
     kept = None if columns is None else [] if columns == "none" else columns.split(",")
     report = build_manifest(
-        storage, sources, output, ground_truth=ground_truth, kind=kind.value, base_uri=base_uri, columns=kept
+        storage,
+        sources,
+        output,
+        ground_truth=ground_truth,
+        labels=labels,
+        kind=kind.value,
+        base_uri=base_uri,
+        columns=kept,
     )
     if json:
         print_json(dataclasses.asdict(report))
@@ -83,7 +99,7 @@ def _print(report: BuildReport, output: str) -> None:
         err.print("ids of several sources clashed: each got its source's name in front", markup=False)
     if report.labelled_count:
         out.print(
-            f"ground truth: {report.faces_count:,} faces in {report.labelled_count:,} images",
+            f"ground truth: {report.regions_count:,} regions in {report.labelled_count:,} images",
             markup=False,
         )
     if report.unmatched_count:

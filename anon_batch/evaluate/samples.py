@@ -67,8 +67,8 @@ def select_from_manifest(storage: Storage, uri: str, *, limit: int | None, seed:
     def candidates() -> Iterator[tuple[int, str]]:
         nonlocal eligible
         eligible, start = 0, 0
-        for table in manifest.iter_tables(("image_id", "faces")):
-            valid = table.column("faces").is_valid().to_pylist()
+        for table in manifest.iter_tables(("image_id", "regions")):
+            valid = table.column("regions").is_valid().to_pylist()
             for offset, image_id in enumerate(table.column("image_id").to_pylist()):
                 if valid[offset] or not labelled_only:
                     eligible += 1

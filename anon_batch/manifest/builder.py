@@ -1,6 +1,4 @@
-"""Building a manifest: sources are read into a spool on the local disk, then written, checked and published
-in one go.
-"""
+"""Build a manifest: read the sources into a spool on the local disk, then write, check and publish the manifest."""
 
 from __future__ import annotations
 
@@ -20,17 +18,20 @@ import pyarrow.parquet as pq
 from anon_batch.errors import ManifestError
 from anon_batch.manifest.addresses import HERE, base_of, relative
 from anon_batch.manifest.check import RowChecker
-from anon_batch.manifest.ground_truth import FaceMatcher, read_ground_truth
+from anon_batch.manifest.ground_truth import read_ground_truth
 from anon_batch.manifest.importers.entries import Kind, Source, Tally, conform
 from anon_batch.manifest.importers.find import READERS, find_source
+from anon_batch.manifest.labels import LabelMap
+from anon_batch.manifest.matching import RegionMatcher
 from anon_batch.manifest.names import hashes
 from anon_batch.manifest.schema import (
     BASE_KEY,
     FIXED_COLUMNS,
     FIXED_SCHEMA,
     MANIFEST_VERSION,
+    REGIONS_COLUMN,
     VERSION_KEY,
-    faces_array,
+    regions_array,
 )
 from anon_batch.manifest.spool import Spool
 from anon_batch.storage import Storage, absolute, is_local
@@ -47,15 +48,15 @@ class BuildReport:
         uri: of the manifest.
         images_count: rows.
         sources: (source, kind, rows) of each.
-        other_suffixes: suffix -> things met that are no pictures.
+        other_suffixes: suffix -> files that are no images.
         other_names: the first 20 of them.
         extra_columns: pass-through columns, which the release will publish.
         renamed_columns: column -> its new name, where the release needs the old one.
-        dropped_columns: left out: binary data, further addresses, or not asked for.
+        dropped_columns: columns that were dropped: binary data, second addresses, or not selected.
         base_uri: what relative addresses start from, as written; None if all are absolute.
-        prefixed: whether ids got their source's name in front, because those of several sources clashed.
+        prefixed: whether ids got the name of their source in front, because ids of several sources were equal.
         labelled_count: images with ground truth.
-        faces_count: faces in it, ignored ones included.
+        regions_count: regions in it, ignored ones included.
         unmatched_count: entries of the ground truth that belong to no image, or to several.
         unmatched_names: the first 20 of them.
     """
@@ -71,7 +72,7 @@ class BuildReport:
     base_uri: str | None = None
     prefixed: bool = False
     labelled_count: int = 0
-    faces_count: int = 0
+    regions_count: int = 0
     unmatched_count: int = 0
     unmatched_names: tuple[str, ...] = ()
 
@@ -86,17 +87,19 @@ def build_manifest(
     out_uri: str,
     *,
     ground_truth: str | None = None,
+    labels: LabelMap | None = None,
     kind: Kind | Literal["auto"] = "auto",
     base_uri: str | None = None,
     columns: Sequence[str] | None = None,
 ) -> BuildReport:
-    """Lists the images of sources in a manifest. Nothing is published unless all of it passes the check.
+    """List the images of sources in a manifest. Nothing is published unless all of it passes the check.
 
     Args:
         storage: to read and write with.
         sources: folders, bucket prefixes, tar, WebDataset, Parquet, CSV or JSONL files, or patterns of them.
         out_uri: the manifest; replaced when there is one.
-        ground_truth: a file of labelled faces, see `read_ground_truth`.
+        ground_truth: a file of labelled regions, see `read_ground_truth`.
+        labels: which labels its regions get.
         kind: of all sources; `auto` looks at each.
         base_uri: what addresses are written relative to; "." is the manifest's own folder, so that both can
             be moved together. None: local ones relative to the folder that all local sources share, others
@@ -105,7 +108,7 @@ def build_manifest(
 
     Raises:
         ManifestError: no image, a source that cannot be listed in full, rows that fail the check, or ground
-            truth that fits no image.
+            truth that matches no image.
         StorageError: bytes could not be read or written.
     """
     if not sources:
@@ -120,9 +123,9 @@ def build_manifest(
             raise ManifestError(_nothing_found(sources, tally))
         prefixes = _id_prefixes(found, spool)
         base = _Base(out_uri, base_uri, found)
-        matcher = _matcher(storage, ground_truth, lambda: _with_ids(spool, prefixes))
+        matcher = _matcher(storage, ground_truth, labels or LabelMap(), lambda: _with_ids(spool, prefixes))
         path = Path(folder) / "manifest.parquet"
-        labelled_count, faces_count = _write(
+        labelled_count, regions_count = _write(
             path,
             _with_ids(spool, prefixes),
             spool.extra_schema(),
@@ -144,7 +147,7 @@ def build_manifest(
         base_uri=base.written,
         prefixed=any(prefixes),
         labelled_count=labelled_count,
-        faces_count=faces_count,
+        regions_count=regions_count,
         unmatched_count=len(unmatched),
         unmatched_names=tuple(unmatched[:_SHOWN]),
     )
@@ -164,7 +167,7 @@ def _nothing_found(sources: Sequence[str], tally: Tally) -> str:
 
 
 def _id_prefixes(found: Sequence[Source], spool: Spool) -> list[str]:
-    """What stands before the ids of each source: nothing, unless two sources share an id."""
+    """Return the prefix of the ids of each source: none, unless two sources share an id."""
     if len(found) == 1:
         return [""]
     known = np.zeros(0, np.uint64)
@@ -196,22 +199,21 @@ def _with(table: pa.Table, name: str, column: pa.Array) -> pa.Table:
 
 
 def _matcher(
-    storage: Storage, ground_truth: str | None, tables: Callable[[], Iterator[pa.Table]]
-) -> FaceMatcher | None:
+    storage: Storage, ground_truth: str | None, labels: LabelMap, tables: Callable[[], Iterator[pa.Table]]
+) -> RegionMatcher | None:
     if ground_truth is None:
         return None
-    faces = read_ground_truth(storage, ground_truth)
-    matcher = FaceMatcher(faces)
+    regions = read_ground_truth(storage, ground_truth, labels)
+    matcher = RegionMatcher(regions)
     first_id = ""
     for table in tables():
         ids = table.column("image_id").to_pylist()
         first_id = first_id or str(ids[0])
         matcher.observe(i for i in ids if i)
     matcher.resolve()
-    if len(matcher.unmatched()) == len(faces):
+    if len(matcher.unmatched()) == len(regions):
         raise ManifestError(
-            f"ground truth {ground_truth} fits no image: it speaks of {next(iter(faces))!r}, the images are "
-            "called like "
+            f"ground truth {ground_truth} matches no image: its first name is {next(iter(regions))!r}, the first image is "
             f"{first_id!r}"
         )
     return matcher
@@ -246,7 +248,7 @@ def _write(
     tables: Iterator[pa.Table],
     extra: pa.Schema,
     *,
-    matcher: FaceMatcher | None,
+    matcher: RegionMatcher | None,
     base: _Base,
     where: str,
 ) -> tuple[int, int]:
@@ -255,33 +257,32 @@ def _write(
         metadata[BASE_KEY] = base.written.encode()
     schema = pa.schema([*FIXED_SCHEMA, *extra], metadata=metadata)
     checker = RowChecker(where)
-    labelled_count = faces_count = 0
+    labelled_count = regions_count = 0
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for plain in _rebatched(tables):
             table = plain if matcher is None else _attach(plain, matcher)
-            faces = table.column("faces")
-            labelled_count += len(faces) - faces.null_count
-            faces_count += pc.sum(pc.list_value_length(faces)).as_py() or 0
+            regions = table.column(REGIONS_COLUMN)
+            labelled_count += len(regions) - regions.null_count
+            regions_count += pc.sum(pc.list_value_length(regions)).as_py() or 0
             checker.feed(table)
             uris = relative(table.column("uri").combine_chunks(), base.prefixes)
             written = _with(table, "uri", uris).select(schema.names).cast(schema)
             writer.write_table(written, row_group_size=ROW_GROUP_ROWS)
     checker.finish(lambda: _written_ids(path))
-    return labelled_count, faces_count
+    return labelled_count, regions_count
 
 
-def _attach(table: pa.Table, matcher: FaceMatcher) -> pa.Table:
-    found = [matcher.faces_of(i) if i else None for i in table.column("image_id").to_pylist()]
-    faces = table.column("faces").combine_chunks()
-    known = pa.array([f is not None for f in found], pa.bool_())
-    merged = pc.if_else(known, faces_array(found), faces) if faces.null_count < len(faces) else faces_array(found)
-    return _with(table, "faces", merged)
+def _attach(table: pa.Table, matcher: RegionMatcher) -> pa.Table:
+    found = [matcher.regions_of(i) if i else None for i in table.column("image_id").to_pylist()]
+    regions = table.column(REGIONS_COLUMN).combine_chunks()
+    merged = regions_array(found)
+    if regions.null_count < len(regions):
+        merged = pc.if_else(pa.array([truth is not None for truth in found], pa.bool_()), merged, regions)
+    return _with(table, REGIONS_COLUMN, merged)
 
 
 def _rebatched(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """The same rows in tables of ROW_GROUP_ROWS, so that many small files do not become as many small row
-    groups.
-    """
+    """Yield the same rows in tables of ROW_GROUP_ROWS, so that many small files do not become many small row groups."""
     waiting: list[pa.Table] = []
     for table in tables:
         waiting.append(table)

@@ -1,6 +1,4 @@
-"""The check of a manifest's rows: streaming, about 8 bytes of memory a row, every fault counted and the first
-ones named.
-"""
+"""Check the rows of a manifest: streaming, about 8 bytes of memory a row, all faults counted and the first ones named."""
 
 from __future__ import annotations
 
@@ -24,11 +22,12 @@ from anon_batch.manifest.names import (
     unsafe,
 )
 from anon_batch.manifest.names import in_suffixed_folder as _in_suffixed_folder
-from anon_batch.manifest.schema import COORDINATES
+from anon_batch.manifest.schema import COORDINATES, REGIONS_COLUMN
 
 SHOWN = 10  # rows named for each kind of fault
 _GROUPS = 1000  # names compared exactly in one more pass over the ids
 _SHA256 = r"^[0-9a-fA-F]{64}$"
+_LABEL = r"^[^\x00-\x1f\x7f]{1,100}$"
 
 Mask = npt.NDArray[np.bool_]
 
@@ -40,12 +39,12 @@ class _Fault:
 
 
 class RowChecker:
-    """Collects the faults of a manifest's rows.
+    """Collect the faults of a manifest's rows.
 
     Args:
         where: the manifest's address, for messages.
         keep_format: whether outputs keep their sources' formats (`write.format: keep`). With a fixed format
-            every id may have a suffix appended, so that `a.png` and `a.png.jpg` get in each other's way, too.
+            every id may get a suffix appended, so that `a.png` and `a.png.jpg` collide, too.
 
     Feed it every table in order, then call `finish` once.
     """
@@ -60,7 +59,7 @@ class RowChecker:
         self.rows_count = 0
 
     def feed(self, table: pa.Table) -> None:
-        """Takes the next rows.
+        """Check the next rows.
 
         Args:
             table: with the manifest's fixed columns, normalised.
@@ -79,7 +78,7 @@ class RowChecker:
         )
         self._note("uri is null or empty", _missing(columns["uri"]))
         self._check_numbers(columns)
-        self._check_faces(columns["faces"])
+        self._check_regions(columns[REGIONS_COLUMN])
         self._remember(ids.filter(pa.array(~absent)))
         self.rows_count += len(table)
 
@@ -93,16 +92,20 @@ class RowChecker:
         digest = columns["sha256"]
         self._note("sha256 is not 64 hexadecimal digits", _mask(pc.invert(pc.match_substring_regex(digest, _SHA256))))
 
-    def _check_faces(self, faces: pa.Array) -> None:
-        flat = pc.list_flatten(faces)
+    def _check_regions(self, regions: pa.Array) -> None:
+        flat = pc.list_flatten(regions)
         if not len(flat):
             return
-        parents = pc.list_parent_indices(faces).to_numpy(zero_copy_only=False)
+        parents = pc.list_parent_indices(regions).to_numpy(zero_copy_only=False)
         x1, y1, x2, y2 = (pc.struct_field(flat, c).to_numpy(zero_copy_only=False) for c in COORDINATES)
         finite = np.isfinite(x1) & np.isfinite(y1) & np.isfinite(x2) & np.isfinite(y2)
-        self._note("a face's box is null, NaN or infinite", _at(parents[~finite], len(faces)))
+        self._note("the box of a region is null, NaN or infinite", _at(parents[~finite], len(regions)))
         turned = finite & ((x2 < x1) | (y2 < y1))
-        self._note("a face's box has x2 < x1 or y2 < y1", _at(parents[turned], len(faces)))
+        self._note("the box of a region has x2 < x1 or y2 < y1", _at(parents[turned], len(regions)))
+        odd = ~_mask(pc.match_substring_regex(pc.struct_field(flat, "label"), _LABEL))
+        self._note(
+            "the label of a region is empty, too long or has control characters", _at(parents[odd], len(regions))
+        )
 
     def _remember(self, ids: pa.Array) -> None:
         self._hashes.append(hashes(ids))
@@ -110,11 +113,11 @@ class RowChecker:
         self._folders_seen = self._folders_seen or bool(_in_suffixed_folder(ids).any())
 
     def finish(self, reread: Callable[[], Iterable[pa.Table]]) -> None:
-        """Compares the ids with each other and reports.
+        """Compare the ids with each other and report all faults.
 
         Args:
-            reread: gives the same rows once more, in the same order; only `image_id` is looked at. Called
-                when two ids may be equal or get in each other's way.
+            reread: gives the same rows once more, in the same order; only `image_id` is used. Called
+                when two ids may be equal or may lead to one output.
 
         Raises:
             ManifestError: names the first rows, counted from 0, of each kind of fault and how many there are.
@@ -164,9 +167,7 @@ class RowChecker:
                 other_row, other = suspects[name]
                 fault.rows.append(f"{start + int(row)} ({_short(name)}, beside {_short(other)} in row {other_row})")
         if fault.rows:
-            self._faults["outputs would get in each other's way (an id without image suffix gets one when written)"] = (
-                fault
-            )
+            self._faults["ids lead to the same output (an id without an image suffix gets one when written)"] = fault
 
     def _note(self, kind: str, mask: Mask, texts: pa.Array | None = None) -> None:
         at = np.flatnonzero(mask)
@@ -187,7 +188,7 @@ class RowChecker:
 
 
 def check_rows(tables: Callable[[], Iterable[pa.Table]], where: str = "", *, keep_format: bool = True) -> int:
-    """Checks all rows of a manifest.
+    """Check all rows of a manifest.
 
     Args:
         tables: gives the normalised tables; called again when ids have to be compared.

@@ -1,4 +1,4 @@
-"""Reading a manifest: opened once, then streamed in bounded memory as tables of one fixed form."""
+"""Read a manifest: open it once, then stream it in bounded memory as tables of one fixed form."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ from anon_batch.errors import ManifestError, ObjectNotFoundError, StorageError
 from anon_batch.manifest.addresses import base_of, cell_prefix, resolve
 from anon_batch.manifest.schema import (
     BASE_KEY,
-    COORDINATES,
     FIXED_COLUMNS,
     FIXED_SCHEMA,
     IMAGE_COLUMN,
     MANIFEST_VERSION,
+    OLD_REGIONS_COLUMN,
+    REGIONS_COLUMN,
     VERSION_KEY,
+    ground_truths,
     normalise_column,
     normalised_schema,
 )
-from anon_batch.records import GroundTruth, ManifestRow
+from anon_batch.records import ManifestRow
 from anon_batch.storage import Storage, absolute
 
 BATCH_ROWS = 8192
@@ -33,7 +35,7 @@ _HINT = "a manifest is a Parquet file; `anon-batch manifest DIR_OR_URL -o manife
 
 
 class ManifestFile:
-    """An opened manifest. Holds no file handle: each pass over the rows opens the file anew.
+    """An opened manifest. It holds no file handle: each pass over the rows opens the file again.
 
     Attributes:
         uri: its absolute address.
@@ -61,12 +63,11 @@ class ManifestFile:
 
     @property
     def extra_schema(self) -> pa.Schema:
-        """Names and types of the pass-through columns."""
+        """Return names and types of the pass-through columns."""
         return pa.schema(list(self.schema)[len(FIXED_COLUMNS) :])
 
     def iter_tables(self, columns: Sequence[str] | None = None, batch_rows: int = BATCH_ROWS) -> Iterator[pa.Table]:
-        """The rows in order, in tables of at most `batch_rows`; the pictures of an `image` column are never
-        read.
+        """Yield the rows in order, in tables of at most `batch_rows`; the bytes of an `image` column are never read.
 
         Args:
             columns: names out of `schema`, in the order wanted; None for all.
@@ -74,7 +75,7 @@ class ManifestFile:
 
         Returns:
             Tables of `schema` (or the chosen columns of it): `uri` is absolute, a cell of this file where
-            there is only an `image`; columns that the file lacks are null.
+            there is only an `image`; columns that the file does not have are null.
 
         Raises:
             ManifestError: the file is damaged, or a value does not fit its column.
@@ -84,13 +85,18 @@ class ManifestFile:
         unknown = [n for n in wanted if n not in self.schema.names]
         if unknown:
             raise ValueError(f"columns {unknown}: the manifest has {self.schema.names}")
-        present = [n for n in dict.fromkeys(("image_id", *wanted)) if n in self._file_columns]
+        present = [n for n in map(self._file_name, dict.fromkeys(("image_id", *wanted))) if n in self._file_columns]
         start = 0
         with _explained(self.uri), _opened(self._storage, self.uri) as parquet:
             for batch in parquet.iter_batches(batch_rows, columns=present):
                 raw = pa.Table.from_batches([batch])
                 yield self._normalise(raw, wanted, start)
                 start += len(raw)
+
+    def _file_name(self, name: str) -> str:
+        """Return the name of a column in the file."""
+        is_old = name == REGIONS_COLUMN and OLD_REGIONS_COLUMN in self._file_columns
+        return OLD_REGIONS_COLUMN if is_old else name
 
     def _normalise(self, raw: pa.Table, wanted: Sequence[str], start: int) -> pa.Table:
         raw.validate(full=True)  # strings that are not UTF-8 would fail later, row by row
@@ -99,10 +105,10 @@ class ManifestFile:
             field = self.schema.field(name)
             if name == "uri":
                 columns.append(self._uris(raw, start))
-            elif name not in raw.column_names:
+            elif self._file_name(name) not in raw.column_names:
                 columns.append(pa.nulls(len(raw), field.type))
             elif name in FIXED_COLUMNS:
-                columns.append(normalise_column(name, raw.column(name)))
+                columns.append(normalise_column(name, raw.column(self._file_name(name))))
             else:
                 columns.append(raw.column(name).cast(field.type))
         return pa.table(columns, schema=pa.schema([self.schema.field(n) for n in wanted]))
@@ -117,14 +123,14 @@ class ManifestFile:
 
 
 def open_manifest(storage: Storage, uri: str) -> ManifestFile:
-    """Opens a manifest and checks its columns; the rows are checked by `RowChecker`.
+    """Open a manifest and check its columns; `RowChecker` checks the rows.
 
     Args:
         storage: where the bytes come from.
         uri: of the Parquet file; a local path may be relative.
 
     Raises:
-        ManifestError: it is not there, not Parquet, of a later version, empty, or its columns do not fit.
+        ManifestError: it does not exist, is not Parquet, of a later version or empty, or its columns do not fit.
         StorageError: it cannot be read.
     """
     where = absolute(uri)
@@ -161,33 +167,33 @@ def _explained(uri: str) -> Iterator[None]:
     except ObjectNotFoundError:
         raise ManifestError(f"no manifest at {uri}; {_HINT}") from None
     except StorageError as exc:
-        if type(exc) is not StorageError:  # denied, interrupted: nothing that another manifest would mend
+        if type(exc) is not StorageError:  # denied, interrupted: not a fault of the manifest
             raise
         raise ManifestError(f"manifest {uri}: {exc.message}; {_HINT}") from None
     except (pa.ArrowException, UnicodeDecodeError) as exc:
         reason = (str(exc).splitlines() or [type(exc).__name__])[0]
         raise ManifestError(f"manifest {uri} cannot be read ({reason}); {_HINT}") from None
-    except OSError as exc:  # Arrow reports damaged pages so; what storage does not know is told, too
+    except OSError as exc:  # Arrow reports damaged pages as OSError
         raise ManifestError(f"manifest {uri} cannot be read ({exc}); {_HINT}") from None
 
 
 def rows_from_table(table: pa.Table, first_index: int) -> list[ManifestRow]:
-    """The rows of a table that `iter_tables` yielded, or that was stored and read back.
+    """Return the rows of a table that `iter_tables` yielded, or that was stored and read back.
 
     Args:
         table: the fixed columns and the pass-through ones.
         first_index: the manifest's row number of the first.
     """
-    plain = [table.column(n).to_pylist() for n in FIXED_COLUMNS if n != "faces"]
-    truths = _ground_truths(normalise_column("faces", table.column("faces")))
+    plain = [table.column(n).to_pylist() for n in FIXED_COLUMNS if n != REGIONS_COLUMN]
+    truths = ground_truths(normalise_column(REGIONS_COLUMN, table.column(REGIONS_COLUMN)))
     names = [n for n in table.column_names if n not in FIXED_SCHEMA.names]
     extras: list[dict[str, Any]] = [{} for _ in range(len(table))]
     if names:
         values = zip(*(table.column(n).to_pylist() for n in names), strict=True)
         extras = [dict(zip(names, row, strict=True)) for row in values]
     return [
-        ManifestRow(index, image_id, uri, offset, length, size_bytes, sha256, faces, extra)
-        for index, (image_id, uri, offset, length, size_bytes, sha256), faces, extra in zip(
+        ManifestRow(index, image_id, uri, offset, length, size_bytes, sha256, regions, extra)
+        for index, (image_id, uri, offset, length, size_bytes, sha256), regions, extra in zip(
             range(first_index, first_index + len(table)),
             zip(*plain, strict=True),
             truths,
@@ -195,21 +201,3 @@ def rows_from_table(table: pa.Table, first_index: int) -> list[ManifestRow]:
             strict=True,
         )
     ]
-
-
-def _ground_truths(faces: pa.Array) -> list[GroundTruth | None]:
-    if faces.null_count == len(faces):
-        return [None] * len(faces)
-    flat = pc.list_flatten(faces)
-    boxes = np.stack([pc.struct_field(flat, c).to_numpy(zero_copy_only=False) for c in COORDINATES], axis=1)
-    ignore = np.asarray(pc.struct_field(flat, "ignore").to_numpy(zero_copy_only=False), np.bool_)
-    boxes = np.ascontiguousarray(boxes, np.float32)
-    out: list[GroundTruth | None] = []
-    start = 0
-    for count in pc.list_value_length(faces).to_pylist():
-        if count is None:
-            out.append(None)
-            continue
-        out.append(GroundTruth(boxes[start : start + count], ignore[start : start + count]))
-        start += count
-    return out

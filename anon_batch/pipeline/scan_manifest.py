@@ -49,14 +49,14 @@ def scan_manifest(storage: Storage, config: JobConfig, rows_uri: str | None) -> 
     digest, total, labelled = RowsDigest(), 0, False
     for table in _rechunk(_checked_and_sampled(manifest, checker, config, threshold)):
         digest.update(table)
-        labelled = labelled or table.column("faces").null_count < len(table)
+        labelled = labelled or table.column("regions").null_count < len(table)
         if rows_uri is not None:
             storage.put(join(rows_uri, layout.rows_part(total, len(table))), _to_parquet(table))
         total += len(table)
     checker.finish(lambda: manifest.iter_tables(["image_id"]))
     if total and not labelled and any(d.name == "manifest" for d in config.detect.detectors):
         raise ManifestError(
-            f"{config.manifest}: detector `manifest` takes the boxes of a column `faces`, and no row has any; "
+            f"{config.manifest}: detector `manifest` takes the boxes of the column `regions`, and no row has any; "
             "build the manifest with --ground-truth, or choose another detector"
         )
     return ScannedRows(total, digest.hexdigest())

@@ -106,7 +106,7 @@ def test_a_set_knows_its_photographs_and_scores_itself_only_when_asked(photos: l
     scored = pictures.make_set(labelled, tmp_path / "scored", COUNT, scored=True)
     assert [source.path for source in plain.distinct] == [source.path for source in photos]
     assert (len(plain.files), plain.about["distinct"]) == (COUNT, 3)
-    unknown = [pq.read_table(made.manifest).column("faces").null_count for made in (plain, scored)]
+    unknown = [pq.read_table(made.manifest).column("regions").null_count for made in (plain, scored)]
     assert unknown == [COUNT, 0]
 
 

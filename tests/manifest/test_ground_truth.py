@@ -5,15 +5,31 @@ import json
 import pytest
 from external_data import PHOTOS, needs_data
 
-from anon_batch.errors import ManifestError
-from anon_batch.manifest.ground_truth import FaceMatcher, read_ground_truth
+from anon_batch.errors import ConfigError, ManifestError
+from anon_batch.manifest.ground_truth import read_ground_truth
+from anon_batch.manifest.labels import LabelMap
+from anon_batch.manifest.matching import RegionMatcher
 
 
 @pytest.fixture
 def read(storage, tmp_path):
-    def read(name, text):
+    def read(name, text, *labels):
         (tmp_path / name).write_text(text if isinstance(text, str) else json.dumps(text))
-        return {k: v.tolist() for k, v in read_ground_truth(storage, str(tmp_path / name)).items()}
+        found = read_ground_truth(storage, str(tmp_path / name), LabelMap.parse(labels))
+        return {
+            key: [[*box, int(ignored)] for box, ignored in zip(own.boxes.tolist(), own.ignore, strict=True)]
+            for key, own in found.items()
+        }
+
+    return read
+
+
+@pytest.fixture
+def read_labels(storage, tmp_path):
+    def read(name, text, *labels):
+        (tmp_path / name).write_text(text if isinstance(text, str) else json.dumps(text))
+        found = read_ground_truth(storage, str(tmp_path / name), LabelMap.parse(labels))
+        return {key: list(zip(own.labels, own.keep.tolist(), strict=True)) for key, own in found.items()}
 
     return read
 
@@ -82,9 +98,9 @@ def test_coco(read):
         ("g.xml", "<a/>", "expected .json"),
         ("g.json", "{", "not JSON"),
         ("g.json", "3", "expected"),
-        ("g.json", {}, "names no picture"),
-        ("g.json", {"a": [[1, 2, 3]]}, "no box of four"),
-        ("g.json", {"a": [[1, 2, 3, "4"]]}, "no box of four"),
+        ("g.json", {}, "names no image"),
+        ("g.json", {"a": [[1, 2, 3]]}, "not a box of four"),
+        ("g.json", {"a": [[1, 2, 3, "4"]]}, "not a box of four"),
         ("g.json", {"a": 3}, "no list of boxes"),
         ("g.json", [{"boxes": []}], "has no name"),
         ("g.json", [{"file": "a", "boxes": []}, {"file": "a", "boxes": []}], "twice"),
@@ -108,7 +124,7 @@ def test_coco(read):
         ("g.txt", "a.jpg\n-1\n", "not WIDER"),
     ],
 )
-def test_what_is_no_ground_truth_is_told(read, name, text, match):
+def test_files_that_are_not_ground_truth_are_refused(read, name, text, match):
     with pytest.raises(ManifestError, match=match):
         read(name, text)
 
@@ -119,8 +135,55 @@ def test_text_that_is_not_utf8(storage, tmp_path):
         read_ground_truth(storage, str(tmp_path / "g.csv"))
 
 
+def test_boxes_as_objects_have_labels_and_flags(read, read_labels):
+    box = {"x1": 1, "y1": 2, "x2": 3, "y2": 4}
+    data = {"a.jpg": [box, {**box, "label": "licence_plate", "keep": True, "ignore": True}]}
+    assert read("g.json", data) == {"a.jpg": [[1, 2, 3, 4, 0], [1, 2, 3, 4, 1]]}
+    assert read_labels("g.json", data) == {"a.jpg": [("face", False), ("licence_plate", True)]}
+    for wrong in ({"label": 3}, {"keep": 1}, {"x2": None}):
+        with pytest.raises(ManifestError, match=r"label must be text|not a box of four"):
+            read("g.json", {"a.jpg": [{**box, **wrong}]})
+
+
+def test_csv_has_labels_and_keep(read_labels):
+    text = "file,x1,y1,x2,y2,label,keep\na.jpg,1,2,3,4,,\na.jpg,5,6,7,8,person,1\n"
+    assert read_labels("g.csv", text) == {"a.jpg": [("face", False), ("person", True)]}
+
+
+def test_categories_of_coco_become_labels(read_labels):
+    def names(*categories):
+        return coco(categories=[{"id": number, "name": name} for number, name in enumerate(categories, 1)])
+
+    plates = names("licence plate", "traffic sign")
+    assert read_labels("g.json", plates)["a.jpg"] == [("licence plate", False), ("traffic sign", False)]
+    assert read_labels("g.json", plates, "licence plate=licence_plate")["a.jpg"] == [("licence_plate", False)]
+    assert read_labels("g.json", plates, "thing")["a.jpg"] == [("thing", False), ("thing", False)]
+    assert read_labels("g.json", names("person", "Human face"))["a.jpg"] == [("face", False)]
+    assert read_labels("g.json", names("person", "face"), "person=person")["a.jpg"] == [("person", False)]
+
+
+def test_the_only_category_of_coco_is_face_unless_a_label_is_given(read_labels):
+    one = coco(
+        categories=[{"id": 1, "name": "head"}], annotations=[{"image_id": 1, "bbox": [1, 2, 3, 4], "category_id": 1}]
+    )
+    assert read_labels("g.json", one)["a.jpg"] == [("face", False)]
+    assert read_labels("g.json", one, "head")["a.jpg"] == [("head", False)]
+
+
+def test_a_label_can_be_given_to_every_format(read_labels):
+    assert read_labels("g.json", {"a.jpg": [[1, 2, 3, 4]]}, "sign") == {"a.jpg": [("sign", False)]}
+    assert read_labels("g.csv", "file,x1,y1,x2,y2\na.jpg,1,2,3,4\n", "sign") == {"a.jpg": [("sign", False)]}
+    assert read_labels("g.txt", "a.jpg\n1\n1 2 3 4\n", "sign") == {"a.jpg": [("sign", False)]}
+
+
+@pytest.mark.parametrize("texts", [["a", "b"], ["a", "b=c"], ["=b"], ["b="], [""]])
+def test_label_options_that_contradict_each_other_are_refused(texts):
+    with pytest.raises(ConfigError, match="expected"):
+        LabelMap.parse(texts)
+
+
 def matcher_for(names, ids):
-    matcher = FaceMatcher(dict.fromkeys(names, "faces"))
+    matcher = RegionMatcher(dict.fromkeys(names, "regions"))
     matcher.observe(ids)
     matcher.resolve()
     return matcher
@@ -128,13 +191,13 @@ def matcher_for(names, ids):
 
 def test_an_id_goes_before_a_base_name():
     matcher = matcher_for(["x/a.jpg"], ["x/a.jpg", "y/a.jpg"])
-    assert matcher.faces_of("x/a.jpg") == "faces"
-    assert matcher.faces_of("y/a.jpg") is None
+    assert matcher.regions_of("x/a.jpg") == "regions"
+    assert matcher.regions_of("y/a.jpg") is None
     assert matcher.unmatched() == []
 
 
 def test_base_names_must_be_unambiguous_on_both_sides():
-    assert matcher_for(["0--Parade/a.jpg"], ["WIDER/images/a.jpg"]).faces_of("WIDER/images/a.jpg") == "faces"
+    assert matcher_for(["0--Parade/a.jpg"], ["WIDER/images/a.jpg"]).regions_of("WIDER/images/a.jpg") == "regions"
     assert matcher_for(["p/a.jpg", "q/a.jpg"], ["a.jpg"]).unmatched() == ["p/a.jpg", "q/a.jpg"]
     assert matcher_for(["a.jpg"], ["p/a.jpg", "q/a.jpg"]).unmatched() == ["a.jpg"]
 

@@ -296,7 +296,7 @@ def test_a_kind_that_does_not_fit_is_told(storage, tmp_path, make_tar):
         build_manifest(storage, [], str(tmp_path / "o.parquet"))
 
 
-def test_ground_truth_is_attached_and_what_fits_nothing_reported(storage, tmp_path):
+def test_ground_truth_is_attached_and_unmatched_entries_are_reported(storage, tmp_path):
     make_files(tmp_path / "set", "x/a.jpg", "x/b.jpg", "x/c.jpg", "x/same.jpg", "y/same.jpg")
     (tmp_path / "gt.json").write_text(
         json.dumps(
@@ -315,19 +315,31 @@ def test_ground_truth_is_attached_and_what_fits_nothing_reported(storage, tmp_pa
     assert by_id["x/c.jpg"] is None
     assert by_id["x/same.jpg"] is None
     assert by_id["y/same.jpg"] is None
-    assert (report.labelled_count, report.faces_count) == (2, 2)
+    assert (report.labelled_count, report.regions_count) == (2, 2)
     assert (report.unmatched_count, report.unmatched_names) == (2, ("gone.jpg", "same.jpg"))
     (tmp_path / "gt.json").write_text('{"other.jpg": []}')
-    with pytest.raises(ManifestError, match="fits no image"):
+    with pytest.raises(ManifestError, match="matches no image"):
         build(storage, tmp_path, tmp_path / "set", ground_truth=str(tmp_path / "gt.json"))
 
 
-def test_ground_truth_goes_before_faces_of_the_source(storage, tmp_path):
+def test_ground_truth_goes_before_regions_of_the_source(storage, tmp_path):
     face = {"x1": 9, "y1": 9, "x2": 10, "y2": 10}
     (tmp_path / "l.jsonl").write_text("\n".join(json.dumps({"uri": n, "faces": [face]}) for n in ("a.jpg", "b.jpg")))
     (tmp_path / "gt.csv").write_text("file,x1,y1,x2,y2\na.jpg,1,2,3,4\n")
     _, rows = build(storage, tmp_path, tmp_path / "l.jsonl", ground_truth=str(tmp_path / "gt.csv"))
     assert [r.regions.boxes.tolist() for r in rows] == [[[1, 2, 3, 4]], [[9, 9, 10, 10]]]
+
+
+def test_regions_of_a_table_keep_labels_and_the_old_column_becomes_regions(storage, tmp_path):
+    box = {"x1": 9, "y1": 9, "x2": 10, "y2": 10}
+    rows = [{"uri": "a.jpg", "regions": [{**box, "label": "person", "keep": True}]}, {"uri": "b.jpg", "regions": []}]
+    (tmp_path / "new.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    _, (a, b) = build(storage, tmp_path, tmp_path / "new.jsonl")
+    assert (a.regions.labels, a.regions.keep.tolist(), len(b.regions)) == (("person",), [True], 0)
+    (tmp_path / "old.jsonl").write_text(json.dumps({"uri": "a.jpg", "faces": [box]}))
+    _, [row] = build(storage, tmp_path, tmp_path / "old.jsonl")
+    assert (row.regions.labels, row.extra) == (("face",), {})
+    assert "faces" not in pq.read_schema(tmp_path / "out.parquet").names
 
 
 def test_small_pieces_become_whole_row_groups(storage, tmp_path, monkeypatch):

@@ -99,17 +99,23 @@ def test_faults_are_named_by_row_across_tables():
 
 
 def test_boxes_are_checked():
-    def faces(x1, x2):
-        return [{"x1": x1, "y1": 0.0, "x2": x2, "y2": 1.0, "ignore": False}]
+    def regions(x1, x2, label="face"):
+        return [{"x1": x1, "y1": 0.0, "x2": x2, "y2": 1.0, "label": label, "ignore": False, "keep": False}]
 
-    good = table_of(["a", "b", "c"], faces=[None, [], faces(0.0, 0.0)])
+    good = table_of(["a", "b", "c"], regions=[None, [], regions(0.0, 0.0)])
     bad = table_of(
-        ["d", "e", "f"],
-        faces=[faces(0.0, 1.0) + faces(float("nan"), 1.0), faces(0.0, float("inf")), faces(2.0, 1.0)],
+        ["d", "e", "f", "g"],
+        regions=[
+            regions(0.0, 1.0) + regions(float("nan"), 1.0),
+            regions(0.0, float("inf")),
+            regions(2.0, 1.0),
+            regions(0.0, 1.0, "") + regions(0.0, 1.0, "a\nb"),
+        ],
     )
     message = fault_of(good, bad)
     assert "null, NaN or infinite: rows 3, 4" in message
     assert "x2 < x1 or y2 < y1: row 5" in message
+    assert "empty, too long or has control characters: row 6" in message
 
 
 def test_at_most_ten_rows_of_a_kind_are_named_and_all_counted():
@@ -146,9 +152,9 @@ def test_equal_hashes_of_different_ids_are_no_repeat(monkeypatch):
         ["a", "a.jpg/b"],
     ],
 )
-def test_outputs_that_get_in_each_others_way_are_refused(ids):
+def test_ids_that_lead_to_the_same_output_are_refused(ids):
     message = fault_of(table_of(ids[:1]), table_of(ids[1:]))
-    assert "in each other's way" in message
+    assert "to the same output" in message
 
 
 @pytest.mark.parametrize(
@@ -167,7 +173,7 @@ def test_names_that_stay_apart_pass(ids):
 
 
 def test_a_fixed_format_makes_more_names_clash():
-    assert "in each other's way" in fault_of(table_of(["a.png", "a.png.jpg"]), keep_format=False)
+    assert "to the same output" in fault_of(table_of(["a.png", "a.png.jpg"]), keep_format=False)
     assert check_rows(lambda: iter([table_of(["a.png", "a.jpg"])]), keep_format=False) == 2
 
 

@@ -48,6 +48,34 @@ def test_every_column_arrives_in_the_row(write_manifest, read_rows):
     assert [r.extra for r in (a, c)] == [{"label": "cat", "tags": ["x"]}, {"label": None, "tags": None}]
 
 
+def test_regions_have_labels_and_flags(write_manifest, read_rows):
+    box = {"x1": 1.0, "y1": 2.0, "x2": 3.0, "y2": 4.0}
+    regions = [
+        [{**box, "label": "licence_plate", "ignore": None, "keep": True}, {**box, "label": None}],
+        [],
+        None,
+    ]
+    kind = pa.list_(
+        pa.struct(
+            [*((n, pa.float64()) for n in box), ("label", pa.string()), ("ignore", pa.bool_()), ("keep", pa.bool_())]
+        )
+    )
+    path = write_manifest({"image_id": ["a", "b", "c"], "uri": ["/a", "/b", "/c"], "regions": pa.array(regions, kind)})
+    a, b, c = read_rows(path)
+    assert a.regions.labels == ("licence_plate", "face")
+    assert a.regions.keep.tolist() == [True, False]
+    assert a.regions.ignore.tolist() == [False, False]
+    assert len(b.regions) == 0
+    assert c.regions is None
+
+
+def test_both_names_of_the_regions_are_refused(storage, write_manifest):
+    kind = pa.list_(pa.struct([(n, pa.float32()) for n in ("x1", "y1", "x2", "y2")]))
+    columns = {"image_id": ["a"], "uri": ["/a"], "regions": pa.nulls(1, kind), "faces": pa.nulls(1, kind)}
+    with pytest.raises(ManifestError, match="both `regions` and `faces`"):
+        open_manifest(storage, write_manifest(columns))
+
+
 def test_missing_columns_are_null_and_the_schema_is_always_the_same(storage, write_manifest):
     manifest = open_manifest(storage, write_manifest({"image_id": ["a"], "uri": ["/x/a"], "n": [1]}))
     (table,) = manifest.iter_tables()
@@ -123,6 +151,7 @@ def test_chosen_columns_come_in_the_order_asked_for(storage, write_manifest):
         ({"image_id": ["x"]}, ["uri", "image"]),
         ({"image_id": [1], "uri": ["x"], "offset": ["0"]}, ["`image_id` is int64", "`offset` is string"]),
         ({"image_id": ["x"], "uri": ["x"], "faces": [[1.0]]}, ["`faces`"]),
+        ({"image_id": ["x"], "uri": ["x"], "regions": [[{"x1": 1.0}]]}, ["`regions`"]),
         ({"image_id": ["x"], "image": [b"abc"]}, ["`image` is binary"]),
         (
             {"image_id": ["x"], "uri": ["x"], "thumb": [b"abc"], "deep": [[{"b": b"x"}]]},

@@ -95,8 +95,8 @@ def test_only_whole_lists_pass(ids):
 def test_every_row_is_read_once_and_whole(rows, batch_rows, group_rows):
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "m.parquet")
-        faces = [
-            None if f is None else [{"x1": v, "y1": v, "x2": v, "y2": v, "ignore": False} for v in f]
+        regions = [
+            None if f is None else [{"x1": v, "y1": v, "x2": v, "y2": v, "label": "face", "ignore": False} for v in f]
             for _, _, f in rows
         ]
         table = pa.table(
@@ -104,7 +104,7 @@ def test_every_row_is_read_once_and_whole(rows, batch_rows, group_rows):
                 "image_id": [f"{n}.jpg" for n in range(len(rows))],
                 "uri": pa.array([u and f"s3://b/{u}" for u, _, _ in rows], pa.string()),
                 "size_bytes": pa.array([s for _, s, _ in rows], pa.int64()),
-                "faces": pa.array(faces, FIXED_SCHEMA.field("faces").type),
+                "regions": pa.array(regions, FIXED_SCHEMA.field("regions").type),
                 "extra": [u for u, _, _ in rows],
             }
         )

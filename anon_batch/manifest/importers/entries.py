@@ -16,8 +16,11 @@ from anon_batch.errors import ManifestError
 from anon_batch.manifest.schema import (
     FIXED_COLUMNS,
     FIXED_SCHEMA,
+    OLD_REGIONS_COLUMN,
+    REGIONS_COLUMN,
     RESERVED_EXTRA_COLUMNS,
     accepts,
+    fixed_name,
     holds_binary,
     normalise_column,
 )
@@ -142,16 +145,17 @@ def conform(table: pa.Table, tally: Tally) -> pa.Table:
     columns: dict[str, pa.Array | pa.ChunkedArray] = {}
     for name in table.column_names:
         column = table.column(name)
-        if name in FIXED_COLUMNS:
+        own = name in FIXED_COLUMNS or (name == OLD_REGIONS_COLUMN and REGIONS_COLUMN not in table.column_names)
+        if own:
             fitted = _fitted(name, column)
             if fitted is not None:
-                columns[name] = fitted
+                columns[fixed_name(name)] = fitted
                 continue
         elif holds_binary(column.type):
             tally.dropped.add(name)
             continue
         target = name
-        if name in RESERVED_EXTRA_COLUMNS or name in FIXED_COLUMNS:
+        if name in RESERVED_EXTRA_COLUMNS or name in (*FIXED_COLUMNS, OLD_REGIONS_COLUMN):
             target = f"source_{name}"
             while target in table.column_names:
                 target = f"source_{target}"
