@@ -1,4 +1,4 @@
-"""Preparing an ONNX file in memory, before a runtime loads it."""
+"""Prepare an ONNX file in memory, before a runtime loads it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _BATCH, _HEIGHT, _WIDTH = 0, 2, 3
 
 
 def read_graph(data: bytes) -> onnx.ModelProto:
-    """Parses an ONNX file.
+    """Parse an ONNX file.
 
     Raises:
-        ModelError: the bytes are no ONNX model.
+        ModelError: the bytes are not an ONNX model.
     """
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
@@ -28,11 +28,11 @@ def read_graph(data: bytes) -> onnx.ModelProto:
 
 
 def prepare_image_network(data: bytes) -> bytes:
-    """Makes a network of one picture input (B, 3, H, W) run at any size, and fast.
+    """Make a network with one image input (B, 3, H, W) run at any size, and faster.
 
-    Initialisers that the file also lists as inputs are removed from there: as inputs a caller may override
-    them, so a runtime must not fold them into their neighbours (batch norms into convolutions: twice the
-    speed for CenterFace). Batch, height and width of input and 4-D outputs become free.
+    Remove initializers from the inputs, because a runtime must not fold an input, which a caller may override, into
+    other operators (batch norms into convolutions double the speed of CenterFace). Make batch, height and width of the
+    input and of 4-D outputs variable.
 
     Args:
         data: an ONNX file.
@@ -41,12 +41,12 @@ def prepare_image_network(data: bytes) -> bytes:
         The changed ONNX file; weights and operators are the same.
 
     Raises:
-        ModelError: no ONNX file, or not exactly one input of four dimensions.
+        ModelError: not an ONNX file, or not exactly one input of four dimensions.
     """
     model = read_graph(data)
     graph = model.graph
-    held = {tensor.name for tensor in graph.initializer}
-    inputs = [value for value in graph.input if value.name not in held]
+    initializers = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in initializers]
     if len(inputs) != 1 or len(inputs[0].type.tensor_type.shape.dim) != 4:
         raise ModelError(f"expected one input (B, 3, H, W), found {[value.name for value in inputs]}")
     del graph.input[:]
@@ -57,5 +57,5 @@ def prepare_image_network(data: bytes) -> bytes:
             continue
         for axis in (_BATCH, _HEIGHT, _WIDTH):
             dims[axis].dim_param = f"{value.name}_{axis}"
-    del graph.value_info[:]  # intermediate shapes of the fixed size
+    del graph.value_info[:]  # because intermediate shapes are those of the fixed size
     return bytes(model.SerializeToString())

@@ -1,22 +1,17 @@
-"""Finding weights on this machine or fetching them, never without checking their digest.
+"""Find model files on this machine or download them; check the digest of each.
 
-It comes from the first of these that has it: an installed package, the cache, the mirror, the public address.
+A file comes from the first place that has it: an installed package, the cache, the mirror, the public address.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib.util
 import os
-import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Iterable
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from anon_batch.config import ModelsConfig
 from anon_batch.errors import ModelError, StorageError
@@ -25,19 +20,19 @@ from anon_batch.storage import Storage, absolute, join
 
 MIRROR_VARIABLE = "ANON_BATCH_MODEL_MIRROR"
 _TIMEOUT_S = 30.0
-_READ_BYTES = 1 << 20
 
 State = Literal["package", "cache", "absent", "wrong_digest"]
 
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """What this machine holds of one model.
+    """Where one model is on this machine.
 
     Args:
-        entry: the registry's entry.
-        state: who holds it; `absent` is fetched on use, `wrong_digest` is refused.
-        path: the file, None when absent.
+        entry: of the registry.
+        state: `package` or `cache` if it is there; `absent` if it must be downloaded; `wrong_digest` if the local file is
+            not the pinned one.
+        path: the file; None if absent.
     """
 
     entry: ModelEntry
@@ -49,8 +44,8 @@ class ModelStore:
     """Verified access to the registry's files. Picklable; holds no open handles.
 
     Args:
-        storage: reaches the mirror.
-        config: mirror and cache folder.
+        storage: reads the mirror.
+        config: mirror, cache folder, replaced files.
     """
 
     def __init__(self, storage: Storage, config: ModelsConfig) -> None:
@@ -59,169 +54,149 @@ class ModelStore:
 
     @property
     def cache(self) -> Path:
-        """The folder for fetched files; it need not exist."""
+        """The folder for downloaded files, which may not exist yet."""
         return Path(self._config.cache or "~/.cache/anon-batch").expanduser()
 
     def locate(self, name: str) -> Path:
-        """A local file that holds the model; fetched into the cache if need be.
+        """Return a local file that contains the model; download it into the cache if necessary.
 
         Raises:
-            UnknownNameError: no such model.
-            ModelError: a file with another digest, nobody has it, or the cache cannot be written.
+            UnknownNameError: there is no such model.
+            ModelError: the file has another digest or cannot be found, or the cache cannot be written.
         """
         entry = model_entry(name)
-        local = self._local_file(entry)
-        if local is None:
-            self._fill_cache(entry, self._download(entry))
-            return self.cache / entry.filename
-        self._read_checked(entry, *local)
-        return local[0]
+        packaged = _packaged_file(entry)
+        if packaged is None:
+            return self._fetch(entry)
+        _read_packaged(entry, packaged)
+        return packaged
 
     def load(self, name: str) -> bytes:
-        """The model's bytes, checked as they were read: what is loaded is what was checked.
+        """Return the model's bytes. The digest is that of the returned bytes, not of the file at another moment.
 
         Raises:
-            UnknownNameError, ModelError: as `locate`.
+            UnknownNameError, ModelError: see `locate`.
         """
         entry = model_entry(name)
         if name in self._config.files:
-            return self._read_own(name)
-        local = self._local_file(entry)
-        if local is not None:
-            return self._read_checked(entry, *local)
-        data = self._download(entry)
-        self._fill_cache(entry, data)
+            return self._read_replacement(name)
+        packaged = _packaged_file(entry)
+        if packaged is not None:
+            return _read_packaged(entry, packaged)
+        path = self._fetch(entry)
+        data = _read_file(entry, path)
+        _check_digest(entry, data, str(path))
         return data
 
     def digest(self, name: str) -> str:
-        """sha256 of what `load` gives, for the fingerprint: the pinned one, or that of an own file, or an error."""
+        """Return the sha256 of what `load` returns: the pinned digest, or that of a file in `models.files`."""
         return hashlib.sha256(self.load(name)).hexdigest()
 
     def fetch(self, names: Iterable[str]) -> dict[str, Path]:
-        """Locates each of the models, so that a run needs no network: name -> file."""
+        """Locate each model, so that a run needs no network. Returns name -> file."""
         return {name: self.locate(name) for name in names}
 
     def status(self) -> list[ModelStatus]:
-        """One row a model of the registry, without fetching or removing anything."""
+        """Return the state of each model of the registry, without downloading or changing anything."""
         return [self._status(entry) for entry in MODELS.values()]
 
-    def _read_own(self, name: str) -> bytes:
+    def _status(self, entry: ModelEntry) -> ModelStatus:
+        packaged, cached = _packaged_file(entry), self.cache / entry.filename
+        path = packaged or (cached if cached.is_file() else None)
+        if path is None:
+            return ModelStatus(entry, "absent", None)
+        if hashlib.sha256(_read_file(entry, path)).hexdigest() != entry.sha256:
+            return ModelStatus(entry, "wrong_digest", path)
+        return ModelStatus(entry, "package" if packaged else "cache", path)
+
+    def _read_replacement(self, name: str) -> bytes:
         address = self._config.files[name]
         try:
             return self._storage.read(absolute(address))
         except StorageError as exc:
-            raise ModelError(f"model {name!r}: `models.files` names {address}, which cannot be read: {exc}") from None
+            raise ModelError(f"model {name!r}: cannot read {address}, which `models.files` names: {exc}") from None
 
-    def _status(self, entry: ModelEntry) -> ModelStatus:
-        local = self._local_file(entry)
-        if local is None:
-            return ModelStatus(entry, "absent", None)
-        path, source = local
-        if hashlib.sha256(_read_file(entry, path)).hexdigest() != entry.sha256:
-            return ModelStatus(entry, "wrong_digest", path)
-        return ModelStatus(entry, source, path)
+    def _fetch(self, entry: ModelEntry) -> Path:
+        """Return the cached file; download it first if it is missing or has another digest."""
+        from requests import RequestException
 
-    def _local_file(self, entry: ModelEntry) -> tuple[Path, Literal["package", "cache"]] | None:
-        carried = _carried_file(entry)
-        if carried is not None:
-            return carried, "package"
-        cached = self.cache / entry.filename
-        return (cached, "cache") if cached.is_file() else None
-
-    def _read_checked(self, entry: ModelEntry, path: Path, source: Literal["package", "cache"]) -> bytes:
-        data = _read_file(entry, path)
-        try:
-            _check(entry, data, str(path))
-        except ModelError as exc:
-            if source == "package":
-                raise ModelError(f"{exc}; reinstall the package that carries it") from None
-            with contextlib.suppress(OSError):
-                path.unlink()
-            raise ModelError(f"{exc}; it was removed from the cache and is fetched anew next time") from None
-        return data
-
-    def _download(self, entry: ModelEntry) -> bytes:
         if not entry.url:
             raise ModelError(
                 f"model {entry.name!r}: {entry.filename} is missing from the installed package; reinstall anon-batch"
             )
-        tried: list[str] = []
+        failures = []
         mirror = self._config.mirror or os.environ.get(MIRROR_VARIABLE)
-        if mirror:
-            uri = join(mirror, entry.filename)
+        addresses = [join(mirror, entry.filename)] if mirror else []
+        for address in (*addresses, entry.url):
             try:
-                data = self._storage.read(uri)
-            except StorageError as exc:
-                tried.append(f"the mirror failed: {exc}")
-            else:
-                _check(entry, data, uri)
-                return data
-        try:
-            data = _get(entry.url, entry.size_bytes)
-        except (OSError, HTTPException) as exc:  # URLError and timeouts are OSErrors
-            tried.append(f"{entry.url} failed: {getattr(exc, 'reason', None) or exc}")
-            raise ModelError(
-                f"model {entry.name!r} cannot be fetched: {'; '.join(tried)}. Put {entry.filename} into "
-                f"{self.cache}, or into a folder or bucket prefix that `models.mirror` or the variable "
-                f"{MIRROR_VARIABLE} names"
-            ) from None
-        _check(entry, data, entry.url)
-        return data
+                return self._retrieve(entry, address)
+            except (StorageError, RequestException) as exc:
+                origin = "the public address" if address == entry.url else "the mirror"
+                failures.append(f"{origin} {address} failed: {exc}")
+        if (self.cache / entry.filename).is_file():
+            failures.append("the cached file has another digest")
+        raise ModelError(
+            f"model {entry.name!r} cannot be downloaded: {'; '.join(failures)}. Put {entry.filename} into {self.cache}, or "
+            f"into a folder or bucket prefix that `models.mirror` or the variable {MIRROR_VARIABLE} names"
+        )
 
-    def _fill_cache(self, entry: ModelEntry, data: bytes) -> None:
-        # A temporary name of its own and os.replace: processes that fetch at once each put a whole file.
+    def _retrieve(self, entry: ModelEntry, address: str) -> Path:
+        import pooch  # here, because it imports requests
+        from requests import RequestException
+
+        def download(address: str, partial: str, _: Any) -> None:
+            if address == entry.url:
+                pooch.HTTPDownloader(timeout=_TIMEOUT_S)(address, partial, None)
+            else:
+                Path(partial).write_bytes(self._storage.read(address))
+            _check_digest(entry, Path(partial).read_bytes(), address)
+            os.chmod(partial, 0o644)  # because pooch leaves its temporary file readable by the owner alone
+
+        pooch.get_logger().setLevel("WARNING")
         try:
-            self.cache.mkdir(parents=True, exist_ok=True)
-            handle, partial = tempfile.mkstemp(prefix=f".{entry.filename}-", dir=self.cache)
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(data)
-                os.chmod(partial, 0o644)
-                os.replace(partial, self.cache / entry.filename)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    os.unlink(partial)
-                raise
+            return Path(
+                pooch.retrieve(address, f"sha256:{entry.sha256}", entry.filename, self.cache, downloader=download)
+            )
+        except RequestException:
+            raise
         except OSError as exc:
             raise ModelError(
-                f"the model cache {self.cache} cannot be written: {exc.strerror or exc}; name another "
-                "folder in `models.cache`"
+                f"the model cache {self.cache} cannot be used: {exc.strerror or exc}; set `models.cache` to another folder"
             ) from None
 
 
-def _carried_file(entry: ModelEntry) -> Path | None:
+def _packaged_file(entry: ModelEntry) -> Path | None:
+    """Return the file that an installed package contains; None if there is none. Does not import the package."""
     if entry.package is None:
         return None
     module, _, relative = entry.package.partition(":")
-    spec = importlib.util.find_spec(module)  # does not import it
+    spec = importlib.util.find_spec(module)
     if spec is None or not spec.submodule_search_locations:
         return None
     candidates = (Path(folder) / relative for folder in spec.submodule_search_locations)
     return next((path for path in candidates if path.is_file()), None)
 
 
+def _read_packaged(entry: ModelEntry, path: Path) -> bytes:
+    data = _read_file(entry, path)
+    try:
+        _check_digest(entry, data, str(path))
+    except ModelError as exc:
+        raise ModelError(f"{exc}; reinstall the package that contains it") from None
+    return data
+
+
 def _read_file(entry: ModelEntry, path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as exc:
-        raise ModelError(f"model {entry.name!r}: {path} cannot be read: {exc.strerror or exc}") from None
+        raise ModelError(f"model {entry.name!r}: cannot read {path}: {exc.strerror or exc}") from None
 
 
-def _check(entry: ModelEntry, data: bytes, origin: str) -> None:
+def _check_digest(entry: ModelEntry, data: bytes, origin: str) -> None:
     actual = hashlib.sha256(data).hexdigest()
     if actual != entry.sha256:
         raise ModelError(
             f"model {entry.name!r} from {origin} is not the pinned file: sha256 {actual} ({len(data)} "
             f"bytes), expected {entry.sha256} ({entry.size_bytes} bytes)"
         )
-
-
-def _get(url: str, size_bytes: int) -> bytes:
-    # One byte more than expected is enough to tell a wrong file, however long an answer is.
-    request = urllib.request.Request(url, headers={"User-Agent": "anon-batch"})  # noqa: S310 - the registry holds http(s)
-    with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310
-        chunks, left = [], size_bytes + 1
-        while left and (chunk := answer.read(min(left, _READ_BYTES))):
-            chunks.append(chunk)
-            left -= len(chunk)
-    return b"".join(chunks)

@@ -1,6 +1,7 @@
-"""An ONNX picture network as a torch module: CUDA without a second runtime.
+"""Run an ONNX image network in torch, which supports CUDA without a second runtime.
 
-Interprets the eight kinds of operator that CenterFace and YuNet are made of; weights are the file's initialisers.
+Interprets the eight operators that CenterFace and YuNet consist of; the weights are the file's initializers.
+Not measured on a GPU: the CUDA path has never run on CUDA; the tests compare the CPU path with onnxruntime.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own custom
+import torch.nn.functional as F  # noqa: N812 - the usual name
 from torch import Tensor
 
 from anon_batch.errors import ConfigError, ModelError
@@ -27,18 +28,18 @@ class _Step(NamedTuple):
     inputs: tuple[str, ...]
     output: str
     attributes: Mapping[str, Any]
-    spent: tuple[str, ...]  # values that no later step reads
+    last_reads: tuple[str, ...]  # values that no later step reads
 
 
 class OnnxModule(torch.nn.Module):
     """The graph of a prepared ONNX file.
 
     Args:
-        prepared: ONNX file whose only input is the picture batch.
-        outputs: names of the values to hand out instead of the graph's outputs; what they do not need is not run.
+        prepared: ONNX file whose only input is the image batch.
+        outputs: names of the values to return instead of the graph's outputs; nodes that they do not need are not run.
 
     Raises:
-        ModelError: an operator or attribute other than the known ones, or no value of such a name.
+        ModelError: an operator or attribute is not supported, or a value does not exist.
     """
 
     def __init__(self, prepared: bytes, outputs: Sequence[str] | None = None) -> None:
@@ -57,16 +58,16 @@ class OnnxModule(torch.nn.Module):
         steps = _steps(graph, keep=self._outputs)
         made = [step.output for step in steps]
         if missing := set(self._outputs) - set(made):
-            raise ModelError(f"the network has no values {sorted(missing)}")
+            raise ModelError(f"the network has no values named {sorted(missing)}")
         self._steps = steps[: 1 + max(made.index(name) for name in self._outputs)]
 
     def forward(self, batch: Tensor) -> tuple[Tensor, ...]:
-        """(B, 3, H, W) to the graph's outputs, in its order."""
+        """Map (B, 3, H, W) to the graph's outputs, in its order."""
         values: dict[str, Tensor] = {self._input: batch}
         for step in self._steps:
             arguments = [values[name] if name in values else self._weight(name) for name in step.inputs]
             values[step.output] = _apply(step, arguments)
-            for name in step.spent:
+            for name in step.last_reads:
                 values.pop(name, None)
         return tuple(values[name] for name in self._outputs)
 
@@ -81,32 +82,34 @@ def _steps(graph: Any, keep: tuple[str, ...]) -> tuple[_Step, ...]:
     steps = []
     for position, node in enumerate(graph.node):
         if node.op_type not in _OPERATORS:
-            raise ModelError(f"the torch backend does not know the operator {node.op_type}; use onnxruntime")
+            raise ModelError(f"the torch backend does not support the operator {node.op_type}; use onnxruntime")
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         inputs = tuple(node.input)
         if node.op_type == "Resize":
-            attributes["factor"] = _whole_factor(node, attributes, graph)
+            attributes["factor"] = _integer_factor(node, attributes, graph)
             inputs = inputs[:1]
         _check_attributes(node.op_type, attributes)
         read_last = (name for name in dict.fromkeys(node.input) if last_use[name] == position)
-        spent = tuple(name for name in read_last if name not in keep)
-        steps.append(_Step(node.op_type, inputs, node.output[0], attributes, spent))
+        last_reads = tuple(name for name in read_last if name not in keep)
+        steps.append(_Step(node.op_type, inputs, node.output[0], attributes, last_reads))
     return tuple(steps)
 
 
-def _whole_factor(node: Any, attributes: Mapping[str, Any], graph: Any) -> int:
-    """The factor by which a Resize repeats rows and columns."""
+def _integer_factor(node: Any, attributes: Mapping[str, Any], graph: Any) -> int:
+    """Return the factor by which a Resize repeats rows and columns."""
     from onnx import numpy_helper
 
-    held = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer if tensor.name in node.input}
-    scales = held[node.input[2]].tolist() if len(node.input) == 3 and node.input[2] in held else []
+    constants = {
+        tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer if tensor.name in node.input
+    }
+    scales = constants[node.input[2]].tolist() if len(node.input) == 3 and node.input[2] in constants else []
     kind = tuple(attributes.get(name) for name in ("mode", "coordinate_transformation_mode", "nearest_mode"))
     if (
         kind != (b"nearest", b"asymmetric", b"floor")
         or len(scales) != 4
         or scales != [1, 1, int(scales[2]), int(scales[2])]
     ):
-        raise ModelError("the torch backend knows no Resize but by repeating rows and columns; use onnxruntime")
+        raise ModelError("the torch backend supports only a Resize that repeats rows and columns; use onnxruntime")
     return int(scales[2])
 
 
@@ -114,14 +117,14 @@ def _check_attributes(operator: str, attributes: Mapping[str, Any]) -> None:
     if operator == "MaxPool" and (
         attributes.get("ceil_mode") or any(side != 1 for side in attributes.get("dilations", ()))
     ):
-        raise ModelError("the torch backend does not know MaxPool with ceil_mode or dilations; use onnxruntime")
+        raise ModelError("the torch backend does not support MaxPool with ceil_mode or dilations; use onnxruntime")
     if operator not in ("Conv", "ConvTranspose", "MaxPool"):
         return
     pads = attributes.get("pads", [0, 0, 0, 0])
     if list(pads[:2]) != list(pads[2:]) or attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", "NOTSET"):
-        raise ModelError(f"the torch backend does not know {operator} with uneven padding; use onnxruntime")
+        raise ModelError(f"the torch backend does not support {operator} with uneven padding; use onnxruntime")
     if any(attributes.get("output_padding", ())) or "output_shape" in attributes:
-        raise ModelError(f"the torch backend does not know {operator} with an output shape; use onnxruntime")
+        raise ModelError(f"the torch backend does not support {operator} with an output shape; use onnxruntime")
 
 
 def _apply(step: _Step, arguments: list[Tensor]) -> Tensor:
@@ -157,8 +160,8 @@ def _apply(step: _Step, arguments: list[Tensor]) -> Tensor:
 class TorchNetwork(SynchronousNetwork):
     """torch: float32 on the CPU, float16 in channels-last order on CUDA.
 
-    On CUDA every call has the same batch size and deterministic kernels, so a picture's result does not
-    depend on its neighbours. On the CPU `threads` becomes torch's thread count of the whole process.
+    On CUDA every call has the same batch size and deterministic kernels, so that an image's result does not
+    depend on the images beside it. On the CPU, `threads` sets torch's thread count of the whole process.
     """
 
     def __init__(self, prepared: bytes, *, threads: int, device: str, cuda_batch: int) -> None:
@@ -169,14 +172,14 @@ class TorchNetwork(SynchronousNetwork):
         self._cuda = self._device.type == "cuda"
         if self._cuda and not torch.cuda.is_available():
             raise ConfigError(
-                "engine.num_gpus asks for a GPU, but torch finds no CUDA device; install torch with CUDA on "
+                "engine.num_gpus reserves a GPU, but torch finds no CUDA device; install torch with CUDA on "
                 "the workers, or set engine.num_gpus: 0"
             )
         self.batch_size = cuda_batch if self._cuda else 1
         self._module = OnnxModule(prepared).eval().to(self._device)
         if self._cuda:
             self._module = self._module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            self._calls = CudaCalls(self._on_pictures, self._device)
+            self._calls = CudaCalls(self._run_bytes, self._device)
         else:
             torch.set_num_threads(threads)
 
@@ -184,19 +187,19 @@ class TorchNetwork(SynchronousNetwork):
     def run(self, batch: FloatArray) -> list[FloatArray]:
         """See Network.run."""
         tensor = torch.from_numpy(batch).to(self._device)
-        outputs = self._in_half(tensor) if self._cuda else self._module(tensor)
+        outputs = self._run_half(tensor) if self._cuda else self._module(tensor)
         return [out.cpu().numpy() for out in outputs]
 
     def run_images(self, batches: Iterable[PixelArray]) -> Iterator[list[FloatArray]]:
-        """See Network.run_images. To CUDA go bytes, a quarter of what floats would be."""
+        """See Network.run_images. CUDA gets bytes, a quarter of the size of floats."""
         if not self._cuda:
             return super().run_images(batches)
         return self._calls((batch,) for batch in batches)
 
-    def _on_pictures(self, pictures: Tensor) -> tuple[Tensor, ...]:
-        return self._in_half(pictures.permute(0, 3, 1, 2).half())  # the bytes lie in channels-last order already
+    def _run_bytes(self, images: Tensor) -> tuple[Tensor, ...]:
+        return self._run_half(images.permute(0, 3, 1, 2).half())  # the bytes are in channels-last order already
 
-    def _in_half(self, batch: Tensor) -> tuple[Tensor, ...]:
+    def _run_half(self, batch: Tensor) -> tuple[Tensor, ...]:
         with half_on_cuda():
             outputs = self._module(batch.contiguous(memory_format=torch.channels_last))
         return tuple(out.float() for out in outputs)

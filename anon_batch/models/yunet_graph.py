@@ -1,9 +1,9 @@
-"""YuNet's graph as it is run: RGB in, one output a stride.
+"""Rewrite YuNet's graph: RGB input, one output for each stride.
 
-The published file takes BGR and gives twelve outputs, four at each of three strides. Each comes from a pointwise and a
-depthwise convolution of its own over the same values, then is laid out as a list of cells whose leading dimension is
-fixed at one picture. Here the four pairs of a stride are one pair, whose sixteen channels vector kernels take at once,
-and the cells stay a map, so that pictures can share a batch. The sums are the same.
+The published file takes BGR and has twelve outputs, four at each of three strides. Each output has its own pointwise and
+depthwise convolution over the same values, and is reshaped to a list of cells with a fixed batch size of one.
+The rewritten graph joins the four pairs of a stride into one of sixteen channels, which suits vector kernels, and keeps
+the cells as a map, so that images can share a batch. The sums are the same.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ class _Pair(NamedTuple):
 
 
 def prepare_yunet(data: bytes) -> bytes:
-    """Joins the heads of a network of the YuNet family and swaps its input's channels.
+    """Join the heads of a network of the YuNet family and swap its input's channels.
 
     Args:
-        data: the ONNX file as it was published: input (1, 3, H, W) BGR 0..255, outputs `cls_8` ... `kps_32`.
+        data: the published ONNX file: input (1, 3, H, W) BGR 0..255, outputs `cls_8` ... `kps_32`.
 
     Returns:
         An ONNX file: input (1, 3, H, W) RGB 0..255; an output (1, 16, H / s, W / s) for each stride s of
-        STRIDES_PX, whose channels are those of HEADS. Scores are logits: the sigmoid is left to the reader.
+        STRIDES_PX, whose channels are those of HEADS. Scores are logits, without the sigmoid.
 
     Raises:
-        ModelError: no ONNX file, or another network.
+        ModelError: not an ONNX file, or another network.
     """
     from onnx import numpy_helper
 
@@ -56,34 +56,34 @@ def prepare_yunet(data: bytes) -> bytes:
     made = {output: node for node in graph.node for output in node.output}
     joined: list[onnx.NodeProto] = []
     for stride in STRIDES_PX:
-        joined += _joined(f"at_{stride}", [_head(made, arrays, head, stride) for head in HEADS], arrays)
+        joined += _join(f"at_{stride}", [_head(made, arrays, head, stride) for head in HEADS], arrays)
     outputs = [node.output[0] for node in joined[1::2]]
     _replace(graph, _needed([*graph.node, *joined], outputs), arrays, outputs)
     return bytes(model.SerializeToString())
 
 
-def _another(reason: str) -> ModelError:
+def _not_yunet(reason: str) -> ModelError:
     return ModelError(f"not a network of the YuNet family: {reason}")
 
 
 def _swap_channels(graph: onnx.GraphProto, arrays: _Arrays) -> None:
-    pictures = [value.name for value in graph.input if value.name not in arrays]
-    readers = [node for node in graph.node if set(pictures).intersection(node.input)]
+    images = [value.name for value in graph.input if value.name not in arrays]
+    readers = [node for node in graph.node if set(images).intersection(node.input)]
     first = readers[0].input[1] if len(readers) == 1 and readers[0].op_type == "Conv" else ""
     if first not in arrays or arrays[first].shape[1] != 3:
-        raise _another("its input is not read by one convolution of three channels")
+        raise _not_yunet("its input is not read by one convolution of three channels")
     arrays[first] = np.ascontiguousarray(arrays[first][:, ::-1])
 
 
 def _head(made: Mapping[str, onnx.NodeProto], arrays: _Arrays, head: str, stride: int) -> _Pair:
-    """The two convolutions that an output comes from."""
+    """Return the two convolutions of an output."""
     node, passed = made.get(f"{head}_{stride}"), []
     while node is not None and node.op_type in _LAYOUT:
         passed.append(node.op_type)
         node = made.get(node.input[0])
     before = None if node is None else made.get(node.input[0])
     if node is None or before is None or passed.count("Sigmoid") != (head in _SCORES):
-        raise _another(f"no output {head}_{stride} of two convolutions" + ", then a sigmoid" * (head in _SCORES))
+        raise _not_yunet(f"no output {head}_{stride} of two convolutions" + ", then a sigmoid" * (head in _SCORES))
     channels = HEADS[head]
     _check_convolution(before, arrays, _KERNELS["pointwise"], channels, 1)
     _check_convolution(node, arrays, _KERNELS["depthwise"], channels, channels)
@@ -99,16 +99,16 @@ def _check_convolution(node: onnx.NodeProto, arrays: _Arrays, side: int, channel
     shapes = [arrays[name].shape for name in node.input[1:] if name in arrays]
     fits = len(shapes) == 2 and shapes[0][::2] == (channels, side) and shapes[1] == (channels,)
     if node.op_type != "Conv" or not fits or any(given.get(key, default[key]) != plain[key] for key in plain):
-        raise _another(f"{node.output[0]} is not a convolution of {side} x {side} px to {channels} channels")
+        raise _not_yunet(f"{node.output[0]} is not a convolution of {side} x {side} px to {channels} channels")
 
 
-def _joined(name: str, pairs: list[_Pair], arrays: _Arrays) -> list[onnx.NodeProto]:
-    """Pairs of convolutions over one value as one pair; its weights are added to `arrays`."""
+def _join(name: str, pairs: list[_Pair], arrays: _Arrays) -> list[onnx.NodeProto]:
+    """Join pairs of convolutions over one value into one pair; add its weights to `arrays`."""
     from onnx import helper
 
     sources = {pair.pointwise.input[0] for pair in pairs}
     if len(sources) != 1:
-        raise _another(f"its heads read {sorted(sources)} instead of one value")
+        raise _not_yunet(f"its heads read {sorted(sources)} instead of one value")
     value, nodes = sources.pop(), []
     for part, (kind, side) in enumerate(_KERNELS.items()):
         weight, bias, result = (f"{name}_{kind}_{what}" for what in ("weight", "bias", "value"))

@@ -32,7 +32,7 @@ def run(backend, data, batch, device="cpu"):
 
 
 def toy(operator, **attributes):
-    """input -> operator -> output, its weight listed as an input too, sizes fixed."""
+    """Return an ONNX file input -> operator -> output, with its weight also listed as an input, and fixed sizes."""
     weight = numpy_helper.from_array(np.ones((2, 3, 1, 1), np.float32), "w")
     node = helper.make_node(operator, ["x", "w"] if operator == "Conv" else ["x"], ["y"], **attributes)
     x, w, y = (
@@ -55,7 +55,7 @@ def test_preparing_frees_the_sizes_and_takes_weights_out_of_the_inputs(centerfac
     assert dims[1].dim_value == 3
 
 
-def test_preparing_refuses_what_is_no_picture_network():
+def test_preparing_refuses_other_networks():
     with pytest.raises(ModelError, match="not an ONNX file"):
         prepare_image_network(b"\xff\xfe not a model")
     empty = helper.make_model(helper.make_graph([], "none", [], [])).SerializeToString()
@@ -75,7 +75,7 @@ def test_backends_agree_with_onnxruntime(centerface, batch, backend):
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "torch", "openvino"])
-def test_a_network_repeats_itself_to_the_bit_after_other_sizes(centerface, batch, backend):
+def test_results_repeat_to_the_bit_after_other_sizes(centerface, batch, backend):
     if backend == "openvino":
         pytest.importorskip("openvino", reason="the extra `openvino` is not installed")
     network = open_network(backend, centerface, threads=1, device="cpu")
@@ -86,7 +86,7 @@ def test_a_network_repeats_itself_to_the_bit_after_other_sizes(centerface, batch
         np.testing.assert_array_equal(again, before)
 
 
-def test_torch_refuses_operators_and_padding_that_it_does_not_know():
+def test_torch_refuses_unsupported_operators_and_padding():
     with pytest.raises(ModelError, match="operator Tanh"):
         run("torch", toy("Tanh"), None)
     with pytest.raises(ModelError, match="uneven padding"):
@@ -97,7 +97,7 @@ def test_torch_refuses_operators_and_padding_that_it_does_not_know():
         run("torch", toy("MaxPool", kernel_shape=[2, 2], pads=[0, 0, 1, 1]), None)
     with pytest.raises(ModelError, match="MaxPool with ceil_mode"):
         run("torch", toy("MaxPool", kernel_shape=[2, 2], ceil_mode=1), None)
-    with pytest.raises(ModelError, match="no Resize but by repeating"):
+    with pytest.raises(ModelError, match="only a Resize that repeats"):
         run("torch", toy("Resize", mode="nearest"), None)
 
 
@@ -106,7 +106,7 @@ def test_torch_runs_a_convolution_without_bias():
     np.testing.assert_array_equal(out[0], np.full((1, 2, 8, 8), 3, np.float32))
 
 
-def test_onnxruntime_says_what_it_cannot_load():
+def test_onnxruntime_reports_a_file_that_it_cannot_load():
     with pytest.raises(ModelError, match="onnxruntime cannot load"):
         run("onnxruntime", toy("NoSuchOperator"), None)
 
@@ -144,7 +144,7 @@ def test_a_missing_extra_is_named(centerface, monkeypatch):
         run("openvino", centerface, None)
 
 
-def test_a_device_that_is_not_there_is_a_configuration_error(centerface, monkeypatch):
+def test_a_missing_device_is_a_config_error(centerface, monkeypatch):
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

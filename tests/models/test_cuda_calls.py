@@ -1,4 +1,4 @@
-"""The bookkeeping of calls, on the CPU: what a graph holds is played by tensors that a replay overwrites."""
+"""The bookkeeping of CUDA calls, on the CPU: a fake graph replays into the tensors of its capture."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 
 
 class Graphs:
-    """Captures calls; a replay computes into the tensors that the capture gave."""
+    """Capture calls; a replay computes into the tensors of the capture."""
 
     def __init__(self, spoil=0.0):
         self.captured, self.replayed, self.spoil = 0, 0, spoil
@@ -22,18 +22,18 @@ class Graphs:
     def __call__(self, call, pool):
         assert pool is None
         self.captured += 1
-        held = tuple(out.clone() for out in call())
+        captured_outputs = tuple(out.clone() for out in call())
 
         def replay():
             self.replayed += 1
-            for out, new in zip(held, call(), strict=True):
+            for out, new in zip(captured_outputs, call(), strict=True):
                 out.copy_(new + self.spoil)
 
-        return replay, held
+        return replay, captured_outputs
 
 
-def double_and_sum(pictures, weights):
-    return pictures.float() * 2, (pictures.float().flatten(1) * weights[:, None]).sum(1)
+def double_and_sum(images, weights):
+    return images.float() * 2, (images.float().flatten(1) * weights[:, None]).sum(1)
 
 
 def arguments(rng, sizes):
@@ -47,7 +47,7 @@ def expected(given):
 
 
 @pytest.mark.parametrize("spoil", [0.0, 1.0])
-def test_calls_of_mixed_shapes_give_their_own_results_in_order_with_graphs_and_without(spoil):
+def test_mixed_shapes_give_results_in_order_with_and_without_graphs(spoil):
     graphs = Graphs(spoil)
     calls = CudaCalls(double_and_sum, CPU, capture=graphs)
     given = arguments(np.random.default_rng(0), [4, 5, 4, 4, 5, 4, 4, 5, 6, 4])
@@ -60,7 +60,7 @@ def test_calls_of_mixed_shapes_give_their_own_results_in_order_with_graphs_and_w
     assert graphs.replayed == (2 if spoil else 2 + 3)  # a graph that gives other numbers is tried once
 
 
-def test_a_call_that_no_graph_can_hold_goes_on_without(caplog):
+def test_a_call_that_cannot_be_captured_runs_without_a_graph(caplog):
     def refuse(call, pool):
         raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
@@ -73,7 +73,7 @@ def test_a_call_that_no_graph_can_hold_goes_on_without(caplog):
     ]
 
 
-def test_the_next_arguments_are_made_before_the_results_are_taken():
+def test_the_next_call_starts_before_results_are_returned():
     order = []
 
     def given():
@@ -86,13 +86,13 @@ def test_the_next_arguments_are_made_before_the_results_are_taken():
     assert order == ["made 0", "made 1", "taken 0", "made 2", "taken 1", "made 3", "taken 2", "taken 3"]
 
 
-def test_results_hold_until_the_next_are_asked_for():
+def test_results_are_valid_until_the_next_request():
     calls = CudaCalls(lambda numbers: (numbers * 1,), CPU, capture=Graphs())
     for at, (out,) in enumerate(calls((np.full(3, at, np.float32),) for at in range(7))):
         assert out.tolist() == [at] * 3
 
 
-def test_few_shapes_are_kept_and_one_that_was_dropped_comes_back():
+def test_the_number_of_buffered_shapes_is_limited():
     graphs = Graphs()
     calls = CudaCalls(lambda numbers: (numbers + 1,), CPU, capture=graphs)
     given = [np.full(1 + at % 40, at, np.float32) for at in range(120)]  # each shape's turn comes after 39 others
@@ -102,7 +102,7 @@ def test_few_shapes_are_kept_and_one_that_was_dropped_comes_back():
     assert len(calls._shapes) == 16
 
 
-def test_calls_that_were_left_half_way_leave_nothing_behind():
+def test_abandoned_calls_do_not_affect_later_ones():
     calls = CudaCalls(lambda numbers: (numbers + 1,), CPU, capture=Graphs())
     for _ in range(3):
         assert [

@@ -144,17 +144,32 @@ def test_a_wrong_digest_from_outside_is_refused_and_nothing_is_cached(tmp_path, 
     models = store_in(tmp_path / "cache", mirror)
     with pytest.raises(ModelError, match=rf"(?s)toy.*not the pinned.*expected {entry.sha256}"):
         models.locate("toy")
-    assert not (tmp_path / "cache").exists()
+    assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_a_wrong_cached_file_is_refused_and_removed_so_that_the_next_call_heals(tmp_path, register):
-    entry = register()
+def test_a_wrong_cached_file_is_replaced(tmp_path, register):
+    register()
     cache = put(tmp_path / "cache", b"half a file")
-    models = store_in(cache, put(tmp_path / "mirror"))
-    actual = hashlib.sha256(b"half a file").hexdigest()
-    with pytest.raises(ModelError, match=rf"sha256 {actual} .*expected {entry.sha256}.*removed"):
-        models.load("toy")
-    assert models.load("toy") == DATA
+    assert store_in(cache, put(tmp_path / "mirror")).load("toy") == DATA
+    assert (cache / "toy.onnx").read_bytes() == DATA
+
+
+def test_a_wrong_cached_file_that_cannot_be_replaced_is_refused(tmp_path, register):
+    register()
+    cache = put(tmp_path / "cache", b"half a file")
+    with pytest.raises(
+        ModelError, match=rf"{NOWHERE} failed: .*the cached file has another digest.*Put toy.onnx into {cache}"
+    ):
+        store_in(cache).load("toy")
+
+
+def test_a_cached_file_needs_no_network_and_other_users_can_read_it(tmp_path, register, serve):
+    register(serve(DATA))
+    store_in(tmp_path / "cache").locate("toy")
+    register(NOWHERE)
+    path = store_in(tmp_path / "cache", tmp_path / "no-mirror").locate("toy")
+    assert path.read_bytes() == DATA
+    assert path.stat().st_mode & 0o777 == 0o644
 
 
 def test_a_wrong_packaged_file_is_refused_and_left_alone(tmp_path, register, monkeypatch):
@@ -170,7 +185,7 @@ def test_a_wrong_packaged_file_is_refused_and_left_alone(tmp_path, register, mon
 @pytest.mark.parametrize("status", [None, 404])
 def test_an_unreachable_address_names_the_mirror_option_and_what_was_tried(tmp_path, register, serve, status):
     register(NOWHERE if status is None else serve(b"", status))
-    message = rf"(?s)'toy' cannot be fetched.*mirror failed.*models\.mirror.*{MIRROR_VARIABLE}"
+    message = rf"(?s)'toy' cannot be downloaded.*mirror .* failed.*public address .* failed.*models\.mirror.*{MIRROR_VARIABLE}"
     with pytest.raises(ModelError, match=message):
         store_in(tmp_path / "cache", tmp_path / "no-mirror").locate("toy")
 
@@ -192,7 +207,7 @@ def test_status_fetch_and_digest(tmp_path, register):
     assert models.digest("toy") == entry.sha256
     put(cache, b"rotten")
     assert [row.state for row in models.status()] == ["wrong_digest"]
-    assert (cache / "toy.onnx").exists(), "looking removes nothing"
+    assert (cache / "toy.onnx").exists(), "status changes nothing"
 
 
 def test_an_unknown_model_is_no_file(tmp_path):
@@ -228,8 +243,8 @@ models.load("toy")
 """
     children = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) for _ in range(3)]
     errors = [child.communicate(timeout=120)[1].decode() for child in children]
-    # A file that another process removed between two steps is an honest error; a half file never is one.
+    # A file that another process removes between two steps is an error; a truncated file must never appear.
     assert all("not the pinned" not in error for error in errors), errors
     assert all(
-        child.returncode == 0 or "cannot be read" in error for child, error in zip(children, errors, strict=True)
+        child.returncode == 0 or "No such file" in error for child, error in zip(children, errors, strict=True)
     ), errors

@@ -24,7 +24,7 @@ def published():
 
 
 def expected_maps(published, rgb):
-    """The published outputs of one picture (3, H, W), as maps (16, H / stride, W / stride) with logits."""
+    """The published outputs of one image (3, H, W), as maps (16, H / stride, W / stride) with logits."""
     session = onnxruntime.InferenceSession(published, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     found = dict(zip(names, session.run(None, {"input": np.ascontiguousarray(rgb[None, ::-1])}), strict=True))
@@ -39,7 +39,7 @@ def expected_maps(published, rgb):
     ]
 
 
-def picture(height, width, seed=1):
+def image(height, width, seed=1):
     return np.random.default_rng(seed).integers(0, 255, (3, height, width)).astype(np.float32)
 
 
@@ -47,7 +47,7 @@ def picture(height, width, seed=1):
 def test_the_prepared_network_gives_what_the_published_one_gives(published, backend):
     if backend == "openvino":
         pytest.importorskip("openvino", reason="the extra `openvino` is not installed")
-    rgb = picture(64, 64)
+    rgb = image(64, 64)
     network = open_network(backend, prepare_yunet(published), threads=1, device="cpu")
     atol = 0.2 if backend == "openvino" else 1e-4  # openvino: bfloat16 has 8 bits
     for ours, theirs in zip(network.run(rgb[None]), expected_maps(published, rgb), strict=True):
@@ -58,7 +58,7 @@ def test_the_prepared_network_gives_what_the_published_one_gives(published, back
 
 def test_it_takes_other_sizes_and_batches(published):
     prepared = prepare_image_network(prepare_yunet(published))
-    batch = np.stack([picture(96, 160, seed) for seed in (1, 2, 3)])
+    batch = np.stack([image(96, 160, seed) for seed in (1, 2, 3)])
     module = OnnxModule(prepared)
     session = onnxruntime.InferenceSession(prepared, providers=["CPUExecutionProvider"])
     together = session.run(None, {"input": batch})
@@ -74,7 +74,7 @@ def test_it_takes_other_sizes_and_batches(published):
 def test_cuda_agrees_and_does_not_depend_on_neighbours(published):
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
-    batch = np.stack([picture(96, 160, seed) for seed in (1, 2)])
+    batch = np.stack([image(96, 160, seed) for seed in (1, 2)])
     network = open_network("torch", prepare_yunet(published), threads=1, device="cuda")
     exact = open_network("onnxruntime", prepare_yunet(published), threads=1, device="cpu")
     swapped = network.run(np.ascontiguousarray(batch[::-1]))
@@ -83,7 +83,7 @@ def test_cuda_agrees_and_does_not_depend_on_neighbours(published):
         np.testing.assert_allclose(here[0], ours[0], atol=0.2)  # float16
 
 
-def test_nothing_that_is_not_run_stays_in_the_file(published):
+def test_unused_nodes_are_removed(published):
     graph = onnx.load_model_from_string(prepare_yunet(published)).graph
     assert not {"Transpose", "Reshape", "Sigmoid"} & {node.op_type for node in graph.node}
     read = {name for node in graph.node for name in node.input}
