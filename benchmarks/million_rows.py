@@ -161,20 +161,23 @@ def _run(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _status(output: str) -> dict[str, Any]:
+    from anon_batch.formats.release import Release
     from anon_batch.release.status import read_status
     from anon_batch.storage import Storage
 
     begin = time.perf_counter()
-    state = read_status(Storage(), output)
+    state = read_status(Release(Storage(), output))
     return {"seconds": time.perf_counter() - begin, "peak_mib": _peak_mib(), "done": state.done}
 
 
 def _verify(output: str) -> dict[str, Any]:
+    from anon_batch.formats.ledger import Ledger
+    from anon_batch.formats.release import Release
     from anon_batch.release.verify import verify
     from anon_batch.storage import Storage
 
     begin = time.perf_counter()
-    for step in verify(Storage(), output, f"{output}-ledger"):
+    for step in verify(Release(Storage(), output), Ledger(Storage(), f"{output}-ledger")):
         result = step
     if result.faults_count:
         raise RuntimeError(f"{result.faults_count} faults: {result.faults[:3]}")

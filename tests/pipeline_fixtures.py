@@ -1,7 +1,8 @@
-"""Runs in this process: small datasets, a processor a shard, a storage that records and dies."""
+"""Runs in this process: small datasets, a processor without Ray, a storage that records changes and dies."""
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -11,12 +12,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 from PIL import Image
 from releases import RUN_KEY
 
 from anon_batch.config import JobConfig, StorageConfig, load_job
-from anon_batch.formats.parts import committed
+from anon_batch.formats.ledger import Ledger
+from anon_batch.formats.release import Release
 from anon_batch.pipeline.finalize import finalize
 from anon_batch.pipeline.run import Run, open_run
 from anon_batch.pipeline.shard import ShardProcessor
@@ -36,8 +37,7 @@ def picture(seed: int = 0, kind: str = "PNG", size: tuple[int, int] = (24, 20)) 
 
 
 def write_dataset(base: str, ids: list[str], extra: dict[str, pa.Array] | None = None, **columns: pa.Array) -> str:
-    """A picture an id,
-    every second one with a face; returns the manifest's address. `columns` replace whole columns."""
+    """Write an image for each id, every second one with a face; return the manifest's address. `columns` replace columns."""
     storage = Storage()
     for index, image_id in enumerate(ids):
         storage.put(join(base, f"src/{image_id}"), picture(index))
@@ -70,10 +70,10 @@ def job(base: str, output: str = "out", **overrides: Any) -> JobConfig:
     return load_job(None, {**keys, **{k.replace("__", "."): v for k, v in overrides.items()}})
 
 
-def process_all(run: Run, storage: Storage | None = None) -> None:
-    """What a driver does, without Ray, of shards that all succeed."""
+def process_all(run: Run) -> None:
+    """Process all shards in this process, as a driver would; every shard must succeed."""
     processor = ShardProcessor(run)
-    for spec in pending(run.plan.total, run.plan.shard_rows, committed(storage or run.storage(), run.output), ()):
+    for spec in pending(run.plan.total, run.plan.shard_rows, run.release.parts(), ()):
         result = processor.process(spec)
         assert result.outcome in ("committed", "already_committed"), result.error
 
@@ -85,9 +85,10 @@ def release(config: JobConfig) -> Run:
     return run
 
 
-def verdict(run: Run, ledger: str | None = "") -> Verification:
-    """Of a storage that has read nothing before."""
-    for result in verify(Storage(StorageConfig(retries=0)), run.output, run.ledger if ledger == "" else ledger):
+def verdict(run: Run, *, with_ledger: bool = True) -> Verification:
+    """Verify with a new storage, which has read nothing before."""
+    run = on_storage(run, Storage(StorageConfig(retries=0)))
+    for result in verify(run.release, run.ledger if with_ledger else None):
         last = result
     return last
 
@@ -97,11 +98,11 @@ def shards(run: Run) -> list[Any]:
 
 
 class Killed(BaseException):
-    """Like SIGKILL: no handler of the package holds it back."""
+    """Act like SIGKILL: no handler of the package catches it."""
 
 
 class DyingStorage(Storage):
-    """Records what is changed, and dies before or after the `dies_at`-th change; once dead it does nothing more."""
+    """Record every change, and die before or after the `dies_at`-th; once dead, raise at every call."""
 
     def __init__(self, config: StorageConfig | None = None, dies_at: int | None = None, *, after: bool = False) -> None:
         super().__init__(config)
@@ -142,10 +143,9 @@ class DyingStorage(Storage):
         return super().read(uri, offset, length)
 
 
-def use_storage(monkeypatch: pytest.MonkeyPatch, storage: Storage) -> None:
-    """All that a run does goes through `storage`."""
-    monkeypatch.setattr("anon_batch.pipeline.run.Run.storage", lambda self: storage)
-    monkeypatch.setattr("anon_batch.pipeline.run.Storage", lambda config: storage)
+def on_storage(run: Run, storage: Storage) -> Run:
+    """Return the run with all its reads and writes going through `storage`."""
+    return dataclasses.replace(run, release=Release(storage, run.release.uri), ledger=Ledger(storage, run.ledger.uri))
 
 
 def places(tmp_path: Path) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Small datasets, releases of them by the real command line, and what two releases must have in common."""
+"""Small datasets, releases of them made by the command line, and what two releases must have in common."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from anon_batch.formats.parts import committed
+from anon_batch.formats.release import Release
 from anon_batch.shards import effective
 from anon_batch.storage import Storage, join
 
@@ -75,9 +75,11 @@ def run_cli(*args: str, env: dict[str, str] | None = None, timeout_s: float = 24
 
 def start_cli(*args: str, env: dict[str, str] | None = None, log: Path) -> subprocess.Popen[bytes]:
     with log.open("ab") as file:
-        # A shell that started the tests in the background has SIGINT ignored, and children would inherit that.
-        heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
-        return subprocess.Popen(command(*args), env=environment(env), stdout=file, stderr=file, preexec_fn=heed)
+        # Because a shell that runs the tests in the background ignores SIGINT, reset it for the child.
+        default_sigint = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+        return subprocess.Popen(
+            command(*args), env=environment(env), stdout=file, stderr=file, preexec_fn=default_sigint
+        )
 
 
 def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 120) -> None:
@@ -88,7 +90,7 @@ def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 120)
 
 
 def parts_count(storage: Storage, output: str) -> int:
-    return len(committed(storage, output))
+    return len(Release(storage, output).parts())
 
 
 def actors_of(driver_pid: int) -> list[psutil.Process]:
@@ -104,10 +106,12 @@ def actors_of(driver_pid: int) -> list[psutil.Process]:
 
 
 def release_of(storage: Storage, output: str) -> dict[str, Any]:
-    """What must be equal in two releases of one job, however they came about: pictures byte by byte, provenance row by row,
-    statistics. Run ids, times, attempts and the cut into shards are the run's own."""
+    """Return what must be equal in two releases of one job: image bytes, provenance rows and statistics.
+
+    Run ids, times, attempts and the division into shards may differ.
+    """
     rows: list[dict[str, Any]] = []
-    for spec in effective(committed(storage, output)):
+    for spec in effective(Release(storage, output).parts()):
         table = pq.read_table(io.BytesIO(storage.read(join(output, f"provenance/{spec.name}.parquet"))))
         rows += table.drop_columns(["run_id"]).to_pylist()
     pictures: dict[str, str] = {}

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from anon_batch.config import StorageConfig, load_job, parse_override
 from anon_batch.errors import ConfigError
-from anon_batch.formats import layout
-from anon_batch.storage import Storage, absolute, join
+from anon_batch.storage import Storage
+
+if TYPE_CHECKING:
+    from anon_batch.formats.ledger import Ledger
+    from anon_batch.formats.release import Release
 
 JobFile = Annotated[
     Path | None, typer.Argument(help="Job file (YAML); flags and --set override it.", show_default=False)
@@ -34,17 +37,24 @@ def storage_of(job: Path | None) -> Storage:
     return Storage(StorageConfig() if job is None else load_job(job, {}).storage)
 
 
-def ledger_of(storage: Storage, output: str, ledger: str | None, *, no_ledger: bool) -> str | None:
-    """Return the address of a release's ledger; None with `no_ledger`.
+def ledger_of(release: Release, ledger: str | None, *, no_ledger: bool) -> Ledger | None:
+    """Return the ledger of a release; None with `no_ledger`.
+
+    Args:
+        release: opened with the storage that also reaches the ledger.
+        ledger: address; None means beside the release.
+        no_ledger: whether to leave the ledger out.
 
     Raises:
         ConfigError: there is no ledger.
     """
     if no_ledger:
         return None
-    uri = absolute(ledger or f"{output.rstrip('/')}-ledger")
-    if not storage.exists(join(uri, layout.LEDGER_PLAN)):
+    from anon_batch.formats.ledger import Ledger
+
+    found = Ledger(release.storage, ledger or f"{release.uri}-ledger")
+    if not found.exists():
         raise ConfigError(
-            f"no ledger at {uri}: name it with --ledger, or use --no-ledger to check the public part only"
+            f"no ledger at {found.uri}: name it with --ledger, or use --no-ledger to check the public part only"
         )
-    return uri
+    return found

@@ -98,7 +98,9 @@ class RunProgress:
         self._statuses.update(done)
         self._bar.start(run.plan.total, done.total())
         verb = f"resumes, {done.total():,} rows are done" if resumed else "starts"
-        self.note(f"run {run.plan.run_id} {verb}: {run.plan.total:,} rows -> {run.output} (ledger {run.ledger})")
+        self.note(
+            f"run {run.plan.run_id} {verb}: {run.plan.total:,} rows -> {run.release.uri} (ledger {run.ledger.uri})"
+        )
 
     def shard(self, result: ShardResult) -> None:
         """Count a shard."""

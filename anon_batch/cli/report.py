@@ -25,26 +25,25 @@ def report(
     json: Json = False,
 ) -> None:
     """Write OUTPUT/report/index.html, a public page about a finished release, and print where the time went."""
-    from anon_batch.release.report.figures import figures_of, read_release
+    from anon_batch.formats.release import Release
+    from anon_batch.release.report.figures import compute_figures, read_finished
     from anon_batch.release.report.page import write_report
     from anon_batch.release.verdict import Verdict, check_release, kept_verdict
 
-    storage = storage_of(job)
-    release = read_release(storage, output)
-    figures = figures_of(release)
+    finished = read_finished(Release(storage_of(job), output))
+    release, figures = finished.release, compute_figures(finished)
     faults: list[str] = []
     verdict: Verdict | None
     if verify:
-        ledger_uri = ledger_of(storage, output, ledger, no_ledger=no_ledger)
-        verdict, faults = check_release(storage, release.output, ledger_uri, release.run_id, release.stats)
+        verdict, faults = check_release(release, ledger_of(release, ledger, no_ledger=no_ledger))
     else:
-        verdict = kept_verdict(storage, release.output, release.run_id, release.stats)
-    uri = write_report(storage, release, figures, verdict)
+        verdict = kept_verdict(release, finished.run, finished.stats)
+    uri = write_report(finished, figures, verdict)
     if json:
         print_json(
             {
                 "report": uri,
-                "run_id": release.run_id,
+                "run_id": finished.run.run_id,
                 "images_per_s_per_worker": figures.images_per_s,
                 "time": dataclasses.asdict(figures.time),
                 "verdict": None if verdict is None else dataclasses.asdict(verdict),

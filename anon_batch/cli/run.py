@@ -69,8 +69,8 @@ def run(
 def _for_machines(summary: RunSummary) -> dict[str, Any]:
     return {
         "run_id": summary.run.plan.run_id,
-        "output": summary.run.output,
-        "ledger": summary.run.ledger,
+        "output": summary.run.release.uri,
+        "ledger": summary.run.ledger.uri,
         "seconds": round(summary.seconds, 3),
         "exit_code": int(summary.exit_code),
         **summary.figures,
@@ -83,7 +83,7 @@ def _print(summary: RunSummary) -> None:
         f"{rows:,} rows in {format_duration(summary.seconds)}: {statuses_line(summary.statuses)}",
         markup=False,
     )
-    out.print(f"release  {summary.run.output}\nledger   {summary.run.ledger}  (private)", markup=False)
+    out.print(f"release  {summary.run.release.uri}\nledger   {summary.run.ledger.uri}  (private)", markup=False)
     if summary.statuses.get("withheld", 0) + summary.statuses.get("failed", 0):
         err.print(
             "Rows without an output: see column `reason` of the provenance, and the details in the ledger's audit.",

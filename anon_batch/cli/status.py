@@ -11,9 +11,10 @@ from anon_batch.units import format_duration
 
 def status(output: Output, job: StorageJob = None, json: Json = False) -> None:
     """Show the progress of a run, from storage alone; works during the run and after it."""
+    from anon_batch.formats.release import Release
     from anon_batch.release.status import read_status
 
-    state = read_status(storage_of(job), output)
+    state = read_status(Release(storage_of(job), output))
     if json:
         print_json(dataclasses.asdict(state))
         return

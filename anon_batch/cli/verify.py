@@ -21,10 +21,11 @@ def verify(
     json: Json = False,
 ) -> None:
     """Check that a release is complete: rows, objects, digests, images, metadata. Exit code 3 if not."""
+    from anon_batch.formats.release import Release
     from anon_batch.release.verify import verify as check
 
-    storage = storage_of(job)
-    for step in check(storage, output, ledger_of(storage, output, ledger, no_ledger=no_ledger)):
+    release = Release(storage_of(job), output)
+    for step in check(release, ledger_of(release, ledger, no_ledger=no_ledger)):
         result = step
     if json:
         print_json(

@@ -14,16 +14,14 @@ from anon_batch.cluster.pool import ShardPool
 from anon_batch.cluster.ray_cluster import check_reachable, connected, worker_count
 from anon_batch.config import JobConfig
 from anon_batch.errors import ClusterError, ConfigError, ExitCode, RunStoppedError, TransientStorageError
-from anon_batch.formats.parts import committed, read_metas
-from anon_batch.pipeline.attempts import begun
+from anon_batch.pipeline.attempts import count_attempts
+from anon_batch.pipeline.commit import commit_poison
 from anon_batch.pipeline.finalize import finalize
 from anon_batch.pipeline.preflight import preflight
 from anon_batch.pipeline.run import Run, open_run
-from anon_batch.pipeline.shard import commit_poison
 from anon_batch.records import ShardResult, ShardSpec
 from anon_batch.shards import effective, gaps, pending
 from anon_batch.stats import ShardStats
-from anon_batch.storage import Storage
 
 _PAUSE_AFTER_ERRORS_S = 5.0
 _RESUME = "committed shards stay; run the same command again to resume"
@@ -79,29 +77,27 @@ def run_job(config: JobConfig, reporter: Reporter) -> RunSummary:
         )
     models = preflight(config)
     run, resumed = open_run(config, models)
-    storage = run.storage()
-    specs = effective(committed(storage, run.output))
     done: Counter[str] = Counter()
-    for _, meta in read_metas(storage, run.output, specs):
+    for _, meta in run.release.read_metas(effective(run.release.parts())):
         done.update(ShardStats.from_json(meta.stats).statuses)
     reporter.started(run, done, resumed=resumed)
     if done.total() < run.plan.total:
-        _run_on_ray(run, storage, reporter)
-    summary = finalize(run)
-    return RunSummary(run, summary, dict(summary["statuses"]), time.monotonic() - begin)
+        _run_on_ray(run, reporter)
+    stats = finalize(run)
+    return RunSummary(run, dict(stats.summary), stats.statuses, time.monotonic() - begin)
 
 
-def _run_on_ray(run: Run, storage: Storage, reporter: Reporter) -> None:
+def _run_on_ray(run: Run, reporter: Reporter) -> None:
     engine = run.config.engine
     with connected(engine):
         pool = ShardPool(run, worker_count(engine), reporter.note)
         try:
-            drive(run, storage, reporter, pool.map)
+            drive(run, reporter, pool.map)
         except RayError as exc:
             raise ClusterError(f"{str(exc).strip().splitlines()[0]}; {_RESUME}") from exc
 
 
-def drive(run: Run, storage: Storage, reporter: Reporter, dispatch: Dispatch) -> None:
+def drive(run: Run, reporter: Reporter, dispatch: Dispatch) -> None:
     """Dispatch rounds of shards until every row is committed.
 
     Each round dispatches the shards without a commit. A shard without attempts left is split; a single row without attempts
@@ -112,11 +108,11 @@ def drive(run: Run, storage: Storage, reporter: Reporter, dispatch: Dispatch) ->
         TransientStorageError: no shard of a whole round could begin an attempt.
     """
     limit, plan = run.config.engine.attempts, run.plan
-    while gaps(plan.total, found := committed(storage, run.output)):
-        attempts = begun(storage, run.ledger, run.invocation, limit)
+    while gaps(plan.total, found := run.release.parts()):
+        attempts = count_attempts(run.ledger, run.invocation, limit)
         outcomes: Counter[str] = Counter()
         for spec in sorted(spec for spec in attempts.exhausted if spec.count == 1 and spec not in found):
-            reporter.shard(commit_poison(storage, run, spec))
+            reporter.shard(commit_poison(run, spec))
             outcomes["committed"] += 1
             found.append(spec)
         last_error = ""
@@ -127,7 +123,7 @@ def drive(run: Run, storage: Storage, reporter: Reporter, dispatch: Dispatch) ->
         if not outcomes:
             return  # finalize names the missing rows
         if set(outcomes) == {"error"}:
-            if begun(storage, run.ledger, run.invocation, limit).markers == attempts.markers:
+            if count_attempts(run.ledger, run.invocation, limit).markers == attempts.markers:
                 # Because attempts are counted by their markers, rounds that cannot write any would never end.
                 raise TransientStorageError(f"no shard could be started: {last_error}; {_RESUME}")
             time.sleep(_PAUSE_AFTER_ERRORS_S)

@@ -12,7 +12,6 @@ from pathlib import Path
 from anon_batch.config import JobConfig, SampleConfig
 from anon_batch.errors import AnonBatchError, ExitCode
 from anon_batch.formats import layout
-from anon_batch.formats.parts import read_metas
 from anon_batch.manifest import open_manifest
 from anon_batch.pipeline.preflight import preflight
 from anon_batch.pipeline.run import Run, open_run
@@ -111,7 +110,7 @@ def measure(config: JobConfig, rows: int, note: Callable[[str], None]) -> Measur
         for spec in specs:
             _process(processor, run, spec)
         seconds, cpu_s = time.perf_counter() - begin, time.process_time() - cpu_begin
-        stats = merge_all(ShardStats.from_json(meta.stats) for _, meta in read_metas(run.storage(), run.output, specs))
+        stats = merge_all(ShardStats.from_json(meta.stats) for _, meta in run.release.read_metas(specs))
         stats.worker_us.pop("start", None)  # once a worker: it would weigh too much in a short sample
         pictures = layout.IMAGES if config.write.layout == "files" else layout.SHARDS
         return Measurement(
@@ -122,10 +121,10 @@ def measure(config: JobConfig, rows: int, note: Callable[[str], None]) -> Measur
             start_s,
             stats,
             time_shares(stats.summary()),
-            _size(run.output, pictures, specs),
-            _size(run.output, layout.PROVENANCE, specs),
-            _size(run.ledger, layout.LEDGER_AUDIT, specs),
-            _size(run.ledger, layout.LEDGER_ROWS, ()),
+            _size(run.release.uri, pictures, specs),
+            _size(run.release.uri, layout.PROVENANCE, specs),
+            _size(run.ledger.uri, layout.LEDGER_AUDIT, specs),
+            _size(run.ledger.uri, layout.LEDGER_ROWS, ()),
             os.cpu_count() or 1,
             models,
         )

@@ -12,7 +12,7 @@ cell of a Parquet file takes less than the one GET that is counted for it, as it
           + 3 S: marker of the attempt, audit part, provenance part
           + C + 5: chunks of rows; plan, run key, run.json twice, stats.json
     LIST  S: a provenance part that is not there yet is looked for twice, by HEAD and by LIST
-          + S: the shard's own markers, of which there are none yet; once more for shards of a single row
+          + S: the shard's own markers, of which there are none yet
           + 7 + 3 pages(S) + (1, or pages(S) for shard files) + pages(C): before, between and after the rounds
     GET   n sources
           + min(W C, W + S): each worker reads chunks of rows as it needs them
@@ -30,7 +30,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from anon_batch.pipeline.scan_manifest import CHUNK_ROWS
+from anon_batch.manifest.chunks import CHUNK_ROWS
 from anon_batch.records import ShardSpec
 from anon_batch.shards import first_round
 
@@ -110,7 +110,7 @@ def requests_of(work: Workload) -> Requests:
     in_files, workers = work.layout == "files", min(work.workers, shards)
     pictures = work.published if in_files else shards * _puts_of(work.shard_file_bytes)
     shard_pages = _pages(shards, work.list_page)
-    begin_lists = 2 * shards + _single_row_shards(work.rows, work.shard_rows)
+    begin_lists = 2 * shards
     # 7 LISTs at the start find nothing. Then the commits after the round and at the end, audit parts, shard files, rows.
     ends = 3 * shard_pages + (1 if in_files else shard_pages) + _pages(chunks, work.list_page)
     return Requests(
@@ -134,11 +134,6 @@ def expected_lossy_shards(rows: int, shard_rows: int, loss_share: float) -> int:
     """Shards in which a row without output is to be expected, when such rows come independently."""
     share = 1 - (1 - min(max(loss_share, 0.0), 1.0)) ** shard_rows
     return round(share * shards_count(rows, shard_rows))
-
-
-def _single_row_shards(rows: int, shard_rows: int) -> int:
-    whole, tail = _whole_and_tail(rows, shard_rows)
-    return (whole if shard_rows == 1 else 0) + sum(spec.count == 1 for spec in tail)
 
 
 def _whole_and_tail(rows: int, shard_rows: int) -> tuple[int, list[ShardSpec]]:

@@ -1,4 +1,4 @@
-"""Every key below OUTPUT and LEDGER, as a pure function of ids."""
+"""Keys of all files below OUTPUT and LEDGER, as pure functions of ids."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from anon_batch.records import ShardSpec
 
 RUN = "run.json"
 STATS = "stats.json"
+GATES = "gates.json"
 PROVENANCE = "provenance"
 IMAGES = "images"
 SHARDS = "shards"
@@ -37,58 +38,58 @@ _ATTEMPT = re.compile(r"^(\d{10})-([1-9]\d*)/([^/]+)\Z", re.ASCII)
 
 
 def provenance_part(shard: str) -> str:
-    """Key below OUTPUT of the part whose existence commits the shard named `START-COUNT`."""
+    """Return the key below OUTPUT of the part whose existence commits the shard named `START-COUNT`."""
     return f"{PROVENANCE}/{shard}.parquet"
 
 
 def audit_part(shard: str, attempt: str) -> str:
-    """Key below LEDGER of one attempt's private audit. The commit names the attempt whose audit counts."""
+    """Return the key below LEDGER of one attempt's audit part. The commit names the attempt whose audit counts."""
     return f"{LEDGER_AUDIT}/{shard}-{attempt}.parquet"
 
 
 def attempt(shard: str, attempt_name: str) -> str:
-    """Key below LEDGER of the marker that an attempt at a shard began."""
+    """Return the key below LEDGER of the marker that an attempt at a shard began."""
     return f"{LEDGER_ATTEMPTS}/{shard}/{attempt_name}"
 
 
 def rows_folder(rows_id: str) -> str:
-    """Key below LEDGER of the folder that holds the rows which one start of a driver read from the manifest."""
+    """Return the key below LEDGER of the folder with the manifest rows that one start of the driver wrote."""
     return f"{LEDGER_ROWS}/{rows_id}"
 
 
 def rows_part(start: int, count: int) -> str:
-    """Key below a folder of rows of one chunk of them."""
+    """Return the key of one chunk of rows, below a folder of rows."""
     return f"{start:010d}-{count}.parquet"
 
 
 def shard_file(shard: str, attempt_name: str, layout: str) -> str:
-    """Key below OUTPUT of a shard's images in the layouts `webdataset` and `parquet`."""
+    """Return the key below OUTPUT of a shard's images in the layouts `webdataset` and `parquet`."""
     return f"{SHARDS}/{shard}-{attempt_name}.{'tar' if layout == 'webdataset' else 'parquet'}"
 
 
 def image_key(output_name: str) -> str:
-    """Key below OUTPUT of one picture in the layout `files`."""
+    """Return the key below OUTPUT of one image in the layout `files`."""
     return f"{IMAGES}/{output_name}"
 
 
 def parse_part(name: str) -> ShardSpec | None:
-    """The shard of a part's file name; None for anything else."""
+    """Return the shard of a part's file name; None for any other name."""
     match = _PART.match(name)
     return ShardSpec(int(match[1]), int(match[2])) if match else None
 
 
 def parse_attempt(key: str) -> tuple[ShardSpec, str] | None:
-    """Shard and attempt name of a key below `attempts/`; None for anything else."""
+    """Return shard and attempt name of a key below `attempts/`; None for any other key."""
     match = _ATTEMPT.match(key)
     return (ShardSpec(int(match[1]), int(match[2])), match[3]) if match else None
 
 
 def output_name(image_id: str, image_format: str, keep_format: bool) -> str:
-    """Relative path of an output.
+    """Return the relative path of an output.
 
-    With the source's format kept, the id stays as it is (training code looks for these names, also for a PNG that is called
-    `.JPEG`), unless it has no image suffix at all. With a fixed format the id keeps its own suffix only if it is one of that
-    format's; else the format's is appended, so that `a.png` and `a.jpg` stay two names.
+    If the source's format is kept, the id is the name, because training code looks for it (even if a PNG is called `.JPEG`);
+    an id without an image suffix gets one. With a fixed format, the format's suffix is appended unless the id has it
+    already, so that `a.png` and `a.jpg` get different names.
     """
     suffix = posixpath.splitext(image_id)[1].lower()
     if suffix in (IMAGE_SUFFIXES if keep_format else FORMAT_SUFFIXES[image_format]):
@@ -97,10 +98,10 @@ def output_name(image_id: str, image_format: str, keep_format: bool) -> str:
 
 
 def sample_member(index: int, image_format: str) -> str:
-    """Name of a picture inside a tar shard: its row number, as WebDataset keys must be unique and free of dots."""
+    """Return the name of an image inside a tar shard: its row number, because WebDataset keys are unique and have no dots."""
     return f"{index:010d}{FORMAT_SUFFIXES[image_format][0]}"
 
 
 def possible_output_names(image_id: str, keep_format: bool) -> set[str]:
-    """Every name that `output_name` may give to an id, whatever the source's format turns out to be."""
+    """Return every name that `output_name` may give to an id, for any format of the source."""
     return {output_name(image_id, image_format, keep_format) for image_format in FORMAT_SUFFIXES}

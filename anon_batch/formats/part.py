@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from anon_batch.errors import IntegrityError, TransientStorageError
+from anon_batch.formats.versions import explain_other_version
 
-FORMAT_VERSION = "2"
-_OLDER_VERSIONS = ("1",)
+FORMAT_VERSION = 2
 _META_KEY = b"anon_batch"
 _DESCRIPTION_KEY = b"description"
 
@@ -62,7 +62,7 @@ def to_parquet(columns: Mapping[str, Sequence[Any]], schema: pa.Schema, meta: Pa
     """
     plain = pa.schema([_without_description(field) for field in schema])  # because they would enlarge every footer
     table = pa.table([_to_array(columns[field.name], field.type) for field in plain], schema=plain)
-    meta_json = json.dumps({"version": FORMAT_VERSION, **dataclasses.asdict(meta)}, sort_keys=True)
+    meta_json = json.dumps({"version": str(FORMAT_VERSION), **dataclasses.asdict(meta)}, sort_keys=True)
     sink = io.BytesIO()
     pq.write_table(
         table.replace_schema_metadata({_META_KEY: meta_json.encode()}),
@@ -103,8 +103,8 @@ def read_meta(file: Any, uri: str) -> PartMeta:
         source = pa.BufferReader(file) if isinstance(file, bytes) else file
         metadata = pq.read_metadata(source).metadata or {}
         fields = json.loads(metadata[_META_KEY])
-        if (version := fields.pop("version")) != FORMAT_VERSION:
-            raise _other_version(uri, version)
+        if (version := fields.pop("version")) != str(FORMAT_VERSION):
+            raise IntegrityError(explain_other_version(uri, "release", version, FORMAT_VERSION))
         if not all(isinstance(value, str) for value in fields.values()):
             raise TypeError("a field is not text")
         meta = PartMeta(**fields)
@@ -117,17 +117,6 @@ def read_meta(file: Any, uri: str) -> PartMeta:
             raise IntegrityError(f"{uri}: not a provenance or audit part ({exc})") from None
         raise TransientStorageError(f"the footer cannot be read: {exc}", uri) from None
     return meta
-
-
-def _other_version(uri: str, version: Any) -> IntegrityError:
-    if version in _OLDER_VERSIONS:
-        return IntegrityError(
-            f"{uri}: an older version of anon-batch wrote this release (format {version}, this one reads "
-            f"{FORMAT_VERSION}). Use that version to read it, or run the job again with a new output and a new ledger"
-        )
-    return IntegrityError(
-        f"{uri}: format version {version!r}, this version of anon-batch reads {FORMAT_VERSION}. Update anon-batch"
-    )
 
 
 def read_part(data: bytes, uri: str, schema: pa.Schema) -> pa.Table:

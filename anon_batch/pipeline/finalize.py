@@ -1,94 +1,110 @@
-"""The end of a run: merged statistics, and nothing left lying about that no commit names."""
+"""End a run: merge the statistics and delete every file that no commit names."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from dataclasses import dataclass, field
 
 from anon_batch.errors import IntegrityError
 from anon_batch.formats import layout
-from anon_batch.formats.part import read_part
-from anon_batch.formats.parts import committed, read_metas
-from anon_batch.formats.provenance import PROVENANCE_SCHEMA
-from anon_batch.pipeline.run import Run, now, write_run_json
+from anon_batch.formats.ledger import Ledger
+from anon_batch.formats.release import Release
+from anon_batch.formats.stats_json import StatsJson
+from anon_batch.pipeline.run import Run
 from anon_batch.records import ShardSpec
 from anon_batch.shards import effective, gaps
 from anon_batch.stats import ShardStats, merge
-from anon_batch.storage import Storage, join
 
 _READERS = 16
 _READ_AHEAD = 64  # parts
 
 
-def finalize(run: Run) -> dict[str, Any]:
-    """Writes stats.json and run.json of a run whose rows are all committed, and removes what attempts left behind.
+@dataclass(slots=True)
+class _Commits:
+    """What the commits that count say, all of them together.
+
+    Args:
+        stats: merged statistics.
+        winners: SHARD-ATTEMPT of every commit.
+        lossy: shards with at least one row that has no output.
+    """
+
+    stats: ShardStats = field(default_factory=ShardStats)
+    winners: set[str] = field(default_factory=set)
+    lossy: list[ShardSpec] = field(default_factory=list)
+
+
+def finalize(run: Run) -> StatsJson:
+    """Write stats.json and run.json of a run whose rows are all committed, and delete orphans.
 
     Repeating it changes nothing.
 
-    Returns:
-        What stats.json holds.
-
     Raises:
-        IntegrityError: rows are missing.
+        IntegrityError: rows are missing, or a part belongs to another run.
     """
-    storage = run.storage()
-    found = committed(storage, run.output)
+    release = run.release
+    found = release.parts()
     kept = effective(found)
     if missing := gaps(run.plan.total, kept):
         raise IntegrityError(f"rows {missing[0].start} to {missing[0].stop - 1} have no commit")
-    stats, winners, lossy = ShardStats(), set[str](), list[ShardSpec]()
-    for spec, meta in read_metas(storage, run.output, kept):
+    commits = _read_commits(run, kept)
+    if run.config.write.layout == "files":  # because an attempt may have put an image that a later one withheld
+        release.delete(_unpublished(run, commits.lossy))
+    _delete_orphans(run, set(found) - set(kept), commits.winners)
+    stats = StatsJson(commits.stats.summary())
+    release.write_stats(stats)
+    release.write_run_json(run.describe().finished(commits.stats.statuses))
+    return stats
+
+
+def _read_commits(run: Run, kept: list[ShardSpec]) -> _Commits:
+    commits = _Commits()
+    for spec, meta in run.release.read_metas(kept):
         part = ShardStats.from_json(meta.stats)
         if part.rows != spec.count:
             raise IntegrityError(f"part {spec.name}: statistics of {part.rows} rows")
         if meta.run_id != run.plan.run_id:
             raise IntegrityError(f"part {spec.name}: of run {meta.run_id}, not {run.plan.run_id}")
-        stats = merge(stats, part)
-        winners.add(f"{spec.name}-{meta.attempt}")
+        commits.stats = merge(commits.stats, part)
+        commits.winners.add(f"{spec.name}-{meta.attempt}")
         if part.statuses.get("withheld", 0) + part.statuses.get("failed", 0):
-            lossy.append(spec)
-    if run.config.write.layout == "files":  # an attempt may have put a picture that a later one withheld
-        storage.delete_many(run.output, _unpublished(storage, run, lossy))
-    _sweep(storage, run, set(found) - set(kept), winners)
-    summary = stats.summary()
-    storage.put(join(run.output, layout.STATS), json.dumps(summary, indent=1).encode())
-    write_run_json(storage, run, {"state": "finished", "finished_at": now(), "statuses": dict(stats.statuses)})
-    return summary
+            commits.lossy.append(spec)
+    return commits
 
 
-def _unpublished(storage: Storage, run: Run, lossy: list[ShardSpec]) -> Iterator[str]:
-    """Every key that a row without an output may have had."""
+def _unpublished(run: Run, lossy: list[ShardSpec]) -> Iterator[str]:
+    """Yield every key that a row without an output may have had."""
 
     def ids(spec: ShardSpec) -> list[str]:
-        uri = join(run.output, layout.provenance_part(spec.name))
-        rows = read_part(storage.read(uri), uri, PROVENANCE_SCHEMA).select(["image_id", "output"]).to_pylist()
+        rows = run.release.read_part(spec).table.select(["image_id", "output"]).to_pylist()
         return [row["image_id"] for row in rows if row["output"] is None]
 
     keep_format = run.config.write.format == "keep"
     with ThreadPoolExecutor(_READERS) as pool:
-        for start in range(0, len(lossy), _READ_AHEAD):  # or slow deletes would let the ids of all parts pile up
+        for start in range(0, len(lossy), _READ_AHEAD):  # because slow deletes would let the ids of all parts pile up
             for image_ids in pool.map(ids, lossy[start : start + _READ_AHEAD]):
                 for image_id in image_ids:
                     for name in sorted(layout.possible_output_names(image_id, keep_format)):
                         yield layout.image_key(name)
 
 
-def _sweep(storage: Storage, run: Run, superseded: set[ShardSpec], winners: set[str]) -> None:
-    def losers(base: str, folder: str) -> Iterator[str]:
-        for info in storage.list(join(base, folder)):
+def _delete_orphans(run: Run, superseded: set[ShardSpec], winners: set[str]) -> None:
+    release, ledger = run.release, run.ledger
+
+    def orphans(place: Release | Ledger, folder: str) -> Iterator[str]:
+        for info in place.objects(folder):
             if info.key.rpartition(".")[0] not in winners:
                 yield f"{folder}/{info.key}"
 
-    def foreign_rows() -> Iterator[str]:  # of drivers that ended before they had a plan
-        for info in storage.list(join(run.ledger, layout.LEDGER_ROWS)):
+    def other_rows() -> Iterator[str]:  # of drivers that ended before they had a plan
+        for info in ledger.objects(layout.LEDGER_ROWS):
             if not info.key.startswith(f"{run.plan.rows_id}/"):
                 yield f"{layout.LEDGER_ROWS}/{info.key}"
 
-    storage.delete_many(run.output, (layout.provenance_part(spec.name) for spec in sorted(superseded)))
-    storage.delete_many(run.output, losers(run.output, layout.SHARDS))
-    storage.delete_many(run.ledger, losers(run.ledger, layout.LEDGER_AUDIT))
-    storage.delete_many(run.ledger, foreign_rows())
-    storage.sweep_partials(run.output)
-    storage.sweep_partials(run.ledger)
+    release.delete(layout.provenance_part(spec.name) for spec in sorted(superseded))
+    release.delete(orphans(release, layout.SHARDS))
+    ledger.delete(orphans(ledger, layout.LEDGER_AUDIT))
+    ledger.delete(other_rows())
+    run.storage.sweep_partials(release.uri)
+    run.storage.sweep_partials(ledger.uri)

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from anon_batch import __version__
 from anon_batch.config import JobConfig
+from anon_batch.formats.run_json import PUBLIC_SECTIONS
 
 _SHOWN_DIFFERENCES = 8
 
@@ -86,7 +87,7 @@ def fingerprint(
     Where the job runs, how wide, and how bytes are reached is not part of it: those may change between two runs of a job.
     """
     keys: dict[str, Any] = {}
-    for section in ("sample", "detect", "anonymize", "write", "limits"):
+    for section in PUBLIC_SECTIONS:
         _flatten(section, getattr(config, section).model_dump(mode="json"), keys)
     return {
         "name": config.name,

@@ -31,7 +31,7 @@ from anon_batch.imaging.encode import encode_anonymized, encode_clean, keep_clea
 from anon_batch.imaging.probe import pixel_count
 from anon_batch.manifest.fetch import SourceReader
 from anon_batch.pipeline.timing import Stopwatch
-from anon_batch.pipeline.writers import Placed, Sink
+from anon_batch.pipeline.writers import ImageLocation, Sink
 from anon_batch.records import (
     AnonymizedImage,
     DecodedImage,
@@ -289,7 +289,7 @@ class RowStages:
         encoded: EncodedImage | None,
         error: RowError | None,
     ) -> FinishedRow:
-        placed: Placed | None = None
+        placed: ImageLocation | None = None
         if error is None and encoded is not None:
             try:
                 with self.clock("put"):
@@ -311,7 +311,7 @@ class RowStages:
             None if error is None else error.detail,
         )
 
-    def _placed(self, row: ManifestRow, encoded: EncodedImage) -> Placed:
+    def _placed(self, row: ManifestRow, encoded: EncodedImage) -> ImageLocation:
         try:
             return self._sink.add(row, encoded)
         except (*_ENDS_THE_RUN, TransientStorageError):
@@ -347,7 +347,7 @@ def _provenance(
     row: ManifestRow,
     size: tuple[int, int] | None,
     encoded: EncodedImage | None,
-    placed: Placed | None,
+    placed: ImageLocation | None,
     faces: tuple[RegionRecord, ...],
     error: RowError | None,
 ) -> ProvenanceRow:

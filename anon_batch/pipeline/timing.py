@@ -1,4 +1,4 @@
-"""Where a worker's time goes: seconds by stage over all threads, and by phase of the one thread that drives the networks."""
+"""Measure a worker's time: by stage over all threads, and by phase of the thread that drives the networks."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ _OUTSIDE_ATTEMPTS = ("start", "between", "commit")
 
 
 class Stopwatch:
-    """Seconds by stage, summed over threads.
+    """Sum up seconds by stage over threads.
 
     Attributes:
-        seconds: stage -> wall time, waiting for storage, locks and a free CPU included.
-        cpu_seconds: stage -> CPU time of the threads that were in it. What a network's own threads spend is not in it: the
-            process's CPU time has that.
+        seconds: stage -> wall time, including waits for storage, locks and a free CPU.
+        cpu_seconds: stage -> CPU time of the threads in it, without the threads of the networks' own libraries.
     """
 
     def __init__(self) -> None:
@@ -38,10 +37,10 @@ class Stopwatch:
 
 
 class WorkerClock:
-    """The time of one worker between two commits, for the statistics of the later one.
+    """Share out a worker's time between two commits.
 
-    A commit cannot hold the time of its own put, nor an attempt that was lost the time that it cost: both, and the wait for
-    the next shard, go to the statistics of the worker's next commit. Those after the last one are in none.
+    Time that is spent after the statistics are serialized (the put of the part itself, failed attempts, waiting for the
+    next shard) is attributed to the worker's next commit. Time after its last commit is in no statistics.
 
     Args:
         started_at: `time.perf_counter()` when the worker began to load its models.
@@ -51,11 +50,11 @@ class WorkerClock:
         self._mark = started_at
         self._cpu_mark = time.process_time()
         self._phases: dict[str, float] = defaultdict(float)
-        self._taken: dict[str, float] = {}
-        self._cpu_taken_s = 0.0
+        self._reported: dict[str, float] = {}
+        self._cpu_reported_s = 0.0
 
     def lap(self, phase: str, shares: Mapping[str, float] | None = None) -> None:
-        """Books the time since the last lap.
+        """Attribute the time since the last lap.
 
         Args:
             phase: what the time was spent on.
@@ -68,25 +67,28 @@ class WorkerClock:
         self._phases[phase] += max(0.0, now - self._mark - sum(known.values()))
         self._mark = now
 
-    def take(self) -> tuple[dict[str, float], float]:
-        """What was booked since the last commit: phase -> seconds, and the process's CPU seconds meanwhile."""
-        self._taken, self._phases = dict(self._phases), defaultdict(float)
+    def report(self) -> tuple[dict[str, float], float]:
+        """Return phase -> seconds, and the CPU seconds of the process, since the last commit.
+
+        `committed` or `discarded` must follow.
+        """
+        self._reported, self._phases = dict(self._phases), defaultdict(float)
         cpu_mark = time.process_time()
-        self._cpu_taken_s, self._cpu_mark = cpu_mark - self._cpu_mark, cpu_mark
-        return dict(self._taken), self._cpu_taken_s
+        self._cpu_reported_s, self._cpu_mark = cpu_mark - self._cpu_mark, cpu_mark
+        return dict(self._reported), self._cpu_reported_s
 
-    def keep(self) -> None:
-        """The commit that holds what was taken was made; the time since counts as `commit`."""
+    def committed(self) -> None:
+        """Forget what was reported, because a commit holds it; count the time since as `commit`."""
         self.lap("commit")
-        self._taken, self._cpu_taken_s = {}, 0.0
+        self._reported, self._cpu_reported_s = {}, 0.0
 
-    def lose(self) -> None:
-        """Nothing came of the attempt: its time, also what was taken for it, counts as `lost`."""
+    def discarded(self) -> None:
+        """Count the time of an attempt without a commit as `lost`, including what was reported for it."""
         self.lap("lost")
-        for name, seconds in self._taken.items():
+        for name, seconds in self._reported.items():
             self._phases[name] += seconds
-        self._cpu_mark -= self._cpu_taken_s
-        self._taken, self._cpu_taken_s = {}, 0.0
+        self._cpu_mark -= self._cpu_reported_s
+        self._reported, self._cpu_reported_s = {}, 0.0
         before = {name: self._phases.pop(name) for name in _OUTSIDE_ATTEMPTS if name in self._phases}
         lost = sum(self._phases.values())
         self._phases.clear()

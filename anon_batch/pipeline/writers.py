@@ -1,4 +1,4 @@
-"""Where encoded pictures go: one object each, or one tar or Parquet file a shard."""
+"""Write encoded images: one object each, or one tar or Parquet file for each shard."""
 
 from __future__ import annotations
 
@@ -16,82 +16,82 @@ import pyarrow.parquet as pq
 
 from anon_batch.config import WriteConfig
 from anon_batch.formats import layout
+from anon_batch.formats.release import Release
 from anon_batch.records import EncodedImage, ManifestRow
-from anon_batch.storage import Storage, join
 
 
-class Placed(NamedTuple):
-    """Key below OUTPUT, and the member's name when that is a shard file."""
+class ImageLocation(NamedTuple):
+    """Key below OUTPUT, and the member's name if the key is that of a shard file."""
 
     output: str
     member: str | None
 
 
-class Sink(Protocol):
-    """Takes the pictures of one attempt at one shard; `add` is called from several threads."""
+Placed = ImageLocation
 
-    def add(self, row: ManifestRow, image: EncodedImage) -> Placed: ...
+
+class Sink(Protocol):
+    """Receive the images of one attempt at one shard; several threads call `add`."""
+
+    def add(self, row: ManifestRow, image: EncodedImage) -> ImageLocation: ...
 
     def close(self) -> str:
-        """Puts what `add` collected. Before it returns the commit must not be made.
+        """Write the shard file; must complete before the commit.
 
         Returns:
             The sha256 of the shard file; empty if there is none.
         """
 
 
-def open_sink(write: WriteConfig, storage: Storage, output: str, key: str, extra: pa.Schema) -> Sink:
-    """The sink of `write.layout`.
+def open_sink(write: WriteConfig, release: Release, key: str, extra: pa.Schema) -> Sink:
+    """Return the sink of `write.layout`.
 
     Args:
         write: the job's section.
-        storage: where pictures go.
-        output: address of the release.
-        key: below OUTPUT, of the attempt's shard file; the layout `files` has none.
+        release: receives the images.
+        key: of the attempt's shard file, below OUTPUT; not used by the layout `files`.
         extra: names and types of the pass-through columns.
     """
     keep_format = write.format == "keep"
     if write.layout == "files":
-        return FilesSink(storage, output, keep_format)
+        return FilesSink(release, keep_format)
     if write.layout == "webdataset":
-        return TarSink(storage, output, key)
-    return ParquetSink(storage, output, key, keep_format, extra)
+        return TarSink(release, key)
+    return ParquetSink(release, key, keep_format, extra)
 
 
 class FilesSink:
-    """One object a picture, named by the image id."""
+    """Write one object for each image, named by the image id."""
 
-    def __init__(self, storage: Storage, output: str, keep_format: bool) -> None:
-        self._storage = storage
-        self._output = output
+    def __init__(self, release: Release, keep_format: bool) -> None:
+        self._release = release
         self._keep_format = keep_format
 
-    def add(self, row: ManifestRow, image: EncodedImage) -> Placed:
+    def add(self, row: ManifestRow, image: EncodedImage) -> ImageLocation:
         key = layout.image_key(layout.output_name(row.image_id, image.format, self._keep_format))
-        self._storage.put(join(self._output, key), image.data)
-        return Placed(key, None)
+        self._release.put(key, image.data)
+        return ImageLocation(key, None)
 
     def close(self) -> str:
-        """Everything is there already."""
+        """Do nothing, because every image is written already."""
         return ""
 
 
 class _CollectingSink:
-    """Holds a shard's pictures until it is whole: bounded by `engine.shard_rows` pictures."""
+    """Collect the images of a shard, at most `engine.shard_rows`."""
 
-    def __init__(self, storage: Storage, output: str, key: str) -> None:
-        self._storage = storage
-        self._output = output
+    def __init__(self, release: Release, key: str) -> None:
+        self._release = release
         self._key = key
         self._lock = threading.Lock()
         self._images: dict[int, tuple[ManifestRow, EncodedImage]] = {}
 
-    def _hold(self, row: ManifestRow, image: EncodedImage) -> None:
+    def _collect(self, row: ManifestRow, image: EncodedImage) -> None:
         with self._lock:
             self._images[row.index] = (row, image)
 
     def _put(self, data: bytes) -> str:
-        self._storage.put(join(self._output, self._key), data)
+        self._release.put(self._key, data)
         return hashlib.sha256(data).hexdigest()
 
     def _in_order(self) -> list[tuple[ManifestRow, EncodedImage]]:
@@ -99,11 +99,11 @@ class _CollectingSink:
 
 
 class TarSink(_CollectingSink):
-    """A WebDataset shard: `<row number>.<ext>` with the picture and `<row number>.json` with its columns."""
+    """Write a WebDataset shard: `<row number>.<ext>` with the image and `<row number>.json` with its columns."""
 
-    def add(self, row: ManifestRow, image: EncodedImage) -> Placed:
-        self._hold(row, image)
-        return Placed(self._key, layout.sample_member(row.index, image.format))
+    def add(self, row: ManifestRow, image: EncodedImage) -> ImageLocation:
+        self._collect(row, image)
+        return ImageLocation(self._key, layout.sample_member(row.index, image.format))
 
     def close(self) -> str:
         images = self._in_order()
@@ -120,16 +120,16 @@ class TarSink(_CollectingSink):
 
 
 class ParquetSink(_CollectingSink):
-    """A Parquet file with an `image` struct of bytes and path, as Hugging Face datasets read it."""
+    """Write a Parquet file with an `image` struct of bytes and path, as Hugging Face datasets read it."""
 
-    def __init__(self, storage: Storage, output: str, key: str, keep_format: bool, extra: pa.Schema) -> None:
-        super().__init__(storage, output, key)
+    def __init__(self, release: Release, key: str, keep_format: bool, extra: pa.Schema) -> None:
+        super().__init__(release, key)
         self._keep_format = keep_format
         self._extra = extra
 
-    def add(self, row: ManifestRow, image: EncodedImage) -> Placed:
-        self._hold(row, image)
-        return Placed(self._key, self._path(row, image))
+    def add(self, row: ManifestRow, image: EncodedImage) -> ImageLocation:
+        self._collect(row, image)
+        return ImageLocation(self._key, self._path(row, image))
 
     def close(self) -> str:
         images = self._in_order()
@@ -140,13 +140,12 @@ class ParquetSink(_CollectingSink):
             "image": pa.array(struct, pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
             "image_id": pa.array([row.image_id for row, _ in images]),
         }
-        for column in self._extra:  # with the manifest's types, or shards without a value would differ from the others
+        for column in self._extra:  # because shards without a value would differ from others, use the manifest's types
             columns[column.name] = pa.array([row.extra[column.name] for row, _ in images], column.type)
         table = pa.table(columns).replace_schema_metadata({"huggingface": json.dumps(_HF_FEATURES)})
         buffer = io.BytesIO()
-        pq.write_table(
-            table, buffer, compression="none", row_group_size=100
-        )  # pictures do not shrink; small groups stream
+        # Because images do not compress further, store them as they are; small row groups can be streamed.
+        pq.write_table(table, buffer, compression="none", row_group_size=100)
         return self._put(buffer.getvalue())
 
     def _path(self, row: ManifestRow, image: EncodedImage) -> str:
@@ -157,7 +156,7 @@ _HF_FEATURES: Mapping[str, Any] = {"info": {"features": {"image": {"_type": "Ima
 
 
 def _add_member(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    info = tarfile.TarInfo(name)  # time, owner and mode stay at their defaults: the same shard gives the same bytes
+    info = tarfile.TarInfo(name)  # with default time, owner and mode, so that the same shard gives the same bytes
     info.size = len(data)
     tar.addfile(info, io.BytesIO(data))
 
@@ -165,7 +164,7 @@ def _add_member(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 def _to_json(fields: Mapping[str, Any]) -> bytes:
     try:
         return json.dumps(fields, default=_json_value, allow_nan=False).encode()
-    except ValueError:  # JSON has no NaN and no infinity
+    except ValueError:  # because JSON has no NaN and no infinity
         return json.dumps(_finite(fields), default=_json_value, allow_nan=False).encode()
 
 

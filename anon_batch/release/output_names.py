@@ -23,7 +23,7 @@ _COMPARED = 1_000_000  # hashes whose names are held at a time
 _LOOKED_UP = 65_536  # listed keys at a time
 
 
-class Named:
+class OutputNames:
     """Collects what the rows of parts name.
 
     Args:
@@ -34,30 +34,30 @@ class Named:
         self._reread = reread
         self._parts: list[ShardSpec] = []
         self._objects: list[Hashes] = []
-        self._pictures: list[Hashes] = []
+        self._images: list[Hashes] = []
 
     def add(self, spec: ShardSpec, published: Rows) -> None:
         """A part's rows that have an output; each part once."""
-        pictures = _hashes(_picture(row) for row in published)
+        images = _hashes(_image(row) for row in published)
         in_containers = any(row["member"] for row in published)
         self._parts.append(spec)
-        self._pictures.append(pictures)
+        self._images.append(images)
         # A picture without a container is its own object: one array for both, or a billion names would take twice the memory.
-        self._objects.append(_distinct([_hashes(_object(row) for row in published)]) if in_containers else pictures)
+        self._objects.append(_distinct([_hashes(_object(row) for row in published)]) if in_containers else images)
 
-    def repeated(self) -> int:
+    def duplicates(self) -> int:
         """Rows that name a picture which an earlier row names too.
 
         Raises:
             IntegrityError: a part changed since it was added, as the other errors of `reread`.
         """
         repeated = 0
-        for some in _slices(_repeats(self._pictures)):
-            times = Counter(self._names(some, self._pictures, _picture))
+        for some in _slices(_repeats(self._images)):
+            times = Counter(self._names(some, self._images, _image))
             repeated += times.total() - len(times)
         return repeated
 
-    def strays(self, listed: Callable[[], Iterable[str]]) -> Iterator[str]:
+    def orphans(self, listed: Callable[[], Iterable[str]]) -> Iterator[str]:
         """Listed keys that no row names.
 
         Args:
@@ -105,7 +105,7 @@ def _object(row: Mapping[str, Any]) -> str:
     return str(row["output"])
 
 
-def _picture(row: Mapping[str, Any]) -> str:
+def _image(row: Mapping[str, Any]) -> str:
     return f"{row['output']}\0{row['member']}" if row["member"] else _object(row)
 
 

@@ -1,4 +1,4 @@
-"""How far a run is, from storage alone."""
+"""Progress of a run, read from storage alone."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 
-from anon_batch.formats.parts import committed, read_metas
-from anon_batch.pipeline.run import read_run_json
+from anon_batch.formats.release import Release
 from anon_batch.shards import effective
 from anon_batch.stats import ShardStats
-from anon_batch.storage import Storage, absolute
 
 _RECENT_COMMITS = 64
 
@@ -24,8 +22,8 @@ class Status:
         total, done: rows.
         shards_count: commits that count.
         statuses: status -> rows.
-        images_per_s: rate of the latest commits; None with too few of them.
-        left_s: seconds left at that rate.
+        images_per_s: throughput of the latest commits; None if there are too few.
+        left_s: seconds left at that throughput.
         last_commit_at: UTC, ISO 8601.
     """
 
@@ -42,36 +40,34 @@ class Status:
     last_commit_at: str | None
 
 
-def read_status(storage: Storage, output: str) -> Status:
-    """Reads run.json and the footers of all parts.
+def read_status(release: Release) -> Status:
+    """Read run.json and the footers of all parts.
 
     Raises:
-        ConfigError: no release at `output`.
+        ConfigError: there is no release.
         IntegrityError: run.json or a part is damaged.
     """
-    record = read_run_json(storage, output)
-    base = absolute(output)
-    specs = effective(committed(storage, base))
+    record = release.read_run_json()
+    specs = effective(release.parts())
     statuses: Counter[str] = Counter()
     times: list[tuple[datetime, int]] = []
-    for spec, meta in read_metas(storage, base, specs):
+    for spec, meta in release.read_metas(specs):
         statuses.update(ShardStats.from_json(meta.stats).statuses)
         times.append((datetime.fromisoformat(meta.finished_at), spec.count))
     times.sort()
     done = sum(spec.count for spec in specs)
     rate = _rate(times[-_RECENT_COMMITS:])
-    total = int(record["rows"])
     return Status(
-        str(record["config"].get("name", "")),
-        str(record["run_id"]),
-        str(record["created_at"]),
-        str(record["state"]),
-        total,
+        record.name,
+        record.run_id,
+        record.created_at,
+        record.state,
+        record.rows,
         done,
         len(specs),
         dict(statuses),
         rate,
-        (total - done) / rate if rate else None,
+        (record.rows - done) / rate if rate else None,
         times[-1][0].isoformat() if times else None,
     )
 

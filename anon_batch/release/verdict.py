@@ -1,30 +1,31 @@
-"""What the last check of a release found, kept beside its report: numbers only, as the report is public."""
+"""The verdict of the last check of a release, kept beside its report. It holds numbers only, because the report is public."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from typing import Any
 
 from anon_batch.errors import ObjectNotFoundError
 from anon_batch.formats import layout
-from anon_batch.pipeline.run import now
+from anon_batch.formats.ledger import Ledger
+from anon_batch.formats.release import Release
+from anon_batch.formats.run_json import RunJson, now
+from anon_batch.formats.stats_json import StatsJson
 from anon_batch.release.verify import verify
-from anon_batch.storage import Storage, join
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Verdict:
-    """A check of a release.
+    """Result of a check of a release.
 
     Args:
         run_id: of the release that was checked.
-        stats_sha256: of its stats.json, so that a verdict on another state is known as such.
+        stats_sha256: of its stats.json, so that a verdict on another state is recognized.
         checked_at: UTC, ISO 8601.
-        rows, accounted, objects: rows of the release, those that a commit accounts for, pictures read.
-        faults_count: what was wrong.
-        with_ledger: whether its rows were held against the ledger's.
+        rows, accounted, objects: rows of the release, rows with a commit, images read.
+        faults_count: number of faults.
+        with_ledger: whether the rows were compared with those of the ledger.
     """
 
     run_id: str
@@ -37,29 +38,25 @@ class Verdict:
     with_ledger: bool
 
 
-def check_release(
-    storage: Storage, output: str, ledger: str | None, run_id: str, stats: bytes
-) -> tuple[Verdict, list[str]]:
-    """Verifies a release and keeps the verdict.
+def check_release(release: Release, ledger: Ledger | None) -> tuple[Verdict, list[str]]:
+    """Verify a release and keep the verdict.
 
     Args:
-        storage: where it lies.
-        output: its absolute address.
-        ledger: its ledger; None checks the public part alone.
-        run_id: of the release.
-        stats: its stats.json.
+        release: a finished release.
+        ledger: its ledger; None checks the public files alone.
 
     Returns:
-        The verdict, and the faults in words, which may name the ledger: not for the report.
+        The verdict, and the faults as text. The text may name the ledger, so it does not belong into the report.
 
     Raises:
         StorageError, IntegrityError: as `verify`.
     """
-    for step in verify(storage, output, ledger):
+    record, stats = release.read_run_json(), release.read_stats()
+    for step in verify(release, ledger):
         found = step
     verdict = Verdict(
-        run_id,
-        hashlib.sha256(stats).hexdigest(),
+        record.run_id,
+        stats.sha256,
         now(),
         found.rows,
         found.accounted,
@@ -67,19 +64,18 @@ def check_release(
         found.faults_count,
         ledger is not None,
     )
-    storage.put(join(output, layout.REPORT_VERDICT), json.dumps(dataclasses.asdict(verdict), indent=1).encode())
+    release.put(layout.REPORT_VERDICT, json.dumps(dataclasses.asdict(verdict), indent=1).encode())
     return verdict, found.faults
 
 
-def kept_verdict(storage: Storage, output: str, run_id: str, stats: bytes) -> Verdict | None:
-    """The verdict of the last check; None if there was none, or if it was on another state of the release."""
+def kept_verdict(release: Release, record: RunJson, stats: StatsJson) -> Verdict | None:
+    """Return the verdict of the last check; None if there was none, or if it was on another state of the release."""
     try:
-        fields: Any = json.loads(storage.read(join(output, layout.REPORT_VERDICT)))
+        fields: Any = json.loads(release.read(layout.REPORT_VERDICT))
         verdict = Verdict(**fields)
     except (ObjectNotFoundError, ValueError, TypeError):
         return None
     kinds = {"str": str, "int": int, "bool": bool}
     if any(type(getattr(verdict, f.name)) is not kinds[str(f.type)] for f in dataclasses.fields(Verdict)):
         return None
-    current = (run_id, hashlib.sha256(stats).hexdigest())
-    return verdict if (verdict.run_id, verdict.stats_sha256) == current else None
+    return verdict if (verdict.run_id, verdict.stats_sha256) == (record.run_id, stats.sha256) else None

@@ -1,4 +1,4 @@
-"""Whether a release is whole: every row once, every object there, every digest right, nothing but pixels inside."""
+"""Verify a release: every row once, every image there, every digest right, no metadata, no orphan."""
 
 from __future__ import annotations
 
@@ -11,17 +11,15 @@ from typing import Any
 
 from anon_batch.errors import IntegrityError, ObjectNotFoundError, ResumeRefusedError
 from anon_batch.formats import layout
-from anon_batch.formats.part import PartMeta, read_meta, read_part
-from anon_batch.formats.parts import committed
-from anon_batch.formats.provenance import PROVENANCE_SCHEMA
-from anon_batch.pipeline.run import read_plan, read_run_json
-from anon_batch.pipeline.scan_manifest import read_rows
+from anon_batch.formats.ledger import Ledger
+from anon_batch.formats.release import Release
+from anon_batch.formats.run_json import RunJson
+from anon_batch.manifest.chunks import PlannedRows
 from anon_batch.records import STATUSES, ShardSpec
-from anon_batch.release.output_names import Named
-from anon_batch.release.verify_files import check_pictures
+from anon_batch.release.output_names import OutputNames
+from anon_batch.release.verify_files import check_images
 from anon_batch.shards import effective, gaps
 from anon_batch.stats import ShardStats, merge
-from anon_batch.storage import Storage, absolute, join
 
 _CHECKERS = 4
 _SHOWN_FAULTS = 100
@@ -34,10 +32,10 @@ class Verification:
     Args:
         rows: rows that the release must account for.
         accounted: rows that a commit accounts for.
-        objects: output pictures that were read and checked.
+        objects: output images that were read and checked.
         statuses: status -> rows.
         faults: what is wrong and where, the first hundred.
-        faults_count: all of them.
+        faults_count: number of all faults.
     """
 
     rows: int
@@ -48,27 +46,19 @@ class Verification:
     faults_count: int = 0
 
     def fault(self, text: str) -> None:
+        """Add a fault."""
         self.faults_count += 1
         if len(self.faults) < _SHOWN_FAULTS:
             self.faults.append(text)
 
 
-@dataclass(slots=True)
-class _Seen:
-    """What the parts say, all of them together."""
-
-    named: Named
-    stats: ShardStats = field(default_factory=ShardStats)
-
-
-def verify(storage: Storage, output: str, ledger: str | None) -> Iterator[Verification]:
-    """Checks a release, shard by shard.
+def verify(release: Release, ledger: Ledger | None) -> Iterator[Verification]:
+    """Check a release, shard by shard.
 
     Args:
-        storage: where it lies.
-        output: address of the release.
-        ledger: its ledger, against whose rows the provenance is held; None checks the public part alone (row numbers without
-            gap, but not their ids).
+        release: what to check.
+        ledger: its ledger, whose rows the provenance must match; None checks the public files alone, that is, row numbers
+            without gaps, but not the rows' ids.
 
     Yields:
         The same growing record after every shard; the last one is the verdict.
@@ -78,164 +68,154 @@ def verify(storage: Storage, output: str, ledger: str | None) -> Iterator[Verifi
         IntegrityError: run.json is damaged.
         StorageError: storage fails or refuses.
     """
-    base = absolute(output)
-    record = read_run_json(storage, base)
-    result = Verification(rows=record["rows"])
-    found = committed(storage, base)
-    kept = effective(found)
-    _check_coverage(result, found, kept)
-    if record["state"] != "finished":
-        result.fault(f"{layout.RUN}: state is {record['state']!r}, not 'finished'")
-    rows_uri = None if ledger is None else _rows_uri(storage, absolute(ledger), record, result)
-    seen = _Seen(Named(lambda spec: _published(_read_rows(storage, base, spec)[1])))
+    checker = _Checker(release, release.read_run_json())
+    kept = checker.check_coverage()
+    planned = None if ledger is None else checker.planned_rows(ledger)
     with ThreadPoolExecutor(_CHECKERS) as pool:
         for spec in kept:
             try:
-                _check_shard(storage, base, rows_uri, record, spec, result, seen, pool)
+                checker.check_shard(spec, planned, pool)
             except (IntegrityError, ObjectNotFoundError) as exc:
-                result.fault(str(exc))
-            yield result
-    _check_names(storage, base, seen.named, result)
-    _check_summaries(storage, base, record, seen.stats, result)
-    yield result
+                checker.result.fault(str(exc))
+            yield checker.result
+    checker.check_names()
+    checker.check_summaries()
+    yield checker.result
 
 
-def _check_coverage(result: Verification, found: list[ShardSpec], kept: list[ShardSpec]) -> None:
-    for gap in gaps(result.rows, kept):
-        result.fault(f"rows {gap.start} to {gap.stop - 1}: no provenance part covers them")
-    for spec in sorted(set(found) - set(kept)):
-        result.fault(f"{layout.provenance_part(spec.name)}: its rows are committed by another part too")
-    for spec in kept:
-        if spec.stop > result.rows:
-            result.fault(f"{layout.provenance_part(spec.name)}: beyond the last row {result.rows - 1}")
+class _Checker:
+    """Check one release; collect faults and what the parts say together."""
 
+    def __init__(self, release: Release, record: RunJson) -> None:
+        self._release = release
+        self._record = record
+        self._stats = ShardStats()
+        self._names = OutputNames(lambda spec: _published(release.read_part(spec).table.to_pylist()))
+        self.result = Verification(rows=record.rows)
 
-def _rows_uri(storage: Storage, ledger: str, record: Mapping[str, Any], result: Verification) -> str | None:
-    """Where the ledger's rows are; None, and a fault, if it is not this release's ledger."""
-    try:
-        plan = read_plan(storage, ledger)
-    except (IntegrityError, ResumeRefusedError) as exc:
-        result.fault(str(exc))
-        return None
-    if plan is None:
-        result.fault(f"ledger {ledger}: no {layout.LEDGER_PLAN}")
-        return None
-    if plan.run_id != record["run_id"]:
-        result.fault(f"ledger {ledger}: of run {plan.run_id}, the release is of {record['run_id']}")
-        return None
-    if plan.total != result.rows:
-        result.fault(f"{layout.RUN}: {result.rows} rows, the plan has {plan.total}")
-    return join(ledger, layout.rows_folder(plan.rows_id))
+    def check_coverage(self) -> list[ShardSpec]:
+        """Check that the parts cover every row once; return the parts that count."""
+        found = self._release.parts()
+        kept = effective(found)
+        for gap in gaps(self.result.rows, kept):
+            self.result.fault(f"rows {gap.start} to {gap.stop - 1}: no provenance part covers them")
+        for spec in sorted(set(found) - set(kept)):
+            self.result.fault(f"{layout.provenance_part(spec.name)}: another part commits its rows too")
+        for spec in kept:
+            if spec.stop > self.result.rows:
+                self.result.fault(f"{layout.provenance_part(spec.name)}: beyond the last row {self.result.rows - 1}")
+        if not self._record.is_finished:
+            self.result.fault(f"{layout.RUN}: state is {self._record.state!r}, not 'finished'")
+        return kept
 
+    def planned_rows(self, ledger: Ledger) -> PlannedRows | None:
+        """Return the ledger's rows; None, and a fault, if it is not this release's ledger."""
+        result = self.result
+        try:
+            plan = ledger.plan()
+        except (IntegrityError, ResumeRefusedError) as exc:
+            result.fault(str(exc))
+            return None
+        if plan is None:
+            result.fault(f"ledger {ledger.uri}: no {layout.LEDGER_PLAN}")
+            return None
+        if plan.run_id != self._record.run_id:
+            result.fault(f"ledger {ledger.uri}: of run {plan.run_id}, the release is of {self._record.run_id}")
+            return None
+        if plan.total != result.rows:
+            result.fault(f"{layout.RUN}: {result.rows} rows, the plan has {plan.total}")
+        return PlannedRows(ledger, plan.rows_id, result.rows)
 
-def _check_shard(
-    storage: Storage,
-    base: str,
-    rows_uri: str | None,
-    record: Mapping[str, Any],
-    spec: ShardSpec,
-    result: Verification,
-    seen: _Seen,
-    pool: ThreadPoolExecutor,
-) -> None:
-    key = layout.provenance_part(spec.name)
-    meta, rows = _read_rows(storage, base, spec)
-    if meta.shard != spec.name:
-        result.fault(f"{key}: holds shard {meta.shard}")
-    if meta.run_id != record["run_id"]:
-        result.fault(f"{key}: of run {meta.run_id}, not {record['run_id']}")
-    if len(rows) != spec.count:
-        result.fault(f"{key}: {len(rows)} rows, expected {spec.count}")
-    if rows_uri is not None:
-        _check_ids(storage, rows_uri, spec, rows, result)
-    statuses = Counter(str(row["status"]) for row in rows)
-    result.accounted += len(rows)
-    result.statuses.update(statuses)
-    for row in rows:
-        _check_row(row, result)
-    published = _published(rows)
-    seen.named.add(spec, published)
-    shard_key = layout.shard_file(spec.name, meta.attempt, record["config"].get("write", {}).get("layout", "files"))
-    for faults in check_pictures(storage, base, published, shard_key, meta.shard_sha256, pool):
-        for fault in faults:
-            result.fault(fault)
-    result.objects += len(published)
-    stats = ShardStats.from_json(meta.stats)
-    if Counter(stats.statuses) != statuses:
-        result.fault(f"{key}: statistics of {stats.statuses}, its rows are {dict(statuses)}")
-    seen.stats = merge(seen.stats, stats)
+    def check_shard(self, spec: ShardSpec, planned: PlannedRows | None, pool: ThreadPoolExecutor) -> None:
+        """Check a part, its rows, and the images that it names."""
+        key, result = layout.provenance_part(spec.name), self.result
+        meta, table = self._release.read_part(spec)
+        rows = table.to_pylist()
+        if meta.shard != spec.name:
+            result.fault(f"{key}: holds shard {meta.shard}")
+        if meta.run_id != self._record.run_id:
+            result.fault(f"{key}: of run {meta.run_id}, not {self._record.run_id}")
+        if len(rows) != spec.count:
+            result.fault(f"{key}: {len(rows)} rows, expected {spec.count}")
+        if planned is not None:
+            self._check_ids(planned, spec, rows)
+        statuses = Counter(str(row["status"]) for row in rows)
+        result.accounted += len(rows)
+        result.statuses.update(statuses)
+        for row in rows:
+            self._check_row(row)
+        published = _published(rows)
+        self._names.add(spec, published)
+        shard_key = layout.shard_file(spec.name, meta.attempt, self._record.layout)
+        for faults in check_images(self._release, published, shard_key, meta.shard_sha256, pool):
+            for fault in faults:
+                result.fault(fault)
+        result.objects += len(published)
+        stats = ShardStats.from_json(meta.stats)
+        if Counter(stats.statuses) != statuses:
+            result.fault(f"{key}: statistics of {stats.statuses}, its rows are {dict(statuses)}")
+        self._stats = merge(self._stats, stats)
 
+    def _check_ids(self, planned: PlannedRows, spec: ShardSpec, rows: list[dict[str, Any]]) -> None:
+        try:
+            expected = [row.image_id for row in planned.read(spec)]
+        except (IntegrityError, ObjectNotFoundError) as exc:
+            self.result.fault(f"ledger: {exc}")
+            return
+        for offset, (image_id, row) in enumerate(zip(expected, rows, strict=False)):
+            if row["image_id"] != image_id:
+                self.result.fault(
+                    f"row {spec.start + offset}: provenance says {row['image_id']!r}, the manifest {image_id!r}"
+                )
 
-def _read_rows(storage: Storage, base: str, spec: ShardSpec) -> tuple[PartMeta, list[dict[str, Any]]]:
-    key = layout.provenance_part(spec.name)
-    data = storage.read(join(base, key))
-    return read_meta(data, key), read_part(data, key, PROVENANCE_SCHEMA).to_pylist()
+    def _check_row(self, row: Mapping[str, Any]) -> None:
+        result, status, published = self.result, row["status"], row["status"] in ("anonymized", "clean")
+        if status not in STATUSES:
+            result.fault(f"{row['image_id']}: unknown status {status!r}")
+        if (row["output"] is not None) != published:
+            result.fault(f"{row['image_id']}: status {status} with output {row['output']!r}")
+        if (row["reason"] is None) != published:
+            result.fault(f"{row['image_id']}: status {status} with reason {row['reason']!r}")
+        if bool(row["regions"]) != (status == "anonymized"):
+            result.fault(f"{row['image_id']}: status {status} with {len(row['regions'] or ())} regions")
+
+    def check_names(self) -> None:
+        """Check that no two rows name one image, and that a row names every object: an orphan has no record."""
+        result = self.result
+        try:
+            if duplicates := self._names.duplicates():
+                result.fault(f"{duplicates} rows name an image that another row names too")
+            for key in self._names.orphans(self._listed):
+                result.fault(f"{key}: no provenance row names it")
+        except (IntegrityError, ObjectNotFoundError) as exc:
+            result.fault(str(exc))
+        for info in self._release.objects(layout.PROVENANCE):
+            if layout.parse_part(info.key) is None:
+                result.fault(f"{layout.PROVENANCE}/{info.key}: not the name of a part")
+
+    def _listed(self) -> Iterator[str]:
+        for folder in (layout.IMAGES, layout.SHARDS):
+            for info in self._release.objects(folder):
+                yield f"{folder}/{info.key}"
+
+    def check_summaries(self) -> None:
+        """Check that run.json and stats.json say what the parts say together."""
+        record, result = self._record, self.result
+        if record.is_finished and _nonzero(record.statuses or {}) != _nonzero(result.statuses):
+            result.fault(f"{layout.RUN}: statuses {record.statuses} differ from the parts' {dict(result.statuses)}")
+        try:
+            published = self._release.read_stats().summary
+        except IntegrityError as exc:
+            result.fault(str(exc))
+            return
+        expected = json.loads(json.dumps(self._stats.summary()))
+        if published != expected:
+            keys = [key for key in expected if published.get(key) != expected[key]]
+            result.fault(f"{layout.STATS}: differs from the sum of the parts in {', '.join(keys) or 'further keys'}")
 
 
 def _published(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row for row in rows if row["output"] is not None]
-
-
-def _check_row(row: Mapping[str, Any], result: Verification) -> None:
-    status, published = row["status"], row["status"] in ("anonymized", "clean")
-    if status not in STATUSES:
-        result.fault(f"{row['image_id']}: unknown status {status!r}")
-    if (row["output"] is not None) != published:
-        result.fault(f"{row['image_id']}: status {status} with output {row['output']!r}")
-    if (row["reason"] is None) != published:
-        result.fault(f"{row['image_id']}: status {status} with reason {row['reason']!r}")
-    if bool(row["regions"]) != (status == "anonymized"):
-        result.fault(f"{row['image_id']}: status {status} with {len(row['regions'] or ())} regions")
-
-
-def _check_ids(
-    storage: Storage, rows_uri: str, spec: ShardSpec, rows: list[dict[str, Any]], result: Verification
-) -> None:
-    try:
-        planned = [row.image_id for row in read_rows(storage, rows_uri, result.rows, spec)]
-    except (IntegrityError, ObjectNotFoundError) as exc:
-        result.fault(f"ledger: {exc}")
-        return
-    for offset, (want, row) in enumerate(zip(planned, rows, strict=False)):
-        if row["image_id"] != want:
-            result.fault(f"row {spec.start + offset}: provenance says {row['image_id']!r}, the manifest {want!r}")
-
-
-def _check_names(storage: Storage, base: str, named: Named, result: Verification) -> None:
-    """Pictures that two rows name, and objects that none does: a picture there would be published without a record."""
-
-    def listed() -> Iterator[str]:
-        for folder in (layout.IMAGES, layout.SHARDS):
-            for info in storage.list(join(base, folder)):
-                yield f"{folder}/{info.key}"
-
-    try:
-        if twice := named.repeated():
-            result.fault(f"{twice} rows name a picture that another row names too")
-        for key in named.strays(listed):
-            result.fault(f"{key}: no provenance row names it")
-    except (IntegrityError, ObjectNotFoundError) as exc:
-        result.fault(str(exc))
-    for info in storage.list(join(base, layout.PROVENANCE)):
-        if layout.parse_part(info.key) is None:
-            result.fault(f"{layout.PROVENANCE}/{info.key}: no name of a part")
-
-
-def _check_summaries(
-    storage: Storage, base: str, record: Mapping[str, Any], stats: ShardStats, result: Verification
-) -> None:
-    if record["state"] == "finished" and _nonzero(record.get("statuses", {})) != _nonzero(result.statuses):
-        result.fault(f"{layout.RUN}: statuses {record.get('statuses')} differ from the parts' {dict(result.statuses)}")
-    try:
-        published = json.loads(storage.read(join(base, layout.STATS)))
-    except ObjectNotFoundError:
-        result.fault(f"{layout.STATS}: missing")
-    except ValueError as exc:
-        result.fault(f"{layout.STATS}: damaged ({exc})")
-    else:
-        if published != (expected := json.loads(json.dumps(stats.summary()))):
-            keys = [k for k in expected if not isinstance(published, dict) or published.get(k) != expected[k]]
-            result.fault(f"{layout.STATS}: differs from the sum of the parts in {', '.join(keys) or 'further keys'}")
 
 
 def _nonzero(statuses: Mapping[str, int]) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Whether the pictures that a part names are there, and hold what it says and nothing else."""
+"""Verify the images that a part names: each is there, has the right digest and size, and holds no metadata."""
 
 from __future__ import annotations
 
@@ -14,35 +14,33 @@ import pyarrow.parquet as pq
 
 from anon_batch.config import LimitsConfig
 from anon_batch.errors import ObjectNotFoundError, RowError, StorageError
+from anon_batch.formats.release import Release
 from anon_batch.imaging.decode import decode
 from anon_batch.imaging.metadata.inspect import inspect
-from anon_batch.storage import Storage, join
 
 _NO_LIMITS = LimitsConfig(max_pixels=2**40, max_bytes=2**40)
 
 Members = Mapping[str, Mapping[str, bytes]]
 
 
-def check_pictures(
-    storage: Storage,
-    output: str,
+def check_images(
+    release: Release,
     rows: Sequence[Mapping[str, Any]],
     shard_key: str,
     shard_sha256: str,
     pool: ThreadPoolExecutor,
 ) -> Iterator[list[str]]:
-    """Reads every picture of a part.
+    """Read every image of a part.
 
     Args:
-        storage: where the release lies.
-        output: its address.
+        release: holds them.
         rows: provenance rows with an output.
-        shard_key: of the shard file that the part's attempt wrote; the layout `files` has none.
-        shard_sha256: of that file, empty where there is none.
+        shard_key: of the shard file that the part's attempt wrote; not used by the layout `files`.
+        shard_sha256: of that file; empty if the layout has none.
         pool: threads to check on.
 
     Yields:
-        Faults of the shard file; then those of each picture.
+        Faults of the shard file, then those of each image.
     """
     in_shards = [row for row in rows if row["member"] is not None]
     others = sorted({row["output"] for row in in_shards} - {shard_key})
@@ -50,16 +48,14 @@ def check_pictures(
     members: dict[str, Mapping[str, bytes]] = {}
     if in_shards:
         named = {row["member"] for row in in_shards}
-        members[shard_key] = _open_shard(storage, output, shard_key, shard_sha256, named, faults)
+        members[shard_key] = _open_shard(release, shard_key, shard_sha256, named, faults)
     yield faults
-    yield from pool.map(partial(_check_picture, storage, output, members), rows)
+    yield from pool.map(partial(_check_image, release, members), rows)
 
 
-def _open_shard(
-    storage: Storage, output: str, key: str, sha256: str, named: set[str], faults: list[str]
-) -> Mapping[str, bytes]:
+def _open_shard(release: Release, key: str, sha256: str, named: set[str], faults: list[str]) -> Mapping[str, bytes]:
     try:
-        data = storage.read(join(output, key))
+        data = release.read(key)
     except ObjectNotFoundError:
         faults.append(f"{key}: missing")
         return {}
@@ -69,12 +65,12 @@ def _open_shard(
     try:
         for name, content in _tar_members(data) if key.endswith(".tar") else _parquet_members(data):
             if name in members:
-                faults.append(f"{key}: member {name} is there twice")
+                faults.append(f"{key}: member {name} occurs twice")
             members[name] = content
-    except Exception as exc:  # a damaged file may break its reader in any way
+    except Exception as exc:  # because a damaged file may break its reader in any way
         faults.append(f"{key}: damaged ({type(exc).__name__}: {exc})")
-    strays = set(members) - named - {f"{name.rpartition('.')[0]}.json" for name in named}
-    faults += [f"{key}: member {stray} is in no provenance row" for stray in sorted(strays)]
+    orphans = set(members) - named - {f"{name.rpartition('.')[0]}.json" for name in named}
+    faults += [f"{key}: member {orphan} is in no provenance row" for orphan in sorted(orphans)]
     return members
 
 
@@ -90,10 +86,10 @@ def _parquet_members(data: bytes) -> Iterator[tuple[str, bytes]]:
         yield cell["path"], cell["bytes"]
 
 
-def _check_picture(storage: Storage, output: str, members: Members, row: Mapping[str, Any]) -> list[str]:
+def _check_image(release: Release, members: Members, row: Mapping[str, Any]) -> list[str]:
     name = row["output"] if row["member"] is None else f"{row['output']}:{row['member']}"
     try:
-        data = storage.read(join(output, row["output"])) if row["member"] is None else None
+        data = release.read(row["output"]) if row["member"] is None else None
         data = members[row["output"]][row["member"]] if data is None else data
     except (ObjectNotFoundError, KeyError):
         return [f"{name}: missing"]
@@ -103,9 +99,9 @@ def _check_picture(storage: Storage, output: str, members: Members, row: Mapping
         return [f"{name}: sha256 is {sha256}, provenance says {row['sha256']}"]
     faults = [f"{name}: carries {item}" for item in inspect(data)]
     try:
-        picture = decode(row["image_id"], data, _NO_LIMITS)
+        image = decode(row["image_id"], data, _NO_LIMITS)
     except RowError as exc:
         return [*faults, f"{name}: does not decode ({exc})"]
-    if (picture.width, picture.height) != (row["width"], row["height"]):
-        faults.append(f"{name}: {picture.width}x{picture.height}, provenance says {row['width']}x{row['height']}")
+    if (image.width, image.height) != (row["width"], row["height"]):
+        faults.append(f"{name}: {image.width}x{image.height}, provenance says {row['width']}x{row['height']}")
     return faults

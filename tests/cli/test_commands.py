@@ -81,15 +81,15 @@ def test_a_message_is_printed_as_it_is(main: Any) -> None:
 def test_integrity_errors_exit_with_3(main: Any, tmp_path: Path) -> None:
     write_dataset(str(tmp_path), ["a.png", "b.png"])
     run = release(job(str(tmp_path)))
-    assert main("verify", run.output)[0] == 0
-    (Path(run.output) / "images/a.png").unlink()
-    code, out, err = main("verify", run.output)
+    assert main("verify", run.release.uri)[0] == 0
+    (Path(run.release.uri) / "images/a.png").unlink()
+    code, out, err = main("verify", run.release.uri)
     assert (code, "images/a.png: missing" in err, "VERIFICATION FAILED: 1 faults" in out) == (3, True, True)
-    code, out, _ = main("verify", run.output, "--json")
+    code, out, _ = main("verify", run.release.uri, "--json")
     assert code == 3
     assert set(json.loads(out)) == {"rows", "accounted", "objects", "statuses", "faults_count", "faults"}
-    (Path(run.output) / "run.json").write_text("{")
-    for args in (["verify", run.output], ["status", run.output]):
+    (Path(run.release.uri) / "run.json").write_text("{")
+    for args in (["verify", run.release.uri], ["status", run.release.uri]):
         code, out, err = main(*args)
         assert (code, "run.json" in err, out) == (3, True, "")
 
@@ -180,8 +180,8 @@ def test_a_terminal_without_unicode_shows_odd_names_escaped(tmp_path: Path) -> N
     write_dataset(str(tmp_path), ["日本 \U0001f642.png", "b.png"])
     run = release(job(str(tmp_path), name="r"))
     ascii_only = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LC_ALL": "C"}
-    (Path(run.output) / "images/日本 \U0001f642.png").unlink()
-    done = run_cli("verify", run.output, env=ascii_only)
+    (Path(run.release.uri) / "images/日本 \U0001f642.png").unlink()
+    done = run_cli("verify", run.release.uri, env=ascii_only)
     assert done.returncode == 3
     assert "\\u65e5\\u672c" in done.stderr
     assert "Traceback" not in done.stderr

@@ -96,13 +96,13 @@ def test_estimate_of_everything_is_what_the_run_gives(main: Any, dataset: Path, 
     assert (plan["rows"], plan["sample_rows"]) == (60, 60)
     (dataset / "no such key").write_bytes(b"k" * 32)
     run = release(job(str(dataset), write__layout=layout, engine__shard_rows=16))
-    stats = json.loads((Path(run.output) / "stats.json").read_text())
+    stats = json.loads((Path(run.release.uri) / "stats.json").read_text())
     assert {s["status"]: s["rows"] for s in plan["statuses"]} == stats["statuses"]
     assert stats["statuses"]["failed"] == 3
     assert all(s["low"] == s["share"] == s["high"] for s in plan["statuses"])
     [chosen] = [entry for entry in plan["layouts"] if entry["chosen"]]
     assert chosen["layout"] == layout
-    pictures = sum(p.stat().st_size for f in ("images", "shards") for p in (Path(run.output) / f).rglob("*.*"))
+    pictures = sum(p.stat().st_size for f in ("images", "shards") for p in (Path(run.release.uri) / f).rglob("*.*"))
     if layout == "files":
         assert plan["sample"]["bytes"]["pictures"] == pictures == stats["bytes_out"]
     else:  # the run's last shards are smaller, and each file has its own overhead; the warm-up's file does not count
@@ -257,24 +257,24 @@ def test_estimate_that_is_terminated_leaves_nothing(dataset: Path, tmp_path: Pat
 
 def test_report_writes_a_page_and_says_where_the_time_went(main: Any, dataset: Path) -> None:
     run = release(job(str(dataset)))
-    code, out, err = main("report", run.output)
+    code, out, err = main("report", run.release.uri)
     assert (code, err) == (0, "")
     assert "60 rows: 28 anonymized, 29 clean, 0 withheld, 3 failed" in out
     assert "idle for" in out
     assert "finding faces" in out
-    assert f"report  {run.output}/report/index.html" in out
-    first = Path(run.output, "report/index.html").read_bytes()
-    assert main("report", run.output + "/")[0] == 0
-    assert Path(run.output, "report/index.html").read_bytes() == first
-    assert main("verify", run.output)[0] == 0, "a report is no stray object"
+    assert f"report  {run.release.uri}/report/index.html" in out
+    first = Path(run.release.uri, "report/index.html").read_bytes()
+    assert main("report", run.release.uri + "/")[0] == 0
+    assert Path(run.release.uri, "report/index.html").read_bytes() == first
+    assert main("verify", run.release.uri)[0] == 0, "a report is no stray object"
 
 
 def test_report_as_json(main: Any, dataset: Path) -> None:
     run = release(job(str(dataset)))
-    code, out, _ = main("report", run.output, "--verify", "--json")
+    code, out, _ = main("report", run.release.uri, "--verify", "--json")
     assert code == 0
     said = json.loads(out)
-    assert said["report"] == f"{run.output}/report/index.html"
+    assert said["report"] == f"{run.release.uri}/report/index.html"
     assert 0 <= said["time"]["idle_share"] <= 1
     assert said["verdict"]["faults_count"] == 0
     assert sum(phase["share"] for phase in said["time"]["phases"]) == pytest.approx(1)
@@ -282,17 +282,17 @@ def test_report_as_json(main: Any, dataset: Path) -> None:
 
 def test_report_verifies_and_remembers(main: Any, dataset: Path) -> None:
     run = release(job(str(dataset)))
-    page = Path(run.output, "report/index.html")
-    assert main("report", run.output, "--verify")[0] == 0
+    page = Path(run.release.uri, "report/index.html")
+    assert main("report", run.release.uri, "--verify")[0] == 0
     assert "<b>Whole</b>" in page.read_text()
-    assert main("report", run.output)[0] == 0
+    assert main("report", run.release.uri)[0] == 0
     assert "<b>Whole</b>" in page.read_text()
-    next(Path(run.output).glob("images/*/*.png")).write_bytes(picture(999))
-    code, _, err = main("report", run.output, "--verify")
+    next(Path(run.release.uri).glob("images/*/*.png")).write_bytes(picture(999))
+    code, _, err = main("report", run.release.uri, "--verify")
     assert (code, "VERIFICATION FAILED: 1 faults" in err, "NOT WHOLE: 1 faults" in page.read_text()) == (3, True, True)
-    code, _, err = main("report", run.output, "--verify", "--ledger", str(dataset / "elsewhere"))
+    code, _, err = main("report", run.release.uri, "--verify", "--ledger", str(dataset / "elsewhere"))
     assert (code, "no ledger at" in err) == (2, True)
-    assert main("report", run.output, "--verify", "--no-ledger")[0] == 3
+    assert main("report", run.release.uri, "--verify", "--no-ledger")[0] == 3
 
 
 def test_report_of_nothing_and_of_an_unfinished_run(main: Any, dataset: Path) -> None:
@@ -300,7 +300,7 @@ def test_report_of_nothing_and_of_an_unfinished_run(main: Any, dataset: Path) ->
     assert (code, out) == (2, "")
     assert "no release here" in err
     run, _ = open_run(job(str(dataset)), ())
-    code, out, err = main("report", run.output)
+    code, out, err = main("report", run.release.uri)
     assert (code, out) == (2, "")
     assert "not finished" in err
-    assert not Path(run.output, "report").exists()
+    assert not Path(run.release.uri, "report").exists()

@@ -13,11 +13,8 @@ import pytest
 from anon_batch.cluster import driver
 from anon_batch.config import load_job
 from anon_batch.errors import RunStoppedError, TransientStorageError
-from anon_batch.formats import layout
-from anon_batch.formats.parts import committed
 from anon_batch.pipeline.run import Run, open_run
 from anon_batch.records import ShardResult, ShardSpec
-from anon_batch.storage import join
 
 ROWS, SHARD_ROWS = 8, 4
 
@@ -63,7 +60,7 @@ class _Failing:
         for spec in self.rounds[-1]:
             if self.begin:
                 name = f"{self.run.invocation}-{len(self.rounds)}"
-                self.run.storage().put(join(self.run.ledger, layout.attempt(spec.name, name)), b"x")
+                self.run.ledger.mark_attempt(spec, name)
             yield ShardResult(spec, "error", error="the store is away", retryable=True)
 
 
@@ -75,14 +72,14 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_rounds_in_which_no_attempt_even_begins_end_the_run(run: Run) -> None:
     failing = _Failing(run, begin=False)
     with pytest.raises(TransientStorageError, match="the store is away"):
-        driver.drive(run, run.storage(), Silent(), failing)
+        driver.drive(run, Silent(), failing)
     assert len(failing.rounds) == 1
 
 
 def test_rounds_are_repeated_while_attempts_begin(run: Run) -> None:
     failing = _Failing(run, begin=True, rounds=3)
     with pytest.raises(KeyboardInterrupt):
-        driver.drive(run, run.storage(), Silent(), failing)
+        driver.drive(run, Silent(), failing)
     assert [sum(spec.count for spec in specs) for specs in failing.rounds] == [ROWS] * 3
 
 
@@ -92,7 +89,7 @@ def test_a_non_retryable_error_stops_the_run(run: Run) -> None:
             yield ShardResult(spec, "error", error="access denied", retryable=False)
 
     with pytest.raises(RunStoppedError, match="access denied"):
-        driver.drive(run, run.storage(), Silent(), denied)
+        driver.drive(run, Silent(), denied)
 
 
 def test_rows_that_no_attempt_survives_end_as_poison(run: Run) -> None:
@@ -102,8 +99,8 @@ def test_rows_that_no_attempt_survives_end_as_poison(run: Run) -> None:
         for spec in specs:
             for number in range(3):
                 name = f"{run.invocation}-{number}"
-                run.storage().put(join(run.ledger, layout.attempt(spec.name, name)), b"x")
+                run.ledger.mark_attempt(spec, name)
             yield ShardResult(spec, "exhausted")
 
-    driver.drive(run, run.storage(), Silent(), dies)
-    assert sum(spec.count for spec in committed(run.storage(), run.output)) == ROWS
+    driver.drive(run, Silent(), dies)
+    assert sum(spec.count for spec in run.release.parts()) == ROWS

@@ -28,7 +28,6 @@ from anon_batch.estimate.requests import (
     requests_of,
     shards_count,
 )
-from anon_batch.formats.parts import committed, read_metas
 from anon_batch.pipeline.finalize import finalize
 from anon_batch.pipeline.run import Run, open_run
 from anon_batch.pipeline.shard import ShardProcessor
@@ -88,8 +87,7 @@ def _dataset(server: S3Server, rows: int) -> str:
 def _run(config: JobConfig) -> None:
     """What `anon-batch run` does, with one worker in this process in place of Ray's."""
     run, _ = open_run(config, ())
-    storage = run.storage()
-    assert not list(read_metas(storage, run.output, effective(committed(storage, run.output))))
+    assert not list(run.release.read_metas(effective(run.release.parts())))
     processor = ShardProcessor(run)
 
     def dispatch(specs: Iterable[ShardSpec]) -> Iterator[ShardResult]:
@@ -98,7 +96,7 @@ def _run(config: JobConfig) -> None:
             assert result.outcome == "committed", result.error
             yield result
 
-    drive(run, storage, _Silent(), dispatch)
+    drive(run, _Silent(), dispatch)
     finalize(run)
 
 
@@ -154,7 +152,7 @@ def test_lists_grow_with_the_shards_and_no_faster(rows: int, page: int, shard_ro
     specs = list(first_round(rows, shard_rows))
     pages = max(1, -(-len(specs) // page))
     ends = 7 + 3 * pages + (1 if layout == "files" else pages) + 1
-    assert requests_of(work).list == 2 * len(specs) + sum(spec.count == 1 for spec in specs) + ends
+    assert requests_of(work).list == 2 * len(specs) + ends
 
 
 def test_more_workers_read_more_chunks_and_no_more_than_shards_need() -> None:

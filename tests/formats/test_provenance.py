@@ -137,7 +137,7 @@ def _foreign(metadata: dict[bytes, bytes]) -> bytes:
 
 def _meta(**fields: Any) -> bytes:
     known = {
-        "version": FORMAT_VERSION,
+        "version": str(FORMAT_VERSION),
         "shard": "s",
         "attempt": "a",
         "run_id": "r",

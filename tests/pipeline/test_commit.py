@@ -1,4 +1,4 @@
-"""The order of puts, and what a death between any two of them leaves: nothing that a rerun does not mend."""
+"""The order of writes, and what a rerun makes of the files after a death between any two of them."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from pipeline_fixtures import (
     DyingStorage,
     Killed,
     job,
+    on_storage,
     process_all,
     release,
     shards,
-    use_storage,
     verdict,
     write_dataset,
 )
 from releases import release_of
 
 from anon_batch.errors import IntegrityError, TransientStorageError
-from anon_batch.pipeline import attempts
-from anon_batch.pipeline import scan_manifest as rows_module
+from anon_batch.pipeline.attempts import Attempt, begin_attempt, count_attempts
+from anon_batch.pipeline.commit import commit_poison
 from anon_batch.pipeline.finalize import finalize
 from anon_batch.pipeline.run import open_run
-from anon_batch.pipeline.shard import ShardProcessor, commit_poison
+from anon_batch.pipeline.shard import ShardProcessor
 from anon_batch.records import ShardSpec
 from anon_batch.storage import PARTIAL_PREFIX, Storage, join
 
@@ -34,7 +34,7 @@ LAYOUTS = ["files", "webdataset", "parquet"]
 
 
 def _kinds(storage: DyingStorage) -> list[str]:
-    """What each change was to: attempts, images, shards, audit or provenance."""
+    """Return what each change wrote: attempts, images, shards, audit or provenance."""
     names = ("attempts", "images", "shards", "audit", "provenance")
     return [next((n for n in names if f"/{n}/" in uri), uri.rpartition("/")[2]) for _, uri in storage.changes]
 
@@ -50,7 +50,7 @@ def base(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def test_threads_and_batches_change_nothing_in_a_release(tmp_path: Path, keys: dict[str, Any]) -> None:
     write_dataset(str(tmp_path), [f"{n}.png" for n in range(9)])
     usual, other = release(job(str(tmp_path))), release(job(str(tmp_path), "other", **keys))
-    assert release_of(Storage(), usual.output) == release_of(Storage(), other.output)
+    assert release_of(Storage(), usual.release.uri) == release_of(Storage(), other.release.uri)
 
 
 @pytest.mark.parametrize(
@@ -61,49 +61,46 @@ def test_threads_and_batches_change_nothing_in_a_release(tmp_path: Path, keys: d
         ("parquet", ["attempts", "shards", "audit", "provenance"]),
     ],
 )
-def test_the_commit_comes_last(base: str, layout: str, order: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_provenance_part_is_written_last(base: str, layout: str, order: list[str]) -> None:
     run, _ = open_run(job(base, write__layout=layout), ())
     storage = DyingStorage(run.config.storage)
-    use_storage(monkeypatch, storage)
-    assert ShardProcessor(run).process(ShardSpec(0, 4)).outcome == "committed"
+    assert ShardProcessor(on_storage(run, storage)).process(ShardSpec(0, 4)).outcome == "committed"
     assert _kinds(storage) == order
     assert [kind for kind, _ in storage.changes].count("create") == 2
 
 
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_death_at_any_change_leaves_what_a_rerun_mends(tmp_path: Path, layout: str, after: bool) -> None:
+def test_a_rerun_completes_the_release_after_a_death_at_any_change(tmp_path: Path, layout: str, after: bool) -> None:
     base = str(tmp_path)
     write_dataset(base, IDS)
-    undisturbed = release_of(Storage(), release(job(base, "undisturbed", write__layout=layout)).output)
+    undisturbed = release_of(Storage(), release(job(base, "undisturbed", write__layout=layout)).release.uri)
     died = 0
     while True:
         config = job(base, f"out{died}", write__layout=layout, engine__io_threads=1)
         dying = DyingStorage(config.storage, died + 1, after=after)
         run, _ = open_run(config, ())
-        with pytest.MonkeyPatch.context() as patch:
-            use_storage(patch, dying)
-            try:
-                process_all(run)
-                finalize(run)
-            except Killed:
-                died += 1
-            else:
-                break
+        try:
+            process_all(on_storage(run, dying))
+            finalize(on_storage(run, dying))
+        except Killed:
+            died += 1
+        else:
+            break
         run, _ = open_run(config, ())
         process_all(run)
         finalize(run)
-        assert release_of(Storage(), run.output) == undisturbed
+        assert release_of(Storage(), run.release.uri) == undisturbed
         assert verdict(run).faults == []
-        assert len(list(Storage().list(join(run.ledger, "audit")))) == len(shards(run))
+        assert len(list(Storage().list(join(run.ledger.uri, "audit")))) == len(shards(run))
     assert died >= 6
 
 
 def test_finalize_twice_changes_nothing(base: str) -> None:
     run = release(job(base))
-    before = release_of(Storage(), run.output)
+    before = release_of(Storage(), run.release.uri)
     finalize(run)
-    assert release_of(Storage(), run.output) == before
+    assert release_of(Storage(), run.release.uri) == before
 
 
 def test_finalize_refuses_a_gap(base: str) -> None:
@@ -113,7 +110,9 @@ def test_finalize_refuses_a_gap(base: str) -> None:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_the_loser_of_a_race_leaves_nothing(base: str, layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_attempt_that_commits_second_leaves_no_orphans(
+    base: str, layout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run, _ = open_run(job(base, write__layout=layout), ())
     winner, loser, spec = ShardProcessor(run), ShardProcessor(run), ShardSpec(0, 4)
     real = Storage.put_if_absent
@@ -130,43 +129,41 @@ def test_the_loser_of_a_race_leaves_nothing(base: str, layout: str, monkeypatch:
     monkeypatch.undo()
     finalize(run)
     assert verdict(run).faults == []
-    assert len(list(Storage().list(join(run.ledger, "audit")))) == 1
-    assert len(list(Storage().list(join(run.output, "shards")))) == (layout != "files")
+    assert len(list(Storage().list(join(run.ledger.uri, "audit")))) == 1
+    assert len(list(Storage().list(join(run.release.uri, "shards")))) == (layout != "files")
     assert winner.process(spec).outcome == "already_committed"
 
 
-def test_pictures_of_rows_that_later_failed_are_removed(base: str) -> None:
+def test_images_of_rows_that_failed_in_a_later_attempt_are_deleted(base: str) -> None:
     run, _ = open_run(job(base), ())
-    with pytest.MonkeyPatch.context() as patch:
-        dying = DyingStorage(run.config.storage, 6)  # the pictures are put, the audit is not
-        use_storage(patch, dying)
-        with pytest.raises(Killed):
-            ShardProcessor(run).process(ShardSpec(0, 4))
-    assert len(list(Storage().list(join(run.output, "images")))) == 4
+    dying = DyingStorage(run.config.storage, 6)  # after the images, before the audit
+    with pytest.raises(Killed):
+        ShardProcessor(on_storage(run, dying)).process(ShardSpec(0, 4))
+    assert len(list(Storage().list(join(run.release.uri, "images")))) == 4
     Storage().delete(join(base, "src/d/1.png"))
     process_all(run)
-    summary = finalize(run)
-    assert summary["statuses"] == {"anonymized": 2, "clean": 1, "withheld": 0, "failed": 1}
-    assert not Storage().exists(join(run.output, "images/d/1.png"))
+    stats = finalize(run)
+    assert stats.statuses == {"anonymized": 2, "clean": 1, "withheld": 0, "failed": 1}
+    assert not Storage().exists(join(run.release.uri, "images/d/1.png"))
     assert verdict(run).faults == []
 
 
-def test_superseded_parts_are_swept(base: str) -> None:
+def test_superseded_parts_are_deleted(base: str) -> None:
     run, _ = open_run(job(base), ())
     processor = ShardProcessor(run)
     for spec in (ShardSpec(1, 1), ShardSpec(0, 4), ShardSpec(3, 1)):
         assert processor.process(spec).outcome == "committed"
     finalize(run)
-    assert [info.key for info in Storage().list(join(run.output, "provenance"))] == ["0000000000-4.parquet"]
-    assert len(list(Storage().list(join(run.ledger, "audit")))) == 1
+    assert [info.key for info in Storage().list(join(run.release.uri, "provenance"))] == ["0000000000-4.parquet"]
+    assert len(list(Storage().list(join(run.ledger.uri, "audit")))) == 1
     result = verdict(run)
     assert (result.faults, result.accounted) == ([], 4)
 
 
-def test_half_written_files_are_swept(tmp_path: Path) -> None:
+def test_half_written_files_are_deleted(tmp_path: Path) -> None:
     write_dataset(str(tmp_path), IDS)
     run = release(job(str(tmp_path)))
-    for place in (run.output, run.ledger):
+    for place in (run.release.uri, run.ledger.uri):
         Storage().put(join(place, f"provenance/{PARTIAL_PREFIX}abc"), b"half")
     finalize(run)
     assert verdict(run).faults == []
@@ -174,29 +171,27 @@ def test_half_written_files_are_swept(tmp_path: Path) -> None:
 
 def test_attempts_are_counted_and_end(base: str) -> None:
     run, _ = open_run(job(base, engine__attempts=2), ())
-    spec, storage = ShardSpec(0, 4), run.storage()
-    assert attempts.begin(storage, run.ledger, spec, "a", 2) == "a-1"
-    assert not attempts.last_of(storage, run.ledger, spec, "a", 2)
-    assert attempts.begin(storage, run.ledger, spec, "a", 2) == "a-2"
-    assert attempts.last_of(storage, run.ledger, spec, "a", 2)
-    assert attempts.begin(storage, run.ledger, spec, "a", 2) is None
-    assert attempts.begin(storage, run.ledger, spec, "b", 2) == "b-1"
-    assert attempts.begin(storage, run.ledger, ShardSpec(0, 1), "b", 2) == "b-1"
-    assert attempts.begun(storage, run.ledger, "a", 2) == (4, {spec})
-    assert attempts.begun(storage, run.ledger, "b", 2) == (4, set())
-    assert attempts.begun(storage, run.ledger, "b", 1) == (4, {spec, ShardSpec(0, 1)})
+    spec = ShardSpec(0, 4)
+    assert begin_attempt(run.ledger, spec, "a", 2) == Attempt("a-1", is_last=False)
+    assert begin_attempt(run.ledger, spec, "a", 2) == Attempt("a-2", is_last=True)
+    assert begin_attempt(run.ledger, spec, "a", 2) is None
+    assert begin_attempt(run.ledger, spec, "b", 2) == Attempt("b-1", is_last=False)
+    assert begin_attempt(run.ledger, ShardSpec(0, 1), "b", 2) == Attempt("b-1", is_last=False)
+    assert count_attempts(run.ledger, "a", 2) == (4, {spec})
+    assert count_attempts(run.ledger, "b", 2) == (4, set())
+    assert count_attempts(run.ledger, "b", 1) == (4, {spec, ShardSpec(0, 1)})
 
 
 def test_a_missing_or_half_written_marker_neither_loops_nor_counts(base: str) -> None:
     run, _ = open_run(job(base), ())
-    spec, storage = ShardSpec(0, 4), run.storage()
-    folder = join(run.ledger, f"attempts/{spec.name}")
+    spec, storage = ShardSpec(0, 4), run.storage
+    folder = join(run.ledger.uri, f"attempts/{spec.name}")
     for name in ("a-1", "a-3", f"{PARTIAL_PREFIX}ff", f"{PARTIAL_PREFIX}ee"):
         storage.put(join(folder, name), b"x")
-    assert attempts.begin(storage, run.ledger, spec, "a", 3) == "a-4"
-    assert attempts.begun(storage, run.ledger, "a", 3) == (3, {spec})
-    assert attempts.begun(storage, run.ledger, "a", 4) == (3, set())
-    assert attempts.begin(storage, run.ledger, spec, "a", 3) is None
+    assert begin_attempt(run.ledger, spec, "a", 3) == Attempt("a-4", is_last=True)
+    assert count_attempts(run.ledger, "a", 3) == (3, {spec})
+    assert count_attempts(run.ledger, "a", 4) == (3, set())
+    assert begin_attempt(run.ledger, spec, "a", 3) is None
 
 
 def test_a_shard_that_keeps_failing_ends_row_by_row_as_poison(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,14 +203,14 @@ def test_a_shard_that_keeps_failing_ends_row_by_row_as_poison(base: str, monkeyp
 
     monkeypatch.setattr(processor, "_finish_all", broken)
     assert [processor.process(spec).outcome for _ in range(3)] == ["error", "error", "exhausted"]
-    assert commit_poison(run.storage(), run, spec).statuses == {"failed": 1}
-    monkeypatch.setattr("anon_batch.pipeline.shard.now", lambda: "2030-01-01T00:00:00+00:00")
-    assert commit_poison(run.storage(), run, spec).outcome == "already_committed"
+    assert commit_poison(run, spec).statuses == {"failed": 1}
+    monkeypatch.setattr("anon_batch.pipeline.commit.now", lambda: "2030-01-01T00:00:00+00:00")
+    assert commit_poison(run, spec).outcome == "already_committed"
     monkeypatch.undo()
     for other in (ShardSpec(0, 1), ShardSpec(1, 1), ShardSpec(3, 1)):
         processor.process(other)
-    summary = finalize(run)
-    assert summary["reasons"] == {"failed": {"poison": 1}}
+    stats = finalize(run)
+    assert stats.summary["reasons"] == {"failed": {"poison": 1}}
     assert verdict(run).faults == []
 
 
@@ -239,11 +234,9 @@ def test_a_source_that_keeps_failing_is_tried_again_and_ends_as_failed(
 
 def test_a_damaged_ledger_stops_the_run_instead_of_trying_for_ever(base: str) -> None:
     run, _ = open_run(job(base), ())
-    processor = ShardProcessor(run)
-    [info] = Storage().list(run.rows)
-    Storage().put(join(run.rows, info.key), b"damaged")
-    rows_module._read_chunk.cache_clear()
-    result = processor.process(ShardSpec(0, 4))
+    [info] = run.ledger.objects("rows")
+    Storage().put(run.ledger.address(f"rows/{info.key}"), b"damaged")
+    result = ShardProcessor(run).process(ShardSpec(0, 4))
     assert (result.outcome, result.retryable) == ("error", False)
     assert "Traceback" not in (result.error or "")
 

@@ -57,13 +57,13 @@ def test_every_legal_name_is_kept(tmp_path: Path, place: str, layout: str) -> No
     result = verdict(run)
     assert result.faults == []
     assert result.statuses == {"anonymized": 15, "clean": 14}
-    rows = release_of(Storage(), run.output)["rows"]
+    rows = release_of(Storage(), run.release.uri)["rows"]
     assert [row["image_id"] for row in rows] == IDS == [row["label"] for row in rows]
     if layout == "files":
         assert {row["output"] for row in rows} == {
             f"images/{i}" if "." in i and not i.endswith(".txt") else f"images/{i}.png" for i in IDS
         }
-        first = np.asarray(Image.open(io.BytesIO(Storage().read(join(run.output, f"images/{IDS[0]}")))))
+        first = np.asarray(Image.open(io.BytesIO(Storage().read(join(run.release.uri, f"images/{IDS[0]}")))))
         assert (first[5:11, 5:11] == 0).all()
 
 
@@ -95,6 +95,6 @@ def test_sources_that_are_no_files_fail_their_rows_alone(tmp_path: Path) -> None
     ids = [f"{n}.png" for n in range(len(uris))]
     write_dataset(str(tmp_path), ids, uri=pa.array(uris), faces=pa.array([[]] * len(uris), FACES))
     run = release(job(str(tmp_path), engine__attempts=1, engine__shard_rows=1))
-    rows = release_of(Storage(), run.output)["rows"]
+    rows = release_of(Storage(), run.release.uri)["rows"]
     assert [row["status"] for row in rows] == ["failed", "clean", *["failed"] * 10], [r["reason"] for r in rows]
     assert verdict(run).faults == []

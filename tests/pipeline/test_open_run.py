@@ -15,17 +15,19 @@ from pipeline_fixtures import (
     job,
     process_all,
     release,
-    use_storage,
     verdict,
     write_dataset,
 )
 
 from anon_batch.config import JobConfig, StorageConfig
 from anon_batch.errors import AnonBatchError, ConfigError, IntegrityError, ManifestError, ResumeRefusedError
+from anon_batch.formats.ledger import Ledger
+from anon_batch.formats.plan import PLAN_VERSION, Plan
+from anon_batch.formats.release import Release
 from anon_batch.pipeline import fingerprint as fingerprint_module
 from anon_batch.pipeline import run as run_module
 from anon_batch.pipeline.finalize import finalize
-from anon_batch.pipeline.run import Run, open_run, read_run_json
+from anon_batch.pipeline.run import Run, open_run
 from anon_batch.storage import Storage, join
 
 IDS = [f"{n}.png" for n in range(6)]
@@ -52,14 +54,14 @@ def test_fresh_then_resumed(base: str) -> None:
     assert resumed
     assert again.plan == fresh.plan
     assert again.invocation != fresh.invocation
-    assert read_run_json(Storage(), fresh.output)["state"] == "running"
+    assert fresh.release.read_run_json().state == "running"
 
 
 def test_the_second_start_writes_no_rows_again(base: str) -> None:
     run, _ = open_run(job(base), MODELS)
-    before = [info.key for info in Storage().list(join(run.ledger, "rows"))]
+    before = [info.key for info in Storage().list(join(run.ledger.uri, "rows"))]
     open_run(job(base), MODELS)
-    assert [info.key for info in Storage().list(join(run.ledger, "rows"))] == before
+    assert [info.key for info in Storage().list(join(run.ledger.uri, "rows"))] == before
 
 
 @pytest.mark.parametrize(
@@ -118,8 +120,8 @@ def test_many_differences_are_cut_short(base: str) -> None:
 
 def test_an_output_whose_ledger_is_lost_is_refused(base: str) -> None:
     run, _ = open_run(job(base), MODELS)
-    for info in list(Storage().list(run.ledger)):
-        Storage().delete(join(run.ledger, info.key))
+    for info in list(Storage().list(run.ledger.uri)):
+        Storage().delete(join(run.ledger.uri, info.key))
     assert "ledger" in _refusal(job(base))
     assert "ledger" in _refusal(job(base, ledger=join(base, "elsewhere")))
 
@@ -133,8 +135,10 @@ def test_what_an_older_run_left_in_output_is_never_taken_over(base: str, left: s
 def test_a_part_of_another_run_ends_finalize(base: str) -> None:
     run = release(job(base))
     other = release(job(base, "other"))
-    [part] = [i.key for i in Storage().list(join(other.output, "provenance")) if i.key.startswith("0000000000")]
-    Storage().put(join(run.output, f"provenance/{part}"), Storage().read(join(other.output, f"provenance/{part}")))
+    [part] = [i.key for i in Storage().list(join(other.release.uri, "provenance")) if i.key.startswith("0000000000")]
+    Storage().put(
+        join(run.release.uri, f"provenance/{part}"), Storage().read(join(other.release.uri, f"provenance/{part}"))
+    )
     with pytest.raises(IntegrityError, match=other.plan.run_id):
         finalize(run)
 
@@ -170,24 +174,25 @@ def test_a_destroyed_run_key_ends_resuming(base: str) -> None:
     assert len(run.run_key) == 32
     assert run.run_key == open_run(config, MODELS)[0].run_key
     assert "run_key=" not in repr(run)
-    Storage().delete(join(run.ledger, "run.key"))
+    Storage().delete(join(run.ledger.uri, "run.key"))
     assert "destroyed" in _refusal(config)
-    assert not Storage().exists(join(run.ledger, "run.key")), "a new key must not appear"
+    assert not Storage().exists(join(run.ledger.uri, "run.key")), "a new key must not appear"
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"5", b'{"version": 1}', b'{"version": 1, "models": 3}', b"\xff"])
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"5", b'{"version": 2}', b'{"version": 2, "models": 3}', b"\xff"])
 def test_a_damaged_plan_is_an_integrity_error(base: str, data: bytes) -> None:
     run, _ = open_run(job(base), MODELS)
-    Storage().put(join(run.ledger, "plan.json"), data)
+    Storage().put(join(run.ledger.uri, "plan.json"), data)
     with pytest.raises(IntegrityError, match=r"plan\.json"):
         open_run(job(base), MODELS)
 
 
-def test_a_plan_of_a_later_version_is_refused(base: str) -> None:
+@pytest.mark.parametrize(("version", "advice"), [(1, "older version"), (PLAN_VERSION + 1, "Update anon-batch")])
+def test_a_plan_of_another_version_is_refused_with_advice(base: str, version: int, advice: str) -> None:
     run, _ = open_run(job(base), MODELS)
-    uri = join(run.ledger, "plan.json")
-    Storage().put(uri, json.dumps({**json.loads(Storage().read(uri)), "version": 99}).encode())
-    assert "version 99" in _refusal(job(base))
+    uri = join(run.ledger.uri, "plan.json")
+    Storage().put(uri, json.dumps({**json.loads(Storage().read(uri)), "version": version}).encode())
+    assert advice in _refusal(job(base))
 
 
 def test_a_wrong_manifest_writes_no_plan(base: str) -> None:
@@ -199,20 +204,16 @@ def test_a_wrong_manifest_writes_no_plan(base: str) -> None:
     write_dataset(base, ["a.png", "b.png"])
     run = release(job(base))
     assert verdict(run).faults == []
-    assert len({info.key.split("/")[0] for info in Storage().list(join(run.ledger, "rows"))}) == 1
+    assert len({info.key.split("/")[0] for info in Storage().list(join(run.ledger.uri, "rows"))}) == 1
 
 
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("dies_at", range(1, 5))
-def test_a_start_that_dies_at_any_write_can_be_repeated(
-    base: str, dies_at: int, after: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_start_that_dies_at_any_write_can_be_repeated(base: str, dies_at: int, after: bool) -> None:
     config = job(base, run_key_file=None)
     dying = DyingStorage(config.storage, dies_at, after=after)
-    with monkeypatch.context() as patch:
-        use_storage(patch, dying)
-        with pytest.raises(Killed):
-            open_run(config, MODELS)
+    with pytest.raises(Killed):
+        open_run(config, MODELS, dying)
     assert [uri.rpartition("/")[2] for _, uri in dying.changes] == (
         ["0000000000-6.parquet", "run.key", "plan.json", "run.json"][:dies_at]
     )
@@ -278,7 +279,7 @@ def test_of_two_different_jobs_at_once_one_is_refused_and_does_no_harm(
     finalize(run)
     result = verdict(run)
     assert result.faults == []
-    names = {info.key for info in Storage().list(join(run.output, "images"))}
+    names = {info.key for info in Storage().list(join(run.release.uri, "images"))}
     assert names == set(IDS) if run.config is configs[0] else {f"other/{n}.png" for n in range(6)}
 
 
@@ -286,21 +287,17 @@ def test_a_start_that_sees_no_plan_and_then_the_release_of_the_same_job_joins_it
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_dataset(str(tmp_path), IDS)
-    real, asked = run_module.read_plan, []
+    real = Ledger.plan
 
-    def slow(storage: Storage, ledger: str) -> Any:
-        asked.append(1)
-        if len(asked) == 1:  # it is not there yet; a moment later another driver has started
-            monkeypatch.setattr(run_module, "read_plan", real)
-            open_run(job(str(tmp_path)), MODELS)
-            monkeypatch.setattr(run_module, "read_plan", slow)
-            return None
-        return real(storage, ledger)
+    def find_nothing_at_first(self: Ledger) -> Plan | None:
+        monkeypatch.setattr(Ledger, "plan", real)
+        open_run(job(str(tmp_path)), MODELS)  # by another driver, a moment later
+        return None
 
-    monkeypatch.setattr(run_module, "read_plan", slow)
+    monkeypatch.setattr(Ledger, "plan", find_nothing_at_first)
     run, resumed = open_run(job(str(tmp_path)), MODELS)
     assert resumed
-    assert run.plan == real(Storage(), run.ledger)
+    assert run.plan == run.ledger.plan()
 
 
 def test_secrets_of_the_storage_options_are_nowhere(base: str) -> None:
@@ -308,7 +305,7 @@ def test_secrets_of_the_storage_options_are_nowhere(base: str) -> None:
     run, _ = open_run(job(base, storage__options=options), MODELS)
     process_all(run)
     finalize(run)
-    for place in (run.output, run.ledger):
+    for place in (run.release.uri, run.ledger.uri):
         for info in Storage().list(place):
             assert b"SECRET" not in Storage().read(join(place, info.key)), info.key
     assert "SECRET" not in repr(run)
@@ -319,11 +316,11 @@ def test_secrets_of_the_storage_options_are_nowhere(base: str) -> None:
 @pytest.mark.parametrize("data", [b"", b"[]", b"null", b'{"rows": true}', b'{"rows": -4}', b'{"rows": 6}', b"\xff\xfe"])
 def test_a_damaged_run_json(base: str, data: bytes) -> None:
     run, _ = open_run(job(base), MODELS)
-    Storage().put(join(run.output, "run.json"), data)
+    Storage().put(join(run.release.uri, "run.json"), data)
     with pytest.raises(IntegrityError, match=r"run\.json"):
-        read_run_json(Storage(), run.output)
+        run.release.read_run_json()
 
 
 def test_no_release(base: str) -> None:
     with pytest.raises(ConfigError, match="no release"):
-        read_run_json(Storage(), join(base, "nothing"))
+        Release(Storage(), join(base, "nothing")).read_run_json()

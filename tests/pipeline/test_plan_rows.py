@@ -16,9 +16,12 @@ from pipeline_fixtures import FACES, job
 
 from anon_batch.config import StorageConfig
 from anon_batch.errors import IntegrityError, ManifestError, ObjectNotFoundError
-from anon_batch.pipeline import scan_manifest as rows_module
+from anon_batch.formats.ledger import Ledger
+from anon_batch.manifest import chunks as chunks_module
+from anon_batch.manifest.chunks import PlannedRows
+from anon_batch.pipeline import scan_manifest as scan_module
 from anon_batch.pipeline.fingerprint import RowsDigest
-from anon_batch.pipeline.scan_manifest import extra_schema, read_rows, scan_manifest
+from anon_batch.pipeline.scan_manifest import scan_manifest
 from anon_batch.records import ShardSpec
 from anon_batch.storage import Storage, join
 
@@ -37,18 +40,22 @@ def _manifest(base: str, ids: list[str], group_rows: int = 1000, **columns: Any)
     Storage().put(join(base, "m.parquet"), buffer.getvalue())
 
 
-def _scan(base: str, folder: str | None = "rows", **keys: Any) -> tuple[int, str]:
-    uri = None if folder is None else join(base, folder)
-    return scan_manifest(Storage(), job(base, **keys), uri)
+def _scan(base: str, rows_id: str | None = "id", **keys: Any) -> tuple[int, str]:
+    return scan_manifest(job(base, **keys), Ledger(Storage(), base), rows_id)
 
 
-def _ids(base: str, total: int, folder: str = "rows") -> list[str]:
-    return [row.image_id for row in read_rows(Storage(), join(base, folder), total, ShardSpec(0, total))]
+def _planned(base: str, total: int, storage: Storage | None = None) -> PlannedRows:
+    return PlannedRows(Ledger(storage or Storage(), base), "id", total)
+
+
+def _ids(base: str, total: int) -> list[str]:
+    return [row.image_id for row in _planned(base, total).read(ShardSpec(0, total))]
 
 
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows_module, "CHUNK_ROWS", 8)
+    monkeypatch.setattr(chunks_module, "CHUNK_ROWS", 8)
+    monkeypatch.setattr(scan_module, "CHUNK_ROWS", 8)
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -85,7 +92,7 @@ def test_digest_and_chunks_do_not_depend_on_row_groups(tmp_path: Path, group_row
     expected = _scan(base, None)
     _manifest(base, IDS, group_rows, label=labels)
     assert _scan(base) == expected
-    sizes = [info.key for info in Storage().list(join(base, "rows"))]
+    sizes = [info.key for info in Storage().list(join(base, "rows/id"))]
     assert sizes[0] == "0000000000-8.parquet"
     assert sizes[-1] == "0000000048-2.parquet"
 
@@ -169,8 +176,8 @@ def test_columns_of_rare_types_pass_through(tmp_path: Path, cell_type: pa.DataTy
     base = str(tmp_path)
     _manifest(base, IDS[:3], odd=pa.nulls(3, cell_type))
     total, _ = _scan(base)
-    assert extra_schema(Storage(), join(base, "rows"), total).names == ["odd"]
-    assert [row.extra for row in read_rows(Storage(), join(base, "rows"), 3, ShardSpec(0, 3))] == [{"odd": None}] * 3
+    assert _planned(base, total).extra_schema.names == ["odd"]
+    assert [row.extra for row in _planned(base, 3).read(ShardSpec(0, 3))] == [{"odd": None}] * 3
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -178,7 +185,7 @@ def test_columns_of_rare_types_pass_through(tmp_path: Path, cell_type: pa.DataTy
 def test_rows_are_read_across_chunk_borders(tmp_path: Path, start: int, count: int) -> None:
     _manifest(str(tmp_path), IDS)
     _scan(str(tmp_path))
-    rows = read_rows(Storage(), join(str(tmp_path), "rows"), 50, ShardSpec(start, count))
+    rows = _planned(str(tmp_path), 50).read(ShardSpec(start, count))
     assert [(row.index, row.image_id) for row in rows] == [(n, IDS[n]) for n in range(start, start + count)]
 
 
@@ -195,11 +202,11 @@ def test_a_damaged_chunk_is_found(tmp_path: Path, damage: Any) -> None:
     base = str(tmp_path)
     _manifest(base, IDS)
     _scan(base)
-    [info] = Storage().list(join(base, "rows"))
-    uri = join(base, f"rows/{info.key}")
+    [info] = Storage().list(join(base, "rows/id"))
+    uri = join(base, f"rows/id/{info.key}")
     Storage().put(uri, damage(Storage().read(uri)))
     with pytest.raises(IntegrityError, match="damaged"):
-        read_rows(Storage(), join(base, "rows"), 50, ShardSpec(0, 5))
+        _planned(base, 50).read(ShardSpec(0, 5))
 
 
 def test_rows_that_the_plan_does_not_have(tmp_path: Path) -> None:
@@ -207,9 +214,9 @@ def test_rows_that_the_plan_does_not_have(tmp_path: Path) -> None:
     _manifest(base, IDS)
     _scan(base)
     with pytest.raises(IntegrityError, match="incomplete"):
-        read_rows(Storage(), join(base, "rows"), 50, ShardSpec(48, 5))
+        _planned(base, 50).read(ShardSpec(48, 5))
     with pytest.raises(ObjectNotFoundError):
-        read_rows(Storage(StorageConfig(retries=0)), join(base, "rows"), 60, ShardSpec(0, 5))
+        _planned(base, 60, Storage(StorageConfig(retries=0))).read(ShardSpec(0, 5))
 
 
 def test_boxes_that_no_row_has_are_refused_before_the_run(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from anon_batch.errors import FailedError
 from anon_batch.imaging.metadata.orientation import orientation_exif
 from anon_batch.pipeline import stages as row_module
 from anon_batch.pipeline.stages import FinishedRow, RowStages
-from anon_batch.pipeline.writers import Placed
+from anon_batch.pipeline.writers import ImageLocation
 from anon_batch.records import DecodedImage, Detections, EncodedImage, ManifestRow
 
 FACE = (200, 120, 280, 200)  # xyxy of the red square of the upright picture
@@ -38,9 +38,9 @@ class SinkOfDict:
     def __init__(self) -> None:
         self.images: dict[str, EncodedImage] = {}
 
-    def add(self, row: ManifestRow, image: EncodedImage) -> Placed:
+    def add(self, row: ManifestRow, image: EncodedImage) -> ImageLocation:
         self.images[row.image_id] = image
-        return Placed(f"images/{row.image_id}", None)
+        return ImageLocation(f"images/{row.image_id}", None)
 
     def close(self) -> str:
         return ""

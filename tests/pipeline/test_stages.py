@@ -28,7 +28,7 @@ from anon_batch.errors import (
 )
 from anon_batch.pipeline import stages as row_module
 from anon_batch.pipeline.stages import FinishedRow, RowStages
-from anon_batch.pipeline.writers import Placed
+from anon_batch.pipeline.writers import ImageLocation
 from anon_batch.records import AnonymizedImage, DecodedImage, Detections, EncodedImage, ManifestRow
 
 BOXES = np.array([[4, 4, 12, 12], [14, 6, 20, 14]], np.float32)
@@ -50,11 +50,11 @@ class SinkOfDict:
         self.error = error
         self.images: dict[str, EncodedImage] = {}
 
-    def add(self, row: ManifestRow, image: EncodedImage) -> Placed:
+    def add(self, row: ManifestRow, image: EncodedImage) -> ImageLocation:
         if self.error:
             raise self.error
         self.images[row.image_id] = image
-        return Placed(f"images/{row.image_id}", None)
+        return ImageLocation(f"images/{row.image_id}", None)
 
     def close(self) -> str:
         return ""

@@ -13,13 +13,12 @@ import pytest
 from pipeline_fixtures import job, write_dataset
 
 from anon_batch.detect.from_manifest import ManifestBoxes
-from anon_batch.formats.parts import read_metas
 from anon_batch.manifest.fetch import SourceReader
 from anon_batch.pipeline.finalize import finalize
 from anon_batch.pipeline.run import Run, open_run
 from anon_batch.pipeline.shard import ShardProcessor
 from anon_batch.pipeline.timing import Stopwatch, WorkerClock
-from anon_batch.records import DecodedImage, Detections, ShardSpec
+from anon_batch.records import Detections, GroundTruth, ShardSpec
 from anon_batch.stats import ShardStats, merge_all
 from anon_batch.storage import Storage
 
@@ -74,11 +73,11 @@ def test_phases_share_out_all_time() -> None:
     clock.lap("start")
     time.sleep(0.02)
     clock.lap("other", {"detect": 0.015})
-    phases, _ = clock.take()
+    phases, _ = clock.report()
     assert set(phases) == {"start", "other", "detect"}
     assert sum(phases.values()) == pytest.approx(time.perf_counter() - begin, abs=0.01)
-    clock.keep()
-    assert set(clock.take()[0]) == {"commit"}
+    clock.committed()
+    assert set(clock.report()[0]) == {"commit"}
 
 
 def test_an_attempt_that_came_to_nothing_is_lost_also_when_it_was_taken() -> None:
@@ -86,9 +85,9 @@ def test_an_attempt_that_came_to_nothing_is_lost_also_when_it_was_taken() -> Non
     clock.lap("between")
     time.sleep(0.01)
     clock.lap("detect")
-    first, cpu_first = clock.take()
-    clock.lose()
-    again, cpu_again = clock.take()
+    first, cpu_first = clock.report()
+    clock.discarded()
+    again, cpu_again = clock.report()
     assert set(again) == {"between", "lost"}
     assert again["between"] == first["between"]
     assert again["lost"] >= first["detect"] >= 0.01
@@ -102,7 +101,7 @@ def run(tmp_path: Path) -> Run:
 
 
 def _merged(run: Run, specs: Sequence[ShardSpec]) -> ShardStats:
-    return merge_all(ShardStats.from_json(meta.stats) for _, meta in read_metas(Storage(), run.output, list(specs)))
+    return merge_all(ShardStats.from_json(meta.stats) for _, meta in run.release.read_metas(list(specs)))
 
 
 def test_a_run_books_every_second_of_its_worker(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,13 +109,13 @@ def test_a_run_books_every_second_of_its_worker(run: Run, monkeypatch: pytest.Mo
         time.sleep(0.02)
         return Path(row.uri).read_bytes()
 
-    def slow_detect(self: ManifestBoxes, images: Sequence[DecodedImage]) -> list[Detections]:
-        _burn(0.01 * len(images))
-        return found(self, images)
+    def slow_detect(self: ManifestBoxes, given: Sequence[GroundTruth | None]) -> list[Detections]:
+        _burn(0.01 * len(given))
+        return found(self, given)
 
-    found = ManifestBoxes.detect
+    found = ManifestBoxes.detections
     monkeypatch.setattr(SourceReader, "read", slow_read)
-    monkeypatch.setattr(ManifestBoxes, "detect", slow_detect)
+    monkeypatch.setattr(ManifestBoxes, "detections", slow_detect)
     specs = [ShardSpec(0, 4), ShardSpec(4, 4), ShardSpec(8, 4)]
     begin = time.perf_counter()
     processor = ShardProcessor(run)
@@ -151,7 +150,7 @@ def test_a_run_books_every_second_of_its_worker(run: Run, monkeypatch: pytest.Mo
     assert stats.stage_cpu_us["detect"] / 1e6 >= 12 * 0.01
     assert stats.process_cpu_us >= stats.stage_cpu_us["detect"]
     finalize(run)
-    timing = json.loads(Storage().read(f"{run.output}/stats.json"))["timing"]
+    timing = json.loads(Storage().read(f"{run.release.uri}/stats.json"))["timing"]
     assert timing["worker_seconds"] == booked
 
 

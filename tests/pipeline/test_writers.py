@@ -18,6 +18,7 @@ from PIL import Image
 from pipeline_fixtures import picture
 
 from anon_batch.config import WriteConfig
+from anon_batch.formats.release import Release
 from anon_batch.pipeline.writers import Sink, open_sink
 from anon_batch.records import EncodedImage, ManifestRow
 from anon_batch.storage import Storage, join
@@ -58,7 +59,7 @@ def _image(seed: int) -> EncodedImage:
 
 def _open(layout: str, base: str, key: str = "shards/s", image_format: str = "keep") -> Sink:
     write = WriteConfig(layout=layout, format=image_format)  # type: ignore[arg-type]
-    return open_sink(write, Storage(), base, key, EXTRA)
+    return open_sink(write, Release(Storage(), base), key, EXTRA)
 
 
 def _fill(sink: Sink, order: list[int], extras: list[dict[str, Any]]) -> str:

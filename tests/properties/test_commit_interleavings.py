@@ -1,5 +1,5 @@
-"""Two processors work at the same shards, their puts in any order, either of them killed at any of its own: after a rerun the
-release is that of an undisturbed run, and verify finds it whole."""
+"""Two workers process the same shards with their writes in any order, and either may die at any write: after a rerun, the
+release is the one of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pipeline_fixtures import Killed, job, process_all, release, shards, use_storage, verdict, write_dataset
+from pipeline_fixtures import Killed, job, on_storage, process_all, release, shards, verdict, write_dataset
 from releases import release_of
 
 from anon_batch.config import JobConfig
@@ -28,7 +28,7 @@ WAIT_S = 60
 
 
 class Turns:
-    """Lets one of two workers make its next change, in the order that `schedule` says; the rest of it alternates."""
+    """Let one of two workers make its next change in the order of `schedule`; alternate after its end."""
 
     def __init__(self, schedule: list[int]) -> None:
         self._schedule = schedule
@@ -56,7 +56,7 @@ class Turns:
 
 
 class ScheduledStorage(Storage):
-    """Changes only when it is its worker's turn, and dies at the worker's `dies_at`-th change, before or after it."""
+    """Wait for the worker's turn before each change, and die before or after its `dies_at`-th change."""
 
     def __init__(self, config: JobConfig, turns: Turns, worker: int, dies_at: int | None, after: bool) -> None:
         super().__init__(config.storage)
@@ -82,7 +82,7 @@ class ScheduledStorage(Storage):
 def undisturbed() -> Iterator[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as base:
         write_dataset(base, IDS)
-        found = {layout: release_of(Storage(), release(_job(base, layout, layout)).output) for layout in LAYOUTS}
+        found = {layout: release_of(Storage(), release(_job(base, layout, layout)).release.uri) for layout in LAYOUTS}
         yield {"base": base, **found}
 
 
@@ -115,9 +115,8 @@ def test_any_interleaving_and_any_deaths_end_in_the_same_release(
         turns = Turns(schedule)
         processors = []
         for worker, (dies_at, after) in enumerate((first, second)):
-            with pytest.MonkeyPatch.context() as patch:
-                use_storage(patch, ScheduledStorage(config, turns, worker, dies_at, after))
-                processors.append(ShardProcessor(run))
+            storage = ScheduledStorage(config, turns, worker, dies_at, after)
+            processors.append(ShardProcessor(on_storage(run, storage)))
         faults: list[str] = []
 
         def work(worker: int) -> None:
@@ -139,14 +138,14 @@ def test_any_interleaving_and_any_deaths_end_in_the_same_release(
             assert not thread.is_alive()
         assert faults == []
         run, _ = open_run(config, ())
-        if late is not None:  # a commit of a shard that was split or joined otherwise, by someone thought dead
+        if late is not None:  # a late commit of a shard that was split differently, by a worker presumed dead
             assert ShardProcessor(run).process(late).outcome == "committed"
         process_all(run)
         finalize(run)
-        assert release_of(Storage(), run.output) == undisturbed[layout]
+        assert release_of(Storage(), run.release.uri) == undisturbed[layout]
         result = verdict(run)
         assert result.faults == []
         assert (result.rows, result.accounted) == (6, 6)
-        parts = len(list(Storage().list(f"{run.output}/provenance")))
-        assert len(list(Storage().list(f"{run.ledger}/audit"))) == parts
-        assert len(list(Storage().list(f"{run.output}/shards"))) == (parts if layout == "webdataset" else 0)
+        parts = len(list(Storage().list(f"{run.release.uri}/provenance")))
+        assert len(list(Storage().list(f"{run.ledger.uri}/audit"))) == parts
+        assert len(list(Storage().list(f"{run.release.uri}/shards"))) == (parts if layout == "webdataset" else 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -14,8 +15,10 @@ from pipeline_fixtures import RUN_KEY, job, release, write_dataset
 from servers import S3Server
 
 from anon_batch.errors import ConfigError, IntegrityError
+from anon_batch.formats.release import Release
+from anon_batch.formats.stats_json import StatsJson
 from anon_batch.pipeline.run import Run, open_run
-from anon_batch.release.report.figures import figures_of, read_release
+from anon_batch.release.report.figures import compute_figures, read_finished
 from anon_batch.release.report.page import render, write_report
 from anon_batch.release.verdict import check_release, kept_verdict
 from anon_batch.storage import Storage, join
@@ -75,15 +78,14 @@ def run(tmp_path: Path) -> Run:
 
 def _page(output: str) -> str:
     storage = Storage()
-    opened = read_release(storage, output)
-    verdict = kept_verdict(storage, opened.output, opened.run_id, opened.stats)
-    uri = write_report(storage, opened, figures_of(opened), verdict)
+    opened = read_finished(Release(storage, output))
+    uri = write_report(opened, compute_figures(opened), kept_verdict(opened.release, opened.run, opened.stats))
     assert uri == join(output, "report/index.html")
     return storage.read(uri).decode()
 
 
 def test_what_it_shows(run: Run) -> None:
-    page = Page(_page(run.output))
+    page = Page(_page(run.release.uri))
     assert page.row("anonymized")[1:3] == ["5", "50.0 %"]
     assert page.row("clean")[1:3] == ["4", "40.0 %"]
     assert page.row("failed: unsupported_format")[1] == "1"
@@ -113,7 +115,7 @@ def test_what_it_shows(run: Run) -> None:
 
 
 def test_it_loads_nothing_and_runs_nothing(run: Run) -> None:
-    html = _page(run.output)
+    html = _page(run.release.uri)
     page = Page(html)
     assert not {"script", "img", "link", "iframe", "object", "embed", "a", "form", "svg"} & set(page.tags)
     assert not {name for _, name, _ in page.attributes} & {"src", "href", "srcset", "data", "action"}
@@ -124,33 +126,32 @@ def test_it_loads_nothing_and_runs_nothing(run: Run) -> None:
 
 
 def test_nothing_leads_to_the_sources(run: Run) -> None:
-    check_release(Storage(), run.output, run.ledger, run.plan.run_id, Path(run.output, "stats.json").read_bytes())
-    _page(run.output)
-    secrets = [b"SECRETPLACE", run.ledger.encode(), RUN_KEY, RUN_KEY.hex().encode()]
+    check_release(run.release, run.ledger)
+    _page(run.release.uri)
+    secrets = [b"SECRETPLACE", run.ledger.uri.encode(), RUN_KEY, RUN_KEY.hex().encode()]
     secrets += [
         hashlib.sha256(path.read_bytes()).hexdigest().encode()
         for path in Path(run.config.manifest).parent.glob("src/*.png")
     ]
-    found = sorted(path for path in Path(run.output, "report").iterdir())
+    found = sorted(path for path in Path(run.release.uri, "report").iterdir())
     assert [path.name for path in found] == ["index.html", "verification.json"]
     for path in found:
         assert not [secret for secret in secrets if secret in path.read_bytes()], path
-        assert str(run.output).encode() not in path.read_bytes()
+        assert str(run.release.uri).encode() not in path.read_bytes()
 
 
 def test_settings_that_are_not_public_are_not_shown(run: Run) -> None:
-    path = Path(run.output, "run.json")
+    path = Path(run.release.uri, "run.json")
     record = json.loads(path.read_text())
     record["config"] |= {"manifest": "s3://private/m.parquet", "storage": {"options": {"s3://": {"secret": "hunter2"}}}}
-    record["ledger"] = "s3://private/ledger"
     path.write_text(json.dumps(record))
-    html = _page(run.output)
+    html = _page(run.release.uri)
     assert "private" not in html.replace("the private ledger", "")
     assert "hunter2" not in html
 
 
 def test_hostile_text_is_escaped(run: Run) -> None:
-    path, stats_path = Path(run.output, "run.json"), Path(run.output, "stats.json")
+    path, stats_path = Path(run.release.uri, "run.json"), Path(run.release.uri, "stats.json")
     record, stats = json.loads(path.read_text()), json.loads(stats_path.read_text())
     record["config"]["name"] = record["tool_version"] = record["finished_at"] = HOSTILE
     record.pop("finished_at")
@@ -164,7 +165,7 @@ def test_hostile_text_is_escaped(run: Run) -> None:
     stats["detection"]["bands"][HOSTILE] = stats["detection"]["bands"]["all"]
     path.write_text(json.dumps(record))
     stats_path.write_text(json.dumps(stats))
-    html = _page(run.output)
+    html = _page(run.release.uri)
     page = Page(html)
     assert "<script" not in html
     assert "<img" not in html
@@ -174,34 +175,33 @@ def test_hostile_text_is_escaped(run: Run) -> None:
 
 
 def test_it_is_the_same_each_time(run: Run) -> None:
-    first = _page(run.output)
-    assert _page(run.output + "/") == first
-    opened = read_release(Storage(), run.output)
-    assert render(opened, figures_of(opened), None) == first
+    first = _page(run.release.uri)
+    assert _page(run.release.uri + "/") == first
+    opened = read_finished(run.release)
+    assert render(opened, compute_figures(opened), None) == first
 
 
 def test_the_verdict_is_kept_until_the_release_changes(run: Run) -> None:
-    storage, stats = Storage(), Path(run.output, "stats.json").read_bytes()
-    verdict, faults = check_release(storage, run.output, run.ledger, run.plan.run_id, stats)
+    release, record, stats = run.release, run.release.read_run_json(), run.release.read_stats()
+    verdict, faults = check_release(release, run.ledger)
     assert (verdict.faults_count, verdict.accounted, verdict.objects, faults) == (0, 10, 9, [])
-    page = Page(_page(run.output))
+    page = Page(_page(run.release.uri))
     assert "Whole, checked " in page.text
     assert "10 of 10 rows accounted for, 9 pictures read" in page.text
     assert "ids held against the private ledger" in page.text
-    assert kept_verdict(storage, run.output, run.plan.run_id, stats) == verdict
-    assert kept_verdict(storage, run.output, "another run", stats) is None
-    assert kept_verdict(storage, run.output, run.plan.run_id, stats + b" ") is None
+    assert kept_verdict(release, record, stats) == verdict
+    assert kept_verdict(release, dataclasses.replace(record, run_id="another run"), stats) is None
+    assert kept_verdict(release, record, StatsJson({**stats.summary, "rows": 11})) is None
     for damage in (b"{", b"[]", b"{}", b'{"run_id": 1}', b"\xff"):
-        Path(run.output, "report/verification.json").write_bytes(damage)
-        assert kept_verdict(storage, run.output, run.plan.run_id, stats) is None
+        Path(run.release.uri, "report/verification.json").write_bytes(damage)
+        assert kept_verdict(release, record, stats) is None
 
 
 def test_a_release_that_is_not_whole_says_so(run: Run) -> None:
-    Path(run.output, "images/0.png").unlink()
-    stats = Path(run.output, "stats.json").read_bytes()
-    verdict, faults = check_release(Storage(), run.output, None, run.plan.run_id, stats)
+    Path(run.release.uri, "images/0.png").unlink()
+    verdict, faults = check_release(run.release, None)
     assert (verdict.faults_count, faults) == (1, ["images/0.png: missing"])
-    page = Page(_page(run.output))
+    page = Page(_page(run.release.uri))
     assert "NOT WHOLE: 1 faults" in page.text
     assert "not held against the private ledger" in page.text
     assert "0.png" not in page.text
@@ -210,40 +210,40 @@ def test_a_release_that_is_not_whole_says_so(run: Run) -> None:
 def test_without_ground_truth_nobody_knows(tmp_path: Path) -> None:
     write_dataset(str(tmp_path), ["a.png"])
     run = release(job(str(tmp_path)))
-    path = Path(run.output, "stats.json")
+    path = Path(run.release.uri, "stats.json")
     path.write_text(json.dumps(json.loads(path.read_text()) | {"detection": None}))
-    page = Page(_page(run.output))
+    page = Page(_page(run.release.uri))
     assert "nobody knows how many faces were missed" in page.text
 
 
 def test_statistics_of_an_older_version_have_no_phases(run: Run) -> None:
-    path = Path(run.output, "stats.json")
+    path = Path(run.release.uri, "stats.json")
     stats = json.loads(path.read_text())
     del stats["timing"]
     path.write_text(json.dumps(stats))
-    page = Page(_page(run.output))
+    page = Page(_page(run.release.uri))
     assert "idle for" not in page.text
     assert page.row("finding faces")[3:5] == ["unknown", "-"]
 
 
 def test_no_release_and_an_unfinished_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no release here"):
-        read_release(Storage(), str(tmp_path / "nothing"))
+        read_finished(Release(Storage(), str(tmp_path / "nothing")))
     write_dataset(str(tmp_path), ["a.png"])
     run, _ = open_run(job(str(tmp_path)), ())
     with pytest.raises(ConfigError, match=r"not finished.*resume"):
-        read_release(Storage(), run.output)
+        read_finished(run.release)
 
 
 @pytest.mark.parametrize("damage", [None, b"{", b"[]", b"{}", b"\xff\xfe", b'{"seconds": 3}'])
 def test_damaged_statistics(run: Run, damage: bytes | None) -> None:
-    path = Path(run.output, "stats.json")
+    path = Path(run.release.uri, "stats.json")
     if damage is None:
         path.unlink()
     else:
         path.write_bytes(damage)
     with pytest.raises(IntegrityError, match=r"stats\.json"):
-        figures_of(read_release(Storage(), run.output))
+        compute_figures(read_finished(run.release))
 
 
 @pytest.mark.parametrize(
@@ -277,10 +277,10 @@ def test_damaged_statistics(run: Run, damage: bytes | None) -> None:
     ],
 )
 def test_statistics_with_a_wrong_value(run: Run, key: str, value: Any) -> None:
-    path = Path(run.output, "stats.json")
+    path = Path(run.release.uri, "stats.json")
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
-    with pytest.raises(IntegrityError, match="not statistics of this package"):
-        figures_of(read_release(Storage(), run.output))
+    with pytest.raises(IntegrityError, match=r"not statistics of this package|stats\.json: damaged"):
+        compute_figures(read_finished(run.release))
 
 
 def test_in_a_bucket(moto: S3Server, tmp_path: Path) -> None:
@@ -291,7 +291,7 @@ def test_in_a_bucket(moto: S3Server, tmp_path: Path) -> None:
     )
     release(config)
     storage = Storage(moto.config())
-    opened = read_release(storage, output)
-    uri = write_report(storage, opened, figures_of(opened), None)
+    opened = read_finished(Release(storage, output))
+    uri = write_report(opened, compute_figures(opened), None)
     assert uri == f"{output}/report/index.html"
     assert Page(storage.read(uri).decode()).row("anonymized")[1] == "1"

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from anon_batch.cli.app import app
 from anon_batch.errors import ConfigError, IntegrityError
+from anon_batch.formats.release import Release
 from anon_batch.pipeline.finalize import finalize
 from anon_batch.pipeline.run import open_run
 from anon_batch.pipeline.shard import ShardProcessor
@@ -28,23 +29,23 @@ def base(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def test_from_start_to_end(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
     run, _ = open_run(job(base), ())
-    state = read_status(Storage(), run.output)
+    state = read_status(run.release)
     assert (state.state, state.total, state.done, state.statuses) == ("running", 8, 0, {})
     assert (state.images_per_s, state.left_s, state.last_commit_at) == (None, None, None)
     seconds = iter(range(60))
-    monkeypatch.setattr("anon_batch.pipeline.shard.now", lambda: f"2024-01-01T00:00:{next(seconds) * 2:02}+00:00")
+    monkeypatch.setattr("anon_batch.pipeline.commit.now", lambda: f"2024-01-01T00:00:{next(seconds) * 2:02}+00:00")
     processor = ShardProcessor(run)
     processor.process(ShardSpec(0, 4))
     processor.process(ShardSpec(4, 1))
     processor.process(ShardSpec(5, 1))
-    state = read_status(Storage(), run.output)
+    state = read_status(run.release)
     assert (state.done, state.shards_count, state.statuses) == (6, 3, {"anonymized": 3, "clean": 3})
     assert state.images_per_s == pytest.approx(0.5)
     assert state.left_s == pytest.approx(4)
     assert state.last_commit_at == "2024-01-01T00:00:04+00:00"
     process_all(run)
     finalize(run)
-    state = read_status(Storage(), run.output)
+    state = read_status(run.release)
     assert (state.state, state.done, state.run_id, state.name) == ("finished", 8, run.plan.run_id, "release")
 
 
@@ -52,32 +53,32 @@ def test_the_command_says_it_as_text_and_as_json(tmp_path: Path) -> None:
     write_dataset(str(tmp_path), [f"{n}.png" for n in range(8)])
     run, _ = open_run(job(str(tmp_path)), ())
     ShardProcessor(run).process(ShardSpec(0, 4))
-    done = CliRunner().invoke(app, ["status", run.output])
+    done = CliRunner().invoke(app, ["status", run.release.uri])
     assert done.exit_code == 0
     assert "running" in done.stdout
     assert "4 of 8 rows in 1 shards, rate unknown" in done.stdout
     assert "2 anonymized, 2 clean, 0 withheld, 0 failed" in done.stdout
-    said = json.loads(CliRunner().invoke(app, ["status", run.output + "/", "--json"]).stdout)
+    said = json.loads(CliRunner().invoke(app, ["status", run.release.uri + "/", "--json"]).stdout)
     assert (said["done"], said["total"], said["state"], said["left_s"]) == (4, 8, "running", None)
 
 
 def test_a_damaged_part_is_named(base: str) -> None:
     run, _ = open_run(job(base), ())
     process_all(run)
-    uri = join(run.output, "provenance/0000000004-4.parquet")
-    for data in (b"", b"damaged", Storage().read(join(run.output, "provenance/0000000000-4.parquet"))):
+    uri = join(run.release.uri, "provenance/0000000004-4.parquet")
+    for data in (b"", b"damaged", Storage().read(join(run.release.uri, "provenance/0000000000-4.parquet"))):
         Storage().put(uri, data)
         with pytest.raises(IntegrityError, match="0000000004-4"):
-            read_status(Storage(), run.output)
+            read_status(run.release)
 
 
 def test_strange_files_beside_the_parts_do_not_matter(base: str) -> None:
     run, _ = open_run(job(base), ())
     for name in ("0000000000-0.parquet", ".partial-1", "notes.txt", "0000000000-04.parquet"):
-        Storage().put(join(run.output, f"provenance/{name}"), b"x")
-    assert read_status(Storage(), run.output).done == 0
+        Storage().put(join(run.release.uri, f"provenance/{name}"), b"x")
+    assert read_status(run.release).done == 0
 
 
 def test_no_release(base: str) -> None:
     with pytest.raises(ConfigError, match="no release"):
-        read_status(Storage(), join(base, "nothing"))
+        read_status(Release(Storage(), join(base, "nothing")))

@@ -19,8 +19,10 @@ from typer.testing import CliRunner
 
 from anon_batch.cli.app import app
 from anon_batch.errors import AnonBatchError, IntegrityError
+from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.part import read_meta, read_part
 from anon_batch.formats.provenance import PROVENANCE_SCHEMA
+from anon_batch.formats.release import Release
 from anon_batch.pipeline.run import Run
 from anon_batch.release.status import read_status
 from anon_batch.release.verify import verify
@@ -46,8 +48,8 @@ def copy(made: dict[str, Any], tmp_path: Path) -> Callable[[str], tuple[Path, Pa
 
     def copied(layout: str) -> tuple[Path, Path]:
         run: Run = made[layout]
-        shutil.copytree(run.output, tmp_path / "o")
-        shutil.copytree(run.ledger, tmp_path / "o-ledger")
+        shutil.copytree(run.release.uri, tmp_path / "o")
+        shutil.copytree(run.ledger.uri, tmp_path / "o-ledger")
         return tmp_path / "o", tmp_path / "o-ledger"
 
     return copied
@@ -116,7 +118,7 @@ def _set(column: str, value: Any, row: int = 0) -> Callable[[pa.Table], pa.Table
 
 
 def _other_run(made: dict[str, Any], output: Path) -> None:
-    shutil.copy(_part(Path(made["again"].output)), _part(output))
+    shutil.copy(_part(Path(made["again"].release.uri)), _part(output))
 
 
 FILES: list[tuple[str, Callable[[dict[str, Any], Path, Path], Any], str]] = [
@@ -152,17 +154,17 @@ FILES: list[tuple[str, Callable[[dict[str, Any], Path, Path], Any], str]] = [
     (
         "stray in provenance",
         lambda m, o, g: (o / "provenance/x.parquet").write_bytes(b"x"),
-        "provenance/x.parquet: no name",
+        "provenance/x.parquet: not the name",
     ),
     (
         "part of no row",
         lambda m, o, g: (o / "provenance/0000000000-0.parquet").write_bytes(b"x"),
-        "0000000000-0.parquet: no name",
+        "0000000000-0.parquet: not the name",
     ),
     (
         "second name of a part",
         lambda m, o, g: shutil.copy(_part(o), o / "provenance/0000000000-04.parquet"),
-        "-04.parquet: no name",
+        "-04.parquet: not the name",
     ),
     ("missing part", lambda m, o, g: _part(o).unlink(), "rows 0 to 3: no provenance part"),
     (
@@ -176,7 +178,7 @@ FILES: list[tuple[str, Callable[[dict[str, Any], Path, Path], Any], str]] = [
     (
         "duplicated range",
         lambda m, o, g: shutil.copy(_part(o), o / "provenance/0000000001-1.parquet"),
-        "another part too",
+        "another part commits its rows too",
     ),
     (
         "renamed part",
@@ -220,7 +222,7 @@ FILES: list[tuple[str, Callable[[dict[str, Any], Path, Path], Any], str]] = [
         lambda m, o, g: _change_json(o / "stats.json", faces_found=0),
         "sum of the parts in faces_found",
     ),
-    ("statistics of a list", lambda m, o, g: (o / "stats.json").write_text("[]"), "stats.json: differs"),
+    ("statistics of a list", lambda m, o, g: (o / "stats.json").write_text("[]"), "stats.json: damaged"),
     ("statistics with more", lambda m, o, g: _change_json(o / "stats.json", new=0), "further keys"),
     ("other row count", lambda m, o, g: _change_json(o / "run.json", rows=9), "rows 8 to 8: no provenance part"),
     ("fewer rows", lambda m, o, g: _change_json(o / "run.json", rows=7), "7 rows, the plan has 8"),
@@ -237,7 +239,7 @@ FILES: list[tuple[str, Callable[[dict[str, Any], Path, Path], Any], str]] = [
     ("ledger's rows damaged", lambda m, o, g: _rows(g).write_bytes(b"x"), "ledger: "),
     ("ledger's rows lost", lambda m, o, g: _rows(g).unlink(), "ledger: not found"),
     ("ledger's plan damaged", lambda m, o, g: (g / "plan.json").write_text("{}"), "plan.json"),
-    ("another run's ledger", lambda m, o, g: shutil.copy(Path(m["again"].ledger) / "plan.json", g), "ledger"),
+    ("another run's ledger", lambda m, o, g: shutil.copy(Path(m["again"].ledger.uri) / "plan.json", g), "ledger"),
 ]
 
 
@@ -276,8 +278,8 @@ def test_a_flipped_byte_anywhere_in_a_part_is_found_or_changes_nothing(
     for position in range(0, len(whole), 41):
         _flip(part, position)
         with contextlib.suppress(IntegrityError):  # it says so or does not see it, but never breaks
-            read_status(Storage(), str(output))
-        for result in verify(Storage(), str(output), str(ledger)):
+            read_status(Release(Storage(), str(output)))
+        for result in verify(Release(Storage(), str(output)), Ledger(Storage(), str(ledger))):
             last = result
         if last.faults:
             found += 1
@@ -348,7 +350,7 @@ SHARD_DAMAGE: list[tuple[str, str, Callable[[Path], Any], str]] = [
         "member twice",
         "webdataset",
         lambda s: _rewrite_tar(s, lambda m: [("0000000000.png", b"face"), *m]),
-        "is there twice",
+        "occurs twice",
     ),
     ("link added", "webdataset", _link, "member 0000000000.lnk is in no"),
     ("bytes behind the end", "webdataset", _append, ".tar: sha256"),
@@ -366,7 +368,7 @@ SHARD_DAMAGE: list[tuple[str, str, Callable[[Path], Any], str]] = [
     ),
     ("parquet null cell", "parquet", lambda s: _change_part(s, _set("image", None)), "damaged"),
     ("parquet image of text", "parquet", lambda s: pq.write_table(pa.table({"image": ["a"]}), s), "damaged"),
-    ("parquet row twice", "parquet", lambda s: _change_part(s, lambda t: pa.concat_tables([t, t])), "is there twice"),
+    ("parquet row twice", "parquet", lambda s: _change_part(s, lambda t: pa.concat_tables([t, t])), "occurs twice"),
     ("parquet other label", "parquet", lambda s: _change_part(s, _set("label", 77)), ".parquet: sha256"),
 ]
 
@@ -393,10 +395,10 @@ def test_rows_that_name_another_attempts_file(copy: Callable[[str], tuple[Path, 
 def test_faults_are_counted_beyond_those_shown(tmp_path: Path) -> None:
     write_dataset(str(tmp_path), [f"{n}.png" for n in range(130)])
     run = release(job(str(tmp_path), engine__shard_rows=200))
-    shutil.rmtree(Path(run.output) / "images")
+    shutil.rmtree(Path(run.release.uri) / "images")
     result = verdict(run)
     assert (len(result.faults), result.faults_count) == (100, 130)
-    done = CliRunner().invoke(app, ["verify", run.output])
+    done = CliRunner().invoke(app, ["verify", run.release.uri])
     assert done.exit_code == 3
     assert "VERIFICATION FAILED: 130 faults" in done.stdout
     assert "and 30 more" in done.stderr

@@ -1,4 +1,4 @@
-"""What the report shows, from run.json and stats.json alone: so it costs the same for a thousand rows and a billion."""
+"""Compute what the report shows, from run.json and stats.json alone, so that its cost does not depend on the rows."""
 
 from __future__ import annotations
 
@@ -8,44 +8,36 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from anon_batch.errors import ConfigError, IntegrityError, ObjectNotFoundError
+from anon_batch.errors import ConfigError, IntegrityError
 from anon_batch.formats import layout
-from anon_batch.pipeline.run import read_run_json
+from anon_batch.formats.release import Release
+from anon_batch.formats.run_json import PUBLIC_SECTIONS, RunJson
+from anon_batch.formats.stats_json import StatsJson
 from anon_batch.records import STATUSES
 from anon_batch.stats import TimeShares, mean_interval, time_shares, wilson
 from anon_batch.stats.shard import MAX_FACES_BIN
-from anon_batch.storage import Storage, absolute, join
-
-# The only settings that are shown: none of these holds an address or a secret.
-PUBLIC_SECTIONS = ("sample", "detect", "anonymize", "write", "limits")
 
 Interval = tuple[float, float] | None
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
-    """A finished release as its own public files describe it.
+class FinishedRelease:
+    """A finished release with its public descriptions.
 
     Args:
-        output: absolute address; never shown.
-        record: run.json.
-        summary: stats.json.
-        stats: the bytes of stats.json.
+        release: on storage.
+        run: its run.json.
+        stats: its stats.json.
     """
 
-    output: str
-    record: Mapping[str, Any]
-    summary: Mapping[str, Any]
-    stats: bytes
-
-    @property
-    def run_id(self) -> str:
-        return str(self.record["run_id"])
+    release: Release
+    run: RunJson
+    stats: StatsJson
 
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """Detection of the faces of one band of sizes against ground truth; intervals are of 95 %."""
+    """Detection against ground truth in one band of face sizes; intervals are 95 % confidence intervals."""
 
     name: str
     faces: int
@@ -60,15 +52,16 @@ class Band:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Everything on the page that is computed.
+    """All computed values of the page.
 
     Args:
         statuses, reasons: (name, rows, share); reasons as `status: code`.
-        faces_mean: mean faces of a searched picture with its interval.
+        faces_mean: mean number of faces in a searched image, with its interval.
         methods, sizes, scores: (name, faces, share).
-        bands: None without ground truth; `unsearched` counts rows with ground truth that were not searched.
-        time: where the time went.
-        images_per_s: rows a second of one worker.
+        bands: None without ground truth.
+        unsearched: rows with ground truth that were not searched.
+        time: how the workers spent their time.
+        images_per_s: throughput of one worker, rows per second.
         elapsed_s: from the first start to the end, pauses included.
         models: (name, sha256).
         settings: (dotted key, value).
@@ -96,49 +89,36 @@ class Figures:
     settings: list[tuple[str, str]]
 
 
-def read_release(storage: Storage, output: str) -> Release:
-    """Opens a finished release.
+def read_finished(release: Release) -> FinishedRelease:
+    """Read the descriptions of a finished release.
 
     Raises:
         ConfigError: there is no release, or it is not finished.
         IntegrityError: run.json or stats.json is damaged, or stats.json is missing.
     """
-    base = absolute(output.rstrip("/"))
-    record = read_run_json(storage, base)
-    if record["state"] != "finished":
+    record = release.read_run_json()
+    if not record.is_finished:
         raise ConfigError(
-            f"{output}: this run is not finished, so there is nothing to report yet; run the same job again to resume it "
-            f"(`anon-batch status` says how far it is)"
+            f"{release.uri}: this run is not finished, so there is nothing to report yet; run the same job again to "
+            "resume it (`anon-batch status` shows its progress)"
         )
-    uri = join(base, layout.STATS)
-    try:
-        stats = storage.read(uri)
-        summary = json.loads(stats)
-    except ObjectNotFoundError:
-        raise IntegrityError(
-            f"{uri}: missing, though the run is finished; run the same job again to restore it"
-        ) from None
-    except ValueError as exc:
-        raise IntegrityError(f"{uri}: damaged ({exc})") from None
-    return Release(base, record, summary, stats)
+    return FinishedRelease(release, record, release.read_stats())
 
 
-def figures_of(release: Release) -> Figures:
-    """Computes what the page shows.
+def compute_figures(finished: FinishedRelease) -> Figures:
+    """Compute what the page shows.
 
     Raises:
         IntegrityError: stats.json or run.json is not what this package writes.
     """
     try:
-        return _figures(release.record, release.summary)
+        return _figures(finished.run, finished.stats.summary)
     except (KeyError, TypeError, ValueError, AttributeError) as exc:
-        detail = f"{type(exc).__name__}: {exc}"
-        raise IntegrityError(
-            f"{join(release.output, layout.STATS)}: not statistics of this package ({detail})"
-        ) from None
+        uri, detail = finished.release.address(layout.STATS), f"{type(exc).__name__}: {exc}"
+        raise IntegrityError(f"{uri}: not statistics of this package ({detail})") from None
 
 
-def _figures(record: Mapping[str, Any], summary: Mapping[str, Any]) -> Figures:
+def _figures(record: RunJson, summary: Mapping[str, Any]) -> Figures:
     rows, time = int(summary["rows"]), time_shares(summary)
     detection = summary["detection"]
     return Figures(
@@ -160,10 +140,8 @@ def _figures(record: Mapping[str, Any], summary: Mapping[str, Any]) -> Figures:
         elapsed_s=_elapsed_s(record),
         bytes_in=int(summary["bytes_in"]),
         bytes_out=int(summary["bytes_out"]),
-        models=[
-            (name, digest) for name, _, digest in (str(model).partition("@") for model in record.get("models", ()))
-        ],
-        settings=list(_settings(record["config"])),
+        models=[(name, digest) for name, _, digest in (model.partition("@") for model in record.models)],
+        settings=list(_settings(record.config)),
     )
 
 
@@ -213,11 +191,10 @@ def _ratio(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
-def _elapsed_s(record: Mapping[str, Any]) -> float | None:
-    if not isinstance(record.get("finished_at"), str):
+def _elapsed_s(record: RunJson) -> float | None:
+    if record.finished_at is None:
         return None
-    ends = datetime.fromisoformat(record["finished_at"]) - datetime.fromisoformat(record["created_at"])
-    return ends.total_seconds()
+    return (datetime.fromisoformat(record.finished_at) - datetime.fromisoformat(record.created_at)).total_seconds()
 
 
 def _settings(config: Mapping[str, Any]) -> list[tuple[str, str]]:

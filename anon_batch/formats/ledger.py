@@ -1,0 +1,116 @@
+"""A ledger on storage: the private files of a run."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Iterable, Iterator
+
+from anon_batch.errors import ObjectExistsError, ObjectNotFoundError
+from anon_batch.formats import layout
+from anon_batch.formats.plan import Plan
+from anon_batch.records import ShardSpec
+from anon_batch.storage import PARTIAL_PREFIX, ObjectInfo, Storage, absolute, join
+
+RUN_KEY_BYTES = 32
+
+
+class Ledger:
+    """Read and write the files of a ledger. Picklable.
+
+    Args:
+        storage: where it lies.
+        uri: address of LEDGER.
+    """
+
+    def __init__(self, storage: Storage, uri: str) -> None:
+        self.storage = storage
+        self.uri = absolute(uri.rstrip("/"))
+
+    def address(self, key: str) -> str:
+        """Return the address of a key below LEDGER."""
+        return join(self.uri, key)
+
+    def exists(self) -> bool:
+        """Return whether there is a plan."""
+        return self.storage.exists(self.address(layout.LEDGER_PLAN))
+
+    def make_private(self) -> None:
+        """Create a local folder that only its owner may enter; a bucket's own policy decides elsewhere."""
+        self.storage.make_private(self.uri)
+
+    def objects(self, folder: str) -> Iterator[ObjectInfo]:
+        """List the objects of a folder; their keys are relative to the folder."""
+        return self.storage.list(self.address(folder))
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete objects; those that do not exist are fine. `keys` is read as needed."""
+        self.storage.delete_many(self.uri, keys)
+
+    def plan(self) -> Plan | None:
+        """Return the plan; None if there is none.
+
+        Raises:
+            IntegrityError: it is damaged.
+            ResumeRefusedError: another version of this package wrote it.
+        """
+        uri = self.address(layout.LEDGER_PLAN)
+        try:
+            return Plan.from_json(self.storage.read(uri), uri)
+        except ObjectNotFoundError:
+            return None
+
+    def publish_plan(self, plan: Plan) -> Plan:
+        """Write the plan unless there is one; return the plan that counts."""
+        uri = self.address(layout.LEDGER_PLAN)
+        try:
+            self.storage.put_if_absent(uri, plan.to_json())
+        except ObjectExistsError:  # because another driver started the same output at the same time
+            return Plan.from_json(self.storage.read(uri), uri)
+        return plan
+
+    def run_key(self) -> bytes | None:
+        """Return the run key; None if it does not exist."""
+        try:
+            return self.storage.read(self.address(layout.LEDGER_RUN_KEY))
+        except ObjectNotFoundError:
+            return None
+
+    def create_run_key(self) -> None:
+        """Write a random run key unless there is one."""
+        with contextlib.suppress(ObjectExistsError):
+            self.storage.put_if_absent(self.address(layout.LEDGER_RUN_KEY), secrets.token_bytes(RUN_KEY_BYTES))
+
+    def put_rows(self, rows_id: str, start: int, count: int, data: bytes) -> None:
+        """Write one chunk of manifest rows: `count` rows from row `start`, as Parquet."""
+        self.storage.put(self.rows_address(rows_id, start, count), data)
+
+    def rows_address(self, rows_id: str, start: int, count: int) -> str:
+        """Return the address of one chunk of manifest rows."""
+        return join(self.address(layout.rows_folder(rows_id)), layout.rows_part(start, count))
+
+    def put_audit(self, spec: ShardSpec, attempt: str, data: bytes) -> None:
+        """Write the audit part of one attempt at a shard."""
+        self.storage.put(self.address(layout.audit_part(spec.name, attempt)), data)
+
+    def mark_attempt(self, spec: ShardSpec, attempt: str) -> bool:
+        """Write the marker of an attempt; return False if another worker has taken this name."""
+        # Because put_if_absent takes equal bytes for its own, random content tells two workers apart.
+        content = secrets.token_hex(8).encode()
+        try:
+            self.storage.put_if_absent(self.address(layout.attempt(spec.name, attempt)), content)
+        except ObjectExistsError:
+            return False
+        return True
+
+    def attempts_at(self, spec: ShardSpec) -> list[str]:
+        """Return the names of the attempts that began at a shard."""
+        found = (info.key for info in self.objects(f"{layout.LEDGER_ATTEMPTS}/{spec.name}"))
+        return [name for name in found if not name.startswith(PARTIAL_PREFIX)]
+
+    def attempts(self) -> Iterator[tuple[ShardSpec, str]]:
+        """Yield shard and name of every attempt, in the order in which the store lists them."""
+        for info in self.objects(layout.LEDGER_ATTEMPTS):
+            marker = layout.parse_attempt(info.key)
+            if marker is not None and not marker[1].startswith(PARTIAL_PREFIX):
+                yield marker

@@ -1,0 +1,63 @@
+"""plan.json: what a run has to do."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from anon_batch.errors import IntegrityError, ResumeRefusedError
+from anon_batch.formats.versions import explain_other_version
+
+PLAN_VERSION = 2
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run has to do. Written once into the ledger, then only read.
+
+    Args:
+        run_id: names the run in every part.
+        total: number of rows.
+        shard_rows: rows of a shard of the first round.
+        models: `name@sha256` of every model.
+        fingerprint: what a resumed run must agree with, as JSON values by dotted name.
+        rows_id: names the folder of the ledger that holds the rows. Each start that finds no plan writes a folder of its
+            own, so that two drivers that start at once do not overwrite each other's rows.
+        created_at: UTC, ISO 8601.
+    """
+
+    run_id: str
+    total: int
+    shard_rows: int
+    models: tuple[str, ...]
+    fingerprint: Mapping[str, Any]
+    rows_id: str
+    created_at: str
+
+    def to_json(self) -> bytes:
+        """Return the content of plan.json."""
+        return json.dumps({"version": PLAN_VERSION, **dataclasses.asdict(self)}, indent=1, sort_keys=True).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes, uri: str) -> Plan:
+        """Parse plan.json; `uri` is its address, for messages.
+
+        Raises:
+            ResumeRefusedError: another version of this package wrote it.
+            IntegrityError: it is damaged.
+        """
+        try:
+            fields = json.loads(data)
+            version = fields.pop("version")
+            if version != PLAN_VERSION:
+                raise ResumeRefusedError(explain_other_version(uri, "ledger", version, PLAN_VERSION))
+            plan = cls(**{**fields, "models": tuple(fields["models"])})
+            if type(plan.total) is not int or type(plan.shard_rows) is not int:
+                raise TypeError("total and shard_rows must be whole numbers")
+            if not isinstance(plan.fingerprint, dict):
+                raise TypeError("fingerprint must be a mapping")
+        except (ValueError, KeyError, TypeError, AttributeError) as exc:
+            raise IntegrityError(f"{uri}: damaged plan ({exc})") from None
+        return plan

@@ -1,0 +1,82 @@
+"""The plan's rows: the checked, sampled manifest in small chunks in the ledger, so that a worker reads only its own."""
+
+from __future__ import annotations
+
+import io
+from collections import OrderedDict
+from functools import cached_property
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from anon_batch.errors import IntegrityError
+from anon_batch.formats.ledger import Ledger
+from anon_batch.manifest.reading import rows_from_table
+from anon_batch.manifest.schema import FIXED_COLUMNS
+from anon_batch.records import ManifestRow, ShardSpec
+
+CHUNK_ROWS = 8_192
+_KEPT_CHUNKS = 2
+
+
+class PlannedRows:
+    """Read the rows of a plan from the ledger; keep the latest chunks in memory.
+
+    Args:
+        ledger: holds the rows.
+        rows_id: names their folder, as in the plan.
+        total: number of rows.
+    """
+
+    def __init__(self, ledger: Ledger, rows_id: str, total: int) -> None:
+        self._ledger = ledger
+        self._rows_id = rows_id
+        self._total = total
+        self._chunks: OrderedDict[int, pa.Table] = OrderedDict()
+
+    def read(self, spec: ShardSpec) -> list[ManifestRow]:
+        """Return the rows of one shard, in order.
+
+        Raises:
+            IntegrityError: the ledger's rows are not what the plan says.
+        """
+        rows: list[ManifestRow] = []
+        first = spec.start // CHUNK_ROWS * CHUNK_ROWS
+        for start in range(first, min(spec.stop, self._total), CHUNK_ROWS):
+            table = self._chunk(start)
+            begin, end = max(spec.start, start), min(spec.stop, start + len(table))
+            rows += rows_from_table(table.slice(begin - start, end - begin), begin)
+        if len(rows) != spec.count:
+            raise IntegrityError(f"{self._ledger.uri}: rows of shard {spec.name} are incomplete")
+        return rows
+
+    @cached_property
+    def extra_schema(self) -> pa.Schema:
+        """Names and types of the pass-through columns."""
+        return pa.schema([field for field in self._chunk(0).schema if field.name not in FIXED_COLUMNS])
+
+    def _chunk(self, start: int) -> pa.Table:
+        if start not in self._chunks:
+            self._chunks[start] = self._read_chunk(start)
+            if len(self._chunks) > _KEPT_CHUNKS:
+                self._chunks.popitem(last=False)
+        self._chunks.move_to_end(start)
+        return self._chunks[start]
+
+    def _read_chunk(self, start: int) -> pa.Table:
+        count = min(CHUNK_ROWS, self._total - start)
+        uri = self._ledger.rows_address(self._rows_id, start, count)
+        try:
+            table = pq.read_table(io.BytesIO(self._ledger.storage.read(uri)), page_checksum_verification=True)
+        except (pa.ArrowException, OSError) as exc:
+            raise IntegrityError(f"{uri}: damaged ({exc})") from None
+        if len(table) != count:
+            raise IntegrityError(f"{uri}: {len(table)} rows, expected {count}")
+        return table
+
+
+def chunk_to_parquet(table: pa.Table) -> bytes:
+    """Return a chunk of rows as a Parquet file."""
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    return sink.getvalue()

@@ -1,0 +1,116 @@
+"""Commit a shard: audit part first, then the provenance part, whose existence is the commit."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from anon_batch import __version__
+from anon_batch.formats.audit import AuditRow, write_audit
+from anon_batch.formats.part import PartMeta
+from anon_batch.formats.provenance import write_provenance
+from anon_batch.formats.run_json import now
+from anon_batch.pipeline.run import Run
+from anon_batch.pipeline.stages import FinishedRow
+from anon_batch.records import ProvenanceRow, ShardResult, ShardSpec
+from anon_batch.stats import ShardStats, match
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FinishedShard:
+    """A shard whose images are written.
+
+    Args:
+        spec: the shard.
+        attempt: name of the attempt.
+        rows: in manifest order.
+        stats: of these rows.
+        shard_sha256: digest of the tar or Parquet file with the images; empty if the layout has none.
+    """
+
+    spec: ShardSpec
+    attempt: str
+    rows: Sequence[FinishedRow]
+    stats: ShardStats
+    shard_sha256: str = ""
+
+    @property
+    def statuses(self) -> dict[str, int]:
+        """Map each status to its number of rows."""
+        return dict(Counter(row.provenance.status for row in self.rows))
+
+
+def commit(run: Run, shard: FinishedShard, extra: pa.Schema) -> bool:
+    """Write the audit part, then the provenance part unless it exists.
+
+    Args:
+        run: names release and ledger.
+        shard: what to commit.
+        extra: names and types of the pass-through columns.
+
+    Returns:
+        False if another attempt has committed the shard: its part counts, and this attempt's files are orphans.
+    """
+    meta = PartMeta(shard.spec.name, shard.attempt, run.plan.run_id, now(), shard.stats.to_json(), shard.shard_sha256)
+    run.ledger.put_audit(shard.spec, shard.attempt, write_audit([_audit_row(row) for row in shard.rows], meta))
+    rows = [row.provenance for row in shard.rows]
+    return run.release.commit_part(shard.spec, write_provenance(rows, extra, run.plan.models, __version__, meta))
+
+
+def commit_poison(run: Run, spec: ShardSpec) -> ShardResult:
+    """Commit a single row that no attempt survived as `failed(poison)`."""
+    planned = run.planned_rows()
+    [row] = planned.read(spec)
+    detail = "every attempt at this row ended its worker's process or could not be committed"
+    provenance = ProvenanceRow(row.image_id, "failed", "poison", extra=row.extra)
+    rows = [FinishedRow(row, provenance, None, None, None, detail)]
+    shard = FinishedShard(spec, f"{run.invocation}-poison", rows, statistics(rows))
+    if not commit(run, shard, planned.extra_schema):
+        return ShardResult(spec, "already_committed")  # because a late attempt was given up too early
+    return ShardResult(spec, "committed", shard.statuses)
+
+
+def statistics(rows: Sequence[FinishedRow]) -> ShardStats:
+    """Return the statistics of finished rows, without times."""
+    stats = ShardStats()
+    for row in rows:
+        out = row.provenance
+        stats.add_row(
+            out.status,
+            out.reason,
+            row.detections,
+            row.row.regions,
+            methods=_methods(out),
+            bytes_in=row.source_size_bytes or 0,
+            bytes_out=out.size_bytes or 0,
+        )
+    return stats
+
+
+def _methods(out: ProvenanceRow) -> dict[int, str]:
+    return dict(enumerate(region.method for region in out.regions))
+
+
+def _audit_row(row: FinishedRow) -> AuditRow:
+    source, out = row.row, row.provenance
+    detail = None if row.detail is None else row.detail.encode(errors="backslashreplace").decode()  # lone surrogates
+    found, truth = row.detections, source.regions
+    matches = match(found, truth).face_detection.tolist() if found is not None and truth is not None else []
+    return AuditRow(
+        source.image_id,
+        source.uri,
+        source.offset,
+        source.length,
+        row.source_sha256,
+        row.source_size_bytes,
+        out.status,
+        out.reason,
+        detail,
+        found,
+        _methods(out),
+        truth,
+        matches,
+    )
