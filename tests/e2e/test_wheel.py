@@ -39,7 +39,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return python.parent
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_wheel_runs_the_default_job(installed: Path, tmp_path: Path) -> None:
     for name in PHOTOS:
         (tmp_path / "photos").mkdir(exist_ok=True)
