@@ -1,0 +1,102 @@
+"""Digests of what each method renders on the sample with boxes from ground truth, so that no detector matters.
+
+    python tests/determinism/output_digests.py    write tests/data/output_digests.json
+
+Run it only for a change that is meant to change pixels, and say so in the changelog: releases made before and after
+differ.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+FILE = ROOT / "tests/data/output_digests.json"
+SAMPLE = ROOT / "manifests/sample"
+METHODS = ("solid", "pixelate", "blur", "inpaint", "swap", "gan")
+SOFT_EDGES = {"swap": 0.05}
+GRID = 12  # sides of the coarse copy of a region
+
+
+def libraries() -> dict[str, str]:
+    """Return what the bits of results depend on: versions, and the CPU features that libraries choose code by."""
+    import scipy
+
+    return {
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+        "opencv": cv2.__version__,
+        "opencv_cpu": cv2.getCPUFeaturesLine(),
+        "torch": torch.__version__,
+        "torch_cpu": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def render(method: str) -> dict[str, tuple[np.ndarray[Any, Any], list[Any]]]:
+    """Return pixels and regions of each labelled sample image: name -> ((H, W, 3) uint8, regions)."""
+    from anon_batch.anonymize.ladder import build_ladder
+    from anon_batch.config import AnonymizeConfig, ModelsConfig
+    from anon_batch.geometry import regions_of
+    from anon_batch.models.store import ModelStore
+    from anon_batch.records import DecodedImage, Detections
+    from anon_batch.storage import Storage
+
+    ladder = build_ladder(
+        AnonymizeConfig(method=method, soft_edge=SOFT_EDGES.get(method, 0.0)),
+        ModelStore(Storage(), ModelsConfig()),
+        1,
+        "cpu",
+    )
+    out = {}
+    for name, boxes in labelled().items():
+        pixels = np.asarray(Image.open(SAMPLE / "photos" / name).convert("RGB"))
+        n = len(boxes)
+        found = Detections(
+            np.array(boxes, np.float32),
+            np.ones(n, np.float32),
+            np.full((n, 5, 2), np.nan, np.float32),
+            ("manifest",) * n,
+        )
+        image = DecodedImage(name, pixels)
+        regions = regions_of(found, image.width, image.height, 1.3, "ellipse")
+        [result] = ladder.anonymize([(image, regions)], b"k" * 32)
+        assert set(result.methods.values()) == {method}, result.methods
+        out[name] = (result.pixels, list(regions))
+    return out
+
+
+def labelled() -> dict[str, list[list[float]]]:
+    """Return the boxes of the sample images that have faces."""
+    truth = json.loads((SAMPLE / "faces.json").read_text(encoding="utf-8"))
+    return {name: boxes for name, boxes in truth.items() if boxes}
+
+
+def summary(method: str) -> dict[str, dict[str, str]]:
+    """Return digest and coarse copy of each image of a method."""
+    return {
+        name: {"sha256": hashlib.sha256(pixels.tobytes()).hexdigest(), "coarse": coarse(pixels, regions)}
+        for name, (pixels, regions) in render(method).items()
+    }
+
+
+def coarse(pixels: np.ndarray[Any, Any], regions: list[Any]) -> str:
+    """Return the means over a grid of each region, base64 of (regions, 12, 12, 3) uint8."""
+    cells = []
+    for region in regions:
+        x1, y1, x2, y2 = region.extent
+        cells.append(cv2.resize(pixels[y1:y2, x1:x2], (GRID, GRID), interpolation=cv2.INTER_AREA))
+    return base64.b64encode(np.stack(cells).tobytes()).decode()
+
+
+if __name__ == "__main__":
+    whole = {"libraries": libraries(), "methods": {method: summary(method) for method in METHODS}}
+    FILE.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
