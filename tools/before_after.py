@@ -1,4 +1,4 @@
-"""Makes docs/before-after.jpg: sample photographs above, a real release of them below, one method a column.
+"""Make docs/before-after.jpg: sample photographs above, a real release of them below, one method a column.
 
 Run it from the repository's root: `.venv/bin/python -m tools.before_after`.
 """
@@ -30,19 +30,19 @@ def main() -> None:
             (ImageOps.exif_transpose(Image.open(photo)), release(photo, method, Path(scratch) / method), method)
             for photo, method in zip(photos, METHODS, strict=True)
         ]
-        picture = strip(columns)
+        figure = strip(columns)
     TARGET.parent.mkdir(exist_ok=True)
-    picture.save(TARGET, quality=85, optimize=True)
+    figure.save(TARGET, quality=85, optimize=True)
     size_bytes = TARGET.stat().st_size
     print(
-        f"{TARGET}: {picture.width} x {picture.height} px, {size_bytes:,} bytes, of {', '.join(p.name for p in photos)}"
+        f"{TARGET}: {figure.width} x {figure.height} px, {size_bytes:,} bytes, of {', '.join(p.name for p in photos)}"
     )
     if size_bytes > MAX_BYTES:
         sys.exit(f"larger than {MAX_BYTES:,} bytes")
 
 
 def choose(folder: Path, ground_truth: Path, count: int) -> list[Path]:
-    """The photographs whose largest face is nearest to a third of their height: a small one cannot be seen on a strip."""
+    """Return the photographs whose largest face is nearest to a third of their height: a small one cannot be seen on a strip."""
     truth = json.loads(ground_truth.read_text(encoding="utf-8"))
     sizes: dict[Path, float] = {}
     for name, boxes in truth.items():
@@ -57,7 +57,7 @@ def choose(folder: Path, ground_truth: Path, count: int) -> list[Path]:
 
 
 def release(photo: Path, method: str, scratch: Path) -> Image.Image:
-    """One photograph taken through the command line, as a user would."""
+    """Return one photograph anonymized through the command line."""
     manifest, output = scratch / "manifest.parquet", scratch / "release"
     command = [sys.executable, "-c", "from anon_batch.cli import main; main()"]
     subprocess.run([*command, "manifest", str(photo), "-o", str(manifest)], check=True, capture_output=True)

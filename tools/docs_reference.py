@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import enum
+import inspect
 import sys
 import typing
 from collections.abc import Callable, Iterator, Sequence
@@ -23,8 +24,8 @@ A job file is YAML. `anon-batch config job.yaml` checks one and prints it with a
 any key on the command line and wins over the file. An unknown key or a wrong value stops the command before anything runs, with
 the nearest key that exists.
 
-Every key except the addresses, `run_key_file`, `engine` (but for `engine.shard_rows`), `models` and `storage` is part of the
-run's [fingerprint](../guides/resume.md): it cannot change between two runs into one output.""",
+Every key except the addresses, `run_key_file`, `gates`, `engine` (but for `engine.shard_rows`), `models` and `storage` is part of
+the run's [fingerprint](../guides/resume.md): it cannot change between two runs into one output.""",
     "cli": """# Command line
 
 `anon-batch COMMAND --help` prints the same. Results go to standard output, progress and messages to standard error. What the
@@ -42,6 +43,17 @@ exit codes mean: [Exit codes](exit-codes.md).""",
 
 The column `reason` of the provenance, counted in `stats.json`. The column `detail` of the audit has more. `failed`: the source
 could not be read or decoded. `withheld`: no safe output could be made.""",
+    "stats": """# Statistics, gates, run
+
+## `stats.json`
+
+The sum over all shards, written when a run finishes. `anon-batch report` shows it as a page.""",
+    "gates": """## `gates.json`
+
+`passed` is true if every gate passed. `gates` lists the limits of the job file with these fields:""",
+    "run": """## `run.json`
+
+What made the release. It holds no address and no secret.""",
     "exit-codes": """# Exit codes
 
 `anon-batch run --finished-exit-zero` returns 0 instead of 10, for schedulers that retry every other code, such as Ray jobs and
@@ -170,6 +182,35 @@ def exit_codes_page() -> str:
 
     rows = [[f"{int(code)}", code.meaning, code.action] for code in ExitCode]
     return INTRO["exit-codes"] + "\n\n" + table(["Code", "Meaning", "What to do"], rows) + "\n"
+
+
+def stats_page() -> str:
+    """Return the page with the keys of the JSON files of a release, from the docstrings of what writes them."""
+    from anon_batch.formats.gates_json import GateResult
+    from anon_batch.formats.run_json import RunJson
+    from anon_batch.stats import ShardStats
+
+    parts = [INTRO["stats"], table(["Key", "Meaning"], docstring_items(ShardStats.summary, "Returns"))]
+    parts += [INTRO["gates"], table(["Key", "Meaning"], docstring_items(GateResult, "Args"))]
+    parts += [INTRO["run"], table(["Key", "Meaning"], docstring_items(RunJson, "Args"))]
+    return "\n\n".join(parts) + "\n"
+
+
+def docstring_items(documented: object, section: str) -> list[list[str]]:
+    """Return [names, meaning] of each item `- name, name: meaning` or `name: meaning` in a section of a docstring."""
+    text = (inspect.getdoc(documented) or "").partition(f"{section}:\n")[2].split("\n\n")[0]
+    lines = [line for line in text.splitlines() if line.strip()]
+    listed = any(line.lstrip().startswith("- ") for line in lines)
+    first = "- " if listed else lines[0][: len(lines[0]) - len(lines[0].lstrip())]
+    items: list[str] = []
+    for line in lines:
+        begins = line.lstrip().startswith("- ") if listed else line.startswith(first) and not line[len(first)].isspace()
+        if begins:
+            items.append(line.strip().removeprefix("- "))
+        elif items:
+            items[-1] += f" {line.strip()}"
+    pairs = [item.partition(": ") for item in items]
+    return [[", ".join(f"`{name.strip()}`" for name in names.split(",")), meaning] for names, _, meaning in pairs]
 
 
 PAGES: dict[str, Callable[[], str]] = {

@@ -43,7 +43,7 @@ FACE = 0.9  # of the box, where a face's tone is measured
 RIDGE = 300.0
 TONE_SAY = np.array([1.2, 1.5, 1.5])  # weight of a deviation of L, a, b: a clash with the body is seen at once
 CODES = 16  # principal components of the detector's features
-FEATURES = ("474", "532")  # CenterFace's values at 1/16 and 1/4 of the picture's side
+FEATURES = ("474", "532")  # CenterFace's values at 1/16 and 1/4 of the image's side
 JPEG_QUALITY = 90
 
 Array = npt.NDArray[np.float64]
@@ -96,18 +96,18 @@ def ridge(x: Array, y: Array) -> tuple[Array, Array]:
 
 
 def explained(prediction: Array, truth: Array) -> Array:
-    """Share of the variance that a prediction explains, by column, at least 0."""
+    """Return the share of the variance that a prediction explains, by column, at least 0."""
     return np.maximum(1 - ((prediction - truth) ** 2).sum(axis=0) / ((truth - truth.mean(axis=0)) ** 2).sum(axis=0), 0)
 
 
 def donor(face: FaceCrop) -> tuple[npt.NDArray[np.uint8], Array, Array]:
-    """A donor's picture, box and landmarks in it."""
+    """Return a donor's pixels, box and landmarks in it."""
     pixels, points, transform = donor_image(face)
     return pixels, face.box * float(transform[0, 0]) + np.tile(transform[:, 2], 2), points
 
 
 def small_head(pixels: npt.NDArray[np.uint8], box: Array) -> npt.NDArray[np.uint8]:
-    """The matte of a donor's head at half its side, 0 .. 255."""
+    """Return the matte of a donor's head at half its side, 0 .. 255."""
     head = head_of(pixels, box, matte_of(pixels, box))
     return np.rint(cv2.resize(head, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) * 255).astype(np.uint8)
 
@@ -131,10 +131,10 @@ def main() -> None:
         return (feature - raw_mean) / raw_scale @ axes
 
     weight, bias = ridge((x - mean) / scale, looks(raw))
-    told = explained((test_x - mean) / scale @ weight + bias, looks(test_raw))
-    print("variance of the traits that surroundings explain, on held-out faces:", told.round(2))
-    # A trait counts by what is known of it: its prediction's signal over the prediction's error.
-    importance = np.sqrt(told / np.maximum(1 - told, 0.1)) / looks(raw).std(axis=0)
+    known = explained((test_x - mean) / scale @ weight + bias, looks(test_raw))
+    print("variance of the traits that surroundings explain, on held-out faces:", known.round(2))
+    # A trait counts by what is known about it: its prediction's signal over the prediction's error.
+    importance = np.sqrt(known / np.maximum(1 - known, 0.1)) / looks(raw).std(axis=0)
     # For plain descriptions, and scaled so that the distance between traits counts each by its importance.
     weight = weight / scale[:, None] * importance
     bias = bias * importance - mean @ weight
@@ -145,15 +145,13 @@ def main() -> None:
         parser.error(f"{len(donors)} of {len(names)} names found in {chosen.donors[0]}, none of which may be held out")
     _, donor_tones, donor_raw = described(donors, features)
     tone_scale = TONE_SAY / donor_tones.std(axis=0)
-    pictures = [donor(face) for face in donors]
+    images = [donor(face) for face in donors]
     jpegs = [
-        cv2.imencode(".jpg", p[0][:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].ravel() for p in pictures
+        cv2.imencode(".jpg", p[0][:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].ravel() for p in images
     ]
-    mirrored_box = [
-        (box, np.array([DONOR_SIDE - box[2], box[1], DONOR_SIDE - box[0], box[3]])) for _, box, _ in pictures
-    ]
-    points = [(own, landmarks.mirrored(own, DONOR_SIDE)) for _, _, own in pictures]
-    heads = [small_head(*picture[:2]) for picture in pictures]
+    mirrored_box = [(box, np.array([DONOR_SIDE - box[2], box[1], DONOR_SIDE - box[0], box[3]])) for _, box, _ in images]
+    points = [(own, landmarks.mirrored(own, DONOR_SIDE)) for _, _, own in images]
+    heads = [small_head(*image[:2]) for image in images]
     save_file(
         {
             "heads": np.array(heads),

@@ -2,7 +2,7 @@
 
     python -m tools.quantise_detector --faces FOLDER ... --scenes FILE ... --output centerface_int8.onnx
 
-Activations are measured on canvases: crops of synthetic faces, 14 px and up, pasted into pictures without people. Each
+Activations are measured on canvases: crops of synthetic faces, 14 px and up, pasted into images without people. Each
 FOLDER of faces holds crops/ and meta.jsonl as `anon-batch train` reads them. At the end both networks search other
 canvases, of other crops; no photograph on which the detector is judged is read here.
 
@@ -54,7 +54,7 @@ class Crop(NamedTuple):
 
 
 class Canvas(NamedTuple):
-    """A made picture, (H, W, 3) uint8 RGB, and its faces, (N, 4) xyxy."""
+    """A generated image, (H, W, 3) uint8 RGB, and its faces, (N, 4) xyxy."""
 
     pixels: PixelArray
     boxes: npt.NDArray[np.float32]
@@ -79,14 +79,14 @@ def canvases(
 ) -> Iterator[Canvas]:
     """Scenes at random zoom with one to eight faces of random size and brightness, through JPEG."""
     for _ in range(count):
-        picture = _cut(rng, scenes[rng.integers(len(scenes))])
-        taken = np.zeros(picture.shape[:2], np.bool_)
+        image = _cut(rng, scenes[rng.integers(len(scenes))])
+        taken = np.zeros(image.shape[:2], np.bool_)
         boxes = []
         for _ in range(rng.integers(1, 9)):
-            box = _paste(rng, picture, taken, crops[rng.integers(len(crops))])
+            box = _paste(rng, image, taken, crops[rng.integers(len(crops))])
             boxes += [box] if box else []
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(60, 96))]
-        coded = cv2.imencode(".jpg", picture[:, :, ::-1], quality)[1]
+        coded = cv2.imencode(".jpg", image[:, :, ::-1], quality)[1]
         pixels = np.ascontiguousarray(cv2.imdecode(coded, cv2.IMREAD_COLOR)[:, :, ::-1])
         yield Canvas(pixels, np.asarray(boxes, np.float32).reshape(-1, 4))
 
@@ -100,7 +100,7 @@ def _cut(rng: np.random.Generator, scene: PixelArray) -> PixelArray:
 
 
 def _paste(
-    rng: np.random.Generator, picture: PixelArray, taken: npt.NDArray[np.bool_], crop: Crop
+    rng: np.random.Generator, image: PixelArray, taken: npt.NDArray[np.bool_], crop: Crop
 ) -> tuple[float, float, float, float] | None:
     pixels = cv2.imread(str(crop.path))[:, :, ::-1]
     x, y, width, height = crop.box
@@ -114,7 +114,7 @@ def _paste(
         return None
     zoom = side / pixels.shape[0]
     small = cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA)
-    picture[place] = np.clip(small * rng.uniform(0.5, 1.4), 0, 255).astype(np.uint8)
+    image[place] = np.clip(small * rng.uniform(0.5, 1.4), 0, 255).astype(np.uint8)
     taken[place] = True
     return (at_x + x * zoom, at_y + y * zoom, at_x + (x + width) * zoom, at_y + (y + height) * zoom)
 
@@ -210,7 +210,7 @@ def main() -> None:
     """Quantises, writes, and says how both networks do on canvases of other crops."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faces", type=Path, nargs="+", required=True, metavar="FOLDER")
-    parser.add_argument("--scenes", type=Path, nargs="+", required=True, metavar="FILE", help="pictures without people")
+    parser.add_argument("--scenes", type=Path, nargs="+", required=True, metavar="FILE", help="images without people")
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
     logging.getLogger().setLevel(logging.ERROR)  # the quantiser recommends steps that are taken here already

@@ -24,10 +24,10 @@ def _name(path: Path) -> str:
 @pytest.mark.parametrize("path", PHOTOS, ids=_name)
 def test_each_photograph_is_attributed_labelled_and_decodes(path: Path) -> None:
     assert path.name in (SAMPLE / "ATTRIBUTION.md").read_text()
-    picture = decode(_name(path), path.read_bytes(), LimitsConfig())
+    image = decode(_name(path), path.read_bytes(), LimitsConfig())
     for x1, y1, x2, y2 in FACES[_name(path)]:
-        assert 0 <= x1 < x2 <= picture.width
-        assert 0 <= y1 < y2 <= picture.height
+        assert 0 <= x1 < x2 <= image.width
+        assert 0 <= y1 < y2 <= image.height
 
 
 def test_the_set_is_what_the_demo_needs() -> None:
