@@ -13,8 +13,10 @@ from anon_batch.errors import ConfigError, IntegrityError
 from anon_batch.formats.versions import explain_other_version
 
 RUN_JSON_VERSION = 2
-# Only these sections of the job are published, because they hold no address and no secret.
-PUBLIC_SECTIONS = ("sample", "detect", "anonymize", "write", "limits")
+# The sections that the outputs depend on; a resumed run must agree with them.
+OUTPUT_SECTIONS = ("sample", "detect", "anonymize", "write", "limits")
+# The sections that are published, because they hold no address and no secret.
+PUBLIC_SECTIONS = (*OUTPUT_SECTIONS, "gates")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,6 +56,12 @@ class RunJson:
     def layout(self) -> str:
         """Layout of the outputs: `files`, `webdataset` or `parquet`."""
         return str(self.config.get("write", {}).get("layout", "files"))
+
+    @property
+    def gates(self) -> Mapping[str, float | None]:
+        """Limits of the job: name of the gate -> limit, or None if it is switched off."""
+        gates: Mapping[str, float | None] = self.config.get("gates", {})
+        return gates
 
     @property
     def is_finished(self) -> bool:
@@ -99,7 +107,8 @@ def _check(record: RunJson) -> None:
     datetime.fromisoformat(record.created_at)
     if type(record.rows) is not int or record.rows < 1:
         raise TypeError(f"rows: {record.rows!r}, expected a number from 1")
-    if not isinstance(record.config, dict) or not isinstance(record.config.get("write", {}), dict):
+    sections = record.config if isinstance(record.config, dict) else {"config": None}
+    if not all(isinstance(section, dict) for name, section in sections.items() if name != "name"):
         raise TypeError("config must be a mapping of sections")
     statuses = {} if record.statuses is None else record.statuses
     if not isinstance(statuses, dict) or not all(type(count) is int for count in statuses.values()):

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from anon_batch import __version__
 from anon_batch.config import JobConfig
-from anon_batch.formats.run_json import PUBLIC_SECTIONS
+from anon_batch.formats.run_json import OUTPUT_SECTIONS
 
 _SHOWN_DIFFERENCES = 8
 
@@ -87,7 +87,7 @@ def fingerprint(
     Where the job runs, how wide, and how bytes are reached is not part of it: those may change between two runs of a job.
     """
     keys: dict[str, Any] = {}
-    for section in PUBLIC_SECTIONS:
+    for section in OUTPUT_SECTIONS:
         _flatten(section, getattr(config, section).model_dump(mode="json"), keys)
     return {
         "name": config.name,

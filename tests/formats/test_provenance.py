@@ -1,4 +1,4 @@
-"""Parts: their columns, the manifest's own with their types, and what is no part."""
+"""Provenance and audit parts: columns, pass-through types, damaged files."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _part(extra: pa.Schema | None = None, rows: list[ProvenanceRow] | None = Non
     return write_provenance(rows or ROWS, extra or pa.schema([("label", pa.int16())]), ["net@1"], "1.0", META)
 
 
-def test_a_part_reads_back() -> None:
+def test_a_provenance_part_is_read_as_it_was_written() -> None:
     table = read_part(_part(), "u", PROVENANCE_SCHEMA)
     assert table.schema.remove_metadata() == pa.schema([*PROVENANCE_SCHEMA, ("label", pa.int16())])
     first, second = table.to_pylist()
@@ -55,7 +55,7 @@ def test_a_part_reads_back() -> None:
     assert read_meta(io.BytesIO(_part()), "u") == META
 
 
-def test_the_public_part_has_no_column_that_leads_to_the_source() -> None:
+def test_provenance_has_no_column_about_the_source() -> None:
     names = set(PROVENANCE_SCHEMA.names)
     assert not names & {
         "uri",
@@ -96,7 +96,7 @@ def test_pass_through_columns_keep_their_types(cell_type: pa.DataType, value: An
     assert table.column("odd").to_pylist() == [value, None]
 
 
-def test_the_audit_reads_back_with_detections_and_ground_truth() -> None:
+def test_an_audit_part_is_read_as_it_was_written() -> None:
     found = Detections(
         np.array([[1, 2, 3, 4]], np.float32),
         np.array([0.5], np.float32),
@@ -129,7 +129,7 @@ def test_the_audit_reads_back_with_detections_and_ground_truth() -> None:
         read_part(write_audit(rows, META), "u", PROVENANCE_SCHEMA)
 
 
-def _foreign(metadata: dict[bytes, bytes]) -> bytes:
+def _parquet(metadata: dict[bytes, bytes]) -> bytes:
     sink = io.BytesIO()
     pq.write_table(pa.table({"a": [1]}).replace_schema_metadata(metadata), sink)
     return sink.getvalue()
@@ -144,10 +144,10 @@ def _meta(**fields: Any) -> bytes:
         "finished_at": "2024-01-01T00:00:00+00:00",
         "stats": "",
     }
-    return _foreign({b"anon_batch": json.dumps({**known, **fields}).encode()})
+    return _parquet({b"anon_batch": json.dumps({**known, **fields}).encode()})
 
 
-def test_what_the_foreign_ones_below_start_from_is_fine() -> None:
+def test_metadata_without_optional_fields_is_read() -> None:
     assert read_meta(_meta(), "u").shard_sha256 == ""
 
 
@@ -160,12 +160,12 @@ def test_what_the_foreign_ones_below_start_from_is_fine() -> None:
         _part()[:-4],
         _part()[:-40],
         _part()[:-300] + bytes(292) + _part()[-8:],
-        _foreign({}),
-        _foreign({b"anon_batch": b"{"}),
-        _foreign({b"anon_batch": b"5"}),
-        _foreign({b"anon_batch": b"[]"}),
-        _foreign({b"anon_batch": b"\xff"}),
-        _foreign({b"anon_batch": b"{}"}),
+        _parquet({}),
+        _parquet({b"anon_batch": b"{"}),
+        _parquet({b"anon_batch": b"5"}),
+        _parquet({b"anon_batch": b"[]"}),
+        _parquet({b"anon_batch": b"\xff"}),
+        _parquet({b"anon_batch": b"{}"}),
         _meta(version="1"),
         _meta(version="3"),
         _meta(more=1),
@@ -176,7 +176,7 @@ def test_what_the_foreign_ones_below_start_from_is_fine() -> None:
         _meta(shard_sha256=[]),
     ],
 )
-def test_what_is_no_part(data: bytes) -> None:
+def test_other_and_damaged_files_are_refused(data: bytes) -> None:
     with pytest.raises(IntegrityError, match="the-address"):
         read_meta(data, "the-address")
     with pytest.raises(IntegrityError, match="the-address"):
@@ -185,20 +185,20 @@ def test_what_is_no_part(data: bytes) -> None:
         read_meta(io.BytesIO(data), "the-address")
 
 
-def test_rows_before_a_whole_footer_that_are_cut_off() -> None:
+def test_a_part_with_a_good_footer_and_truncated_rows_is_refused() -> None:
     assert read_meta(_part()[100:], "u") == META
     with pytest.raises(IntegrityError, match="the-address"):
         read_part(_part()[100:], "the-address", PROVENANCE_SCHEMA)
 
 
-def test_an_older_format_is_refused_with_advice() -> None:
+def test_a_part_of_another_format_version_is_refused_with_advice() -> None:
     with pytest.raises(IntegrityError, match=r"older version of anon-batch.*run the job again"):
         read_meta(_meta(version="1"), "u")
     with pytest.raises(IntegrityError, match="Update anon-batch"):
         read_meta(_meta(version="3"), "u")
 
 
-def test_a_store_that_fails_while_a_footer_is_read_is_no_damage() -> None:
+def test_a_storage_error_while_reading_a_footer_is_not_reported_as_damage() -> None:
     class Broken(io.BytesIO):
         def read(self, *_: object) -> bytes:
             raise TimeoutError("gone")
@@ -207,7 +207,7 @@ def test_a_store_that_fails_while_a_footer_is_read_is_no_damage() -> None:
         read_meta(Broken(_part()), "u")
 
 
-def test_text_that_is_no_utf8_is_found() -> None:
+def test_text_that_is_not_utf8_is_refused() -> None:
     bad = pa.array([b"\xff\xfe"], pa.binary()).view(pa.string())
     table = pa.table({f.name: (bad if f.name == "image_id" else pa.nulls(1, f.type)) for f in PROVENANCE_SCHEMA})
     sink = io.BytesIO()
@@ -230,7 +230,7 @@ def test_text_that_is_no_utf8_is_found() -> None:
         {"status": "withheld", "output": None, "reason": "x"},
     ],
 )
-def test_rows_that_contradict_themselves_cannot_be_made(change: dict[str, Any]) -> None:
+def test_contradictory_rows_cannot_be_constructed(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="status"):
         ProvenanceRow(**{**GOOD, **change})
 
