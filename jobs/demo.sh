@@ -1,5 +1,5 @@
 #!/bin/sh
-# The main job on the sample photographs: manifest, run, status, verify. $1 is the anon-batch command.
+# Run the demo job on the sample photographs: manifest, run, verify. $1 is the anon-batch command.
 set -eu
 anon_batch=$1
 mkdir -p demo
@@ -17,8 +17,9 @@ cat <<END
 
 Look at
   demo/release/images/       the anonymized photographs (originals: manifests/sample/photos/)
-  demo/release/provenance/   what was done to each, Parquet
-  demo/release/stats.json    statuses, faces, precision and recall against the sample's ground truth
+  demo/release/provenance/   what was done to each (Parquet)
+  demo/release/stats.json    statuses, faces, precision and recall on the ground truth of the sample
+  demo/release/gates.json    limits for withheld and failed rows, and whether they were kept
   demo/release-ledger/       private: detections, source digests, the run key
-Run the same command again and it resumes: everything is done, so nothing is done twice.
+Run the same command again: the run resumes, and nothing is done twice.
 END

@@ -43,6 +43,7 @@ def test_rayjob_runs_a_valid_job(tmp_path: Path) -> None:
     spec = by_kind["RayJob"]["spec"]
     found = re.match(r"anon-batch run (/jobs/\S+)", spec["entrypoint"])
     assert found
+    assert spec["entrypoint"].endswith(" --finished-exit-zero"), "a gate that is exceeded would start new clusters"
     (tmp_path / "job.yaml").write_text(by_kind["ConfigMap"]["data"][Path(found[1]).name])
     job = load_job(tmp_path / "job.yaml", {})
     head, *groups = spec["rayClusterSpec"]["headGroupSpec"], *spec["rayClusterSpec"]["workerGroupSpecs"]
