@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from rich.table import Table
@@ -13,11 +14,11 @@ from anon_batch.cli.console import err, out, print_json
 from anon_batch.config import DetectorConfig, load_job, parse_override, validate
 from anon_batch.storage import absolute, join
 
-_NO_MANIFEST = "none"  # the key is required, and without a manifest nothing reads it
+_NO_MANIFEST = "none"  # because the key is required, though nothing reads it here
 
 
 class ChannelOrder(StrEnum):
-    """Of the recogniser's input."""
+    """Channel order of the embedder's input."""
 
     bgr = "bgr"
     rgb = "rgb"
@@ -29,41 +30,46 @@ def evaluate(
     ] = None,
     methods: Annotated[str, typer.Option(help="Methods to compare, comma-separated.")] = "gan,swap,pixelate,blur,solid",
     output: Annotated[
-        str, typer.Option("-o", "--output", help="Folder for measures.json and the contact sheets. Holds originals.")
+        str,
+        typer.Option("-o", "--output", help="Folder for measures.json and the contact sheets, which show originals."),
     ] = "evaluation",
     job: Annotated[
         Path | None, typer.Option("--job", "--config", help="Job file: detection, method settings, storage.")
     ] = None,
     settings: Annotated[
-        list[str], typer.Option("--set", metavar="KEY=VALUE", help="Sets any key of the job, e.g. anonymize.cells=6.")
+        list[str], typer.Option("--set", metavar="KEY=VALUE", help="Set any key of the job, e.g. engine.num_cpus=2.")
     ] = [],  # noqa: B006  typer reads it as the default, nobody changes it
     scorer: Annotated[
-        str, typer.Option(help="Second detector, not one of detect.detectors; `none` leaves its measures out.")
+        str, typer.Option(help="Detector that measures, not one of detect.detectors; `none` skips its measures.")
     ] = "yunet_n",
-    scorer_scale: Annotated[float, typer.Option(help="Resize factor before it.")] = 2.0,
+    scorer_scale: Annotated[float, typer.Option(help="Resize factor before the scorer.")] = 2.0,
     scorer_threshold: Annotated[
-        float | None, typer.Option(help="Its lowest score of a face; default its own.", show_default=False)
+        float | None, typer.Option(help="Lowest score that counts for the scorer; default its own.", show_default=False)
     ] = None,
     embedder: Annotated[
-        str | None, typer.Option(help="Face recogniser, ONNX: aligned crops (1, 3, 112, 112) to features.")
+        str | None, typer.Option(help="Face recogniser (ONNX): aligned crops (1, 3, 112, 112) to features.")
     ] = None,
-    embedder_order: Annotated[ChannelOrder, typer.Option(help="Channels of its input.")] = ChannelOrder.bgr,
-    embedder_mean: Annotated[float, typer.Option(help="Taken from each value 0 .. 255 of its input.")] = 127.5,
-    embedder_scale: Annotated[float, typer.Option(help="What that is divided by.", min=1e-6)] = 127.5,
+    embedder_order: Annotated[ChannelOrder, typer.Option(help="Channel order of its input.")] = ChannelOrder.bgr,
+    embedder_mean: Annotated[
+        float, typer.Option(help="Mean that is subtracted from the values 0 to 255 of its input.")
+    ] = 127.5,
+    embedder_scale: Annotated[float, typer.Option(help="Divisor of its input.", min=1e-6)] = 127.5,
     pairs: Annotated[
-        str | None, typer.Option(help="CSV with columns person, neutral, smiling: two pictures of each person.")
+        str | None, typer.Option(help="CSV with columns person, neutral, smiling: two images of each person.")
     ] = None,
     faces: Annotated[
-        str | None, typer.Option(help="Folder or manifest (.parquet) of pictures with one face each.")
+        str | None, typer.Option(help="Folder or manifest (.parquet) of images with one face each.")
     ] = None,
-    only: Annotated[str | None, typer.Option(help="Text file: the pictures of --faces that count, one a line.")] = None,
+    only: Annotated[
+        str | None, typer.Option(help="Text file with the images of --faces to use, one in a line.")
+    ] = None,
     limit: Annotated[
-        int | None, typer.Option(help="Pictures, persons and single faces at most, drawn by the seed.", min=1)
+        int | None, typer.Option(help="Most images, persons and single faces, drawn with the seed.", min=1)
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of samples and of fakes.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of samples and fakes.", min=0)] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print measures.json.")] = False,
 ) -> None:
-    """Measures methods: precision kept, re-identification, identity, landmarks, speed; with a sheet of faces to look at."""
+    """Measure methods: precision kept, re-identification, identity, landmarks, speed; with contact sheets of faces."""
     from anon_batch.evaluate.embedder import EmbedderSettings
     from anon_batch.evaluate.evaluation import DOCUMENT
     from anon_batch.evaluate.evaluation import evaluate as run
@@ -100,66 +106,90 @@ def evaluate(
         out.print(f"skipped: {measure.replace('_', ' ')}: {reason}", markup=False)
     for name, counts in document["plan"]["inputs"].items():
         if counts["failures"]:
-            out.print(f"{name}: pictures left out: {counts['failures']}", markup=False)
+            out.print(f"{name}: images left out: {counts['failures']}", markup=False)
     out.print(f"{join(absolute(output), DOCUMENT)}, {len(document['sheets'])} contact sheets", markup=False)
 
 
-def _table(document: dict[str, Any]) -> Table:
-    """Measures down, methods across; what is not measured stays out."""
+class _Line(NamedTuple):
+    """A line of the table.
+
+    Args:
+        label: what the reader sees.
+        path: keys of the figure in the measures of a method.
+        form: format string of the figure.
+    """
+
+    label: str
+    path: tuple[str, ...]
+    form: str
+
+    def cell(self, measures: Mapping[str, Any]) -> str:
+        """Return the figure as text; "" if it was not measured.
+
+        Raises:
+            TypeError: the path leads to a section, or through a figure.
+        """
+        value: Any = measures
+        for key in self.path:
+            if not isinstance(value, Mapping):
+                raise TypeError(f"{'.'.join(self.path)}: {key} is not in a section")
+            if (value := value.get(key)) is None:
+                return ""
+        if not isinstance(value, (int, float)):
+            raise TypeError(f"{'.'.join(self.path)}: not a figure")
+        return self.form.format(value)
+
+
+_PERCENT, _THREE = "{:.1%}", "{:.3f}"
+_LINES = (
+    _Line(
+        "average precision, labelled faces", ("average_precision", "labelled_faces", "all", "average_precision"), _THREE
+    ),
+    _Line("  from 16 px", ("average_precision", "labelled_faces", "from_16_px", "average_precision"), _THREE),
+    _Line("precision kept, labelled faces", ("average_precision", "labelled_faces", "all", "kept"), _PERCENT),
+    _Line("  from 16 px", ("average_precision", "labelled_faces", "from_16_px", "kept"), _PERCENT),
+    _Line("precision kept, anonymized faces", ("average_precision", "treated_faces", "all", "kept"), _PERCENT),
+    _Line("  from 16 px", ("average_precision", "treated_faces", "from_16_px", "kept"), _PERCENT),
+    _Line("faces anonymized without fallback", ("treatment", "own_share"), _PERCENT),
+    _Line("images withheld", ("treatment", "withheld_pictures"), "{:,}"),
+    _Line("re-identified, rank 1", ("reidentification", "original_gallery", "rank_1"), _PERCENT),
+    _Line("  at FAR 1e-2", ("reidentification", "original_gallery", "tar_at_far_0.01"), _PERCENT),
+    _Line("  rank 1, anonymized gallery", ("reidentification", "treated_gallery", "rank_1"), _PERCENT),
+    _Line("  at FAR 1e-2, anonymized gallery", ("reidentification", "treated_gallery", "tar_at_far_0.01"), _PERCENT),
+    _Line("  rank 1 by chance", ("reidentification", "original_gallery", "chance"), _PERCENT),
+    _Line("identity: similarity, same seed", ("identity", "same_seed", "mean"), _THREE),
+    _Line("  similarity, other seed", ("identity", "other_seed", "mean"), _THREE),
+    _Line("  equal error rate", ("identity", "equal_error_rate"), _PERCENT),
+    _Line("  equal error rate, seed alone", ("identity", "equal_error_rate_of_seed"), _PERCENT),
+    _Line("  similarity to its original", ("identity", "own_original", "mean"), _THREE),
+    _Line("  similarity to other originals", ("identity", "stranger_original", "mean"), _THREE),
+    _Line("Frechet distance (embedder)", ("frechet", "distance"), "{:.4f}"),
+)
+_SPEED_LINES = (
+    _Line("faces/s", ("speed", "alone", "faces_per_s"), "{:,.0f}"),
+    _Line("  with all checks", ("speed", "with_checks", "faces_per_s"), "{:,.0f}"),
+)
+
+
+def _table(document: Mapping[str, Any]) -> Table:
+    """Return a table with a row for each measure and a column for each method; without rows that were not measured."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("measure")
-    columns = [document["originals"], *document["methods"].values()]
-    for name in ("originals", *document["methods"]):
+    columns: dict[str, Mapping[str, Any]] = {"originals": document["originals"], **document["methods"]}
+    for name in columns:
         table.add_column(name, justify="right")
-    for label, keys, form in _lines(document):
-        values = [_look_up(column, keys) for column in columns]
-        if any(value is not None for value in values):
-            table.add_row(label, *("" if value is None else form.format(value) for value in values))
+    for line in (*_LINES, *_landmark_lines(columns.values()), *_SPEED_LINES):
+        cells = [line.cell(measures) for measures in columns.values()]
+        if any(cells):
+            table.add_row(line.label, *cells)
     return table
 
 
-def _lines(document: dict[str, Any]) -> list[tuple[str, tuple[str, ...], str]]:
-    """Label, where the figure is, how it is written."""
-    percent, three = "{:.1%}", "{:.3f}"
-    kept, gallery = "average_precision", "reidentification"
-    lines = [
-        ("average precision, labelled faces", (kept, "labelled_faces", "all", "average_precision"), three),
-        ("  from 16 px", (kept, "labelled_faces", "from_16_px", "average_precision"), three),
-        ("precision kept, labelled faces", (kept, "labelled_faces", "all", "kept"), percent),
-        ("  from 16 px", (kept, "labelled_faces", "from_16_px", "kept"), percent),
-        ("precision kept, treated faces", (kept, "treated_faces", "all", "kept"), percent),
-        ("  from 16 px", (kept, "treated_faces", "from_16_px", "kept"), percent),
-        ("faces treated by itself", ("treatment", "own_share"), percent),
-        ("pictures withheld", ("treatment", "withheld_pictures"), "{:,}"),
-        ("re-identified, rank 1", (gallery, "original_gallery", "rank_1"), percent),
-        ("  at FAR 1e-2", (gallery, "original_gallery", "tar_at_far_0.01"), percent),
-        ("  rank 1, gallery treated too", (gallery, "treated_gallery", "rank_1"), percent),
-        ("  at FAR 1e-2, gallery treated too", (gallery, "treated_gallery", "tar_at_far_0.01"), percent),
-        ("  rank 1 by chance", (gallery, "original_gallery", "chance"), percent),
-        ("identity: one seed alike", ("identity", "same_seed", "mean"), three),
-        ("  two seeds alike", ("identity", "other_seed", "mean"), three),
-        ("  equal error rate", ("identity", "equal_error_rate"), percent),
-        ("  equal error rate, seed alone", ("identity", "equal_error_rate_of_seed"), percent),
-        ("  like its original", ("identity", "own_original", "mean"), three),
-        ("  strangers alike", ("identity", "stranger_original", "mean"), three),
-        ("Frechet distance (embedder)", ("frechet", "distance"), "{:.4f}"),
-    ]
-    for name in _detectors(document):
-        lines.append((f"landmark error ({name})", ("landmarks", name, "median"), three))
-        lines.append(("  its 90th percentile", ("landmarks", name, "p90"), three))
-        lines.append(("  faces not found again", ("landmarks", name, "undetected_share"), percent))
-    lines.append(("faces/s", ("speed", "alone", "faces_per_s"), "{:,.0f}"))
-    lines.append(("  with the ladder's checks", ("speed", "with_checks", "faces_per_s"), "{:,.0f}"))
+def _landmark_lines(columns: Iterable[Mapping[str, Any]]) -> list[_Line]:
+    """Return the lines for each detector with landmarks."""
+    lines = []
+    for name in dict.fromkeys(detector for measures in columns for detector in measures.get("landmarks", {})):
+        lines.append(_Line(f"landmark error ({name})", ("landmarks", name, "median"), _THREE))
+        lines.append(_Line("  its 90th percentile", ("landmarks", name, "p90"), _THREE))
+        lines.append(_Line("  faces not detected again", ("landmarks", name, "undetected_share"), _PERCENT))
     return lines
-
-
-def _detectors(document: dict[str, Any]) -> list[str]:
-    measured = (sections.get("landmarks", {}) for sections in document["methods"].values())
-    return list(dict.fromkeys(name for own in measured for name in own))
-
-
-def _look_up(sections: dict[str, Any], keys: tuple[str, ...]) -> Any:
-    value: Any = sections
-    for key in keys:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value

@@ -19,7 +19,7 @@ from anon_batch.units import format_count
 
 
 class Kind(StrEnum):
-    """What sources are; `auto` looks at each."""
+    """Kind of the sources; `auto` detects it for each."""
 
     auto = "auto"
     files = "files"
@@ -37,31 +37,32 @@ def build(
             "`shard-{000..009}.tar`, `*.tar`), Parquet, CSV or JSONL files."
         ),
     ],
-    output: Annotated[str, typer.Option("-o", "--output", help="Address of the manifest to write, Parquet.")],
+    output: Annotated[str, typer.Option("-o", "--output", help="Address of the manifest (Parquet).")],
     ground_truth: Annotated[
         str | None,
-        typer.Option(help="Known faces or other regions: simple JSON or CSV, WIDER FACE's txt, COCO's JSON."),
+        typer.Option(help="Ground truth: simple JSON or CSV, WIDER FACE txt, COCO JSON."),
     ] = None,
     label: Annotated[
         list[str] | None,
         typer.Option(
-            help="Label of all regions of the ground truth, or CATEGORY=LABEL, several times, to use these categories alone."
+            help="Label of all ground-truth regions; or CATEGORY=LABEL, repeated, to read only these categories."
         ),
     ] = None,
-    kind: Annotated[Kind, typer.Option(help="What the sources are.")] = Kind.auto,
+    kind: Annotated[Kind, typer.Option(help="Kind of the sources.")] = Kind.auto,
     base_uri: Annotated[
-        str | None, typer.Option(help="Stored base of relative addresses; `.` is the manifest's own folder.")
+        str | None,
+        typer.Option(help="Base of relative addresses, stored in the manifest; `.` is the folder of the manifest."),
     ] = None,
     columns: Annotated[
         str | None,
-        typer.Option(help="Columns of the sources to pass through to the release, comma-separated; `none` for none."),
+        typer.Option(help="Columns of the sources to copy to the release, comma-separated, or `none`."),
     ] = None,
     job: Annotated[
-        Path | None, typer.Option("--job", help="Job file whose `storage` section reaches the sources.")
+        Path | None, typer.Option("--job", help="Job file whose `storage` section gives access to the sources.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print for machines.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Lists images into a manifest. Files that are no images are counted and named, never skipped in silence."""
+    """List images into a manifest. Other files are counted and named."""
     storage = Storage(load_job(job, {}).storage if job else StorageConfig())
     labels = LabelMap.parse(label or [])
     kept = None if columns is None else [] if columns == "none" else columns.split(",")
@@ -87,16 +88,18 @@ def _print(report: BuildReport, output: str) -> None:
     out.print(f"{format_count(report.images_count):>12} images -> {output}", markup=False)
     if report.others_count:
         kinds = ", ".join(f"{n:,} {suffix or 'without suffix'}" for suffix, n in sorted(report.other_suffixes.items()))
-        err.print(f"{report.others_count:,} things that are no images were left out: {kinds}", markup=False)
-        err.print("  " + _named(report.other_names, report.others_count), markup=False)
+        err.print(f"{report.others_count:,} files are not images and were left out: {kinds}", markup=False)
+        err.print("  " + _join_names(report.other_names, report.others_count), markup=False)
     if report.extra_columns:
-        out.print(f"columns that the release will publish: {', '.join(report.extra_columns)}", markup=False)
+        out.print(f"columns copied to the release: {', '.join(report.extra_columns)}", markup=False)
     for old, new in report.renamed_columns.items():
-        err.print(f"column {old} is now {new}: the release has a column {old} of its own", markup=False)
+        err.print(f"column {old} renamed to {new}, because the release has its own column {old}", markup=False)
     if report.dropped_columns:
-        err.print(f"columns left out: {', '.join(report.dropped_columns)}", markup=False)
+        err.print(f"columns not copied: {', '.join(report.dropped_columns)}", markup=False)
     if report.prefixed:
-        err.print("ids of several sources clashed: each got its source's name in front", markup=False)
+        err.print(
+            "image ids of several sources were equal: each id starts with the name of its source now", markup=False
+        )
     if report.labelled_count:
         out.print(
             f"ground truth: {report.regions_count:,} regions in {report.labelled_count:,} images",
@@ -104,11 +107,11 @@ def _print(report: BuildReport, output: str) -> None:
         )
     if report.unmatched_count:
         err.print(
-            f"{report.unmatched_count:,} entries of the ground truth fit no image, or several: "
-            + _named(report.unmatched_names, report.unmatched_count),
+            f"{report.unmatched_count:,} entries of the ground truth match no image, or several: "
+            + _join_names(report.unmatched_names, report.unmatched_count),
             markup=False,
         )
 
 
-def _named(names: Sequence[str], total: int) -> str:
+def _join_names(names: Sequence[str], total: int) -> str:
     return ", ".join(names) + (f", and {total - len(names):,} more" if total > len(names) else "")

@@ -1,4 +1,4 @@
-"""`anon-batch models`: what weights there are, fetch them, check them."""
+"""`anon-batch models`: list, fetch and verify model weights."""
 
 from __future__ import annotations
 
@@ -12,27 +12,28 @@ from anon_batch.config import ModelsConfig, StorageConfig
 from anon_batch.errors import ExitCode
 from anon_batch.models.store import ModelStatus, ModelStore
 from anon_batch.storage import Storage
+from anon_batch.units import format_bytes
 
-app = typer.Typer(no_args_is_help=True, help="Lists, fetches and verifies model weights.")
+app = typer.Typer(no_args_is_help=True, help="List, fetch and verify model weights.")
 
-Mirror = Annotated[str | None, typer.Option(help="Prefix that holds the files; also ANON_BATCH_MODEL_MIRROR.")]
-Cache = Annotated[Path | None, typer.Option(help="Folder for fetched weights; default ~/.cache/anon-batch.")]
-Json = Annotated[bool, typer.Option("--json", help="Print for machines.")]
+Mirror = Annotated[str | None, typer.Option(help="Prefix with the files; also ANON_BATCH_MODEL_MIRROR.")]
+Cache = Annotated[Path | None, typer.Option(help="Folder for downloaded weights; default ~/.cache/anon-batch.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command("list")
 def list_models(cache: Cache = None, json: Json = False) -> None:
-    """Lists the registry: licence, training data, and what is already here."""
+    """List the registry: licence, training data, and which files are present."""
     _show(_store(None, cache).status(), json=json)
 
 
 @app.command()
 def fetch(
-    names: Annotated[list[str] | None, typer.Argument(help="Models; none named: all.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="Models; default all.")] = None,
     mirror: Mirror = None,
     cache: Cache = None,
 ) -> None:
-    """Fetches weights into the cache and checks their digests."""
+    """Download weights into the cache and check their digests."""
     store = _store(mirror, cache)
     for name, path in store.fetch(names or [row.entry.name for row in store.status()]).items():
         out.print(f"{name}  {path}", markup=False)
@@ -40,7 +41,7 @@ def fetch(
 
 @app.command()
 def verify(cache: Cache = None, json: Json = False) -> None:
-    """Checks the digest of every model that is here; exit code 3 if one is not what the registry pins."""
+    """Check the digest of every present file. Exit code 3 if one differs from the registry."""
     rows = [row for row in _store(None, cache).status() if row.state != "absent"]
     _show(rows, json=json)
     raise typer.Exit(int(ExitCode.INTEGRITY if any(row.state == "wrong_digest" for row in rows) else ExitCode.FINISHED))
@@ -70,7 +71,7 @@ def _show(rows: list[ModelStatus], *, json: bool) -> None:
         return
     for row in rows:
         out.print(
-            f"{row.entry.name:<12} {row.state:<13} {row.entry.size_bytes / 1e6:5.1f} MB  {row.entry.licence:<12} "
+            f"{row.entry.name:<12} {row.state:<13} {format_bytes(row.entry.size_bytes):>8}  {row.entry.licence:<12} "
             f"sha256 {row.entry.sha256[:16]}...",
             markup=False,
         )

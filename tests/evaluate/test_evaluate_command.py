@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from onnx import TensorProto, helper
 from PIL import Image, ImageEnhance
 
 from anon_batch import cli
+from anon_batch.cli import evaluate
 from anon_batch.manifest import build_manifest
 from anon_batch.storage import Storage
 
@@ -78,6 +80,14 @@ def embedder(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
+def _check_lines(measures: dict[str, Any], *sections: str) -> None:
+    """Every line of the printed table finds its figure in these sections."""
+    for line in (*evaluate._LINES, *evaluate._SPEED_LINES):
+        if line.path[0] in sections:
+            assert functools.reduce(dict.get, line.path[:-1], measures).keys() >= {line.path[-1]}, line.path
+            line.cell(measures)
+
+
 def test_precision_and_treatment_on_the_sample(main: Any, manifest: str, tmp_path: Path) -> None:
     code, out, err = main(
         manifest,
@@ -115,7 +125,9 @@ def test_precision_and_treatment_on_the_sample(main: Any, manifest: str, tmp_pat
     assert pixelate["speed"]["alone"]["faces_per_s"] > 0
     assert [model.split("@")[0] for model in document["models"]] == ["centerface_int8"]
     assert document["plan"]["seed"] == 3
-    assert document["plan"]["scorer"] == {"name": "centerface", "scale": 1.0, "threshold": None}
+    scorer = document["plan"]["scorer"]
+    assert (scorer["name"], scorer["scale"], scorer["threshold"]) == ("centerface", 1.0, None)
+    _check_lines(solid, "average_precision", "treatment", "speed")
     assert document["versions"]["anon-batch"]
     assert document["machine"]["threads"] == 1
     assert document["sheets"] == ["sheet-pixelate.jpg", "sheet-solid.jpg"]
@@ -170,6 +182,7 @@ def test_identity_landmarks_and_frechet(main: Any, people: Path, embedder: str, 
             identity["other_seed_same_person"]["mean"]
         )  # no seed in them
         assert method["landmarks"]["centerface"]["faces"] == 6
+        _check_lines(method, "reidentification", "identity")
     assert solid["landmarks"]["centerface"]["undetected_share"] > 0.5
     assert "6 faces; features of 192 dimensions need 384 at least" in document["skipped"]["frechet"]
     assert "frechet" not in solid
