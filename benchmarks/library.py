@@ -12,8 +12,7 @@ import cv2
 import numpy as np
 
 from anon_batch.config import JobConfig, LimitsConfig, load_job
-from anon_batch.evaluate.images import SpeedSample
-from anon_batch.evaluate.speed import time_passes
+from anon_batch.evaluate.speed import SpeedSample, time_passes
 from anon_batch.records import DecodedImage, FloatArray
 
 Clock = Callable[[], float]
@@ -67,14 +66,14 @@ def method_speed(method: Any, config: JobConfig, sample: SpeedSample, clock: Clo
     how, size = config.anonymize, config.detect.batch_size
     prepared = [
         (image, regions_of(found, image.width, image.height, how.expansion, how.shape))
-        for image, found in sample.pictures
+        for image, found in sample.images
     ]
     batches = [prepared[start : start + size] for start in range(0, len(prepared), size)]
     treated = sum(len(result.methods) for batch in batches for result in method.anonymize(batch, _KEY))
     if not treated:
         return 0.0, 0
     timing = time_passes(lambda batch: method.anonymize(batch, _KEY), batches, treated, clock)
-    return float(timing.summary()["faces_per_s"]), treated
+    return float(timing.faces_per_s), treated
 
 
 def detector_speed(detector: Any, images: Sequence[DecodedImage], batch_size: int, clock: Clock) -> float:
@@ -88,7 +87,7 @@ def detector_speed(detector: Any, images: Sequence[DecodedImage], batch_size: in
         clock: seconds; a wall clock for CUDA.
     """
     batches = [images[start : start + batch_size] for start in range(0, len(images), batch_size)]
-    return float(time_passes(detector.detect, batches, len(images), clock).summary()["faces_per_s"])
+    return float(time_passes(detector.detect, batches, len(images), clock).faces_per_s)
 
 
 def generator_speed(data: bytes, device: str, faces: int, clock: Clock) -> float:
@@ -122,7 +121,7 @@ def generator_speed(data: bytes, device: str, faces: int, clock: Clock) -> float
         with torch.inference_mode():
             generator(inputs, latents)
 
-    return float(time_passes(call, range(_CPU_CALLS), _CPU_CALLS * faces, clock).summary()["faces_per_s"])
+    return float(time_passes(call, range(_CPU_CALLS), _CPU_CALLS * faces, clock).faces_per_s)
 
 
 def queued_speed(calls: GeneratorCalls, latent: int, faces: int, clock: Clock) -> float:
@@ -147,7 +146,7 @@ def queued_speed(calls: GeneratorCalls, latent: int, faces: int, clock: Clock) -
         for _results in calls(itertools.islice(itertools.cycle(held), QUEUED_CALLS)):
             pass
 
-    return float(time_passes(row, range(1), QUEUED_CALLS * faces, clock).summary()["faces_per_s"])
+    return float(time_passes(row, range(1), QUEUED_CALLS * faces, clock).faces_per_s)
 
 
 CPU_CLOCK: Clock = time.process_time

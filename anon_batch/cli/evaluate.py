@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -13,6 +12,9 @@ from rich.table import Table
 from anon_batch.cli.console import err, out, print_json
 from anon_batch.config import DetectorConfig, load_job, parse_override, validate
 from anon_batch.storage import absolute, join
+
+if TYPE_CHECKING:
+    from anon_batch.evaluate.measures import Measures, MethodMeasures
 
 _NO_MANIFEST = "none"  # because the key is required, though nothing reads it here
 
@@ -71,25 +73,25 @@ def evaluate(
 ) -> None:
     """Measure methods: precision kept, re-identification, identity, landmarks, speed; with contact sheets of faces."""
     from anon_batch.evaluate.embedder import EmbedderSettings
-    from anon_batch.evaluate.evaluation import DOCUMENT
     from anon_batch.evaluate.evaluation import evaluate as run
-    from anon_batch.evaluate.setup import EvaluationPlan
+    from anon_batch.evaluate.measures import FILENAME
+    from anon_batch.evaluate.setup import EvaluationConfig
 
     keys = dict(parse_override(text) for text in settings)
     if manifest is not None:
         keys["manifest"] = manifest
     listed = job is not None or "manifest" in keys
     config = load_job(job, {**({} if listed else {"manifest": _NO_MANIFEST}), **keys, "output": output})
-    asked: dict[str, Any] = {"name": scorer, "scale": scorer_scale, "threshold": scorer_threshold}
+    scorer_keys: dict[str, Any] = {"name": scorer, "scale": scorer_scale, "threshold": scorer_threshold}
     recogniser = None
     if embedder is not None:
         recogniser = EmbedderSettings(embedder, embedder_order.value, embedder_mean, embedder_scale)
-    plan = EvaluationPlan(
+    evaluation = EvaluationConfig(
         job=config,
         methods=tuple(name.strip() for name in methods.split(",") if name.strip()),
         output=output,
         manifest=config.manifest if listed else None,
-        scorer=None if scorer == "none" else validate(DetectorConfig, asked, "--scorer"),
+        scorer=None if scorer == "none" else validate(DetectorConfig, scorer_keys, "--scorer"),
         embedder=recogniser,
         pairs=pairs,
         faces=faces,
@@ -97,99 +99,120 @@ def evaluate(
         limit=limit,
         seed=seed,
     )
-    document = run(plan, lambda text: err.print(text, markup=False))
+    measures = run(evaluation, lambda text: err.print(text, markup=False))
     if json:
-        print_json(document)
+        print_json(measures.to_dict())
         return
-    out.print(_table(document))
-    for measure, reason in document["skipped"].items():
+    out.print(_table(measures))
+    for measure, reason in measures.skipped.items():
         out.print(f"skipped: {measure.replace('_', ' ')}: {reason}", markup=False)
-    for name, counts in document["plan"]["inputs"].items():
-        if counts["failures"]:
-            out.print(f"{name}: images left out: {counts['failures']}", markup=False)
-    out.print(f"{join(absolute(output), DOCUMENT)}, {len(document['sheets'])} contact sheets", markup=False)
+    for name, counts in measures.plan.inputs.items():
+        if counts.failures:
+            out.print(f"{name}: images skipped: {dict(counts.failures)}", markup=False)
+    out.print(f"{join(absolute(output), FILENAME)}, {len(measures.sheets)} contact sheets", markup=False)
 
 
-class _Line(NamedTuple):
-    """A line of the table.
-
-    Args:
-        label: what the reader sees.
-        path: keys of the figure in the measures of a method.
-        form: format string of the figure.
-    """
-
-    label: str
-    path: tuple[str, ...]
-    form: str
-
-    def cell(self, measures: Mapping[str, Any]) -> str:
-        """Return the figure as text; "" if it was not measured.
-
-        Raises:
-            TypeError: the path leads to a section, or through a figure.
-        """
-        value: Any = measures
-        for key in self.path:
-            if not isinstance(value, Mapping):
-                raise TypeError(f"{'.'.join(self.path)}: {key} is not in a section")
-            if (value := value.get(key)) is None:
-                return ""
-        if not isinstance(value, (int, float)):
-            raise TypeError(f"{'.'.join(self.path)}: not a figure")
-        return self.form.format(value)
-
-
-_PERCENT, _THREE = "{:.1%}", "{:.3f}"
-_LINES = (
-    _Line(
-        "average precision, labelled faces", ("average_precision", "labelled_faces", "all", "average_precision"), _THREE
-    ),
-    _Line("  from 16 px", ("average_precision", "labelled_faces", "from_16_px", "average_precision"), _THREE),
-    _Line("precision kept, labelled faces", ("average_precision", "labelled_faces", "all", "kept"), _PERCENT),
-    _Line("  from 16 px", ("average_precision", "labelled_faces", "from_16_px", "kept"), _PERCENT),
-    _Line("precision kept, anonymized faces", ("average_precision", "treated_faces", "all", "kept"), _PERCENT),
-    _Line("  from 16 px", ("average_precision", "treated_faces", "from_16_px", "kept"), _PERCENT),
-    _Line("faces anonymized without fallback", ("treatment", "own_share"), _PERCENT),
-    _Line("images withheld", ("treatment", "withheld_pictures"), "{:,}"),
-    _Line("re-identified, rank 1", ("reidentification", "original_gallery", "rank_1"), _PERCENT),
-    _Line("  at FAR 1e-2", ("reidentification", "original_gallery", "tar_at_far_0.01"), _PERCENT),
-    _Line("  rank 1, anonymized gallery", ("reidentification", "treated_gallery", "rank_1"), _PERCENT),
-    _Line("  at FAR 1e-2, anonymized gallery", ("reidentification", "treated_gallery", "tar_at_far_0.01"), _PERCENT),
-    _Line("  rank 1 by chance", ("reidentification", "original_gallery", "chance"), _PERCENT),
-    _Line("identity: similarity, same seed", ("identity", "same_seed", "mean"), _THREE),
-    _Line("  similarity, other seed", ("identity", "other_seed", "mean"), _THREE),
-    _Line("  equal error rate", ("identity", "equal_error_rate"), _PERCENT),
-    _Line("  equal error rate, seed alone", ("identity", "equal_error_rate_of_seed"), _PERCENT),
-    _Line("  similarity to its original", ("identity", "own_original", "mean"), _THREE),
-    _Line("  similarity to other originals", ("identity", "stranger_original", "mean"), _THREE),
-    _Line("Frechet distance (embedder)", ("frechet", "distance"), "{:.4f}"),
-)
-_SPEED_LINES = (
-    _Line("faces/s", ("speed", "alone", "faces_per_s"), "{:,.0f}"),
-    _Line("  with all checks", ("speed", "with_checks", "faces_per_s"), "{:,.0f}"),
-)
-
-
-def _table(document: Mapping[str, Any]) -> Table:
+def _table(measures: Measures) -> Table:
     """Return a table with a row for each measure and a column for each method; without rows that were not measured."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("measure")
-    columns: dict[str, Mapping[str, Any]] = {"originals": document["originals"], **document["methods"]}
-    for name in columns:
+    columns = [_figures(column) for column in (measures.originals, *measures.methods.values())]
+    for name in ("originals", *measures.methods):
         table.add_column(name, justify="right")
-    for line in (*_LINES, *_landmark_lines(columns.values()), *_SPEED_LINES):
-        cells = [line.cell(measures) for measures in columns.values()]
+    for label in dict.fromkeys(label for figures in columns for label in figures):
+        cells = [figures.get(label, "") for figures in columns]
         if any(cells):
-            table.add_row(line.label, *cells)
+            table.add_row(label[1], *cells)
     return table
 
 
-def _landmark_lines(columns: Iterable[Mapping[str, Any]]) -> list[_Line]:
-    """Return the lines for each detector with landmarks."""
-    lines = []
-    for name in dict.fromkeys(detector for measures in columns for detector in measures.get("landmarks", {})):
-        lines.append(_Line(f"landmark error ({name})", ("landmarks", name, "median"), _THREE))
-        lines.append(_Line("  its 90th percentile", ("landmarks", name, "p90"), _THREE))
-        lines.append(_Line("  faces not detected again", ("landmarks", name, "undetected_share"), _PERCENT))
+_Label = tuple[str, str]  # section, and what the reader sees
+
+
+def _figures(measures: MethodMeasures) -> dict[_Label, str]:
+    """Return the figures of a method as text; "" for those that were not measured."""
+    return {
+        **_precision(measures),
+        **_reidentification(measures),
+        **_identity(measures),
+        **_landmarks(measures),
+        **_speed(measures),
+    }
+
+
+def _precision(measures: MethodMeasures) -> dict[_Label, str]:
+    found, outcomes = measures.average_precision, measures.outcomes
+    lines: dict[_Label, str] = {}
+    if found is not None:
+        labelled, anonymized = found.labelled_faces, found.anonymized_faces
+        lines = {
+            ("ap", "average precision, labelled faces"): _number(labelled["all"].average_precision),
+            ("ap", "  from 16 px"): _number(labelled["from_16_px"].average_precision),
+            ("kept", "precision kept, labelled faces"): _percent(labelled["all"].kept),
+            ("kept", "  from 16 px"): _percent(labelled["from_16_px"].kept),
+            ("anonymized", "precision kept, anonymized faces"): _percent(anonymized["all"].kept),
+            ("anonymized", "  from 16 px"): _percent(anonymized["from_16_px"].kept),
+        }
+    if outcomes is not None:
+        lines["outcomes", "faces anonymized without fallback"] = _percent(outcomes.own_share)
+        lines["outcomes", "images withheld"] = f"{outcomes.withheld_images:,}"
     return lines
+
+
+def _reidentification(measures: MethodMeasures) -> dict[_Label, str]:
+    found = measures.reidentification
+    if found is None:
+        return {}
+    original, anonymized = found.original_gallery, found.anonymized_gallery
+    lines = {
+        ("attack", "re-identified, rank 1"): _percent(original.rank_1),
+        ("attack", "  at FAR 1e-2"): _percent(original.true_accept_rates.get("0.01")),
+        ("attack", "  rank 1 by chance"): _percent(original.chance),
+    }
+    if anonymized is not None:
+        lines["attack", "  rank 1, anonymized gallery"] = _percent(anonymized.rank_1)
+        lines["attack", "  at FAR 1e-2, anonymized gallery"] = _percent(anonymized.true_accept_rates.get("0.01"))
+    return lines
+
+
+def _identity(measures: MethodMeasures) -> dict[_Label, str]:
+    found = measures.identity
+    if found is None:
+        return {}
+    return {
+        ("identity", "identity: similarity, same seed"): _number(found.same_seed.mean),
+        ("identity", "  similarity, other seed"): _number(found.other_seed.mean),
+        ("identity", "  equal error rate"): _percent(found.equal_error_rate),
+        ("identity", "  equal error rate, seed alone"): _percent(found.equal_error_rate_of_seed),
+        ("identity", "  similarity to its original"): _number(found.own_original.mean),
+        ("identity", "  similarity of different originals"): _number(found.different_originals.mean),
+    }
+
+
+def _landmarks(measures: MethodMeasures) -> dict[_Label, str]:
+    lines: dict[_Label, str] = {}
+    if measures.frechet is not None:
+        lines["frechet", "Frechet distance (embedder)"] = f"{measures.frechet.distance:.4f}"
+    for name, errors in measures.landmarks.items():
+        lines[name, f"landmark error ({name})"] = _number(errors.median)
+        lines[name, "  its 90th percentile"] = _number(errors.p90)
+        lines[name, "  faces not detected again"] = _percent(errors.undetected_share)
+    return lines
+
+
+def _speed(measures: MethodMeasures) -> dict[_Label, str]:
+    if measures.speed is None:
+        return {}
+    alone = measures.speed.alone
+    return {
+        ("speed", "faces/s"): "" if alone is None else f"{alone.faces_per_s:,.0f}",
+        ("speed", "  with all checks"): f"{measures.speed.with_checks.faces_per_s:,.0f}",
+    }
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.1%}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"

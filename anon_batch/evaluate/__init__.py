@@ -1,5 +1,4 @@
-"""Measures of methods: what is left of a person, and what is left of a picture's use, when a method has treated it.
+"""Compare methods: what remains of a person's identity, and of an image's use, after anonymization.
 
-One module a measure, each with pure functions over numbers; `evaluation` runs them all over streamed pictures and makes
-the document that `anon-batch evaluate` writes.
+Each measure has a module of pure functions on numbers; `evaluation` runs them on streamed images and writes measures.json.
 """

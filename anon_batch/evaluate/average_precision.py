@@ -1,14 +1,14 @@
-"""How much of a second detector's average precision is left when the faces have been treated.
+"""How much of a second detector's average precision remains after anonymization.
 
-The second detector stands for whoever trains on the release or measures it: a face that it no longer finds is lost as a
-face. It has to be another one than the detector that chose what is treated.
+The second detector stands for users who train on the release or measure it: a face that it no longer finds is lost as a
+face. It must differ from the detectors that choose the regions. Only detections and ground truth with the label `face` count.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -17,110 +17,135 @@ from anon_batch.stats.detection import DetectionStats
 from anon_batch.stats.matching import IOU_THRESHOLD, match
 
 
-@dataclass(slots=True)
-class Scores:
-    """A detector's findings over many pictures, against all labelled faces and against the treated ones alone.
-
-    The second figure leaves out what is not both: labelled faces that were not treated, and what was treated without a label,
-    see `treated_truth`. It tells what a method does to faces, the first what is left of the data set.
-    """
-
-    labelled: DetectionStats = field(default_factory=DetectionStats)
-    treated: DetectionStats = field(default_factory=DetectionStats)
-
-    def add(self, found: Detections, truth: GroundTruth, treated: GroundTruth) -> None:
-        """Counts one picture.
-
-        Args:
-            found: the second detector's, clipped to the picture.
-            truth: labelled faces.
-            treated: the same, as `treated_truth` makes them.
-        """
-        self.labelled.add(found, truth)
-        self.treated.add(found, treated)
-
-    def summary(self) -> dict[str, Any]:
-        """Average precision by band."""
-        return {"labelled_faces": _by_band(self.labelled), "treated_faces": _by_band(self.treated)}
-
-
-def treated_truth(chosen: Detections, truth: GroundTruth) -> GroundTruth:
-    """The ground truth for what was treated and labelled alone.
-
-    Faces that none of the `chosen` detections found are to be ignored, and so is what was treated without being
-    labelled: whether a face was there, and whether one should be found there now, nobody knows.
+@dataclass(frozen=True, slots=True)
+class BandPrecision:
+    """Average precision in one band of face sizes.
 
     Args:
-        chosen: what was treated, clipped to the picture.
+        faces: that count.
+        average_precision: None without faces.
+        before: average precision on the originals; None for the originals themselves.
+        kept: `average_precision` as a share of `before`; None if there was nothing to keep.
+    """
+
+    faces: int
+    average_precision: float | None
+    before: float | None = None
+    kept: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PrecisionMeasures:
+    """Average precision of the second detector, by band of face sizes.
+
+    Args:
+        labelled_faces: against all faces of the ground truth: what remains of the dataset.
+        anonymized_faces: against labelled faces that were anonymized, see `anonymized_truth`: what the method does to faces.
+        iou_threshold: of a match.
+    """
+
+    labelled_faces: Mapping[str, BandPrecision]
+    anonymized_faces: Mapping[str, BandPrecision]
+    iou_threshold: float = IOU_THRESHOLD
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeMeasures:
+    """What happened to the faces of the images.
+
+    Args:
+        faces: anonymized.
+        by_method: method of the ladder -> faces that it anonymized.
+        shares: the same as shares of `faces`.
+        own_share: share of the evaluated method itself, without its fallbacks; None without faces.
+        withheld_images: images without an output; their faces count as lost.
+    """
+
+    faces: int
+    by_method: Mapping[str, int]
+    shares: Mapping[str, float]
+    own_share: float | None
+    withheld_images: int
+
+
+@dataclass(slots=True)
+class ScorerStats:
+    """Detections of the second detector on many images, against all labelled faces and against the anonymized ones."""
+
+    labelled: DetectionStats = field(default_factory=DetectionStats)
+    anonymized: DetectionStats = field(default_factory=DetectionStats)
+
+    def add(self, found: Detections, truth: GroundTruth, anonymized: GroundTruth) -> None:
+        """Add one image.
+
+        Args:
+            found: by the second detector, clipped to the image.
+            truth: labelled faces.
+            anonymized: see `anonymized_truth`.
+        """
+        self.labelled.add(found, truth)
+        self.anonymized.add(found, anonymized)
+
+    def measures(self, before: ScorerStats | None = None) -> PrecisionMeasures:
+        """Return average precision by band, and what is kept of that `before`."""
+        return PrecisionMeasures(
+            precision_by_band(self.labelled, None if before is None else before.labelled),
+            precision_by_band(self.anonymized, None if before is None else before.anonymized),
+        )
+
+
+def anonymized_truth(chosen: Detections, truth: GroundTruth) -> GroundTruth:
+    """Return the ground truth of faces that are both labelled and anonymized.
+
+    Labelled faces without a `chosen` detection are ignored, and so are chosen detections without a label, because
+    nobody knows whether they are faces.
+
+    Args:
+        chosen: detections that were anonymized, clipped to the image.
         truth: labelled faces.
     """
     found = match(chosen, truth)
-    unlabelled = chosen.take(np.asarray(found.detection_face < 0, np.bool_))
-    boxes = np.concatenate([truth.boxes, unlabelled.boxes])
+    unlabelled = chosen.boxes[found.detection_face < 0]
+    boxes = np.concatenate([truth.boxes, unlabelled])
     ignored = np.concatenate([truth.ignore | (found.face_detection < 0), np.ones(len(unlabelled), np.bool_)])
-    return GroundTruth(boxes, ignored, truth.labels + unlabelled.labels)
+    return GroundTruth(boxes, ignored)
 
 
-def precision_kept(before: DetectionStats, after: DetectionStats) -> dict[str, dict[str, Any]]:
-    """Band of face sizes -> number of faces, average precision `before` and after, and the share that is `kept`.
-
-    `kept` is None where there was nothing to keep.
-    """
-    out = _by_band(after)
-    for band, figures in out.items():
-        first, second = before.bands[band].average_precision(), figures["average_precision"]
-        figures["before"] = first
-        figures["kept"] = second / first if first and second is not None else None
+def precision_by_band(stats: DetectionStats, before: DetectionStats | None = None) -> dict[str, BandPrecision]:
+    """Return band of face sizes -> average precision, and what is kept of that `before`."""
+    out = {}
+    for band, own in stats.bands.items():
+        after = own.average_precision()
+        first = None if before is None else before.bands[band].average_precision()
+        kept = after / first if first and after is not None else None
+        out[band] = BandPrecision(own.faces, after, first, kept)
     return out
 
 
-def _by_band(stats: DetectionStats) -> dict[str, dict[str, Any]]:
-    return {
-        band: {"faces": own.faces, "average_precision": own.average_precision()} for band, own in stats.bands.items()
-    }
-
-
 @dataclass(slots=True)
-class MethodTally:
-    """What became of the pictures under one method's ladder.
+class MethodCounts:
+    """Results of one method and its fallbacks over many images.
 
     Args:
         scores: of the second detector on the outputs.
-        treated_by: name of a method of the ladder -> faces that it treated.
-        withheld: pictures without an output; their faces count as lost.
+        by_method: method of the ladder -> faces that it anonymized.
+        withheld: images without an output.
     """
 
-    scores: Scores = field(default_factory=Scores)
-    treated_by: Counter[str] = field(default_factory=Counter)
+    scores: ScorerStats = field(default_factory=ScorerStats)
+    by_method: Counter[str] = field(default_factory=Counter)
     withheld: int = 0
 
-    def count(self, result: AnonymizedImage | None) -> None:
-        """Counts a picture's faces by the method that treated each."""
+    def add(self, result: AnonymizedImage | None) -> None:
+        """Add the result of one image; None if it is withheld."""
         if result is None:
             self.withheld += 1
         else:
-            self.treated_by.update(result.methods.values())
+            self.by_method.update(result.methods.values())
 
-    def treatment(self, method: str) -> dict[str, Any]:
-        """Faces by the method of the ladder that treated them, as numbers and shares; pictures withheld.
-
-        `own_share` is that of `method` itself, None without faces.
-        """
-        total = self.treated_by.total()
-        counted = dict(sorted(self.treated_by.items()))
-        shares = {name: number / total for name, number in counted.items()}
-        return {
-            "faces": total,
-            "treated_by": counted,
-            "shares": shares,
-            "own_share": shares.get(method, 0.0) if total else None,
-            "withheld_pictures": self.withheld,
-        }
-
-    def precision(self, before: Scores) -> dict[str, Any]:
-        """What is kept of the average precision `before`, band by band, for all labelled faces and for the treated."""
-        return {
-            "iou_threshold": IOU_THRESHOLD,
-            "labelled_faces": precision_kept(before.labelled, self.scores.labelled),
-            "treated_faces": precision_kept(before.treated, self.scores.treated),
-        }
+    def outcomes(self, method: str) -> OutcomeMeasures:
+        """Return the counts and shares; `method` is the evaluated method."""
+        total = self.by_method.total()
+        counts = dict(sorted(self.by_method.items()))
+        shares = {name: number / total for name, number in counts.items()}
+        return OutcomeMeasures(total, counts, shares, shares.get(method, 0.0) if total else None, self.withheld)

@@ -1,7 +1,7 @@
-"""A face recogniser: aligned crops to features. Its file is the user's; this package carries none.
+"""A face recogniser, which maps aligned crops to features. The user provides the file; this package contains none.
 
-The crop is the one that ArcFace (Deng et al. 2019, "ArcFace: additive angular margin loss for deep face recognition") and
-its successors are trained on: five landmarks laid on a fixed template of 112 x 112 px by a similarity.
+The crop is that of ArcFace (Deng et al. 2019, "ArcFace: additive angular margin loss for deep face recognition") and its
+successors: a similarity transform maps five landmarks to a fixed template of 112 x 112 px.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from anon_batch.records import FloatArray, PixelArray
 from anon_batch.storage import Storage, absolute
 
 CROP_PX = 112
-# ArcFace's template: right eye, left eye, nose tip, right and left mouth corner, px of the crop as OpenCV counts them.
+# ArcFace's template: right eye, left eye, nose tip, right and left mouth corner, px of the crop in OpenCV's convention.
 TEMPLATE = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]], np.float64
 )
@@ -32,13 +32,13 @@ TEMPLATE = np.array(
 
 @dataclass(frozen=True, slots=True)
 class EmbedderSettings:
-    """Which recogniser, and how it wants its input: (value - mean) / scale of each channel.
+    """A recogniser and its input: (value - mean) / scale of each channel.
 
     Args:
         address: of the ONNX file.
-        order: of the channels. What a file wants is not in it: try both, the right one tells people apart better.
-        mean: of a value 0 .. 255.
-        scale: what is divided by.
+        order: of the channels. The file does not say: try both, the right one separates persons better.
+        mean: subtracted from each value 0 to 255.
+        scale: divisor.
     """
 
     address: str
@@ -47,16 +47,28 @@ class EmbedderSettings:
     scale: float = 127.5
 
 
+@dataclass(frozen=True, slots=True)
+class EmbedderDescription:
+    """A recogniser in measures.json: name and digest of the file, length of a feature, and its input."""
+
+    name: str
+    sha256: str
+    dimensions: int
+    order: str
+    mean: float
+    scale: float
+
+
 class Embedder:
-    """Features of aligned face crops, by an ONNX network (1, 3, 112, 112) -> (1, D) on the CPU.
+    """Compute features of aligned face crops with an ONNX network (1, 3, 112, 112) -> (1, D) on the CPU.
 
     Args:
-        settings: which file and how it wants its input.
+        settings: of the file.
         data: the file.
         threads: of a call.
 
     Raises:
-        ModelError: the file is no such network.
+        ModelError: the file is not such a network.
     """
 
     def __init__(self, settings: EmbedderSettings, data: bytes, threads: int) -> None:
@@ -68,14 +80,14 @@ class Embedder:
             self.dimensions = len(self._features(np.zeros((CROP_PX, CROP_PX, 3), np.uint8)))
         except ModelError as exc:
             raise ModelError(f"--embedder {settings.address}: {exc}") from exc
-        except Exception as exc:  # onnxruntime's exceptions share no base class
+        except Exception as exc:  # because onnxruntime's exceptions share no base class
             raise ModelError(
-                f"--embedder {settings.address}: does not take crops of {CROP_PX} x {CROP_PX} px "
-                f"({(str(exc).splitlines() or [''])[0][:200]}); give a face recogniser with input (1, 3, 112, 112)"
+                f"--embedder {settings.address}: does not accept crops of {CROP_PX} x {CROP_PX} px "
+                f"({(str(exc).splitlines() or [''])[0][:200]}); use a face recogniser with input (1, 3, 112, 112)"
             ) from exc
 
     def embed(self, crops: Sequence[PixelArray]) -> FloatArray:
-        """(N, D) features, of length 1, of N aligned (112, 112, 3) uint8 RGB crops."""
+        """Return (N, D) features of length 1 for N aligned (112, 112, 3) uint8 RGB crops."""
         if not crops:
             return np.zeros((0, self.dimensions), np.float32)
         rows = np.stack([self._features(crop) for crop in crops])
@@ -87,39 +99,34 @@ class Embedder:
         outputs = self._network.run(np.ascontiguousarray(values.transpose(2, 0, 1)[None], np.float32))
         return np.asarray(outputs[0], np.float32).reshape(-1)
 
-    def describe(self) -> dict[str, Any]:
-        """For the document."""
+    def description(self) -> EmbedderDescription:
+        """Return what measures.json says about the recogniser."""
         settings = self.settings
-        return {
-            "name": self.name,
-            "sha256": self.sha256,
-            "dimensions": self.dimensions,
-            "order": settings.order,
-            "mean": settings.mean,
-            "scale": settings.scale,
-        }
+        return EmbedderDescription(
+            self.name, self.sha256, self.dimensions, settings.order, settings.mean, settings.scale
+        )
 
 
 def load_embedder(storage: Storage, settings: EmbedderSettings, threads: int) -> Embedder:
-    """Reads the file and opens it.
+    """Read the file and load the network.
 
     Raises:
-        ModelError: it is no face recogniser.
-        StorageError: it is not there or cannot be read.
+        ModelError: it is not a face recogniser.
+        StorageError: it is missing or cannot be read.
     """
     return Embedder(settings, storage.read(absolute(settings.address)), threads)
 
 
 def aligned_crop(pixels: PixelArray, landmarks: npt.NDArray[np.floating[Any]]) -> PixelArray:
-    """The face as recognisers want it.
+    """Align a face as recognisers expect it.
 
     Args:
         pixels: (H, W, 3) uint8.
         landmarks: (5, 2) px.
 
     Returns:
-        (112, 112, 3) uint8; what lies outside the picture is black.
+        (112, 112, 3) uint8; pixels outside the image are black.
     """
-    # OpenCV counts from the middle of the first pixel, landmarks from its corner.
+    # Because OpenCV counts from the centre of the first pixel and landmarks from its corner, subtract half a pixel.
     to_crop = similarity(np.asarray(landmarks, np.float64) - 0.5, TEMPLATE)
     return np.asarray(cv2.warpAffine(pixels, to_crop, (CROP_PX, CROP_PX), flags=cv2.INTER_LINEAR), np.uint8)

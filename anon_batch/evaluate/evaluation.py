@@ -1,50 +1,42 @@
-"""All measures of a plan: one document of figures, and the contact sheets.
-
-The document (`measures.json`), version 1:
-
-- `plan`: configuration, seed and inputs, with numbers of pictures; `models`: `name@sha256`; `versions`; `machine`;
-- `skipped`: measure -> why it is not here, and what to give;
-- `originals`: measure -> the same figures of the pictures as they were, where there are any;
-- `methods`: method -> measure -> figures, and its `ladder`;
-- `sheets`: names of the contact sheets beside it.
-"""
+"""Run all measures of an evaluation; write measures.json and the contact sheets."""
 
 from __future__ import annotations
 
-import json
 import os
 import platform
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
 import cv2
 
 from anon_batch import __version__
 from anon_batch.errors import ConfigError, ManifestError
-from anon_batch.evaluate.contact_sheet import StripSample, draw_sheet
-from anon_batch.evaluate.images import SpeedSample, measure_pictures, measure_speed
+from anon_batch.evaluate.contact_sheet import FaceSample, draw_sheet
+from anon_batch.evaluate.images import measure_images
+from anon_batch.evaluate.measures import FILENAME, InputCounts, Machine, Measures, MethodMeasures, Plan
 from anon_batch.evaluate.pairs_csv import Pair, read_pairs
 from anon_batch.evaluate.person_pairs import measure_pairs
-from anon_batch.evaluate.reidentification import attack
-from anon_batch.evaluate.samples import Selection, drawn, read_names, select_faces, select_from_manifest
-from anon_batch.evaluate.setup import EvaluationPlan, Instruments, open_instruments
-from anon_batch.evaluate.single_faces import measure_faces
+from anon_batch.evaluate.reidentification import Reidentification, attack
+from anon_batch.evaluate.samples import Selection, choose, read_names, select_faces, select_from_manifest
+from anon_batch.evaluate.setup import EvaluationConfig, Setup, load_setup
+from anon_batch.evaluate.single_faces import measure_single_faces
+from anon_batch.evaluate.speed import SpeedSample, measure_speed
 from anon_batch.storage import Storage, absolute, join
 
-DOCUMENT = "measures.json"
-DOCUMENT_VERSION = 1
 _PACKAGES = ("numpy", "opencv-python", "onnxruntime", "torch", "Pillow")
+
+OnMessage = Callable[[str], None]
 
 
 @dataclass(slots=True, eq=False)
 class _Inputs:
-    """What is listed, before any picture is read."""
+    """What is listed, before any image is read."""
 
-    pictures: Selection | None = None
+    images: Selection | None = None
     pairs: list[Pair] | None = None
+    pairs_listed: int = 0
     faces: Selection | None = None
 
 
@@ -52,74 +44,162 @@ class _Inputs:
 class _Results:
     """What is measured so far."""
 
-    methods: dict[str, dict[str, Any]]
-    originals: dict[str, Any] = field(default_factory=dict)
+    methods: dict[str, MethodMeasures]
+    originals: MethodMeasures = field(default_factory=MethodMeasures)
     skipped: dict[str, str] = field(default_factory=dict)
-    inputs: dict[str, Any] = field(default_factory=dict)
+    inputs: dict[str, InputCounts] = field(default_factory=dict)
     sheets: list[str] = field(default_factory=list)
-    sample: SpeedSample = field(default_factory=SpeedSample)
 
 
-def evaluate(plan: EvaluationPlan, say: Callable[[str], None]) -> dict[str, Any]:
-    """Measures, writes the document and the sheets to `plan.output`, and returns the document.
+def evaluate(config: EvaluationConfig, on_message: OnMessage) -> Measures:
+    """Measure, write measures.json and the contact sheets to `config.output`, and return the measures.
 
     Args:
-        plan: what is to be measured.
-        say: is told how far it is, a line at a time.
+        config: what to measure.
+        on_message: gets progress messages.
 
     Raises:
-        UsageError: something is wrong with the inputs; most of it is told before the first picture is read.
-        StorageError: a picture or file cannot be read, or the results cannot be written.
+        UsageError: an input is invalid; most errors are raised before the first image is read.
+        StorageError: an image or file cannot be read, or the results cannot be written.
     """
-    storage = Storage(plan.job.storage)
-    cv2.setNumThreads(plan.threads)
-    instruments = open_instruments(plan, storage)
-    inputs = _list_inputs(plan, storage)
-    results = _Results({method.name: {"ladder": list(method.ladder.names)} for method in instruments.methods})
-    _note_skipped(plan, results.skipped)
-    if inputs.pictures is not None:
-        _over_pictures(plan, storage, instruments, inputs.pictures, results, say)
-    if inputs.pairs is not None:
-        _over_pairs(plan, storage, instruments, inputs.pairs, results, say)
-    if inputs.faces is not None:
-        _over_faces(plan, storage, instruments, inputs.faces, results, say)
-    _over_time(plan, instruments, results, say)
-    document = _document(plan, instruments, results)
-    storage.put(join(absolute(plan.output), DOCUMENT), json.dumps(document, indent=1).encode())
-    return document
+    return _Evaluation(config, on_message).run()
 
 
-def _list_inputs(plan: EvaluationPlan, storage: Storage) -> _Inputs:
-    if plan.only is not None and plan.faces is None:
-        raise ConfigError("--only names pictures of --faces: give both")
-    out = _Inputs()
-    if plan.manifest is not None:
-        out.pictures = select_from_manifest(
-            storage, plan.manifest, limit=plan.limit, seed=plan.seed, labelled_only=plan.scorer is not None
+class _Evaluation:
+    """One evaluation, with the models and results that its passes share."""
+
+    def __init__(self, config: EvaluationConfig, on_message: OnMessage) -> None:
+        self._config, self._on_message = config, on_message
+        self._storage = Storage(config.job.storage)
+        self._setup = load_setup(config, self._storage)
+        self._speed_sample = SpeedSample()
+        self._results = _Results(
+            {method.name: MethodMeasures(tuple(method.ladder.names)) for method in self._setup.methods}
         )
-    if plan.pairs is not None and plan.embedder is not None:
-        listed = read_pairs(storage, plan.pairs)
-        chosen = drawn(((index, pair.person) for index, pair in enumerate(listed)), plan.limit, plan.seed)
-        out.pairs = [listed[index] for index in chosen]
-        if len(out.pairs) < 2:
-            raise ConfigError("--limit 1: telling people apart takes two pairs at least")
-    if plan.faces is not None:
-        only = None if plan.only is None else read_names(storage, plan.only)
-        out.faces = select_faces(storage, plan.faces, only=only, limit=plan.limit, seed=plan.seed)
-    if plan.manifest is None and out.pairs is None and out.faces is None:
-        raise ConfigError(
-            "nothing to measure on: give a MANIFEST with ground truth, --pairs with --embedder, or --faces"
+        cv2.setNumThreads(self._setup.runtime.threads)
+
+    def run(self) -> Measures:
+        inputs = _list_inputs(self._config, self._storage)
+        self._results.skipped.update(_skipped_measures(self._config))
+        if inputs.images is not None:
+            self._measure_images(inputs.images)
+        if inputs.pairs is not None:
+            self._measure_pairs(inputs.pairs, inputs.pairs_listed)
+        if inputs.faces is not None:
+            self._measure_single_faces(inputs.faces)
+        self._measure_speed()
+        measures = _measures(self._config, self._setup, self._results)
+        self._storage.put(join(absolute(self._config.output), FILENAME), measures.to_json())
+        return measures
+
+    def _measure_images(self, selection: Selection) -> None:
+        progress = _Progress("images", selection.chosen_count, self._on_message)
+        found = measure_images(
+            self._config, self._storage, self._setup, selection, self._speed_sample, progress.advance
         )
-    return out
+        results = self._results
+        results.inputs["manifest"] = _counts(selection, found.images, 0, found.failures)
+        if not found.images:
+            raise ManifestError(f"manifest {selection.address}: no image could be decoded: {dict(found.failures)}")
+        if found.before is not None:
+            results.originals = replace(results.originals, average_precision=found.before.measures())
+        for name, counts in found.methods.items():
+            precision = None if found.before is None else counts.scores.measures(found.before)
+            self._add(name, outcomes=counts.outcomes(name), average_precision=precision)
+        self._write_sheets(found.sample, "sheet")
+
+    def _measure_pairs(self, pairs: list[Pair], listed: int) -> None:
+        if self._setup.embedder is None:
+            return
+        progress = _Progress("persons", len(pairs), self._on_message)
+        found = measure_pairs(
+            self._config,
+            self._storage,
+            self._setup,
+            self._setup.embedder,
+            pairs,
+            self._speed_sample,
+            progress.advance,
+        )
+        results = self._results
+        failures = dict(sorted(found.failures.items()))
+        results.inputs["pairs"] = InputCounts(listed, listed, len(pairs), found.persons, found.unusable, failures)
+        between_originals = Reidentification(attack(found.original(), found.original()))
+        results.originals = replace(results.originals, reidentification=between_originals)
+        for name in results.methods:
+            self._add(name, reidentification=found.reidentification(name), identity=found.identity(name))
+
+    def _measure_single_faces(self, selection: Selection) -> None:
+        progress = _Progress("single faces", selection.chosen_count, self._on_message)
+        found = measure_single_faces(
+            self._config, self._storage, self._setup, selection, self._speed_sample, progress.advance
+        )
+        results = self._results
+        results.inputs["faces"] = _counts(selection, found.faces, found.unusable, found.failures)
+        if not found.faces:
+            raise ConfigError(
+                f"--faces {selection.address}: no face with landmarks was detected in {selection.chosen_count:,} images; use "
+                "a detector with landmarks, or other images"
+            )
+        if (reason := found.too_few()) is not None:
+            results.skipped["frechet"] = reason
+        results.originals = replace(results.originals, landmarks=found.landmarks(None), frechet=found.frechet(None))
+        for name in results.methods:
+            self._add(name, landmarks=found.landmarks(name), frechet=found.frechet(name))
+        self._write_sheets(found.sample, "sheet-faces")
+
+    def _measure_speed(self) -> None:
+        if not self._speed_sample.faces:
+            self._results.skipped["speed"] = "no face was detected in any image"
+            return
+        size, key = self._config.job.detect.batch_size, self._config.run_key("speed")
+        for method in self._setup.methods:
+            self._on_message(f"timing {method.name}")
+            speed = measure_speed(method, self._speed_sample, self._setup.runtime, size, key)
+            self._add(method.name, speed=speed)
+
+    def _add(self, method: str, **measures: object) -> None:
+        self._results.methods[method] = replace(self._results.methods[method], **measures)  # type: ignore[arg-type]
+
+    def _write_sheets(self, sample: FaceSample, prefix: str) -> None:
+        faces = sample.faces()
+        for method in self._results.methods if faces else ():
+            name = f"{prefix}-{method}.jpg"
+            self._storage.put(join(absolute(self._config.output), name), draw_sheet(faces, method))
+            self._results.sheets.append(name)
 
 
-def _note_skipped(plan: EvaluationPlan, skipped: dict[str, str]) -> None:
-    lacking = {
-        "MANIFEST": plan.manifest is None,
-        "--scorer DETECTOR": plan.scorer is None,
-        "--pairs FILE": plan.pairs is None,
-        "--embedder FILE": plan.embedder is None,
-        "--faces FOLDER": plan.faces is None,
+def _list_inputs(config: EvaluationConfig, storage: Storage) -> _Inputs:
+    if config.only is not None and config.faces is None:
+        raise ConfigError("--only chooses images of --faces: use both options")
+    inputs, limit, seed = _Inputs(), config.limit, config.seed
+    if config.manifest is not None:
+        labelled_only = config.scorer is not None
+        inputs.images = select_from_manifest(
+            storage, config.manifest, limit=limit, seed=seed, labelled_only=labelled_only
+        )
+    if config.pairs is not None and config.embedder is not None:
+        listed = read_pairs(storage, config.pairs)
+        chosen, inputs.pairs_listed = choose(((index, pair.person) for index, pair in enumerate(listed)), limit, seed)
+        inputs.pairs = [listed[index] for index in chosen]
+        if len(inputs.pairs) < 2:
+            raise ConfigError("--limit 1: pairs need at least two persons")
+    if config.faces is not None:
+        only = None if config.only is None else read_names(storage, config.only)
+        inputs.faces = select_faces(storage, config.faces, only=only, limit=limit, seed=seed)
+    if config.manifest is None and inputs.pairs is None and inputs.faces is None:
+        raise ConfigError("nothing to measure: give a MANIFEST with ground truth, --pairs with --embedder, or --faces")
+    return inputs
+
+
+def _skipped_measures(config: EvaluationConfig) -> dict[str, str]:
+    """Return measure -> the options that it needs, for measures without them."""
+    missing = {
+        "MANIFEST": config.manifest is None,
+        "--scorer DETECTOR": config.scorer is None,
+        "--pairs FILE": config.pairs is None,
+        "--embedder FILE": config.embedder is None,
+        "--faces FOLDER": config.faces is None,
     }
     needs = {
         "average_precision": ("MANIFEST", "--scorer DETECTOR"),
@@ -128,139 +208,42 @@ def _note_skipped(plan: EvaluationPlan, skipped: dict[str, str]) -> None:
         "frechet": ("--faces FOLDER", "--embedder FILE"),
         "landmarks": ("--faces FOLDER",),
     }
-    for measure, inputs in needs.items():
-        if missing := [name for name in inputs if lacking[name]]:
-            skipped[measure] = f"give {' and '.join(missing)}"
+    needed = {measure: [option for option in options if missing[option]] for measure, options in needs.items()}
+    return {measure: f"give {' and '.join(options)}" for measure, options in needed.items() if options}
 
 
-def _over_pictures(
-    plan: EvaluationPlan,
-    storage: Storage,
-    instruments: Instruments,
-    chosen: Selection,
-    results: _Results,
-    say: Callable[[str], None],
-) -> None:
-    progress = _Progress("pictures", chosen.chosen_count, say)
-    found = measure_pictures(plan, storage, instruments, chosen, results.sample, progress.tick)
-    results.inputs["manifest"] = {
-        **chosen.counts(),
-        "measured": found.pictures,
-        "failures": dict(sorted(found.failures.items())),
-    }
-    if not found.pictures:
-        raise ManifestError(f"manifest {chosen.address}: none of its pictures could be decoded: {dict(found.failures)}")
-    if found.before is not None:
-        results.originals["average_precision"] = found.before.summary()
-    for name, sections in results.methods.items():
-        sections.update(found.summary(name))
-    _put_sheets(plan, storage, found.strips, "sheet", results)
+def _counts(selection: Selection, measured: int, unusable: int, failures: Mapping[str, int]) -> InputCounts:
+    return InputCounts(
+        selection.listed_count,
+        selection.eligible_count,
+        selection.chosen_count,
+        measured,
+        unusable,
+        dict(sorted(failures.items())),
+    )
 
 
-def _over_pairs(
-    plan: EvaluationPlan,
-    storage: Storage,
-    instruments: Instruments,
-    pairs: list[Pair],
-    results: _Results,
-    say: Callable[[str], None],
-) -> None:
-    if instruments.embedder is None:
-        return
-    progress = _Progress("persons", len(pairs), say)
-    found = measure_pairs(plan, storage, instruments, instruments.embedder, pairs, results.sample, progress.tick)
-    results.inputs["pairs"] = {
-        "persons": len(pairs),
-        "measured": found.persons,
-        "unusable": found.unusable,
-        "failures": dict(sorted(found.failures.items())),
-    }
-    results.originals["reidentification"] = {"original_gallery": attack(found.original(), found.original())}
-    for name, sections in results.methods.items():
-        sections["reidentification"] = found.reidentification(name)
-        sections["identity"] = found.identity(name)
-
-
-def _over_faces(
-    plan: EvaluationPlan,
-    storage: Storage,
-    instruments: Instruments,
-    chosen: Selection,
-    results: _Results,
-    say: Callable[[str], None],
-) -> None:
-    progress = _Progress("single faces", chosen.chosen_count, say)
-    found = measure_faces(plan, storage, instruments, chosen, results.sample, progress.tick)
-    results.inputs["faces"] = {
-        **chosen.counts(),
-        "measured": found.faces,
-        "unusable": found.unusable,
-        "failures": dict(sorted(found.failures.items())),
-    }
-    if not found.faces:
-        raise ConfigError(
-            f"--faces {chosen.address}: no face with landmarks was found in any of {chosen.chosen_count:,} pictures; use a "
-            "detector that gives landmarks, or other pictures"
-        )
-    if (reason := found.too_few()) is not None:
-        results.skipped["frechet"] = reason
-    if originals := found.landmarks(None):
-        results.originals["landmarks"] = originals
-    if (floor := found.frechet(None)) is not None:
-        results.originals["frechet"] = floor
-    for name, sections in results.methods.items():
-        sections["landmarks"] = found.landmarks(name)
-        if (distance := found.frechet(name)) is not None:
-            sections["frechet"] = distance
-    _put_sheets(plan, storage, found.strips, "sheet-faces", results)
-
-
-def _over_time(plan: EvaluationPlan, instruments: Instruments, results: _Results, say: Callable[[str], None]) -> None:
-    if not results.sample.faces:
-        results.skipped["speed"] = "no face was found in any picture"
-        return
-    for method in instruments.methods:
-        say(f"timing {method.name}")
-        results.methods[method.name]["speed"] = measure_speed(plan, method, results.sample)
-
-
-def _put_sheets(plan: EvaluationPlan, storage: Storage, sample: StripSample, prefix: str, results: _Results) -> None:
-    strips = sample.strips()
-    for method in results.methods if strips else ():
-        name = f"{prefix}-{method}.jpg"
-        storage.put(join(absolute(plan.output), name), draw_sheet(strips, method))
-        results.sheets.append(name)
-
-
-def _document(plan: EvaluationPlan, instruments: Instruments, results: _Results) -> dict[str, Any]:
-    job = plan.job.model_dump(mode="json", include={"detect", "anonymize", "limits"})
-    job["anonymize"].pop("method")  # each method in turn
-    scorer = None if plan.scorer is None else plan.scorer.model_dump(mode="json")
-    embedder = None if instruments.embedder is None else instruments.embedder.describe()
-    return {
-        "format_version": DOCUMENT_VERSION,
-        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "plan": {
-            "config": job,
-            "scorer": scorer,
-            "embedder": embedder,
-            "limit": plan.limit,
-            "seed": plan.seed,
-            "inputs": results.inputs,
-        },
-        "models": list(instruments.models),
-        "versions": {"anon-batch": __version__, "python": platform.python_version(), **_versions()},
-        "machine": {
-            "platform": platform.platform(),
-            "cpu_count": os.cpu_count(),
-            "threads": plan.threads,
-            "device": plan.device,
-        },
-        "skipped": results.skipped,
-        "originals": results.originals,
-        "methods": results.methods,
-        "sheets": results.sheets,
-    }
+def _measures(config: EvaluationConfig, setup: Setup, results: _Results) -> Measures:
+    job = config.job.model_dump(mode="json", include={"detect", "anonymize", "limits"})
+    job["anonymize"].pop("method")  # because each method is evaluated in turn
+    return Measures(
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        plan=Plan(
+            config=job,
+            scorer=None if config.scorer is None else config.scorer.model_dump(mode="json"),
+            embedder=None if setup.embedder is None else setup.embedder.description(),
+            limit=config.limit,
+            seed=config.seed,
+            inputs=results.inputs,
+        ),
+        models=setup.models,
+        versions={"anon-batch": __version__, "python": platform.python_version(), **_versions()},
+        machine=Machine(platform.platform(), os.cpu_count(), setup.runtime.threads, setup.runtime.device),
+        skipped=results.skipped,
+        originals=results.originals,
+        methods=results.methods,
+        sheets=tuple(results.sheets),
+    )
 
 
 def _versions() -> dict[str, str]:
@@ -268,22 +251,22 @@ def _versions() -> dict[str, str]:
     for package in _PACKAGES:
         try:
             found[package] = version(package)
-        except PackageNotFoundError:  # a build of it under another name
+        except PackageNotFoundError:  # because a build may have another name
             found[package] = "unknown"
     return found
 
 
 class _Progress:
-    """Says every tenth of the way how far it is."""
+    """Report progress after every tenth."""
 
-    def __init__(self, what: str, total: int, say: Callable[[str], None]) -> None:
-        self._what, self._total, self._say = what, total, say
-        self._done, self._said = 0, 0
-        say(f"{total:,} {what}")
+    def __init__(self, what: str, total: int, on_message: OnMessage) -> None:
+        self._what, self._total, self._on_message = what, total, on_message
+        self._done, self._reported = 0, 0
+        on_message(f"{total:,} {what}")
 
-    def tick(self, count: int) -> None:
+    def advance(self, count: int) -> None:
         self._done += count
         tenth = 10 * self._done // max(self._total, 1)
-        if tenth > self._said:
-            self._said = tenth
-            self._say(f"{self._done:,} of {self._total:,} {self._what}")
+        if tenth > self._reported:
+            self._reported = tenth
+            self._on_message(f"{self._done:,} of {self._total:,} {self._what}")

@@ -1,8 +1,8 @@
-"""The Frechet distance between two sets of features, each taken for a Gaussian.
+"""The Frechet distance between two sets of features, each modelled as a Gaussian.
 
 Dowson and Landau 1982, "The Frechet distance between multivariate normal distributions":
-|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)). It is named after the features that it is measured on. It is never the FID,
-which is the same formula on the features of one certain Inception network.
+|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)). Reports name the features. It is not the FID,
+which applies the same formula to the features of a certain Inception network.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MIN_SAMPLES_PER_DIMENSION = 2  # fewer do not determine a covariance
 
 @dataclass(slots=True, eq=False)
 class FeatureMoments:
-    """Sums from which mean and covariance follow: of a fixed size, however many samples.
+    """Sums that determine mean and covariance, of fixed size for any number of samples.
 
     Args:
         dimensions: of a feature.
@@ -32,7 +32,7 @@ class FeatureMoments:
     outer: Values | None = None
 
     def add(self, features: npt.NDArray[np.floating[Any]]) -> None:
-        """Counts (N, D) features."""
+        """Add (N, D) features."""
         rows = np.asarray(features, np.float64).reshape(-1, self.dimensions)
         self.count += len(rows)
         total, outer = rows.sum(axis=0), rows.T @ rows
@@ -41,27 +41,44 @@ class FeatureMoments:
 
     @property
     def enough(self) -> bool:
-        """Whether there are enough samples for a covariance."""
+        """Return whether there are enough samples for a covariance."""
         return self.count >= MIN_SAMPLES_PER_DIMENSION * self.dimensions
 
     def mean_and_covariance(self) -> tuple[Values, Values]:
-        """(D,) mean and (D, D) unbiased covariance.
+        """Return the (D,) mean and the (D, D) unbiased covariance.
 
         Raises:
             ValueError: fewer than two samples.
         """
         if self.count < 2 or self.total is None or self.outer is None:
-            raise ValueError(f"{self.count} samples: two are the least")
+            raise ValueError(f"{self.count} samples, expected at least two")
         mean = self.total / self.count
         covariance = (self.outer - self.count * np.outer(mean, mean)) / (self.count - 1)
         return np.asarray(mean, np.float64), np.asarray((covariance + covariance.T) / 2, np.float64)
 
 
-def frechet_distance(a: FeatureMoments, b: FeatureMoments) -> float | None:
-    """The squared distance, as it is usually given; None where either side has too few samples.
+@dataclass(frozen=True, slots=True)
+class FrechetMeasure:
+    """A Frechet distance.
 
-    The trace of (C1 C2)^(1/2) is taken as that of (C1^(1/2) C2 C1^(1/2))^(1/2), which is symmetric: no complex roots.
-    With few samples it comes out too large, so figures compare at about equal numbers only.
+    Args:
+        name: names the features.
+        distance: squared.
+        samples: features of the outputs.
+        dimensions: of a feature.
+    """
+
+    name: str
+    distance: float
+    samples: int
+    dimensions: int
+
+
+def frechet_distance(a: FeatureMoments, b: FeatureMoments) -> float | None:
+    """Return the squared distance, as is usual; None if either side has too few samples.
+
+    The trace of (C1 C2)^(1/2) equals that of (C1^(1/2) C2 C1^(1/2))^(1/2), which is symmetric and has no complex roots.
+    The distance is biased upwards for few samples, so compare values at similar sample counts only.
 
     Raises:
         ValueError: features of different dimensions.

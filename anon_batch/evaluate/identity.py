@@ -1,31 +1,29 @@
-"""Whether a seed makes an identity: one that looks the same in two pictures, unlike other seeds', unlike the original.
+"""Identity of fakes: whether outputs of one seed resemble each other, and neither other seeds' outputs nor the original.
 
-Similarities are cosines of a recogniser's features. The two pictures of a person are two contexts. As treated pictures of
-one person may be alike for what is left around the face, or of it, seed and person are varied apart.
+Similarities are cosines of a recogniser's features. The two images of a person are two contexts. Seed and person are varied
+separately, because outputs for one person may also resemble each other in what is left of the face and around it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from anon_batch.evaluate import recognition
-from anon_batch.evaluate.recognition import Values
+from anon_batch.evaluate.recognition import Spread, Values
 from anon_batch.records import FloatArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class IdentityFeatures:
-    """Features (N, D), person by person, of outputs under seed i (of person i) or i + 1; NaN where there is no output.
+    """Features (N, D) of outputs for person i; NaN if there is no output.
 
     Args:
-        neutral: person i's neutral picture under seed i.
-        smiling: person i's smiling picture under seed i.
-        shifted: person i's smiling picture under seed i + 1.
-        original_neutral: as it was.
-        original_smiling: as it was.
+        neutral: of the neutral image with seed i.
+        smiling: of the smiling image with seed i.
+        shifted: of the smiling image with seed i + 1.
+        original_neutral, original_smiling: of the originals.
     """
 
     neutral: FloatArray
@@ -35,25 +33,43 @@ class IdentityFeatures:
     original_smiling: FloatArray
 
 
-def identity_figures(features: IdentityFeatures) -> dict[str, Any]:
-    """Distributions of similarity, and how well they part.
+@dataclass(frozen=True, slots=True)
+class IdentityMeasures:
+    """Similarities of outputs by seed and person, and how well they separate.
 
-    Returns:
-        Each a `recognition.spread`:
-        `same_seed`: two contexts, one person; `same_seed_other_person`: two contexts, two persons;
-        `other_seed_same_person`: what is alike without the seed's doing; `other_seed`: two seeds, two persons;
-        `own_original`: output and its own original; `own_other_original`: output and the person's other original;
-        `stranger_original`: originals of two persons. And
-        `equal_error_rate` of `same_seed` against `other_seed`: 0 when a seed is an identity;
-        `equal_error_rate_of_seed` of `same_seed_other_person` against `other_seed`: the same by the seed's doing alone, 0.5
-        for a method that draws nothing from it;
-        `like_original_share`: outputs more like their own original than 99 % of strangers are.
+    Args:
+        same_seed: two contexts, one person.
+        same_seed_other_person: two contexts, two persons.
+        other_seed_same_person: two seeds, one person: the baseline without the seed's effect.
+        other_seed: two seeds, two persons.
+        own_original: an output and its own original.
+        own_other_original: an output and the person's other original.
+        different_originals: originals of two persons.
+        equal_error_rate: of `same_seed` against `other_seed`: 0 if a seed is an identity.
+        equal_error_rate_of_seed: of `same_seed_other_person` against `other_seed`: the effect of the seed alone, 0.5 for a
+            method that does not use it.
+        like_original_share: outputs more similar to their own original than 99 % of different persons are.
     """
+
+    same_seed: Spread
+    same_seed_other_person: Spread
+    other_seed_same_person: Spread
+    other_seed: Spread
+    own_original: Spread
+    own_other_original: Spread
+    different_originals: Spread
+    equal_error_rate: float | None
+    equal_error_rate_of_seed: float | None
+    like_original_share: float | None
+
+
+def measure_identity(features: IdentityFeatures) -> IdentityMeasures:
+    """Compare outputs of equal and of different seeds and persons."""
     neutral, smiling, shifted = features.neutral, features.smiling, features.shifted
     same_seed = _present(_rowwise(neutral, smiling))
     across = recognition.cosines(neutral, smiling)
     other_seed = _present(across[~np.eye(len(across), dtype=np.bool_)])
-    alone = _present(_rowwise(neutral[1:], shifted[:-1]))
+    seed_alone = _present(_rowwise(neutral[1:], shifted[:-1]))
     own = _present(
         np.concatenate([_rowwise(neutral, features.original_neutral), _rowwise(smiling, features.original_smiling)])
     )
@@ -61,24 +77,24 @@ def identity_figures(features: IdentityFeatures) -> dict[str, Any]:
         [_rowwise(neutral, features.original_smiling), _rowwise(smiling, features.original_neutral)]
     )
     originals = recognition.cosines(features.original_neutral, features.original_smiling)
-    strangers = originals[~np.eye(len(originals), dtype=np.bool_)]
-    like = float((own > np.percentile(strangers, 99)).mean()) if len(own) and len(strangers) else None
-    return {
-        "same_seed": recognition.spread(same_seed),
-        "same_seed_other_person": recognition.spread(alone),
-        "other_seed_same_person": recognition.spread(_present(_rowwise(neutral, shifted))),
-        "other_seed": recognition.spread(other_seed),
-        "own_original": recognition.spread(own),
-        "own_other_original": recognition.spread(_present(crossed)),
-        "stranger_original": recognition.spread(strangers),
-        "equal_error_rate": recognition.equal_error_rate(same_seed, other_seed),
-        "equal_error_rate_of_seed": recognition.equal_error_rate(alone, other_seed),
-        "like_original_share": like,
-    }
+    different = originals[~np.eye(len(originals), dtype=np.bool_)]
+    like = float((own > np.percentile(different, 99)).mean()) if len(own) and len(different) else None
+    return IdentityMeasures(
+        same_seed=recognition.spread(same_seed),
+        same_seed_other_person=recognition.spread(seed_alone),
+        other_seed_same_person=recognition.spread(_present(_rowwise(neutral, shifted))),
+        other_seed=recognition.spread(other_seed),
+        own_original=recognition.spread(own),
+        own_other_original=recognition.spread(_present(crossed)),
+        different_originals=recognition.spread(different),
+        equal_error_rate=recognition.equal_error_rate(same_seed, other_seed),
+        equal_error_rate_of_seed=recognition.equal_error_rate(seed_alone, other_seed),
+        like_original_share=like,
+    )
 
 
 def _rowwise(a: FloatArray, b: FloatArray) -> Values:
-    """(N,) cosines of rows of the same number."""
+    """Return the (N,) cosines of rows with equal index."""
     return np.asarray((recognition.unit(a) * recognition.unit(b)).sum(axis=1), np.float64)
 
 

@@ -1,4 +1,4 @@
-"""Whether a treated face is where, and as, the method was asked to put it: five landmarks, found again by a detector."""
+"""Landmark errors: whether a detector finds the five landmarks of an anonymized face where the method got them."""
 
 from __future__ import annotations
 
@@ -11,29 +11,45 @@ import numpy.typing as npt
 from anon_batch.geometry import pairwise_iou
 from anon_batch.records import Detections, FloatArray
 
-SAME_FACE_IOU = 0.3  # a treated face's box may differ from the original's, as hair and chin do
+SAME_FACE_IOU = 0.3  # low, because hair and chin may change the box of an anonymized face
 
 
-def normalised_error(asked: npt.NDArray[np.floating[Any]], found: npt.NDArray[np.floating[Any]]) -> float | None:
-    """Mean distance of five points, in units of the asked distance between the eyes.
+@dataclass(frozen=True, slots=True)
+class LandmarkMeasures:
+    """Landmark errors of a detector.
+
+    Args:
+        faces: measured.
+        undetected_share: faces that the detector does not find; None without faces.
+        median, p90: error of the detected ones, in units of the distance between the eyes; None without any.
+    """
+
+    faces: int
+    undetected_share: float | None
+    median: float | None
+    p90: float | None
+
+
+def normalized_error(expected: npt.NDArray[np.floating[Any]], found: npt.NDArray[np.floating[Any]]) -> float | None:
+    """Return the mean distance of five points, in units of the expected distance between the eyes.
 
     Sagonas et al. 2013, "300 Faces in-the-wild challenge", with the landmarks at the eyes' centres.
 
     Args:
-        asked: (5, 2) px.
+        expected: (5, 2) px.
         found: (5, 2) px.
 
     Returns:
-        None where the asked eyes coincide, as in a profile.
+        None if the expected eyes coincide, as in a profile.
     """
-    eyes = float(np.linalg.norm(asked[0] - asked[1]))
+    eyes = float(np.linalg.norm(expected[0] - expected[1]))
     if eyes < 1e-6:
         return None
-    return float(np.linalg.norm(np.asarray(asked, np.float64) - found, axis=1).mean()) / eyes
+    return float(np.linalg.norm(np.asarray(expected, np.float64) - found, axis=1).mean()) / eyes
 
 
 def face_at(box: FloatArray, detections: Detections) -> int | None:
-    """Index of the detection that is the face at `box` (4,): of those with landmarks the one that overlaps it most."""
+    """Return the index of the detection with landmarks that overlaps `box` (4,) most; None below `SAME_FACE_IOU`."""
     if not len(detections):
         return None
     overlap = pairwise_iou(np.asarray(box, np.float32)[None], detections.boxes)[0]
@@ -44,33 +60,33 @@ def face_at(box: FloatArray, detections: Detections) -> int | None:
 
 @dataclass(slots=True)
 class LandmarkErrors:
-    """Errors of many faces: one number a face."""
+    """Errors of many faces, one number for each face."""
 
     errors: list[float] = field(default_factory=list)
     undetected: int = 0
 
-    def add(self, box: FloatArray, asked: FloatArray, found: Detections) -> None:
-        """Counts one face.
+    def add(self, box: FloatArray, expected: FloatArray, found: Detections) -> None:
+        """Add one face.
 
         Args:
             box: (4,) xyxy of the face in the original.
-            asked: (5, 2) landmarks that the method was given.
-            found: detections in the treated picture.
+            expected: (5, 2) landmarks that the method got.
+            found: detections in the anonymized image.
         """
         index = face_at(box, found)
-        error = None if index is None else normalised_error(asked, found.landmarks[index])
+        error = None if index is None else normalized_error(expected, found.landmarks[index])
         if error is None:
             self.undetected += 1
         else:
             self.errors.append(error)
 
-    def summary(self) -> dict[str, float | int | None]:
-        """Faces, share undetected, and median and 90th percentile over the detected ones."""
+    def summary(self) -> LandmarkMeasures:
+        """Return the figures over all faces."""
         faces = len(self.errors) + self.undetected
         p50, p90 = np.percentile(self.errors, (50, 90)) if self.errors else (None, None)
-        return {
-            "faces": faces,
-            "undetected_share": self.undetected / faces if faces else None,
-            "median": None if p50 is None else float(p50),
-            "p90": None if p90 is None else float(p90),
-        }
+        return LandmarkMeasures(
+            faces,
+            undetected_share=self.undetected / faces if faces else None,
+            median=None if p50 is None else float(p50),
+            p90=None if p90 is None else float(p90),
+        )

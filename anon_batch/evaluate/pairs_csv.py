@@ -1,4 +1,4 @@
-"""Pairs of pictures of one person, for the measures of identity."""
+"""Read pairs of images of one person, for re-identification and identity."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MIN_PERSONS = 2
 
 
 class Pair(NamedTuple):
-    """One person's two pictures."""
+    """Two images of one person."""
 
     person: str
     neutral: ManifestRow
@@ -25,50 +25,50 @@ class Pair(NamedTuple):
 
 
 def read_pairs(storage: Storage, address: str) -> list[Pair]:
-    """Reads a CSV with the columns person, neutral, smiling.
+    """Read a CSV with the columns person, neutral, smiling.
 
     Files are relative to the CSV, or to a folder `images` beside it.
 
     Raises:
-        ConfigError: a column is missing or empty, a person or file appears twice, fewer than two persons, or a file is not
-            there.
+        ConfigError: a column is missing or empty, a person or file appears twice, there are fewer than two persons, or a
+            file is missing.
         StorageError: the CSV cannot be read.
     """
-    place = absolute(address)
+    csv_uri = absolute(address)
     try:
-        text = storage.read(place).decode("utf-8-sig")
+        text = storage.read(csv_uri).decode("utf-8-sig")
         table = csv.DictReader(io.StringIO(text, newline=""))
         missing = [name for name in COLUMNS if name not in (table.fieldnames or ())]
         lines = [] if missing else list(table)
     except (UnicodeDecodeError, csv.Error) as exc:
-        raise ConfigError(f"--pairs {place}: not a CSV in UTF-8 ({exc})") from None
+        raise ConfigError(f"--pairs {csv_uri}: not a CSV in UTF-8 ({exc})") from None
     if missing:
-        raise ConfigError(f"--pairs {place}: no column {', '.join(missing)}; expected {', '.join(COLUMNS)}")
+        raise ConfigError(f"--pairs {csv_uri}: no column {', '.join(missing)}; expected {', '.join(COLUMNS)}")
     for number, line in enumerate(lines, start=2):
         if empty := [name for name in COLUMNS if not (line[name] or "").strip()]:
-            raise ConfigError(f"--pairs {place}, line {number}: {', '.join(empty)} is empty")
+            raise ConfigError(f"--pairs {csv_uri}, line {number}: {', '.join(empty)} is empty")
     names = [name for line in lines for name in (line["neutral"], line["smiling"])]
-    _refuse_repeats(place, "person", [line["person"] for line in lines])
-    _refuse_repeats(place, "file", names)
+    _check_unique(csv_uri, "person", [line["person"] for line in lines])
+    _check_unique(csv_uri, "file", names)
     if len(lines) < _MIN_PERSONS:
-        raise ConfigError(f"--pairs {place}: {len(lines)} persons; telling people apart takes two at least")
-    rows = _rows(storage, place, names)
+        raise ConfigError(f"--pairs {csv_uri}: {len(lines)} persons, expected at least two")
+    rows = _rows(storage, csv_uri, names)
     return [Pair(line["person"], next(rows), next(rows)) for line in lines]
 
 
-def _refuse_repeats(place: str, what: str, values: Sequence[str]) -> None:
-    if twice := sorted({value for value in values if values.count(value) > 1}):
-        raise ConfigError(f"--pairs {place}: {what} {twice[0]!r} appears twice")
+def _check_unique(csv_uri: str, kind: str, values: Sequence[str]) -> None:
+    if repeated := sorted({value for value in values if values.count(value) > 1}):
+        raise ConfigError(f"--pairs {csv_uri}: {kind} {repeated[0]!r} appears twice")
 
 
-def _rows(storage: Storage, place: str, names: Sequence[str]) -> Iterator[ManifestRow]:
-    beside = posixpath.dirname(place)
-    folders = (beside, join(beside, "images"))
-    base = next((folder for folder in folders if storage.exists(join(folder, names[0]))), None)
+def _rows(storage: Storage, csv_uri: str, names: Sequence[str]) -> Iterator[ManifestRow]:
+    folder = posixpath.dirname(csv_uri)
+    candidates = (folder, join(folder, "images"))
+    base = next((candidate for candidate in candidates if storage.exists(join(candidate, names[0]))), None)
     if base is None:
-        raise ConfigError(f"--pairs {place}: {names[0]} is neither beside it nor in a folder `images` beside it")
+        raise ConfigError(f"--pairs {csv_uri}: {names[0]} is neither beside the CSV nor in a folder `images` beside it")
     for name in names:
         uri = join(base, name)
         if not storage.exists(uri):
-            raise ConfigError(f"--pairs {place}: {uri} is not there")
+            raise ConfigError(f"--pairs {csv_uri}: {uri} does not exist")
         yield ManifestRow(0, name, uri)

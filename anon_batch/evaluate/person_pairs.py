@@ -1,38 +1,45 @@
-"""The pass over pairs of pictures of one person: features of originals and outputs, for the measures of identity."""
+"""Measures on pairs of images of one person: re-identification, and identity of fakes."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from anon_batch.errors import ConfigError
 from anon_batch.evaluate.embedder import Embedder, aligned_crop
-from anon_batch.evaluate.identity import IdentityFeatures, identity_figures
-from anon_batch.evaluate.images import SpeedSample
+from anon_batch.evaluate.identity import IdentityFeatures, IdentityMeasures, measure_identity
 from anon_batch.evaluate.pairs_csv import Pair
-from anon_batch.evaluate.reidentification import PairFeatures, attack
-from anon_batch.evaluate.samples import PictureReader
-from anon_batch.evaluate.setup import EvaluationPlan, Instruments
-from anon_batch.evaluate.subjects import Method, Portrait, portrait_of, search
+from anon_batch.evaluate.reidentification import PairFeatures, Reidentification, attack
+from anon_batch.evaluate.samples import ImageReader
+from anon_batch.evaluate.setup import EvaluationConfig, Setup
+from anon_batch.evaluate.speed import SpeedSample
+from anon_batch.evaluate.subjects import EvaluatedMethod, Subject, detect_faces, subject_of
 from anon_batch.records import FloatArray
 from anon_batch.storage import Storage
 
-_OUTPUTS = ("neutral", "smiling", "parrot_neutral", "parrot_smiling", "seed_neutral", "seed_smiling", "seed_shifted")
+_OUTPUTS = (
+    "neutral",
+    "smiling",
+    "attacker_neutral",
+    "attacker_smiling",
+    "seed_neutral",
+    "seed_smiling",
+    "seed_shifted",
+)
 
 
 @dataclass(slots=True, eq=False)
 class PairMeasures:
-    """State of the pass: rows of features, one a person, by kind of picture.
+    """Measures so far: rows of features, one for each person, by kind of image.
 
     Args:
         originals: `neutral` and `smiling` -> rows.
-        outputs: method -> kind of output -> rows; NaN where there is no output.
-        unusable: persons left out, as no face with landmarks was found in one of their pictures.
-        failures: reason -> pictures that could not be read.
+        outputs: method -> kind of output -> rows; NaN if there is no output.
+        unusable: skipped persons, without a face with landmarks in one of their images.
+        failures: reason -> images that could not be read.
     """
 
     originals: dict[str, list[FloatArray]]
@@ -42,25 +49,25 @@ class PairMeasures:
 
     @property
     def persons(self) -> int:
-        """Persons measured."""
+        """Number of measured persons."""
         return len(self.originals["neutral"])
 
     def original(self) -> PairFeatures:
-        """Features of the originals."""
+        """Return the features of the originals."""
         return PairFeatures(np.stack(self.originals["neutral"]), np.stack(self.originals["smiling"]))
 
-    def reidentification(self, method: str) -> dict[str, Any]:
-        """Outputs sought in a gallery of originals, and in one that the attacker treated."""
+    def reidentification(self, method: str) -> Reidentification:
+        """Search outputs in a gallery of originals, and in one that the attacker anonymized."""
         rows = {kind: np.stack(features) for kind, features in self.outputs[method].items()}
         probes = PairFeatures(rows["neutral"], rows["smiling"])
-        parrot = PairFeatures(rows["parrot_neutral"], rows["parrot_smiling"])
-        return {"original_gallery": attack(self.original(), probes), "treated_gallery": attack(parrot, probes)}
+        gallery = PairFeatures(rows["attacker_neutral"], rows["attacker_smiling"])
+        return Reidentification(attack(self.original(), probes), attack(gallery, probes))
 
-    def identity(self, method: str) -> dict[str, Any]:
-        """See `identity.identity_figures`."""
+    def identity(self, method: str) -> IdentityMeasures:
+        """See `identity.measure_identity`."""
         rows = {kind: np.stack(features) for kind, features in self.outputs[method].items()}
         original = self.original()
-        return identity_figures(
+        return measure_identity(
             IdentityFeatures(
                 rows["seed_neutral"], rows["seed_smiling"], rows["seed_shifted"], original.neutral, original.smiling
             )
@@ -68,51 +75,51 @@ class PairMeasures:
 
 
 def measure_pairs(
-    plan: EvaluationPlan,
+    config: EvaluationConfig,
     storage: Storage,
-    instruments: Instruments,
+    setup: Setup,
     embedder: Embedder,
     pairs: Sequence[Pair],
-    sample: SpeedSample,
-    tick: Callable[[int], None],
+    speed_sample: SpeedSample,
+    on_progress: Callable[[int], None],
 ) -> PairMeasures:
-    """Treats both pictures of every person in all the ways that the measures need.
+    """Anonymize both images of every person in all ways that the measures need.
 
     Raises:
         ConfigError: fewer than two persons can be measured.
     """
     state = PairMeasures(
         {"neutral": [], "smiling": []},
-        {method.name: {kind: [] for kind in _OUTPUTS} for method in instruments.methods},
+        {method.name: {kind: [] for kind in _OUTPUTS} for method in setup.methods},
     )
-    reader = PictureReader(storage, plan.job.limits, state.failures)
-    size = plan.job.detect.batch_size
+    reader = ImageReader(storage, config.job.limits, state.failures)
+    size = config.job.detect.batch_size
     for chunk in (pairs[start : start + size] for start in range(0, len(pairs), size)):
-        persons = list(_portraits(chunk, reader, instruments, state))
+        persons = list(_subjects(chunk, reader, setup, state))
         for neutral, smiling in persons:
-            sample.offer(neutral.image, neutral.detections)
-            sample.offer(smiling.image, smiling.detections)
+            speed_sample.offer(neutral.image, neutral.detections)
+            speed_sample.offer(smiling.image, smiling.detections)
         if persons:
-            _measure(plan, state, instruments.methods, embedder, persons)
-        tick(len(chunk))
+            _measure_batch(config, state, setup.methods, embedder, persons)
+        on_progress(len(chunk))
     if state.persons < 2:
-        detectors = ", ".join(detector.name for detector in plan.job.detect.detectors)
+        detectors = ", ".join(detector.name for detector in config.job.detect.detectors)
         raise ConfigError(
-            f"--pairs {plan.pairs}: detector {detectors} found a face with landmarks in both pictures of {state.persons} of "
-            f"{len(pairs)} persons; two at least are needed: use a detector that gives landmarks, or larger pictures"
+            f"--pairs {config.pairs}: detector {detectors} found a face with landmarks in both pictures of {state.persons} of "
+            f"{len(pairs)} persons, expected at least two: use a detector that gives landmarks, or larger images"
         )
     return state
 
 
-def _portraits(
-    chunk: Sequence[Pair], reader: PictureReader, instruments: Instruments, state: PairMeasures
-) -> Iterator[tuple[Portrait, Portrait]]:
+def _subjects(
+    chunk: Sequence[Pair], reader: ImageReader, setup: Setup, state: PairMeasures
+) -> Iterator[tuple[Subject, Subject]]:
     rows = [row for pair in chunk for row in (pair.neutral, pair.smiling)]
-    found: dict[str, Portrait] = {}
+    found: dict[str, Subject] = {}
     for batch in reader.batches(rows, len(rows)):
-        for picture in search(instruments.detector, batch, state.failures):
-            if (portrait := portrait_of(picture)) is not None:
-                found[picture.row.image_id] = portrait
+        for image in detect_faces(setup.detector, batch, state.failures):
+            if (subject := subject_of(image)) is not None:
+                found[image.row.image_id] = subject
     for pair in chunk:
         both = found.get(pair.neutral.image_id), found.get(pair.smiling.image_id)
         if both[0] is None or both[1] is None:
@@ -121,42 +128,44 @@ def _portraits(
             yield both[0], both[1]
 
 
-def _measure(
-    plan: EvaluationPlan,
+def _measure_batch(
+    config: EvaluationConfig,
     state: PairMeasures,
-    methods: Sequence[Method],
+    methods: Sequence[EvaluatedMethod],
     embedder: Embedder,
-    persons: Sequence[tuple[Portrait, Portrait]],
+    persons: Sequence[tuple[Subject, Subject]],
 ) -> None:
     first = state.persons
     neutral, smiling = [pair[0] for pair in persons], [pair[1] for pair in persons]
-    for kind, portraits in (("neutral", neutral), ("smiling", smiling)):
-        crops = [aligned_crop(portrait.image.pixels, portrait.landmarks) for portrait in portraits]
+    for kind, subjects in (("neutral", neutral), ("smiling", smiling)):
+        crops = [aligned_crop(subject.image.pixels, subject.landmarks) for subject in subjects]
         state.originals[kind].extend(embedder.embed(crops))
     seeds = [f"identity-{first + position}" for position in range(len(persons) + 1)]
-    same = [portrait.named(seed) for portrait, seed in zip(neutral, seeds, strict=False)]
-    also = [portrait.named(seed) for portrait, seed in zip(smiling, seeds, strict=False)]
-    next_one = [portrait.named(seed) for portrait, seed in zip(smiling, seeds[1:], strict=True)]
+    own_neutral = [subject.with_id(seed) for subject, seed in zip(neutral, seeds, strict=False)]
+    own_smiling = [subject.with_id(seed) for subject, seed in zip(smiling, seeds, strict=False)]
+    next_smiling = [subject.with_id(seed) for subject, seed in zip(smiling, seeds[1:], strict=True)]
     work = {
         "neutral": (neutral, "release"),
         "smiling": (smiling, "release"),
-        "parrot_neutral": (neutral, "attacker"),
-        "parrot_smiling": (smiling, "attacker"),
-        "seed_neutral": (same, "identity"),
-        "seed_smiling": (also, "identity"),
-        "seed_shifted": (next_one, "identity"),
+        "attacker_neutral": (neutral, "attacker"),
+        "attacker_smiling": (smiling, "attacker"),
+        "seed_neutral": (own_neutral, "identity"),
+        "seed_smiling": (own_smiling, "identity"),
+        "seed_shifted": (next_smiling, "identity"),
     }
     for method in methods:
-        for kind, (portraits, purpose) in work.items():
-            state.outputs[method.name][kind].extend(_features(method, portraits, plan.run_key(purpose), embedder))
+        for kind, (subjects, purpose) in work.items():
+            state.outputs[method.name][kind].extend(_embed_outputs(method, subjects, config.run_key(purpose), embedder))
 
 
-def _features(method: Method, portraits: Sequence[Portrait], key: bytes, embedder: Embedder) -> list[FloatArray]:
-    results = method.treat([(portrait.image, portrait.detections) for portrait in portraits], key)
+def _embed_outputs(
+    method: EvaluatedMethod, subjects: Sequence[Subject], key: bytes, embedder: Embedder
+) -> list[FloatArray]:
+    results = method.anonymize([(subject.image, subject.detections) for subject in subjects], key)
     rows = []
-    for portrait, result in zip(portraits, results, strict=True):
+    for subject, result in zip(subjects, results, strict=True):
         if result is None:
             rows.append(np.full(embedder.dimensions, np.nan, np.float32))
         else:
-            rows.append(embedder.embed([aligned_crop(result.pixels, portrait.landmarks)])[0])
+            rows.append(embedder.embed([aligned_crop(result.pixels, subject.landmarks)])[0])
     return rows

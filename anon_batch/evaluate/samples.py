@@ -1,16 +1,13 @@
-"""Where the pictures of an evaluation come from: a manifest, or a folder of face crops; sampled, streamed, failures
-counted.
-"""
+"""The images of an evaluation: sampled from a manifest or a folder of single faces, then read one after the other."""
 
 from __future__ import annotations
 
-import hashlib
-import heapq
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from anon_batch.config import LimitsConfig
 from anon_batch.errors import ConfigError, ManifestError, RowError
@@ -18,6 +15,7 @@ from anon_batch.imaging.decode import decode
 from anon_batch.manifest import check_rows, open_manifest, rows_from_table
 from anon_batch.manifest.fetch import SourceReader
 from anon_batch.manifest.names import has_image_suffix
+from anon_batch.manifest.sampling import sample_hashes, sample_threshold
 from anon_batch.manifest.schema import FIXED_COLUMNS
 from anon_batch.records import DecodedImage, ManifestRow
 from anon_batch.storage import Storage, absolute, join
@@ -25,14 +23,14 @@ from anon_batch.storage import Storage, absolute, join
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Selection:
-    """Rows chosen from a list of pictures.
+    """Rows chosen from a list of images.
 
     Args:
         address: of the manifest or folder.
-        iterate: gives the chosen rows, from the start at each call.
-        listed_count: rows that the list has.
-        eligible_count: of those, rows that could be chosen.
-        chosen_count: rows that `iterate` gives.
+        iterate: returns the chosen rows, from the start at each call.
+        listed_count: rows of the list.
+        eligible_count: rows that could be chosen.
+        chosen_count: rows that `iterate` returns.
     """
 
     address: str
@@ -41,45 +39,37 @@ class Selection:
     eligible_count: int
     chosen_count: int
 
-    def counts(self) -> dict[str, int]:
-        """For the document."""
-        return {"listed": self.listed_count, "eligible": self.eligible_count, "chosen": self.chosen_count}
-
 
 def select_from_manifest(storage: Storage, uri: str, *, limit: int | None, seed: int, labelled_only: bool) -> Selection:
-    """Chooses rows of a manifest.
+    """Choose rows of a manifest.
 
     Args:
-        storage: where it lies.
-        uri: its address.
-        limit: rows at most, drawn by a seeded hash of their ids, so that the order of the rows does not matter; None for
-            all.
-        seed: of the draw.
-        labelled_only: choose among rows with ground truth alone.
+        storage: of the manifest.
+        uri: of the manifest.
+        limit: number of rows to sample, see `manifest.sampling`; None for all.
+        seed: of the sample.
+        labelled_only: choose only rows with ground truth.
 
     Raises:
-        ManifestError: it cannot be read, its rows are wrong, or ground truth is asked for and no row has any.
+        ManifestError: it cannot be read, its rows are invalid, or no row has ground truth although it is required.
     """
     manifest = open_manifest(storage, uri)
     check_rows(lambda: manifest.iter_tables(FIXED_COLUMNS), manifest.uri)
-    eligible = 0
 
-    def candidates() -> Iterator[tuple[int, str]]:
-        nonlocal eligible
-        eligible, start = 0, 0
+    def eligible() -> Iterator[tuple[int, str]]:
+        start = 0
         for table in manifest.iter_tables(("image_id", "regions")):
             valid = table.column("regions").is_valid().to_pylist()
             for offset, image_id in enumerate(table.column("image_id").to_pylist()):
                 if valid[offset] or not labelled_only:
-                    eligible += 1
                     yield start + offset, image_id
             start += len(table)
 
-    chosen = np.asarray(drawn(candidates(), limit, seed), np.int64)
+    chosen, eligible_count = choose(eligible(), limit, seed)
     if not len(chosen):
         raise ManifestError(
-            f"manifest {manifest.uri}: no row has ground truth (column `faces`), which average precision is measured "
-            "against; build the manifest with --ground-truth, or leave this measure out with `--scorer none`"
+            f"manifest {manifest.uri}: no row has ground truth (column `regions`), which average precision needs; "
+            "build the manifest with --ground-truth, or skip this measure with `--scorer none`"
         )
 
     def rows() -> Iterator[ManifestRow]:
@@ -92,108 +82,120 @@ def select_from_manifest(storage: Storage, uri: str, *, limit: int | None, seed:
                     yield replace(row, index=start + int(index))
             start += len(table)
 
-    return Selection(manifest.uri, rows, manifest.rows_count, eligible, len(chosen))
+    return Selection(manifest.uri, rows, manifest.rows_count, eligible_count, len(chosen))
 
 
 def select_faces(
     storage: Storage, address: str, *, only: Collection[str] | None, limit: int | None, seed: int
 ) -> Selection:
-    """Chooses pictures of one face each: from a manifest (`*.parquet`), or all pictures below a folder.
+    """Choose images of one face each, from a manifest (`*.parquet`) or from all images below a folder.
 
     Args:
-        storage: where they lie.
+        storage: of the images.
         address: of the manifest or folder.
-        only: choose among these alone: ids, file names, or file names without suffix; None for all.
-        limit: pictures at most.
-        seed: of the draw.
+        only: ids, file names, or file names without suffix to choose from; None for all.
+        limit: number of images to sample; None for all.
+        seed: of the sample.
 
     Raises:
-        ConfigError: the folder has no picture, or `only` names none of them.
-        ManifestError: the manifest cannot be read or its rows are wrong.
+        ConfigError: the folder has no image, or `only` names none of them.
+        ManifestError: the manifest cannot be read or its rows are invalid.
     """
     if address.endswith(".parquet"):
         listed = select_from_manifest(storage, address, limit=None, seed=seed, labelled_only=False)
-        all_rows, listed_count, place = listed.iterate, listed.chosen_count, listed.address
+        all_rows, listed_count, uri = listed.iterate, listed.chosen_count, listed.address
     else:
-        place = absolute(address)
-        keys = sorted(info.key for info in storage.list(place) if has_image_suffix(info.key))
+        uri = absolute(address)
+        keys = sorted(info.key for info in storage.list(uri) if has_image_suffix(info.key))
         if not keys:
-            raise ConfigError(
-                f"--faces {place}: no picture is there; give a folder of face crops or a manifest (.parquet)"
-            )
-        all_rows, listed_count = (lambda: _folder_rows(place, keys)), len(keys)
-    eligible = 0
-
-    def candidates() -> Iterator[tuple[int, str]]:
-        nonlocal eligible
-        eligible = 0
-        for index, row in enumerate(all_rows()):
-            if only is None or any(name in only for name in _names(row.image_id)):
-                eligible += 1
-                yield index, row.image_id
-
-    chosen = frozenset(drawn(candidates(), limit, seed))
+            raise ConfigError(f"--faces: no images at {uri}; use a folder of face crops or a manifest (.parquet)")
+        all_rows, listed_count = (lambda: _folder_rows(uri, keys)), len(keys)
+    eligible = (
+        (index, row.image_id)
+        for index, row in enumerate(all_rows())
+        if only is None or any(name in only for name in _names_of(row.image_id))
+    )
+    indices, eligible_count = choose(eligible, limit, seed)
+    chosen = frozenset(indices.tolist())
     if not chosen:
         raise ConfigError(
-            f"--only names none of the {listed_count:,} pictures at {place}; it holds one a line: an id, a file name, or a "
-            "file name without suffix"
+            f"--only names none of the {listed_count:,} images at {uri}; expected one id, file name, or file name without "
+            "suffix in each line"
         )
 
     def rows() -> Iterator[ManifestRow]:
         return (row for index, row in enumerate(all_rows()) if index in chosen)
 
-    return Selection(place, rows, listed_count, eligible, len(chosen))
+    return Selection(uri, rows, listed_count, eligible_count, len(chosen))
+
+
+def choose(candidates: Iterable[tuple[int, str]], limit: int | None, seed: int) -> tuple[npt.NDArray[np.int64], int]:
+    """Sample candidates by the hashes of their names.
+
+    Args:
+        candidates: index and name of each, by rising index.
+        limit: number to choose; None for all.
+        seed: of the sample.
+
+    Returns:
+        Rising indices of the chosen candidates, and the number of candidates.
+    """
+    indices: list[int] = []
+
+    def names() -> Iterator[str]:
+        for index, name in candidates:
+            indices.append(index)
+            yield name
+
+    hashes = sample_hashes(names(), seed)
+    threshold = sample_threshold(hashes, limit)
+    chosen = np.asarray(indices, np.int64)
+    return (chosen if threshold is None else chosen[hashes <= np.uint64(threshold)]), len(indices)
 
 
 def read_names(storage: Storage, address: str) -> frozenset[str]:
-    """Names of a text file, one a line; empty lines and those that begin with # are left out.
+    """Read the names in a text file, one in each line, without empty lines and lines that start with #.
 
     Raises:
-        ConfigError: no text, or no name in it.
-        StorageError: it cannot be read.
+        ConfigError: not UTF-8 text, or no names.
+        StorageError: the file cannot be read.
     """
     try:
         lines = storage.read(absolute(address)).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError:
-        raise ConfigError(f"--only {address}: not UTF-8 text; expected one name a line") from None
+        raise ConfigError(f"--only {address}: not UTF-8 text; expected one name in each line") from None
     names = frozenset(line.strip() for line in lines if line.strip() and not line.startswith("#"))
     if not names:
-        raise ConfigError(f"--only {address}: no name in it; expected one a line")
+        raise ConfigError(f"--only {address}: contains no names; expected one in each line")
     return names
 
 
 @dataclass(slots=True)
-class PictureReader:
-    """Reads and decodes rows, a few at a time; what cannot be decoded is counted and left out.
+class ImageReader:
+    """Read and decode rows in batches. Count images that cannot be decoded by reason, and skip them.
 
     Args:
-        storage: where sources lie.
+        storage: of the images.
         limits: of the job.
-        failures: reason code -> pictures left out.
+        failures: reason code -> skipped images.
     """
 
     storage: Storage
     limits: LimitsConfig
     failures: Counter[str] = field(default_factory=Counter)
 
-    def read(self, row: ManifestRow, source: SourceReader) -> DecodedImage | None:
-        """One picture, or None for one that cannot be decoded.
+    def batches(self, rows: Iterable[ManifestRow], size: int) -> Iterator[list[tuple[ManifestRow, DecodedImage]]]:
+        """Yield the rows with their images, at most `size` at a time.
 
         Raises:
-            StorageError: the source cannot be read: a missing picture is an error of the list.
+            StorageError: a file cannot be read, because a missing file is an error of the list.
         """
-        try:
-            return decode(row.image_id, source.read(row, self.limits.max_bytes), self.limits, row.regions)
-        except RowError as exc:
-            self.failures[exc.reason] += 1
-            return None
-
-    def batches(self, rows: Iterable[ManifestRow], size: int) -> Iterator[list[tuple[ManifestRow, DecodedImage]]]:
-        """The rows' pictures in lists of at most `size`."""
         source, batch = SourceReader(self.storage), []
         for row in rows:
-            image = self.read(row, source)
-            if image is None:
+            try:
+                image = decode(row.image_id, source.read(row, self.limits.max_bytes), self.limits, row.regions)
+            except RowError as exc:
+                self.failures[exc.reason] += 1
                 continue
             batch.append((row, image))
             if len(batch) == size:
@@ -208,25 +210,6 @@ def _folder_rows(folder: str, keys: Sequence[str]) -> Iterator[ManifestRow]:
         yield ManifestRow(index, key, join(folder, key))
 
 
-def _names(image_id: str) -> set[str]:
+def _names_of(image_id: str) -> set[str]:
     base = image_id.rsplit("/", 1)[-1]
     return {image_id, base, base.rpartition(".")[0] or base}
-
-
-def drawn(candidates: Iterable[tuple[int, str]], limit: int | None, seed: int) -> list[int]:
-    """Indices of the chosen candidates, rising.
-
-    Args:
-        candidates: index and name of each.
-        limit: number to choose, those with the smallest seeded hashes of their names; None for all.
-        seed: of the hash.
-    """
-    if limit is None:
-        return [index for index, _ in candidates]
-    key = seed.to_bytes(16, "big")
-
-    def rank(candidate: tuple[int, str]) -> bytes:
-        name = candidate[1].encode("utf-8", "surrogatepass")
-        return hashlib.blake2b(name, digest_size=8, key=key).digest()
-
-    return sorted(index for index, _ in heapq.nsmallest(limit, candidates, key=rank))

@@ -1,23 +1,20 @@
-"""The pass over pictures of single faces: how outputs are spread among real faces' features, and where their landmarks
-are.
-"""
+"""Measures on images of one face: the Frechet distance of outputs from originals, and landmark errors."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from anon_batch.detect.protocol import Detector
-from anon_batch.evaluate.contact_sheet import StripSample
+from anon_batch.evaluate.contact_sheet import FaceSample
 from anon_batch.evaluate.embedder import Embedder, aligned_crop
-from anon_batch.evaluate.frechet import MIN_SAMPLES_PER_DIMENSION, FeatureMoments, frechet_distance
-from anon_batch.evaluate.images import SpeedSample
-from anon_batch.evaluate.landmarks import LandmarkErrors
-from anon_batch.evaluate.samples import PictureReader, Selection
-from anon_batch.evaluate.setup import EvaluationPlan, Instruments
-from anon_batch.evaluate.subjects import Method, Portrait, portrait_of, search
+from anon_batch.evaluate.frechet import MIN_SAMPLES_PER_DIMENSION, FeatureMoments, FrechetMeasure, frechet_distance
+from anon_batch.evaluate.landmarks import LandmarkErrors, LandmarkMeasures
+from anon_batch.evaluate.samples import ImageReader, Selection
+from anon_batch.evaluate.setup import EvaluationConfig, Setup
+from anon_batch.evaluate.speed import SpeedSample
+from anon_batch.evaluate.subjects import EvaluatedMethod, Subject, detect_faces, only_faces, subject_of
 from anon_batch.records import AnonymizedImage, DecodedImage
 from anon_batch.storage import Storage
 
@@ -25,25 +22,25 @@ Errors = dict[str, LandmarkErrors]  # detector -> its errors
 
 
 @dataclass(slots=True, eq=False)
-class FaceMeasures:
-    """State of the pass.
+class SingleFaceMeasures:
+    """Measures so far.
 
     Args:
         embedder: None without one; there are no moments then.
-        strips: faces for the contact sheets.
-        original_errors: of the second detector on the originals, against the first's landmarks: the floor.
+        sample: faces for the contact sheets.
+        original_errors: of the second detector on the originals, against the first detector's landmarks: the baseline.
         errors: method -> detector -> errors.
         original_moments: of all originals.
-        halves: of every second original: two sets that differ by chance alone.
+        halves: moments of every second original: two sets that differ by chance alone.
         moments: method -> moments of the outputs.
         withheld: method -> faces without an output.
         faces: measured.
-        unusable: pictures in which no face with landmarks was found.
-        failures: reason -> pictures left out.
+        unusable: images without a face with landmarks.
+        failures: reason -> skipped images.
     """
 
     embedder: Embedder | None
-    strips: StripSample
+    sample: FaceSample
     original_errors: Errors
     errors: dict[str, Errors]
     original_moments: FeatureMoments | None
@@ -54,20 +51,20 @@ class FaceMeasures:
     unusable: int = 0
     failures: Counter[str] = field(default_factory=Counter)
 
-    def landmarks(self, method: str | None) -> dict[str, Any]:
-        """Detector -> figures, of a method or of the originals."""
+    def landmarks(self, method: str | None) -> dict[str, LandmarkMeasures]:
+        """Return detector -> landmark errors, of a method or of the originals."""
         errors = self.original_errors if method is None else self.errors[method]
         return {name: own.summary() for name, own in errors.items()}
 
     def too_few(self) -> str | None:
-        """Why there is no Frechet distance, or None."""
+        """Return why there is no Frechet distance, or None."""
         if self.original_moments is None or self.original_moments.enough:
             return None
         needed = MIN_SAMPLES_PER_DIMENSION * self.original_moments.dimensions
-        return f"{self.faces} faces; features of {self.original_moments.dimensions} dimensions need {needed} at least"
+        return f"{self.faces} faces; features of {self.original_moments.dimensions} dimensions need at least {needed}"
 
-    def frechet(self, method: str | None) -> dict[str, Any] | None:
-        """The distance of a method's outputs from the originals, or of two halves of the originals from each other.
+    def frechet(self, method: str | None) -> FrechetMeasure | None:
+        """Return the distance of a method's outputs from the originals, or between two halves of the originals.
 
         Returns:
             None without an embedder or with too few faces.
@@ -82,42 +79,41 @@ class FaceMeasures:
         if distance is None:
             return None
         name = f"Frechet distance on {self.embedder.name} features"
-        return {"name": name, "distance": distance, "samples": samples, "dimensions": self.embedder.dimensions}
+        return FrechetMeasure(name, distance, samples, self.embedder.dimensions)
 
 
-def measure_faces(
-    plan: EvaluationPlan,
+def measure_single_faces(
+    config: EvaluationConfig,
     storage: Storage,
-    instruments: Instruments,
+    setup: Setup,
     selection: Selection,
-    sample: SpeedSample,
-    tick: Callable[[int], None],
-) -> FaceMeasures:
-    """Treats the largest face of every chosen picture, and all others in it, and looks at the result."""
-    state = _start(plan, instruments)
-    reader = PictureReader(storage, plan.job.limits, state.failures)
-    for batch in reader.batches(selection.iterate(), plan.job.detect.batch_size):
-        searched = search(instruments.detector, batch, state.failures)
-        found = [portrait_of(picture) for picture in searched]
-        portraits = [portrait for portrait in found if portrait is not None]
-        state.unusable += len(found) - len(portraits)
-        for portrait in portraits:
-            sample.offer(portrait.image, portrait.detections)
-        if portraits:
-            _measure(state, instruments, portraits, plan.run_key("faces"))
-        state.faces += len(portraits)
-        tick(len(batch))
+    speed_sample: SpeedSample,
+    on_progress: Callable[[int], None],
+) -> SingleFaceMeasures:
+    """Anonymize all faces of every chosen image, and measure the largest one."""
+    state = _empty(config, setup)
+    reader = ImageReader(storage, config.job.limits, state.failures)
+    for batch in reader.batches(selection.iterate(), config.job.detect.batch_size):
+        found = [subject_of(image) for image in detect_faces(setup.detector, batch, state.failures)]
+        subjects = [subject for subject in found if subject is not None]
+        state.unusable += len(found) - len(subjects)
+        for subject in subjects:
+            speed_sample.offer(subject.image, subject.detections)
+        if subjects:
+            _measure_batch(state, setup, subjects, config.run_key("faces"))
+        state.faces += len(subjects)
+        on_progress(len(batch))
     return state
 
 
-def _start(plan: EvaluationPlan, instruments: Instruments) -> FaceMeasures:
-    names = [detector.name for detector in _detectors(instruments)]
-    methods, embedder = [method.name for method in instruments.methods], instruments.embedder
+def _empty(config: EvaluationConfig, setup: Setup) -> SingleFaceMeasures:
+    names = [detector.name for detector in _detectors(setup)]
+    methods, embedder = [method.name for method in setup.methods], setup.embedder
     size = 0 if embedder is None else embedder.dimensions
-    return FaceMeasures(
+    return SingleFaceMeasures(
         embedder,
-        StripSample(plan.seed),
-        {instruments.scorer.name: LandmarkErrors()} if instruments.scorer else {},
+        FaceSample(config.seed),
+        {setup.scorer.name: LandmarkErrors()} if setup.scorer else {},
         {method: {name: LandmarkErrors() for name in names} for method in methods},
         FeatureMoments(size) if embedder else None,
         (FeatureMoments(size), FeatureMoments(size)) if embedder else None,
@@ -125,45 +121,45 @@ def _start(plan: EvaluationPlan, instruments: Instruments) -> FaceMeasures:
     )
 
 
-def _detectors(instruments: Instruments) -> list[Detector]:
-    return [instruments.detector, *([instruments.scorer] if instruments.scorer else [])]
+def _detectors(setup: Setup) -> list[Detector]:
+    return [setup.detector, *([setup.scorer] if setup.scorer else [])]
 
 
-def _measure(state: FaceMeasures, instruments: Instruments, portraits: Sequence[Portrait], key: bytes) -> None:
-    if instruments.scorer is not None:
-        _find_landmarks(state.original_errors, [instruments.scorer], portraits, [p.image for p in portraits])
+def _measure_batch(state: SingleFaceMeasures, setup: Setup, subjects: Sequence[Subject], key: bytes) -> None:
+    if setup.scorer is not None:
+        _add_landmark_errors(state.original_errors, [setup.scorer], subjects, [s.image for s in subjects])
     if state.embedder and state.original_moments and state.halves:
-        features = state.embedder.embed([aligned_crop(p.image.pixels, p.landmarks) for p in portraits])
+        features = state.embedder.embed([aligned_crop(s.image.pixels, s.landmarks) for s in subjects])
         state.original_moments.add(features)
         for position, row in enumerate(features, start=state.faces):
             state.halves[position % 2].add(row)
-    results = {method.name: _treat(state, instruments, method, portraits, key) for method in instruments.methods}
-    for index, portrait in enumerate(portraits):
+    results = {method.name: _measure_method(state, setup, method, subjects, key) for method in setup.methods}
+    for index, subject in enumerate(subjects):
         outputs = {name: own[index] for name, own in results.items()}
         cells = {name: None if output is None else output.pixels for name, output in outputs.items()}
-        region = instruments.methods[0].regions(portrait.image, portrait.detections)[:1]
-        state.strips.offer(portrait.image.pixels, cells, region)
+        region = setup.methods[0].regions(subject.image, subject.detections)[:1]
+        state.sample.offer(subject.image.pixels, cells, region)
 
 
-def _treat(
-    state: FaceMeasures, instruments: Instruments, method: Method, portraits: Sequence[Portrait], key: bytes
+def _measure_method(
+    state: SingleFaceMeasures, setup: Setup, method: EvaluatedMethod, subjects: Sequence[Subject], key: bytes
 ) -> list[AnonymizedImage | None]:
-    results = method.treat([(portrait.image, portrait.detections) for portrait in portraits], key)
-    there = [(portrait, result) for portrait, result in zip(portraits, results, strict=True) if result is not None]
-    state.withheld[method.name] += len(results) - len(there)
-    if there:
-        outputs = [replace(portrait.image, pixels=result.pixels) for portrait, result in there]
-        treated = [portrait for portrait, _ in there]
-        _find_landmarks(state.errors[method.name], _detectors(instruments), treated, outputs)
+    results = method.anonymize([(subject.image, subject.detections) for subject in subjects], key)
+    present = [(subject, result) for subject, result in zip(subjects, results, strict=True) if result is not None]
+    state.withheld[method.name] += len(results) - len(present)
+    if present:
+        outputs = [replace(subject.image, pixels=result.pixels) for subject, result in present]
+        originals = [subject for subject, _ in present]
+        _add_landmark_errors(state.errors[method.name], _detectors(setup), originals, outputs)
         if state.embedder:
-            crops = [aligned_crop(result.pixels, portrait.landmarks) for portrait, result in there]
+            crops = [aligned_crop(result.pixels, subject.landmarks) for subject, result in present]
             state.moments[method.name].add(state.embedder.embed(crops))
     return results
 
 
-def _find_landmarks(
-    errors: Errors, detectors: Sequence[Detector], portraits: Sequence[Portrait], images: Sequence[DecodedImage]
+def _add_landmark_errors(
+    errors: Errors, detectors: Sequence[Detector], subjects: Sequence[Subject], images: Sequence[DecodedImage]
 ) -> None:
     for detector in detectors:
-        for portrait, found in zip(portraits, detector.detect(images), strict=True):
-            errors[detector.name].add(portrait.box, portrait.landmarks, found)
+        for subject, found in zip(subjects, detector.detect(images), strict=True):
+            errors[detector.name].add(subject.box, subject.landmarks, only_faces(found))

@@ -1,59 +1,135 @@
-"""Faces a second of a method on this machine."""
+"""Throughput of a method on this machine, faces/s."""
 
 from __future__ import annotations
 
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
+
+from anon_batch.evaluate.subjects import EvaluatedMethod
+from anon_batch.models.runtime import Runtime
+from anon_batch.records import DecodedImage, Detections
 
 MIN_PASSES = 3
 MIN_SECONDS = 1.0
 MAX_PASSES = 50
+_MAX_FACES, _MAX_PIXELS = 64, 32_000_000  # because more would take memory and not change the result
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Repeated passes over the same batches.
+    """Throughput over repeated passes.
 
     Args:
-        faces: treated in one pass.
-        seconds: of each pass.
+        faces: in one pass.
+        passes: number of timed passes.
+        faces_per_s: of the median pass.
+        slowest, fastest: of single passes, faces/s.
     """
 
     faces: int
-    seconds: tuple[float, ...]
+    passes: int
+    faces_per_s: float
+    slowest: float
+    fastest: float
 
-    def summary(self) -> dict[str, Any]:
-        """Faces a second in the median pass, with the slowest and the fastest."""
-        rates = [self.faces / max(spent, 1e-9) for spent in self.seconds]
-        return {
-            "faces": self.faces,
-            "passes": len(rates),
-            "faces_per_s": statistics.median(rates),
-            "slowest": min(rates),
-            "fastest": max(rates),
-        }
+
+@dataclass(frozen=True, slots=True)
+class SpeedMeasures:
+    """Throughput of one method.
+
+    Args:
+        images: in the sample.
+        median_region_px: longer side of the median region.
+        batch_size: images in a batch.
+        threads: CPU threads of one model call.
+        device: of the models.
+        alone: of the method by itself; None if it refuses every face.
+        with_checks: of the method with its fallbacks and the check of every result.
+    """
+
+    images: int
+    median_region_px: float
+    batch_size: int
+    threads: int
+    device: str
+    alone: Timing | None
+    with_checks: Timing
+
+
+@dataclass(slots=True, eq=False)
+class SpeedSample:
+    """The first images with faces, kept for timing.
+
+    Args:
+        images: with their detections.
+        faces: number of detections.
+        pixels: number of pixels.
+    """
+
+    images: list[tuple[DecodedImage, Detections]] = field(default_factory=list)
+    faces: int = 0
+    pixels: int = 0
+
+    def offer(self, image: DecodedImage, detections: Detections) -> None:
+        """Keep the image if it has faces and the sample has room; the first one is always kept."""
+        size = image.width * image.height
+        full = self.faces >= _MAX_FACES or (self.images and self.pixels + size > _MAX_PIXELS)
+        if len(detections) and not full:
+            self.images.append((image, detections))
+            self.faces += len(detections)
+            self.pixels += size
 
 
 def time_passes(
-    treat: Callable[[Any], object], batches: Sequence[Any], faces: int, clock: Callable[[], float] = time.perf_counter
+    process: Callable[[Any], object], batches: Sequence[Any], faces: int, clock: Callable[[], float] = time.perf_counter
 ) -> Timing:
-    """Runs `treat` over all batches once to warm up, then `MIN_PASSES` times and until `MIN_SECONDS` have gone by.
+    """Process all batches once to warm up, then at least `MIN_PASSES` times and for `MIN_SECONDS`.
 
     Args:
-        treat: takes a batch; its result must be complete when it returns.
-        batches: what a pass goes over.
+        process: takes a batch; its result must be complete when it returns.
+        batches: of one pass.
         faces: in all batches together.
         clock: seconds.
     """
     for batch in batches:
-        treat(batch)
+        process(batch)
     seconds: list[float] = []
     while len(seconds) < MAX_PASSES and (len(seconds) < MIN_PASSES or sum(seconds) < MIN_SECONDS):
-        begin = clock()
+        start = clock()
         for batch in batches:
-            treat(batch)
-        seconds.append(clock() - begin)
-    return Timing(faces, tuple(seconds))
+            process(batch)
+        seconds.append(clock() - start)
+    rates = [faces / max(spent, 1e-9) for spent in seconds]
+    return Timing(faces, len(rates), statistics.median(rates), min(rates), max(rates))
+
+
+def measure_speed(
+    method: EvaluatedMethod, sample: SpeedSample, runtime: Runtime, batch_size: int, key: bytes
+) -> SpeedMeasures:
+    """Time the method by itself, and with its fallbacks and checks. Faces that it refuses do not count for it alone.
+
+    Args:
+        method: to time.
+        sample: images with at least one face.
+        runtime: of the method.
+        batch_size: images in a batch.
+        key: of the fakes.
+    """
+    prepared = [(image, method.regions(image, detections)) for image, detections in sample.images]
+    batches = [prepared[start : start + batch_size] for start in range(0, len(prepared), batch_size)]
+    accepted = sum(len(result.methods) for batch in batches for result in method.alone.anonymize(batch, key))
+    longer = [max(r.extent[2] - r.extent[0], r.extent[3] - r.extent[1]) for _, regions in prepared for r in regions]
+    return SpeedMeasures(
+        images=len(prepared),
+        median_region_px=float(np.median(longer)),
+        batch_size=batch_size,
+        threads=runtime.threads,
+        device=runtime.device,
+        alone=time_passes(lambda batch: method.alone.anonymize(batch, key), batches, accepted) if accepted else None,
+        with_checks=time_passes(lambda batch: method.ladder.anonymize(batch, key), batches, sample.faces),
+    )

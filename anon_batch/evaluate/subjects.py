@@ -1,4 +1,7 @@
-"""Pictures with the faces that were found in them, and their treatment by a method: what all measures work on."""
+"""Images with their detected faces, and their anonymization by an evaluated method.
+
+Only detections and ground truth with the label `face` count; other labels are neither anonymized nor measured.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +17,26 @@ from anon_batch.config import AnonymizeConfig
 from anon_batch.detect.protocol import Detector
 from anon_batch.errors import WithheldError
 from anon_batch.geometry import regions_of
-from anon_batch.records import AnonymizedImage, DecodedImage, Detections, FloatArray, ManifestRow, Region
+from anon_batch.records import (
+    DEFAULT_LABEL,
+    AnonymizedImage,
+    DecodedImage,
+    Detections,
+    FloatArray,
+    GroundTruth,
+    ManifestRow,
+    Region,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SearchedPicture:
-    """A picture and what the first detector found in it; all of that is treated.
+class DetectedImage:
+    """An image and the faces that the job's detectors found in it, all of which are anonymized.
 
     Args:
         row: of the list.
-        image: as it was before any treatment.
-        detections: found faces.
+        image: the original.
+        detections: faces.
     """
 
     row: ManifestRow
@@ -33,12 +45,12 @@ class SearchedPicture:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Portrait:
-    """A picture of one person: the largest face found is theirs, and comes first among the detections.
+class Subject:
+    """An image of one person, whose face is the largest one.
 
     Args:
-        image: as it was before any treatment.
-        detections: found faces, the largest first.
+        image: the original.
+        detections: faces, the largest first; it has landmarks.
     """
 
     image: DecodedImage
@@ -54,20 +66,20 @@ class Portrait:
         """(4,) xyxy of the person's face."""
         return np.asarray(self.detections.boxes[0], np.float32)
 
-    def named(self, image_id: str) -> Portrait:
-        """The same under another id: the seed of a face depends on the picture's id."""
-        return Portrait(replace(self.image, image_id=image_id), self.detections)
+    def with_id(self, image_id: str) -> Subject:
+        """Return the same with another image id, from which the seeds of its faces derive."""
+        return Subject(replace(self.image, image_id=image_id), self.detections)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Method:
-    """A method as a job has it: with its fallbacks.
+class EvaluatedMethod:
+    """A method with its fallbacks, as a job configures it.
 
     Args:
-        name: as in the job file.
-        alone: it.
-        ladder: it and its fallbacks.
-        config: the job's section, with this method.
+        name: of the method.
+        alone: the method without fallbacks and checks.
+        ladder: the method and its fallbacks.
+        config: the job's section with this method.
     """
 
     name: str
@@ -76,34 +88,45 @@ class Method:
     config: AnonymizeConfig
 
     def regions(self, image: DecodedImage, detections: Detections) -> list[Region]:
-        """What is treated."""
+        """Return the regions that are anonymized."""
         return regions_of(detections, image.width, image.height, self.config.expansion, self.config.shape)
 
-    def treat(
-        self, pictures: Sequence[tuple[DecodedImage, Detections]], run_key: bytes
+    def anonymize(
+        self, images: Sequence[tuple[DecodedImage, Detections]], run_key: bytes
     ) -> list[AnonymizedImage | None]:
-        """The pictures' outputs before they are encoded; None for a picture that is withheld."""
-        batch = [(image, self.regions(image, detections)) for image, detections in pictures]
+        """Return the outputs before encoding; None for an image that is withheld."""
+        batch = [(image, self.regions(image, detections)) for image, detections in images]
         results = self.ladder.anonymize(batch, run_key)
         return [None if isinstance(result, WithheldError) else result for result in results]
 
 
-def search(
+def only_faces(detections: Detections) -> Detections:
+    """Return the detections with the label `face`."""
+    return detections.take(np.array([label == DEFAULT_LABEL for label in detections.labels], np.bool_))
+
+
+def labelled_faces(row: ManifestRow) -> GroundTruth | None:
+    """Return the row's ground truth with the label `face`; None if it has no ground truth."""
+    truth = row.regions
+    return None if truth is None else truth.take(np.array([label == DEFAULT_LABEL for label in truth.labels], np.bool_))
+
+
+def detect_faces(
     detector: Detector, batch: Sequence[tuple[ManifestRow, DecodedImage]], failures: Counter[str]
-) -> list[SearchedPicture]:
-    """Looks for faces; pictures that cannot be searched are counted by reason and left out."""
+) -> list[DetectedImage]:
+    """Detect faces. Count images whose detection fails by reason, and skip them."""
     try:
         found: list[Detections | None] = list(detector.detect([image for _, image in batch]))
     except WithheldError:
-        found = [_search_one(detector, image, failures) for _, image in batch]
+        found = [_detect_one(detector, image, failures) for _, image in batch]
     return [
-        SearchedPicture(row, image, detections)
+        DetectedImage(row, image, only_faces(detections))
         for (row, image), detections in zip(batch, found, strict=True)
         if detections is not None
     ]
 
 
-def _search_one(detector: Detector, image: DecodedImage, failures: Counter[str]) -> Detections | None:
+def _detect_one(detector: Detector, image: DecodedImage, failures: Counter[str]) -> Detections | None:
     try:
         return detector.detect([image])[0]
     except WithheldError as exc:
@@ -111,11 +134,11 @@ def _search_one(detector: Detector, image: DecodedImage, failures: Counter[str])
         return None
 
 
-def portrait_of(picture: SearchedPicture) -> Portrait | None:
-    """The picture as one of a person; None where no face, or none with landmarks, was found."""
-    found = picture.detections
+def subject_of(image: DetectedImage) -> Subject | None:
+    """Return the image as one of a single person; None if its largest face has no landmarks."""
+    found = image.detections
     sides = np.clip(found.boxes[:, 2:] - found.boxes[:, :2], 0, None)
     order = np.argsort(-sides.prod(axis=1), kind="stable")
     if not len(order) or not np.isfinite(found.landmarks[order[0]]).all():
         return None
-    return Portrait(picture.image, found.take(order))
+    return Subject(image.image, found.take(order))

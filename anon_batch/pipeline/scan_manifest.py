@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ from anon_batch.errors import ManifestError
 from anon_batch.formats.ledger import Ledger
 from anon_batch.manifest import ManifestFile, RowChecker, open_manifest
 from anon_batch.manifest.chunks import CHUNK_ROWS, chunk_to_parquet
+from anon_batch.manifest.sampling import sample_hashes, sample_threshold
 from anon_batch.pipeline.fingerprint import RowsDigest
 from anon_batch.storage import absolute
 
@@ -68,20 +68,15 @@ def _checked_and_sampled(
 
 
 def _sample_threshold(manifest: ManifestFile, config: JobConfig) -> int | None:
-    """Return the `limit`-th smallest seeded hash of an id, so that the sample does not depend on the order of the rows."""
-    limit = config.sample.limit
+    limit, seed = config.sample.limit, config.sample.seed
     if limit is None:
         return None
-    parts = [_sample_hashes(table, config.sample.seed) for table in manifest.iter_tables(["image_id"], CHUNK_ROWS)]
-    hashes = np.concatenate(parts) if parts else np.zeros(0, np.uint64)
-    return None if limit >= len(hashes) else int(np.partition(hashes, limit - 1)[limit - 1])
+    parts = [_sample_hashes(table, seed) for table in manifest.iter_tables(["image_id"], CHUNK_ROWS)]
+    return sample_threshold(np.concatenate(parts), limit) if parts else None
 
 
 def _sample_hashes(table: pa.Table, seed: int) -> npt.NDArray[np.uint64]:
-    key = seed.to_bytes(16, "big")
-    ids = (str(image_id).encode() for image_id in table.column("image_id").to_pylist())
-    digests = b"".join(hashlib.blake2b(i, digest_size=8, key=key).digest() for i in ids)
-    return np.frombuffer(digests, np.dtype(">u8")).astype(np.uint64)
+    return sample_hashes(table.column("image_id").to_pylist(), seed)
 
 
 def _rechunk(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 Z_95 = 1.959964  # of the normal distribution, two-sided 95 %
 
 
-def wilson(hits: int, trials: int, z: float = Z_95) -> tuple[float, float] | None:
+def wilson(hits: float, trials: float, z: float = Z_95) -> tuple[float, float] | None:
     """Wilson's score interval of a share.
 
     Args:

@@ -61,7 +61,7 @@ def measure_here(paths: Sequence[Path], methods: Sequence[str], rounds: int) -> 
         )
     results = play(contenders, rounds, lambda _: None)
     return {
-        "pictures": len(sample.pictures),
+        "pictures": len(sample.images),
         "found": sample.faces,
         "faces_per_s": {name: [speed for speed, _ in own] for name, own in results.items()},
         "faces": {name: own[0][1] for name, own in results.items()},

@@ -1,4 +1,4 @@
-"""What replaced faces keep of a second detector's average precision, on real photographs (minutes long)."""
+"""Average precision of a second detector that is kept with replaced faces, on real photographs (takes minutes)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_replaced_faces_are_found_as_well_as_the_originals(tmp_path: Path) -> No
     assert done.returncode == 0, done.stderr
     measured = json.loads((tmp_path / "out" / "measures.json").read_text("utf-8"))["methods"]
     kept = {
-        name: {band: figures["kept"] for band, figures in sections["average_precision"]["treated_faces"].items()}
+        name: {band: figures["kept"] for band, figures in sections["average_precision"]["anonymized_faces"].items()}
         for name, sections in measured.items()
     }
     for name in ("gan", "swap"):

@@ -1,4 +1,4 @@
-"""Lists of pictures: sampled the same however they are ordered, and clear about what is wrong with them."""
+"""Lists of images: samples do not depend on their order, and errors name what is wrong."""
 
 from __future__ import annotations
 
@@ -11,15 +11,19 @@ from pipeline_fixtures import BOX, FACES, picture, write_dataset
 from anon_batch.config import LimitsConfig
 from anon_batch.errors import ConfigError, ManifestError, ObjectNotFoundError
 from anon_batch.evaluate.pairs_csv import read_pairs
-from anon_batch.evaluate.samples import PictureReader, Selection, read_names, select_faces, select_from_manifest
+from anon_batch.evaluate.samples import ImageReader, Selection, read_names, select_faces, select_from_manifest
 from anon_batch.storage import Storage
 
 IDS = [f"{index:03d}.png" for index in range(30)]
 
 
+def _counts(selection: Selection) -> tuple[int, int, int]:
+    return selection.listed_count, selection.eligible_count, selection.chosen_count
+
+
 def _chosen(selection: Selection) -> list[str]:
     ids = [row.image_id for row in selection.iterate()]
-    assert ids == [row.image_id for row in selection.iterate()], "it can be gone through again"
+    assert ids == [row.image_id for row in selection.iterate()], "it can be iterated again"
     assert len(ids) == selection.chosen_count
     return ids
 
@@ -32,7 +36,7 @@ def test_a_manifest_is_sampled_by_the_seed_and_not_by_the_order(tmp_path: Path) 
     other = select_from_manifest(Storage(), forward, limit=7, seed=2, labelled_only=True)
     assert len(_chosen(one)) == 7
     assert set(_chosen(one)) == set(_chosen(two)) != set(_chosen(other))
-    assert one.counts() == {"listed": 30, "eligible": 30, "chosen": 7}
+    assert _counts(one) == (30, 30, 7)
     assert [row.index for row in one.iterate()] == [int(row.image_id[:3]) for row in one.iterate()]
     assert _chosen(select_from_manifest(Storage(), forward, limit=None, seed=1, labelled_only=True)) == IDS
 
@@ -42,11 +46,11 @@ def test_rows_without_ground_truth_are_not_chosen(tmp_path: Path) -> None:
     uri = write_dataset(str(tmp_path), IDS, faces=some)
     selection = select_from_manifest(Storage(), uri, limit=None, seed=0, labelled_only=True)
     assert _chosen(selection) == IDS[::3]
-    assert selection.counts() == {"listed": 30, "eligible": 10, "chosen": 10}
+    assert _counts(selection) == (30, 10, 10)
     assert len(_chosen(select_from_manifest(Storage(), uri, limit=None, seed=0, labelled_only=False))) == 30
 
 
-def test_no_ground_truth_at_all(tmp_path: Path) -> None:
+def test_a_manifest_without_ground_truth_is_refused(tmp_path: Path) -> None:
     uri = write_dataset(str(tmp_path), IDS, faces=pa.nulls(30, FACES))
     with pytest.raises(ManifestError, match="--ground-truth"):
         select_from_manifest(Storage(), uri, limit=None, seed=0, labelled_only=True)
@@ -63,34 +67,34 @@ def test_faces_of_a_folder_or_a_manifest(tmp_path: Path) -> None:
     assert len(_chosen(select_faces(Storage(), str(tmp_path), only=named, limit=None, seed=0))) == 3
     limited = select_faces(Storage(), folder, only=None, limit=5, seed=0)
     assert len(_chosen(limited)) == 5
-    assert limited.counts() == {"listed": 30, "eligible": 30, "chosen": 5}
+    assert _counts(limited) == (30, 30, 5)
 
 
-def test_faces_that_are_not_there(tmp_path: Path) -> None:
+def test_missing_faces(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(picture())
-    with pytest.raises(ConfigError, match="--only names none of the 1 pictures"):
+    with pytest.raises(ConfigError, match="--only names none of the 1 images"):
         select_faces(Storage(), str(tmp_path), only={"y"}, limit=None, seed=0)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ConfigError, match="no picture is there"):
+    with pytest.raises(ConfigError, match="no images at"):
         select_faces(Storage(), str(tmp_path / "empty"), only=None, limit=None, seed=0)
 
 
-def test_names(tmp_path: Path) -> None:
+def test_read_names(tmp_path: Path) -> None:
     file = tmp_path / "only.txt"
     file.write_text("\ufeffa.png\n\n# held out\n b \n", encoding="utf-8")
     assert read_names(Storage(), str(file)) == {"a.png", "b"}
     file.write_text("\n")
-    with pytest.raises(ConfigError, match="no name in it"):
+    with pytest.raises(ConfigError, match="contains no names"):
         read_names(Storage(), str(file))
     file.write_bytes(b"\xff\xfe\xff")
     with pytest.raises(ConfigError, match="UTF-8"):
         read_names(Storage(), str(file))
 
 
-def test_a_missing_picture_is_an_error_and_a_broken_one_is_counted(tmp_path: Path) -> None:
+def test_a_missing_image_is_an_error_and_a_damaged_one_is_counted(tmp_path: Path) -> None:
     uri = write_dataset(str(tmp_path), IDS[:3])
     selection = select_from_manifest(Storage(), uri, limit=None, seed=0, labelled_only=True)
-    reader = PictureReader(Storage(), LimitsConfig())
+    reader = ImageReader(Storage(), LimitsConfig())
     (tmp_path / "src/001.png").write_bytes(b"")
     batches = [[row.image_id for row, _ in batch] for batch in reader.batches(selection.iterate(), 1)]
     assert (batches, dict(reader.failures)) == ([["000.png"], ["002.png"]], {"empty": 1})
@@ -118,21 +122,21 @@ def test_pairs_lie_beside_the_csv_or_in_images(tmp_path: Path, below: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("person,neutral\n1,a.png\n", "no column smiling"),
         ("", "no column person, neutral, smiling"),
         ("person,neutral,smiling\n1,a.png,\n", "line 2: smiling is empty"),
-        ("person,neutral,smiling\n1,a.png,b.png\n", "1 persons"),
+        ("person,neutral,smiling\n1,a.png,b.png\n", "1 persons, expected at least two"),
         ("person,neutral,smiling\n1,a.png,b.png\n1,c.png,d.png\n", "person '1' appears twice"),
         ("person,neutral,smiling\n1,a.png,b.png\n2,a.png,d.png\n", "file 'a.png' appears twice"),
-        ("person,neutral,smiling\n1,x.png,b.png\n2,c.png,d.png\n", "x.png is neither beside it nor"),
-        ("person,neutral,smiling\n1,a.png,b.png\n2,c.png,x.png\n", "x.png is not there"),
+        ("person,neutral,smiling\n1,x.png,b.png\n2,c.png,d.png\n", "x.png is neither beside the CSV nor"),
+        ("person,neutral,smiling\n1,a.png,b.png\n2,c.png,x.png\n", "x.png does not exist"),
     ],
 )
-def test_pairs_that_are_wrong(tmp_path: Path, text: str, said: str) -> None:
+def test_errors_in_pairs(tmp_path: Path, text: str, expected: str) -> None:
     for name in "abcd":
         (tmp_path / f"{name}.png").write_bytes(picture())
     with pytest.raises(ConfigError, match="--pairs") as caught:
         read_pairs(Storage(), _csv(tmp_path, text))
-    assert said in str(caught.value)
+    assert expected in str(caught.value)

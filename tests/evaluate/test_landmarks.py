@@ -1,11 +1,11 @@
-"""Landmarks that were found, moved, or not found."""
+"""Landmarks that are found, moved, or not found."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from anon_batch.evaluate.landmarks import LandmarkErrors, face_at, normalised_error
+from anon_batch.evaluate.landmarks import LandmarkErrors, LandmarkMeasures, face_at, normalized_error
 from anon_batch.records import Detections, FloatArray
 
 BOX = np.array([10, 10, 50, 60], np.float32)
@@ -21,12 +21,12 @@ def _found(*faces: tuple[FloatArray, FloatArray]) -> Detections:
 
 
 def test_the_error_is_in_units_of_the_asked_distance_of_the_eyes() -> None:
-    assert normalised_error(MARKS, MARKS) == 0
-    assert normalised_error(MARKS, MARKS + np.float32([3, 4])) == pytest.approx(5 / 20)
+    assert normalized_error(MARKS, MARKS) == 0
+    assert normalized_error(MARKS, MARKS + np.float32([3, 4])) == pytest.approx(5 / 20)
     one_off = MARKS.copy()
     one_off[2] += [0, 10]
-    assert normalised_error(MARKS, one_off) == pytest.approx(10 / 20 / 5)
-    assert normalised_error(np.tile(MARKS[:1], (5, 1)), MARKS) is None
+    assert normalized_error(MARKS, one_off) == pytest.approx(10 / 20 / 5)
+    assert normalized_error(np.tile(MARKS[:1], (5, 1)), MARKS) is None
 
 
 def test_the_face_is_the_one_that_overlaps_most() -> None:
@@ -39,8 +39,10 @@ def test_the_face_is_the_one_that_overlaps_most() -> None:
 
 def test_summary() -> None:
     errors = LandmarkErrors()
-    assert errors.summary() == {"faces": 0, "undetected_share": None, "median": None, "p90": None}
+    assert errors.summary() == LandmarkMeasures(0, None, None, None)
     for shift in range(9):
         errors.add(BOX, MARKS, _found((BOX, MARKS + np.float32([shift, 0]))))
     errors.add(BOX, MARKS, _found())
-    assert errors.summary() == pytest.approx({"faces": 10, "undetected_share": 0.1, "median": 4 / 20, "p90": 7.2 / 20})
+    measures = errors.summary()
+    assert (measures.faces, measures.undetected_share) == (10, 0.1)
+    assert (measures.median, measures.p90) == pytest.approx((4 / 20, 7.2 / 20))

@@ -1,0 +1,200 @@
+"""Average precision kept by a method that changes nothing, and by one that covers faces."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from anon_batch.anonymize.ladder import Ladder
+from anon_batch.anonymize.registry import load_method
+from anon_batch.config import AnonymizeConfig, ModelsConfig, load_job
+from anon_batch.errors import WithheldError
+from anon_batch.evaluate.average_precision import BandPrecision, OutcomeMeasures, PrecisionMeasures, anonymized_truth
+from anon_batch.evaluate.images import ImageMeasures, measure_images
+from anon_batch.evaluate.samples import Selection
+from anon_batch.evaluate.setup import EvaluationConfig, Setup
+from anon_batch.evaluate.speed import SpeedSample, measure_speed
+from anon_batch.evaluate.subjects import EvaluatedMethod
+from anon_batch.models.runtime import Runtime
+from anon_batch.models.store import ModelStore
+from anon_batch.records import AnonymizedImage, DecodedImage, Detections, GroundTruth, ManifestRow
+from anon_batch.storage import Storage
+
+BIG, SMALL = (20, 30, 60, 70), (100, 40, 110, 50)
+
+
+class Bright:
+    """Detect white rectangles in black images."""
+
+    name, models, labels = "bright", (), ("face",)
+
+    def __init__(self, smallest_px: int = 1) -> None:
+        self._smallest_px = smallest_px
+
+    def detect(self, images: Sequence[DecodedImage]) -> list[Detections]:
+        return [self._one(image) for image in images]
+
+    def _one(self, image: DecodedImage) -> Detections:
+        _, _, rows, _ = cv2.connectedComponentsWithStats((image.pixels[:, :, 0] > 200).astype(np.uint8))
+        boxes = [(x, y, x + w, y + h) for x, y, w, h, _ in rows[1:] if max(w, h) >= self._smallest_px]
+        count = len(boxes) + 1
+        return Detections(
+            np.array([*boxes, (0, 0, 9, 9)], np.float32),
+            np.full(count, 0.8, np.float32),
+            np.full((count, 5, 2), np.nan, np.float32),
+            (self.name,) * count,
+            (*["face"] * len(boxes), "plate"),
+        )
+
+
+class Nothing:
+    """A ladder that reports success and changes nothing, or that withholds every image."""
+
+    names, model_names = ("nothing",), ()
+
+    def __init__(self, *, withholds: bool = False) -> None:
+        self._withholds = withholds
+
+    def anonymize(self, batch: Any, run_key: bytes) -> list[AnonymizedImage | WithheldError]:
+        if self._withholds:
+            return [WithheldError("anonymize") for _ in batch]
+        return [
+            AnonymizedImage(
+                image.pixels, np.zeros(image.pixels.shape[:2], np.bool_), {r.index: "nothing" for r in regions}
+            )
+            for image, regions in batch
+        ]
+
+
+def _method(name: str, ladder: Any = None) -> EvaluatedMethod:
+    config = AnonymizeConfig(method="solid" if ladder else name, shape="rectangle")
+    alone = ladder or load_method(name, config, None, 1, "cpu")
+    return EvaluatedMethod(name, alone, ladder or Ladder([alone]), config)
+
+
+def _runtime() -> Runtime:
+    return Runtime(ModelStore(Storage(), ModelsConfig()))
+
+
+def _precision(state: ImageMeasures, method: str) -> PrecisionMeasures:
+    return state.methods[method].scores.measures(state.before)
+
+
+@pytest.fixture
+def selection(tmp_path: Path) -> Selection:
+    """Return four images, each with two faces, a third to ignore, and a licence plate that does not count."""
+    truth = GroundTruth(
+        np.array([BIG, SMALL, (130, 10, 150, 30), (0, 0, 9, 9)], np.float32),
+        np.array([False, False, True, False]),
+        ("face", "face", "face", "plate"),
+    )
+    rows = []
+    for index in range(4):
+        pixels = np.zeros((90, 160, 3), np.uint8)
+        for x1, y1, x2, y2 in (BIG, SMALL):
+            pixels[y1:y2, x1:x2] = 255
+        data = io.BytesIO()
+        Image.fromarray(pixels).save(data, "PNG")
+        (tmp_path / f"{index}.png").write_bytes(data.getvalue())
+        rows.append(ManifestRow(index, f"{index}.png", str(tmp_path / f"{index}.png"), regions=truth))
+    return Selection(str(tmp_path), lambda: iter(rows), 4, 4, 4)
+
+
+def _measured(selection: Selection, methods: tuple[EvaluatedMethod, ...], smallest_px: int = 1) -> Any:
+    job = load_job(None, {"manifest": "m", "output": "o", "detect.batch_size": 3})
+    config = EvaluationConfig(job, tuple(m.name for m in methods), "o")
+    setup = Setup(_runtime(), Bright(smallest_px), Bright(), None, methods, ())  # type: ignore[arg-type]
+    sample = SpeedSample()
+    ticks: list[int] = []
+    state = measure_images(config, Storage(), setup, selection, sample, ticks.append)
+    assert ticks == [3, 1]
+    return state, sample
+
+
+def test_no_change_keeps_all_precision_and_black_keeps_none(selection: Selection) -> None:
+    state, _ = _measured(selection, (_method("nothing", Nothing()), _method("solid")))
+    assert state.images == 4
+    before = state.before.measures().labelled_faces
+    assert before["all"] == BandPrecision(8, pytest.approx(1))  # ignored ones do not count
+    assert before["from_16_px"].faces == 4
+    kept, lost = _precision(state, "nothing"), _precision(state, "solid")
+    for all_kept, all_lost in (
+        (kept.labelled_faces, lost.labelled_faces),
+        (kept.anonymized_faces, lost.anonymized_faces),
+    ):
+        for band in ("all", "from_16_px"):
+            assert all_kept[band].kept == pytest.approx(1)
+            assert all_lost[band] == BandPrecision(before[band].faces, 0, pytest.approx(1), 0)
+    assert kept.labelled_faces["large"].kept is None, "there is no such face"
+    outcomes = state.methods["solid"].outcomes("solid")
+    assert outcomes.by_method == {"solid": 8}
+    assert outcomes.own_share == 1
+
+
+def test_missed_faces_count_as_kept_only_among_labelled_faces(selection: Selection) -> None:
+    state, _ = _measured(selection, (_method("solid"),), smallest_px=16)
+    figures = _precision(state, "solid")
+    assert figures.labelled_faces["all"].kept == pytest.approx(0.5, abs=0.01)  # the small half is unchanged
+    assert figures.anonymized_faces["all"].faces == 4
+    assert figures.anonymized_faces["all"].kept == 0
+
+
+def test_faces_of_withheld_images_are_lost(selection: Selection) -> None:
+    state, _ = _measured(selection, (_method("nothing", Nothing(withholds=True)),))
+    assert state.methods["nothing"].outcomes("nothing") == OutcomeMeasures(0, {}, {}, None, 4)
+    assert _precision(state, "nothing").labelled_faces["all"].kept == 0
+    assert all(face.outputs == {"nothing": None} for face in state.sample.faces())
+
+
+def test_an_image_that_cannot_be_decoded_is_counted_and_skipped(selection: Selection) -> None:
+    rows = list(selection.iterate())
+    Path(rows[2].uri).write_bytes(b"not an image")
+    job = load_job(None, {"manifest": "m", "output": "o"})
+    methods = (_method("solid"),)
+    setup = Setup(_runtime(), Bright(), Bright(), None, methods, ())  # type: ignore[arg-type]
+    config = EvaluationConfig(job, ("solid",), "o")
+    state = measure_images(config, Storage(), setup, selection, SpeedSample(), lambda _: None)
+    assert (state.images, dict(state.failures)) == (3, {"unsupported_format": 1})
+
+
+def test_anonymized_truth_ignores_what_was_not_chosen() -> None:
+    truth = GroundTruth(np.array([BIG, SMALL, (130, 10, 150, 30)], np.float32), np.array([False, False, True]))
+    chosen = Detections(
+        np.array([BIG], np.float32), np.ones(1, np.float32), np.full((1, 5, 2), np.nan, np.float32), ("x",)
+    )
+    assert anonymized_truth(chosen, truth).ignore.tolist() == [False, True, True]
+    assert anonymized_truth(Detections.empty(), truth).ignore.all()
+
+
+def test_speed_counts_faces_that_the_method_accepts(selection: Selection) -> None:
+    methods = (_method("solid"),)
+    _, sample = _measured(selection, methods)
+    assert sample.faces == 8
+    figures = measure_speed(methods[0], sample, _runtime(), 3, b"key")
+    alone = figures.alone
+    assert alone is not None
+    assert alone.faces == figures.with_checks.faces == 8
+    assert alone.slowest <= alone.faces_per_s <= alone.fastest
+    assert (figures.threads, figures.device, figures.images, figures.batch_size) == (1, "cpu", 4, 3)
+
+    class Refuses:
+        name, model_names = "refuses", ()
+
+        def anonymize(self, batch: Any, run_key: bytes) -> list[AnonymizedImage]:
+            empty = np.zeros((90, 160), np.bool_)
+            return [AnonymizedImage(i.pixels, empty, {}, {r.index: "no" for r in rs}) for i, rs in batch]
+
+    refusing = Refuses()
+    solid = load_method("solid", AnonymizeConfig(), None, 1, "cpu")
+    method = dataclasses.replace(methods[0], name="refuses", alone=refusing, ladder=Ladder([refusing, solid]))
+    figures = measure_speed(method, sample, _runtime(), 3, b"key")
+    assert figures.alone is None
+    assert figures.with_checks.faces == 8
