@@ -28,6 +28,12 @@ def _require(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
+def _require_pixels(pixels: PixelArray) -> None:
+    shape = pixels.shape
+    _require(len(shape) == 3 and shape[2] == 3 and min(shape) > 0, f"pixels: {shape}, expected (H, W, 3)")
+    _require(pixels.dtype == np.uint8, f"pixels: {pixels.dtype}, expected uint8")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class GroundTruth:
     """The labelled regions of one image.
@@ -111,7 +117,7 @@ class EncodedImage:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DecodedImage:
-    """One picture, ready for detection.
+    """One whole image, for anonymizing and encoding.
 
     Args:
         image_id: the manifest's id.
@@ -120,10 +126,8 @@ class DecodedImage:
         orientation: EXIF orientation 1..8 that was applied to reach `pixels`.
         native: (H, W) or (H, W, C) upright samples in the file's own mode and depth, when that is not 8-bit RGB.
         native_mode: what `native` holds: RGB, L, LA, RGBA, P, 1, CMYK, I;16, RGB;16, RGBA;16.
-        source: the source file's bytes, so that an encoder can keep tables, palette and untouched blocks.
-        given: boxes from the manifest, for the detector `manifest`, in px of the whole picture.
-        reduced_from: (width, height) px of the whole upright picture where `pixels` is a rendition of it that is good for
-            looking at it and for nothing else: a smaller one, or one of another decoder; None where `pixels` is the picture.
+        palette: (N, 4) uint8 RGBA of mode P, else None.
+        source: bytes of a file with these pixels, so that an encoder can keep its tables and untouched blocks.
     """
 
     image_id: str
@@ -132,15 +136,42 @@ class DecodedImage:
     orientation: int = 1
     native: npt.NDArray[Any] | None = None
     native_mode: str = "RGB"
+    palette: PixelArray | None = None
     source: bytes = b""
-    given: GroundTruth | None = None
-    reduced_from: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        shape = self.pixels.shape
-        _require(len(shape) == 3 and shape[2] == 3 and min(shape) > 0, f"pixels: {shape}, expected (H, W, 3)")
-        _require(self.pixels.dtype == np.uint8, f"pixels: {self.pixels.dtype}, expected uint8")
+        _require_pixels(self.pixels)
         _require(1 <= self.orientation <= 8, f"orientation: {self.orientation}, expected 1..8")
+
+    @property
+    def height(self) -> int:
+        return int(self.pixels.shape[0])
+
+    @property
+    def width(self) -> int:
+        return int(self.pixels.shape[1])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Preview:
+    """An image as detectors see it: upright, perhaps downscaled.
+
+    Args:
+        image_id: the manifest's id.
+        pixels: (H, W, 3) uint8 RGB.
+        scale_x, scale_y: px of the whole image for each px of the preview.
+        given: the manifest's regions, px of the whole image, for the detector `manifest`.
+    """
+
+    image_id: str
+    pixels: PixelArray
+    scale_x: float = 1.0
+    scale_y: float = 1.0
+    given: GroundTruth | None = None
+
+    def __post_init__(self) -> None:
+        _require_pixels(self.pixels)
+        _require(min(self.scale_x, self.scale_y) > 0, f"scale: {self.scale_x}, {self.scale_y}, expected > 0")
 
     @property
     def height(self) -> int:
@@ -152,8 +183,13 @@ class DecodedImage:
 
     @property
     def whole_size(self) -> tuple[int, int]:
-        """Width and height of the whole picture, px."""
-        return self.reduced_from or (self.width, self.height)
+        """Return width and height of the whole image, px."""
+        return round(self.width * self.scale_x), round(self.height * self.scale_y)
+
+    def resized(self, pixels: PixelArray) -> Preview:
+        """Return a preview of the same image with these pixels."""
+        width, height = self.whole_size
+        return Preview(self.image_id, pixels, width / pixels.shape[1], height / pixels.shape[0], self.given)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

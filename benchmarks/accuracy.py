@@ -29,7 +29,7 @@ Find = Callable[[Path], Detections]
 def project_detector(settings: Mapping[str, Any] | None = None) -> Find:
     """This package's detector with keys of the job file, on one thread."""
     from anon_batch.detect.ensemble import build_detector
-    from anon_batch.imaging.decode import decode
+    from anon_batch.imaging.source import SourceImage
     from anon_batch.models.runtime import Runtime
     from anon_batch.models.store import ModelStore
     from anon_batch.storage import Storage
@@ -39,8 +39,8 @@ def project_detector(settings: Mapping[str, Any] | None = None) -> Find:
     detector = build_detector(config.detect, Runtime(ModelStore(storage, config.models)))
 
     def find(path: Path) -> Detections:
-        image = decode(path.name, storage.read(str(path)), config.limits)
-        [found] = detector.detect([image])
+        image = SourceImage.open(path.name, storage.read(str(path)), max_pixels=config.limits.max_pixels)
+        [found] = detector.detect([image.preview(config.detect.max_side_px)])
         return clip_detections(found, image.width, image.height)
 
     return find

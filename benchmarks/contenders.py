@@ -63,8 +63,8 @@ def _bare_loop(photos: Sequence[Path], output: Path, keys: Mapping[str, Any], re
     from anon_batch.anonymize.ladder import build_ladder
     from anon_batch.detect.ensemble import build_detector
     from anon_batch.geometry import regions_of
-    from anon_batch.imaging.decode import decode
     from anon_batch.imaging.encode import encode_anonymized, encode_clean
+    from anon_batch.imaging.source import SourceImage
     from anon_batch.models.runtime import Runtime
     from anon_batch.models.store import ModelStore
     from anon_batch.process import keep_freed_memory, limit_threads
@@ -80,16 +80,17 @@ def _bare_loop(photos: Sequence[Path], output: Path, keys: Mapping[str, Any], re
     ready.wait(_START_UP_S)
     cpu_begin = time.process_time()
     for path in photos:
-        image = decode(path.name, storage.read(str(path)), config.limits)
-        [found] = detector.detect([image])
+        source = SourceImage.open(path.name, storage.read(str(path)), max_pixels=config.limits.max_pixels)
+        [found] = detector.detect([source.preview(config.detect.max_side_px)])
         if len(found):
+            image = source.decode()
             regions = regions_of(found, image.width, image.height, how.expansion, how.shape)
             [treated] = ladder.anonymize([(image, regions)], b"benchmark" * 4)
             if isinstance(treated, Exception):
                 raise treated
-            encoded = encode_anonymized(image, treated, config.write)
+            encoded = encode_anonymized(image, treated, config.write.format, config.write.quality)
         else:
-            encoded = encode_clean(image, config.write)
+            encoded = encode_clean(source, config.write.format, config.write.quality)
         storage.put(join(str(output), path.name), encoded.data)
     ends.put((time.monotonic(), time.process_time() - cpu_begin))
 

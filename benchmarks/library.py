@@ -11,9 +11,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from anon_batch.config import JobConfig, LimitsConfig, load_job
+from anon_batch.config import JobConfig, load_job
 from anon_batch.evaluate.speed import SpeedSample, time_passes
-from anon_batch.records import DecodedImage, FloatArray
+from anon_batch.records import DecodedImage, FloatArray, Preview
 
 Clock = Callable[[], float]
 GeneratorCalls = Callable[[Iterable[tuple[FloatArray, FloatArray]]], Iterator[Sequence[FloatArray]]]
@@ -33,7 +33,7 @@ def decoded(paths: Sequence[Path]) -> list[DecodedImage]:
     """The pictures of files."""
     from anon_batch.imaging.decode import decode
 
-    return [decode(path.name, path.read_bytes(), LimitsConfig()) for path in paths]
+    return [decode(path.name, path.read_bytes()) for path in paths]
 
 
 def at_640_px(images: Sequence[DecodedImage]) -> list[DecodedImage]:
@@ -51,7 +51,7 @@ def sample_of(paths: Sequence[Path], detector: Any, least_score: float) -> Speed
     for path in paths:
         before = sample.faces
         [image] = decoded([path])
-        [found] = detector.detect([image])
+        [found] = detector.detect([Preview(image.image_id, image.pixels)])
         found = found.take(found.scores >= least_score)
         sample.offer(image, found)
         if before and len(found) and sample.faces == before:
@@ -86,7 +86,8 @@ def detector_speed(detector: Any, images: Sequence[DecodedImage], batch_size: in
             computed, within one `detect`: several calls' worth.
         clock: seconds; a wall clock for CUDA.
     """
-    batches = [images[start : start + batch_size] for start in range(0, len(images), batch_size)]
+    previews = [Preview(image.image_id, image.pixels) for image in images]
+    batches = [previews[start : start + batch_size] for start in range(0, len(images), batch_size)]
     return float(time_passes(detector.detect, batches, len(images), clock).faces_per_s)
 
 

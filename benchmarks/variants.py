@@ -8,7 +8,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from anon_batch.config import LimitsConfig
 from anon_batch.imaging.decode import decode
 from anon_batch.records import BoolArray, FloatArray, PixelArray
 from benchmarks.accuracy import Find
@@ -104,7 +103,7 @@ def enlarged(sources: Sequence[Source], folder: Path) -> list[Source]:
 
 
 def _pixels_of(path: Path) -> PixelArray:
-    return decode(path.name, path.read_bytes(), LimitsConfig()).pixels.copy()
+    return decode(path.name, path.read_bytes()).pixels.copy()
 
 
 def _write(path: Path, pixels: PixelArray, quality: int) -> None:

@@ -27,7 +27,7 @@ from anon_batch.detect.ensemble import Ensemble, build_detector
 from anon_batch.geometry import regions_of
 from anon_batch.models.runtime import Runtime
 from anon_batch.models.store import ModelStore
-from anon_batch.records import DecodedImage, Detections, FloatArray
+from anon_batch.records import DecodedImage, Detections, FloatArray, Preview
 from anon_batch.storage import Storage
 from anon_batch.train.face_crops import FaceCrop, read_crops
 
@@ -103,16 +103,21 @@ def spoilt(face: FaceCrop, rng: np.random.Generator) -> FloatArray:
 
 def measure(pictures: Sequence[DecodedImage], detector: Ensemble, bank: DonorBank) -> tuple[Array, Array]:
     """Scores of the faces found (n,), and of those painted over them, (opacities, n)."""
-    found = [detector.detect([picture])[0] for picture in pictures]
+    found = [detector.detect([preview_of(picture)])[0] for picture in pictures]
     found = [detections.take(detections.scores >= SCORES[0]) for detections in found]
     again = []
     for opacity in OPACITIES:
         scores: list[float] = []
         for picture, detections in zip(pictures, found, strict=True):
-            (new,) = detector.detect([repainted(picture, detections, bank, opacity)])
+            (new,) = detector.detect([preview_of(repainted(picture, detections, bank, opacity))])
             scores += [score_at(new, box) for box in detections.boxes]
         again.append(scores)
     return np.concatenate([detections.scores for detections in found]).astype(np.float64), np.array(again)
+
+
+def preview_of(image: DecodedImage) -> Preview:
+    """Return all pixels for a detector."""
+    return Preview(image.image_id, image.pixels)
 
 
 def repainted(picture: DecodedImage, found: Detections, bank: DonorBank, opacity: float) -> DecodedImage:

@@ -110,22 +110,22 @@ def digests(seed: int, methods: list[str]) -> dict[str, str]:
 def _outputs(method: str, names: list[str], chance: random.Random) -> dict[str, str]:
     """Return the digests of a method's outputs; detection, rendering and encoding included."""
     from anon_batch.anonymize.ladder import build_ladder
-    from anon_batch.config import AnonymizeConfig, DetectConfig, LimitsConfig, ModelsConfig, WriteConfig
+    from anon_batch.config import AnonymizeConfig, DetectConfig, ModelsConfig
     from anon_batch.detect.ensemble import build_detector
     from anon_batch.geometry import regions_of
     from anon_batch.imaging.decode import decode
     from anon_batch.imaging.encode import encode_anonymized
     from anon_batch.models.store import ModelStore
-    from anon_batch.records import AnonymizedImage
+    from anon_batch.records import AnonymizedImage, Preview
     from anon_batch.storage import Storage
 
     store = ModelStore(Storage(), ModelsConfig())
     detector = build_detector(DetectConfig(), store, chance.randint(1, 4))
     ladder = build_ladder(AnonymizeConfig(method=method, soft_edge=0.05), store, chance.randint(1, 4), "cpu")
-    images = [decode(name, (PHOTOS / "people" / name).read_bytes(), LimitsConfig()) for name in names]
+    images = [decode(name, (PHOTOS / "people" / name).read_bytes()) for name in names]
     for image in images:
         object.__setattr__(image, "pixels", _moved(image.pixels, chance.randrange(61)))
-    detections = detector.detect(images)
+    detections = detector.detect([Preview(image.image_id, image.pixels) for image in images])
     batch = [(i, regions_of(d, i.width, i.height, 1.3, "ellipse")) for i, d in zip(images, detections, strict=True)]
     step = chance.randint(1, len(batch))
     results: list[Any] = []
@@ -137,7 +137,7 @@ def _outputs(method: str, names: list[str], chance: random.Random) -> dict[str, 
             raise TypeError(f"{method}: {image.image_id} was withheld: {result}")
         found[f"detections/{image.image_id}"] = _digest(boxes.boxes, boxes.scores, boxes.landmarks)
         found[f"{method}/pixels/{image.image_id}"] = _digest(result.pixels)
-        encoded = encode_anonymized(image, result, WriteConfig())
+        encoded = encode_anonymized(image, result)
         found[f"{method}/file/{image.image_id}"] = hashlib.sha256(encoded.data).hexdigest()
     return found
 

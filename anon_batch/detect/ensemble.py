@@ -13,9 +13,9 @@ from anon_batch.detect.labels import CheckedDetector
 from anon_batch.detect.merge import merge_detectors
 from anon_batch.detect.protocol import Detector
 from anon_batch.detect.registry import create_detector
-from anon_batch.imaging.downscaled import reduce
+from anon_batch.imaging.downscale import downscale
 from anon_batch.models.runtime import Runtime
-from anon_batch.records import DecodedImage, Detections, GroundTruth
+from anon_batch.records import Detections, GroundTruth, Preview
 
 
 class Ensemble:
@@ -47,10 +47,8 @@ class Ensemble:
         self.models = tuple(dict.fromkeys(model for part in self._parts for model in part.models))
         self.labels = tuple(dict.fromkeys(label for part in self._parts for label in part.labels))
 
-    def detect(
-        self, images: Sequence[DecodedImage], given: Sequence[GroundTruth | None] | None = None
-    ) -> list[Detections]:
-        """Return the detections in each image, in px of the full image where one is a reduced rendition.
+    def detect(self, images: Sequence[Preview], given: Sequence[GroundTruth | None] | None = None) -> list[Detections]:
+        """Return the detections in each image, in px of the whole image.
 
         An error of any part is an error of the call, because the job asked for all of them.
 
@@ -64,14 +62,14 @@ class Ensemble:
         """
         if not images:
             return []
-        shown = images if self._max_side_px is None else [reduce(image, self._max_side_px) for image in images]
+        shown = images if self._max_side_px is None else [downscale(image, self._max_side_px) for image in images]
         found = [self._found_by(part, shown) for part in self._parts]
         if self._manifest is not None:
             found.insert(0, self._manifest.detections(given or [image.given for image in images]))
         merged = [merge_detectors(list(own), self._merge_iou) for own in zip(*found, strict=True)]
         return [self._large_enough(own) for own in merged]
 
-    def _found_by(self, part: Detector, shown: Sequence[DecodedImage]) -> list[Detections]:
+    def _found_by(self, part: Detector, shown: Sequence[Preview]) -> list[Detections]:
         return [in_full_size(own, image) for own, image in zip(part.detect(shown), shown, strict=True)]
 
     def _large_enough(self, found: Detections) -> Detections:
@@ -81,11 +79,11 @@ class Ensemble:
         return found.take(np.asarray(longer >= self._min_side_px, np.bool_))
 
 
-def in_full_size(found: Detections, image: DecodedImage) -> Detections:
+def in_full_size(found: Detections, image: Preview) -> Detections:
     """Return detections in `image.pixels` as detections in the full image."""
-    if image.reduced_from is None:
+    if image.scale_x == image.scale_y == 1:
         return found
-    factor = np.asarray(image.reduced_from, np.float64) / (image.width, image.height)
+    factor = np.asarray([image.scale_x, image.scale_y], np.float64)
     boxes, landmarks = found.boxes * np.tile(factor, 2), found.landmarks * factor
     return replace(found, boxes=boxes.astype(np.float32), landmarks=landmarks.astype(np.float32))
 

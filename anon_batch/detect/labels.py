@@ -8,7 +8,7 @@ import numpy as np
 
 from anon_batch.detect.protocol import FAILURE, Detector
 from anon_batch.errors import ConfigError, WithheldError
-from anon_batch.records import DecodedImage, Detections
+from anon_batch.records import Detections, Preview
 
 
 class CheckedDetector:
@@ -34,7 +34,7 @@ class CheckedDetector:
             )
         self._keep = frozenset(self.labels)
 
-    def detect(self, images: Sequence[DecodedImage]) -> list[Detections]:
+    def detect(self, images: Sequence[Preview]) -> list[Detections]:
         """See Detector.detect.
 
         Raises:

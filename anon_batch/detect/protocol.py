@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from anon_batch.config import DetectConfig, DetectorConfig
 from anon_batch.errors import WithheldError
 from anon_batch.models.runtime import Runtime
-from anon_batch.records import DecodedImage, Detections, PixelArray
+from anon_batch.records import Detections, PixelArray, Preview
 
 RealArray = npt.NDArray[np.floating[Any]]
 
@@ -73,7 +73,7 @@ class Detector(Protocol):
     @property
     def labels(self) -> tuple[str, ...]: ...
 
-    def detect(self, images: Sequence[DecodedImage]) -> list[Detections]:
+    def detect(self, images: Sequence[Preview]) -> list[Detections]:
         """Return the detections in each image, in the order of the images.
 
         What is found in one image does not depend on the others. Boxes are in continuous px of the image that was

@@ -19,7 +19,7 @@ import numpy as np
 
 from anon_batch.detect.protocol import Detector, Finder
 from anon_batch.geometry import pairwise_iou
-from anon_batch.records import DecodedImage, Detections, FloatArray, PixelArray
+from anon_batch.records import Detections, FloatArray, PixelArray, Preview
 
 UNCONFIRMED = 0.05  # least score in the refinement pass, and the score of a face that it does not find
 SIDE_PX = 128  # of the crop that the network sees; the face takes half of it
@@ -63,7 +63,7 @@ class RefiningDetector:
         self.models = detector.models
         self.labels = detector.labels
 
-    def detect(self, images: Sequence[DecodedImage]) -> list[Detections]:
+    def detect(self, images: Sequence[Preview]) -> list[Detections]:
         """See Detector.detect. Return as many faces as the detector finds, in its order."""
         first = self._detector.detect(images)
         crops = [crops_of(found.boxes, self._scale) for found in first]

@@ -16,7 +16,7 @@ from anon_batch.config import DetectConfig, TileConfig
 from anon_batch.detect.merge import merge_tiles, same_label
 from anon_batch.detect.protocol import Finder
 from anon_batch.geometry import box_areas
-from anon_batch.records import BoolArray, DecodedImage, Detections, FloatArray
+from anon_batch.records import BoolArray, Detections, FloatArray, Preview
 
 _BORDER_PX = 4.0  # network px: a box that ends this close to a window's border may be cut by it
 _COVERED = 0.7  # a cut box is dropped when this share of it lies in a complete one
@@ -81,7 +81,7 @@ class TiledDetector:
         self.models = finder.models
         self.labels = finder.labels
 
-    def detect(self, images: Sequence[DecodedImage]) -> list[Detections]:
+    def detect(self, images: Sequence[Preview]) -> list[Detections]:
         """See Detector.detect."""
         views = [views_of(image.width, image.height, self._scale, self._tile) for image in images]
         pieces = [

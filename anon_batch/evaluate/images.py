@@ -14,7 +14,7 @@ from anon_batch.evaluate.setup import EvaluationConfig, Setup
 from anon_batch.evaluate.speed import SpeedSample
 from anon_batch.evaluate.subjects import DetectedImage, detect_faces, labelled_faces, only_faces
 from anon_batch.geometry import clip_detections
-from anon_batch.records import AnonymizedImage, DecodedImage, Detections, PixelArray
+from anon_batch.records import AnonymizedImage, DecodedImage, Detections, PixelArray, Preview
 from anon_batch.storage import Storage
 
 
@@ -105,7 +105,7 @@ def _score_outputs(
 
 
 def _score(scorer: Detector, images: Sequence[DecodedImage]) -> list[Detections]:
-    found = scorer.detect(images)
+    found = scorer.detect([Preview(image.image_id, image.pixels) for image in images])
     return [
         clip_detections(only_faces(own), image.width, image.height) for own, image in zip(found, images, strict=True)
     ]

@@ -193,7 +193,12 @@ class ImageReader:
         source, batch = SourceReader(self.storage), []
         for row in rows:
             try:
-                image = decode(row.image_id, source.read(row, self.limits.max_bytes), self.limits, row.regions)
+                image = decode(
+                    row.image_id,
+                    source.read(row, self.limits.max_bytes),
+                    self.limits.max_pixels,
+                    self.limits.max_bytes,
+                )
             except RowError as exc:
                 self.failures[exc.reason] += 1
                 continue

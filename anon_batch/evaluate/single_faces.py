@@ -15,7 +15,7 @@ from anon_batch.evaluate.samples import ImageReader, Selection
 from anon_batch.evaluate.setup import EvaluationConfig, Setup
 from anon_batch.evaluate.speed import SpeedSample
 from anon_batch.evaluate.subjects import EvaluatedMethod, Subject, detect_faces, only_faces, subject_of
-from anon_batch.records import AnonymizedImage, DecodedImage
+from anon_batch.records import AnonymizedImage, DecodedImage, Preview
 from anon_batch.storage import Storage
 
 Errors = dict[str, LandmarkErrors]  # detector -> its errors
@@ -161,5 +161,6 @@ def _add_landmark_errors(
     errors: Errors, detectors: Sequence[Detector], subjects: Sequence[Subject], images: Sequence[DecodedImage]
 ) -> None:
     for detector in detectors:
-        for subject, found in zip(subjects, detector.detect(images), strict=True):
+        previews = [Preview(image.image_id, image.pixels) for image in images]
+        for subject, found in zip(subjects, detector.detect(previews), strict=True):
             errors[detector.name].add(subject.box, subject.landmarks, only_faces(found))

@@ -25,6 +25,7 @@ from anon_batch.records import (
     FloatArray,
     GroundTruth,
     ManifestRow,
+    Preview,
     Region,
 )
 
@@ -116,9 +117,9 @@ def detect_faces(
 ) -> list[DetectedImage]:
     """Detect faces. Count images whose detection fails by reason, and skip them."""
     try:
-        found: list[Detections | None] = list(detector.detect([image for _, image in batch]))
+        found: list[Detections | None] = list(detector.detect([_preview(row, image) for row, image in batch]))
     except WithheldError:
-        found = [_detect_one(detector, image, failures) for _, image in batch]
+        found = [_detect_one(detector, _preview(row, image), failures) for row, image in batch]
     return [
         DetectedImage(row, image, only_faces(detections))
         for (row, image), detections in zip(batch, found, strict=True)
@@ -126,7 +127,11 @@ def detect_faces(
     ]
 
 
-def _detect_one(detector: Detector, image: DecodedImage, failures: Counter[str]) -> Detections | None:
+def _preview(row: ManifestRow, image: DecodedImage) -> Preview:
+    return Preview(image.image_id, image.pixels, given=row.regions)
+
+
+def _detect_one(detector: Detector, image: Preview, failures: Counter[str]) -> Detections | None:
     try:
         return detector.detect([image])[0]
     except WithheldError as exc:

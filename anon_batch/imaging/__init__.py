@@ -1,6 +1,5 @@
-"""Picture files: bytes to pixels and back, without anything around the pixels.
+"""Image files: decode bytes to pixels and encode pixels to bytes that hold nothing else.
 
-`decode`: bytes to a DecodedImage, or a FailedError with a reason code. `encode`: that, and what a method made
-of it, to an EncodedImage that `inspect` finds nothing in. `metadata`: `strip` at byte level, and `inspect` as
-its independent check.
+`source.SourceImage` opens a file and gives a preview for detectors and the whole image for everything else. `encode`
+writes the image, unchanged or anonymized, to a file in which `metadata.inspect` finds nothing.
 """

@@ -1,7 +1,7 @@
-"""Transparency must hide no face: what a detector sees of it, and what is written of it.
+"""Composite transparent images for detectors, and erase what transparency hides.
 
-A detector sees the picture over mid-grey. What lies under full transparency, and could be made visible by
-anyone, is written as zeros (with a palette: as one entry), unless it is all one colour and so hides nothing.
+A detector sees the image over mid-grey. Anyone could make visible what lies under full transparency, so it is
+written as zeros (in a palette image: as one entry), unless it is all one colour and so hides nothing.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ MID_GREY = 128
 ALPHA_MODES = frozenset({"LA", "RGBA", "RGBA;16"})
 
 
-def over_mid_grey(colour: PixelArray, alpha: PixelArray) -> PixelArray:
-    """RGB (H, W, 3) uint8 with alpha (H, W) uint8, as seen on a mid-grey ground."""
+def composite_over_grey(colour: PixelArray, alpha: PixelArray) -> PixelArray:
+    """Composite RGB (H, W, 3) uint8 with alpha (H, W) uint8 over mid-grey."""
     if bool((alpha == 255).all()):
         return np.ascontiguousarray(colour)
     weight = alpha.astype(np.uint16)[..., None]
-    # At most 255 * 255 + 127, which just fits 16 bits.
+    # At most 255 * 255 + 127, which fits 16 bits.
     mixed = colour * weight + MID_GREY * (255 - weight) + 127
     return (mixed // 255).astype(np.uint8)
 
 
-def hides_colours(native: npt.NDArray[Any], mode: str, palette: PixelArray | None = None) -> bool:
-    """Whether fully transparent samples differ among themselves."""
+def has_hidden_colours(native: npt.NDArray[Any], mode: str, palette: PixelArray | None = None) -> bool:
+    """Return whether fully transparent samples differ among themselves. See `erase_hidden_colours` for the arguments."""
     if mode == "P":
-        return palette is not None and len(_transparent_in_use(native, palette)) > 1
+        return palette is not None and len(_used_transparent_entries(native, palette)) > 1
     if mode not in ALPHA_MODES:
         return False
-    under = native[native[..., -1] == 0][:, :-1]
-    return len(under) > 0 and bool((under != under[0]).any())
+    hidden = native[native[..., -1] == 0][:, :-1]
+    return len(hidden) > 0 and bool((hidden != hidden[0]).any())
 
 
-def without_hidden_colours(native: npt.NDArray[Any], mode: str, palette: PixelArray | None = None) -> npt.NDArray[Any]:
-    """The samples with nothing under full transparency; the same array where there is nothing to remove.
+def erase_hidden_colours(native: npt.NDArray[Any], mode: str, palette: PixelArray | None = None) -> npt.NDArray[Any]:
+    """Return the samples with nothing under full transparency; the same array where there is nothing to erase.
 
     Args:
         native: samples in `mode`, see DecodedImage.
@@ -46,7 +46,7 @@ def without_hidden_colours(native: npt.NDArray[Any], mode: str, palette: PixelAr
         palette: (N, 4) uint8 RGBA, of mode P.
     """
     if mode == "P" and palette is not None:
-        hidden = _transparent_in_use(native, palette)
+        hidden = _used_transparent_entries(native, palette)
         if len(hidden) < 2:
             return native
         merged: npt.NDArray[Any] = np.arange(256, dtype=np.uint8)
@@ -62,6 +62,6 @@ def without_hidden_colours(native: npt.NDArray[Any], mode: str, palette: PixelAr
     return out
 
 
-def _transparent_in_use(indices: npt.NDArray[Any], palette: PixelArray) -> npt.NDArray[np.intp]:
+def _used_transparent_entries(indices: npt.NDArray[Any], palette: PixelArray) -> npt.NDArray[np.intp]:
     counts = np.bincount(indices.ravel(), minlength=256)[: len(palette)]
     return np.flatnonzero((counts > 0) & (palette[:, 3] == 0))

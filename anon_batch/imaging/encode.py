@@ -1,128 +1,127 @@
-"""Upright pixels to bytes, in the picture's own format and with nothing else in the file.
+"""Encode upright pixels in the image's own format, with nothing else in the file.
 
-What stays as it was: a JPEG, PNG or WebP without a face is only stripped; a treated JPEG keeps every DCT
-block that no treatment touched. A JPEG that is stripped or spliced stays in its stored orientation, with the
-orientation as its only EXIF tag; whatever is encoded anew stands upright and has none.
+A JPEG, PNG or WebP without a detection is only stripped of its metadata. An anonymized JPEG keeps every DCT block that
+no method touched. A JPEG that is stripped or spliced keeps its stored orientation, with the orientation as its only EXIF
+tag; every other output stands upright and has no EXIF block.
 """
 
 from __future__ import annotations
 
-from anon_batch.config import WriteConfig
 from anon_batch.errors import WithheldError
-from anon_batch.imaging.alpha import hides_colours, without_hidden_colours
-from anon_batch.imaging.decode import palette_in
+from anon_batch.imaging.alpha import erase_hidden_colours, has_hidden_colours
 from anon_batch.imaging.jpeg.coefficients import SpliceError
 from anon_batch.imaging.jpeg.splice import splice
 from anon_batch.imaging.merge_pixels import merge_native
-from anon_batch.imaging.metadata.strip import inspect, strip
-from anon_batch.imaging.modes import Samples, pixels_of
-from anon_batch.imaging.writers import Picture, is_lossless_webp, write_picture
+from anon_batch.imaging.metadata.inspect import inspect
+from anon_batch.imaging.metadata.strip import strip
+from anon_batch.imaging.modes import Raster, Samples, to_rgb
+from anon_batch.imaging.source import SourceImage
+from anon_batch.imaging.writers import Quality, is_lossless_webp, write_image
 from anon_batch.records import AnonymizedImage, DecodedImage, EncodedImage
 
 _STRIPPED = frozenset({"JPEG", "PNG", "WEBP"})
 _WITH_QUALITY = frozenset({"JPEG", "WEBP"})
 
 
-def encode_clean(decoded: DecodedImage, write: WriteConfig) -> EncodedImage:
-    """A picture in which no face was found.
+def encode_clean(source: SourceImage, format: str = "keep", quality: Quality = "keep") -> EncodedImage:  # noqa: A002  Pillow's word
+    """Encode an image in which nothing was found.
+
+    Its pixels are decoded first if nobody has done so, because a damaged file must not be published.
 
     Args:
-        decoded: from `decode`, with its source.
-        write: `format` and `quality`; a quality leaves lossless files alone.
+        source: the image.
+        format: `keep`, or `jpeg`, `png`, `webp`.
+        quality: `keep`, or 1 to 100. A quality does not change lossless files.
 
     Raises:
+        FailedError: the file cannot be decoded.
         WithheldError: `encode`, or `metadata` when `inspect` finds something in the result.
     """
-    if (kept := keep_clean(decoded, write)) is not None:
-        return kept
-    target = _target(decoded, write)
-    native = decoded.pixels if decoded.native is None else decoded.native
+    target = _choose_format(source.format, format)
+    if (stripped := _try_strip(source, target, quality)) is not None:
+        return EncodedImage(stripped, target, source.width, source.height)
+    decoded = source.decode()
     try:
-        data = _write(decoded, native, target, write)
+        data = _write(decoded, decoded.pixels if decoded.native is None else decoded.native, target, quality)
     except Exception as exc:
         raise WithheldError("encode", f"{target}: {type(exc).__name__}: {exc}") from exc
-    return _checked(decoded, data, target)
+    return _check(decoded, data, target)
 
 
-def keep_clean(decoded: DecodedImage, write: WriteConfig) -> EncodedImage | None:
-    """The source file, stripped, where that is all that `encode_clean` does; None where samples must be written anew. A
-    reduced picture will do, if `decode` would give no `native` for it.
-
-    Raises:
-        WithheldError: `encode`.
-    """
-    target = _target(decoded, write)
-    try:
-        if not _may_strip(decoded, target, write):
-            return None
-        data = strip(decoded.source, target)
-        return None if inspect(data) else EncodedImage(data, target, *decoded.whole_size)
-    except Exception as exc:
-        raise WithheldError("encode", f"{target}: {type(exc).__name__}: {exc}") from exc
-
-
-def encode_anonymized(decoded: DecodedImage, anonymized: AnonymizedImage, write: WriteConfig) -> EncodedImage:
-    """A picture with treated regions; a whole one.
+def encode_anonymized(
+    decoded: DecodedImage,
+    anonymized: AnonymizedImage,
+    format: str = "keep",  # noqa: A002  Pillow's word
+    quality: Quality = "keep",
+) -> EncodedImage:
+    """Encode an image with anonymized regions.
 
     Args:
-        decoded: from `decode`, with its source.
+        decoded: the source.
         anonymized: of the same size; only its `touched` pixels are used.
-        write: `format` and `quality`.
+        format: as for `encode_clean`.
+        quality: as for `encode_clean`.
 
     Raises:
         WithheldError: `encode`, or `metadata` when `inspect` finds something in the result.
     """
-    target = _target(decoded, write)
+    target = _choose_format(decoded.format, format)
     if anonymized.pixels.shape != decoded.pixels.shape:
-        raise WithheldError("encode", f"treated {anonymized.pixels.shape}, decoded {decoded.pixels.shape}")
+        raise WithheldError("encode", f"anonymized {anonymized.pixels.shape}, decoded {decoded.pixels.shape}")
     try:
-        keeps_blocks = target == decoded.format == "JPEG" and write.quality == "keep"
-        data = _spliced(decoded, anonymized) if keeps_blocks else None
+        keeps_blocks = target == decoded.format == "JPEG" and quality == "keep"
+        data = _try_splice(decoded, anonymized) if keeps_blocks else None
         if data is None:
-            data = _write(decoded, merge_native(decoded, anonymized), target, write)
+            data = _write(decoded, merge_native(decoded, anonymized), target, quality)
     except Exception as exc:
         raise WithheldError("encode", f"{target}: {type(exc).__name__}: {exc}") from exc
-    return _checked(decoded, data, target)
+    return _check(decoded, data, target)
 
 
-def _target(decoded: DecodedImage, write: WriteConfig) -> str:
-    return decoded.format if write.format == "keep" else write.format.upper()
+def _choose_format(own: str, wanted: str) -> str:
+    return own if wanted == "keep" else wanted.upper()
 
 
-def _may_strip(decoded: DecodedImage, target: str, write: WriteConfig) -> bool:
-    if target != decoded.format or target not in _STRIPPED:
+def _try_strip(source: SourceImage, target: str, quality: Quality) -> bytes | None:
+    """Return the file without metadata; None where its samples must be encoded again."""
+    data = source.publishable_data()
+    if not data or target != source.format or target not in _STRIPPED:
+        return None
+    decoded = None if target == "JPEG" else source.decode()  # because only PNG and WebP can hide colours
+    try:
+        if not _may_strip(data, target, quality, decoded):
+            return None
+        stripped = strip(data, target)
+        return None if inspect(stripped) else stripped
+    except Exception as exc:
+        raise WithheldError("encode", f"{target}: {type(exc).__name__}: {exc}") from exc
+
+
+def _may_strip(data: bytes, kind: str, quality: Quality, decoded: DecodedImage | None) -> bool:
+    is_lossy = kind in _WITH_QUALITY and not is_lossless_webp(data)
+    if is_lossy and quality != "keep":
         return False
-    lossy = target in _WITH_QUALITY and not is_lossless_webp(decoded.source)
-    if lossy and write.quality != "keep":
-        return False
-    if decoded.native is None:
+    if decoded is None or decoded.native is None:
         return True
-    palette = palette_in(decoded.source) if decoded.native_mode == "P" else None
-    return not hides_colours(decoded.native, decoded.native_mode, palette)
+    return not has_hidden_colours(decoded.native, decoded.native_mode, decoded.palette)
 
 
-def _check_whole(decoded: DecodedImage) -> None:
-    if decoded.reduced_from is not None:
-        raise ValueError(f"{decoded.width}x{decoded.height} px of {decoded.reduced_from} cannot be written")
-
-
-def _spliced(decoded: DecodedImage, anonymized: AnonymizedImage) -> bytes | None:
-    _check_whole(decoded)
+def _try_splice(decoded: DecodedImage, anonymized: AnonymizedImage) -> bytes | None:
+    """Return the spliced JPEG; None for one that must be encoded as a whole."""
     try:
         return splice(decoded, anonymized)
     except SpliceError:
         return None
 
 
-def _write(decoded: DecodedImage, native: Samples, target: str, write: WriteConfig) -> bytes:
-    _check_whole(decoded)
-    palette = palette_in(decoded.source) if decoded.native_mode == "P" else None
-    shown = without_hidden_colours(native, decoded.native_mode, palette)
-    pixels = pixels_of(shown, decoded.native_mode, palette)
-    return write_picture(Picture(shown, decoded.native_mode, pixels, palette, decoded), target, write.quality)
+def _write(decoded: DecodedImage, native: Samples, target: str, quality: Quality) -> bytes:
+    visible = erase_hidden_colours(native, decoded.native_mode, decoded.palette)
+    pixels = to_rgb(visible, decoded.native_mode, decoded.palette)
+    raster = Raster(pixels, visible, decoded.native_mode, decoded.palette)
+    return write_image(raster, decoded, target, quality)
 
 
-def _checked(decoded: DecodedImage, data: bytes, target: str) -> EncodedImage:
+def _check(decoded: DecodedImage, data: bytes, target: str) -> EncodedImage:
     if found := inspect(data):
         raise WithheldError("metadata", "; ".join(found))
     return EncodedImage(data, target, decoded.width, decoded.height)

@@ -1,7 +1,8 @@
-"""A loaded picture as arrays: the file's own samples, and the RGB that a detector sees of them."""
+"""Convert between a file's own samples and the RGB that detectors and methods see."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,43 +10,66 @@ import numpy.typing as npt
 from PIL import Image
 
 from anon_batch.errors import FailedError
-from anon_batch.imaging.alpha import over_mid_grey
+from anon_batch.imaging.alpha import composite_over_grey
 from anon_batch.records import PixelArray
 
 Samples = npt.NDArray[Any]
+_MODES = frozenset({"RGB", "L", "LA", "RGBA", "P", "1", "CMYK"})
 _WITH_ALPHA = {"1": "LA", "L": "LA", "RGB": "RGBA"}
+_RELATED_MODES = {"PA": "RGBA", "La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "YCbCr": "RGB"}
+_PALETTE_CHANNELS = {"RGB": (0, 1, 2), "RGBA": (0, 1, 2), "BGR": (2, 1, 0), "BGRX": (2, 1, 0), "RGBX": (0, 1, 2)}
 
 
-def samples_of(image: Image.Image) -> tuple[PixelArray, Samples | None, str]:
-    """Pixels, native samples (None for 8-bit RGB) and native mode, as DecodedImage holds them, of a loaded
-    picture.
+@dataclass(frozen=True, slots=True, eq=False)
+class Raster:
+    """The samples of a decoded file.
+
+    Args:
+        pixels: (H, W, 3) uint8 RGB.
+        native: (H, W) or (H, W, C) samples in `mode`; None for 8-bit RGB, which `pixels` holds.
+        mode: as DecodedImage.native_mode.
+        palette: (N, 4) uint8 RGBA of mode P, else None.
+    """
+
+    pixels: PixelArray
+    native: Samples | None = None
+    mode: str = "RGB"
+    palette: PixelArray | None = None
+
+
+def load_raster(image: Image.Image) -> Raster:
+    """Load the samples of an image that Pillow has opened.
 
     Raises:
         FailedError: `unsupported_mode`, e.g. for 32-bit samples.
     """
-    mode = image.mode
-    if "transparency" in image.info and mode in _WITH_ALPHA:
-        image = (image.convert("L") if mode == "1" else image).convert(_WITH_ALPHA[mode])
-    elif mode in ("PA", "La", "RGBa", "RGBX", "YCbCr"):
-        image = image.convert("RGB" if mode in ("RGBX", "YCbCr") else {"La": "LA"}.get(mode, "RGBA"))
+    image.load()
+    image = _to_known_mode(image)
     mode = image.mode
     if mode.startswith("I;16"):
         native = np.asarray(image).astype(np.uint16)
-        return pixels_of(native, "I;16"), native, "I;16"
-    if mode not in ("RGB", "L", "LA", "RGBA", "P", "1", "CMYK"):
+        return Raster(to_rgb(native, "I;16"), native, "I;16")
+    if mode not in _MODES:
         raise FailedError("unsupported_mode", f"samples of mode {mode}")
     if mode == "RGB":
-        return np.array(image), None, "RGB"
+        return Raster(np.array(image))
     native = np.array(image)
-    palette = palette_of(image) if mode == "P" else None
-    return pixels_of(native, mode, palette), native, mode
+    palette = read_palette(image) if mode == "P" else None
+    return Raster(to_rgb(native, mode, palette), native, mode, palette)
 
 
-def pixels_of(native: Samples, mode: str, palette: PixelArray | None = None) -> PixelArray:
-    """(H, W, 3) uint8 RGB of native samples.
+def _to_known_mode(image: Image.Image) -> Image.Image:
+    mode = image.mode
+    if "transparency" in image.info and mode in _WITH_ALPHA:
+        return (image.convert("L") if mode == "1" else image).convert(_WITH_ALPHA[mode])
+    return image.convert(_RELATED_MODES[mode]) if mode in _RELATED_MODES else image
+
+
+def to_rgb(native: Samples, mode: str, palette: PixelArray | None = None) -> PixelArray:
+    """Return (H, W, 3) uint8 RGB of native samples.
 
     Grey is repeated; 16 bits become 8 by rounding v / 257; CMYK becomes (255 - C) * (255 - K) / 255 and so
-    on, without a profile; transparency lies over mid-grey.
+    on, without a profile; transparency is composited over mid-grey.
 
     Args:
         native: samples, see DecodedImage.
@@ -53,65 +77,74 @@ def pixels_of(native: Samples, mode: str, palette: PixelArray | None = None) -> 
         palette: (N, 4) uint8 RGBA, of mode P.
     """
     if mode == "1":
-        return _grey(native.astype(np.uint8) * np.uint8(255))
+        return _repeat_grey(native.astype(np.uint8) * np.uint8(255))
     if mode == "L":
-        return _grey(native)
+        return _repeat_grey(native)
     if mode == "CMYK":
         ink, black = 255 - native[..., :3].astype(np.uint16), 255 - native[..., 3:].astype(np.uint16)
         return ((ink * black + 127) // 255).astype(np.uint8)
     if mode == "P" and palette is not None:
-        rgba = filled_up(palette)[native]
-        return over_mid_grey(rgba[..., :3], rgba[..., 3])
+        rgba = pad_palette(palette)[native]
+        return composite_over_grey(rgba[..., :3], rgba[..., 3])
     if mode.endswith(";16"):
         native, mode = to_8_bits(native), {"I;16": "L"}.get(mode, mode.removesuffix(";16"))
-        return pixels_of(native, mode)
+        return to_rgb(native, mode)
     if mode == "LA":
-        return over_mid_grey(_grey(native[..., 0]), native[..., 1])
+        return composite_over_grey(_repeat_grey(native[..., 0]), native[..., 1])
     if mode == "RGBA":
-        return over_mid_grey(native[..., :3], native[..., 3])
+        return composite_over_grey(native[..., :3], native[..., 3])
     if mode == "RGB":
         return np.ascontiguousarray(native)
-    raise ValueError(f"mode {mode} without what it needs to become RGB")
+    raise ValueError(f"samples of mode {mode} cannot become RGB{' without a palette' if mode == 'P' else ''}")
 
 
-def palette_of(image: Image.Image) -> PixelArray:
-    """(N, 4) uint8 RGBA of a picture of mode P. Reads the header, not the samples."""
+def luma(rgb: PixelArray) -> PixelArray:
+    """Convert (N, 3) or (H, W, 3) uint8 RGB to grey: 0.299 R + 0.587 G + 0.114 B, rounded (ITU-R BT.601)."""
+    weights = np.asarray([19595, 38470, 7471], np.uint32)  # of 65536
+    return ((rgb.astype(np.uint32) @ weights + 32768) >> 16).astype(np.uint8)
+
+
+def to_8_bits(samples: Samples) -> PixelArray:
+    """Convert samples of 16 bits: v / 257, rounded."""
+    return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def read_palette(image: Image.Image) -> PixelArray:
+    """Return (N, 4) uint8 RGBA of an image of mode P."""
     if image.palette is None:
-        raise FailedError("decode", "a picture of palette indices without a palette")
+        raise FailedError("decode", "palette indices without a palette")
     colours = image.palette
     kind = colours.rawmode or colours.mode
     values = np.frombuffer(bytes(colours.palette), np.uint8)
-    places = {"RGB": (0, 1, 2), "RGBA": (0, 1, 2), "BGR": (2, 1, 0), "BGRX": (2, 1, 0), "RGBX": (0, 1, 2)}
     if kind == "RGB;L":  # TIFF: all reds, all greens, all blues
         values = values[: len(values) // 3 * 3].reshape(3, -1).T.ravel()
         kind = "RGB"
-    if kind not in places:
+    if kind not in _PALETTE_CHANNELS:
         raise FailedError("unsupported_mode", f"a palette of mode {kind}")
     entries = values[: len(values) // len(kind) * len(kind)].reshape(-1, len(kind))[:256]
     palette = np.full((len(entries), 4), 255, np.uint8)
-    palette[:, :3] = entries[:, places[kind]]
+    palette[:, :3] = entries[:, _PALETTE_CHANNELS[kind]]
     if kind == "RGBA":
         palette[:, 3] = entries[:, 3]
-    transparency = image.info.get("transparency")
+    _set_transparency(palette, image.info.get("transparency"))
+    return palette
+
+
+def _set_transparency(palette: PixelArray, transparency: Any) -> None:
+    """Write the alpha of each entry, or of the one clear entry, into the palette."""
     if isinstance(transparency, bytes):
         alpha = np.frombuffer(transparency[: len(palette)], np.uint8)
         palette[: len(alpha), 3] = alpha
     elif isinstance(transparency, int) and 0 <= transparency < len(palette):
         palette[transparency, 3] = 0
-    return palette
 
 
-def filled_up(palette: PixelArray) -> PixelArray:
-    """(256, 4): the palette with opaque black for the indices it does not name, as decoders show them."""
+def pad_palette(palette: PixelArray) -> PixelArray:
+    """Return (256, 4): the palette with opaque black for the missing indices, as decoders show them."""
     black = np.zeros((256 - len(palette), 4), np.uint8)
     black[:, 3] = 255
     return np.concatenate([palette, black])
 
 
-def _grey(plane: Samples) -> PixelArray:
+def _repeat_grey(plane: Samples) -> PixelArray:
     return np.repeat(plane[..., None], 3, axis=2)
-
-
-def to_8_bits(samples: Samples) -> PixelArray:
-    """Samples of 16 bits, v / 257 rounded."""
-    return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)

@@ -1,53 +1,59 @@
-"""Which format a file has, by its first bytes and never by its name, and the limits it must keep."""
+"""Find the format of a file by its first bytes, never by its name, and check size limits."""
 
 from __future__ import annotations
 
-from anon_batch.config import LimitsConfig
 from anon_batch.errors import FailedError
 
+_STARTS = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG", b"GIF87a": "GIF", b"GIF89a": "GIF"}
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _AVIF_BRANDS = (b"avif", b"avis")
+_BMP_HEADER_BYTES = (12, 16, 40, 52, 56, 64, 108, 124)
 
 
 def sniff(data: bytes) -> str:
-    """Pillow's name of the format: JPEG, PNG, WEBP, GIF, BMP, TIFF or AVIF.
+    """Return Pillow's name of the format: JPEG, PNG, WEBP, GIF, BMP, TIFF or AVIF.
 
     Raises:
         FailedError: `empty`, or `unsupported_format`.
     """
     if not data:
         raise FailedError("empty", "the source has 0 bytes")
-    starts = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG", b"GIF87a": "GIF", b"GIF89a": "GIF"}
-    for start, name in starts.items():
+    for start, name in _STARTS.items():
         if data.startswith(start):
             return name
     if data.startswith(_TIFF_STARTS):
         return "TIFF"
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
-    if data[4:8] == b"ftyp" and any(brand in _brands(data) for brand in _AVIF_BRANDS):
+    if data[4:8] == b"ftyp" and any(brand in _read_brands(data) for brand in _AVIF_BRANDS):
         return "AVIF"
-    # Two letters alone would take in any text that starts with BM: the size of the second header is checked
-    # too.
-    if data[:2] == b"BM" and int.from_bytes(data[14:18], "little") in (12, 16, 40, 52, 56, 64, 108, 124):
+    # Because any text may start with BM, check the size of the second header too.
+    if data[:2] == b"BM" and int.from_bytes(data[14:18], "little") in _BMP_HEADER_BYTES:
         return "BMP"
     raise FailedError("unsupported_format", f"no known format starts with {data[:12].hex(' ')}")
 
 
-def check_bytes(data: bytes, limits: LimitsConfig) -> None:
-    """Raises FailedError `too_many_bytes`."""
-    if len(data) > limits.max_bytes:
-        raise FailedError("too_many_bytes", f"{len(data)} bytes, limits.max_bytes is {limits.max_bytes}")
+def check_bytes(data: bytes, max_bytes: int | None) -> None:
+    """Raise FailedError `too_many_bytes` for a file that is too long; None allows any length."""
+    if max_bytes is not None and len(data) > max_bytes:
+        raise FailedError("too_many_bytes", f"{len(data)} bytes, limits.max_bytes is {max_bytes}")
 
 
-def check_pixels(width: int, height: int, limits: LimitsConfig) -> None:
-    """Raises FailedError `too_many_pixels`, or `decode` where a side is 0."""
+def check_pixels(width: int, height: int, max_pixels: int | None) -> None:
+    """Raise FailedError `too_many_pixels` for an image that is too large, `decode` for a side of 0 px.
+
+    Args:
+        width: px, as the header says.
+        height: px, as the header says.
+        max_pixels: upper bound of width times height; None allows any size.
+    """
     if width <= 0 or height <= 0:
         raise FailedError("decode", f"the header says {width} x {height} px")
-    if width * height > limits.max_pixels:
-        raise FailedError("too_many_pixels", f"{width} x {height} px, limits.max_pixels is {limits.max_pixels}")
+    if max_pixels is not None and width * height > max_pixels:
+        raise FailedError("too_many_pixels", f"{width} x {height} px, limits.max_pixels is {max_pixels}")
 
 
-def _brands(data: bytes) -> list[bytes]:
+def _read_brands(data: bytes) -> list[bytes]:
+    """Return the major and the compatible brands of an ISO media file."""
     end = min(int.from_bytes(data[:4], "big"), len(data), 256)
     return [data[8:12], *(data[at : at + 4] for at in range(16, end - 3, 4))]

@@ -1,19 +1,18 @@
-"""Samples to files, one writer a format. None of them is given any metadata to write."""
+"""Write samples to files, one writer for each format. None of them is given metadata to write."""
 
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import cv2
 import numpy as np
 from PIL import Image, features
 
-from anon_batch.imaging.jpeg.markers import read_header, strip_jpeg
+from anon_batch.imaging.jpeg.markers import read_jpeg_header, strip_jpeg
 from anon_batch.imaging.metadata.strip import webp_chunks
-from anon_batch.imaging.modes import Samples, filled_up, to_8_bits
-from anon_batch.records import DecodedImage, PixelArray
+from anon_batch.imaging.modes import Raster, Samples, pad_palette, to_8_bits
+from anon_batch.records import DecodedImage
 
 Quality = Literal["keep"] | int
 JPEG_QUALITY = 92
@@ -26,134 +25,129 @@ _SUBSAMPLING: dict[tuple[tuple[int, int], ...], int] = {
 }
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Picture:
-    """What is to be written.
+def write_image(raster: Raster, origin: DecodedImage, target: str, quality: Quality) -> bytes:
+    """Return the file.
 
     Args:
-        native: upright samples in `mode`.
-        mode: as DecodedImage.native_mode.
-        pixels: (H, W, 3) uint8 RGB of the same, transparency over mid-grey.
-        palette: (N, 4) uint8 RGBA of mode P.
-        origin: the picture that was read: its format, tables, sampling.
-    """
-
-    native: Samples
-    mode: str
-    pixels: PixelArray
-    palette: PixelArray | None
-    origin: DecodedImage
-
-
-def write_picture(picture: Picture, target: str, quality: Quality) -> bytes:
-    """The file.
-
-    Args:
-        picture: the samples.
+        raster: upright samples.
+        origin: the image that was read; its format, tables and sampling are kept where the target can hold them.
         target: JPEG, PNG, WEBP, GIF, BMP, TIFF or AVIF.
         quality: 1..100 for the lossy formats; `keep` takes a JPEG's own tables and sampling.
 
     Raises:
-        ValueError: this format cannot hold the picture.
+        ValueError: this format cannot hold the image.
     """
-    writers = {"JPEG": _write_jpeg, "PNG": _write_png, "WEBP": _write_webp, "AVIF": _write_avif}
-    if target in writers:
-        return writers[target](picture, quality)
-    return _write_lossless(picture, target)
+    if target == "JPEG":
+        return _write_jpeg(raster, origin, quality)
+    if target == "PNG":
+        return _write_png(raster)
+    if target == "WEBP":
+        return _write_webp(raster, origin, quality)
+    if target == "AVIF":
+        return _write_avif(raster, quality)
+    return _write_lossless(raster, target)
 
 
 def is_lossless_webp(data: bytes) -> bool:
-    """Whether a file is a WebP whose picture is coded without loss (a VP8L chunk)."""
+    """Return whether a file is a WebP that is coded without loss (a VP8L chunk)."""
     return data[8:12] == b"WEBP" and any(chunk.name == b"VP8L" for chunk in webp_chunks(data))
 
 
-def _write_jpeg(picture: Picture, quality: Quality) -> bytes:
-    """Grey, CMYK and RGB keep their components; everything else becomes RGB, transparency over mid-grey, 16
-    bits as 8.
-    """
-    if picture.mode in ("L", "CMYK"):
-        image = _image(picture.native, picture.mode)
-    elif picture.mode in ("1", "I;16"):
-        image = _image(np.ascontiguousarray(picture.pixels[..., 0]), "L")
+def _write_jpeg(raster: Raster, origin: DecodedImage, quality: Quality) -> bytes:
+    """Keep the components of grey, CMYK and RGB; write all else as RGB with transparency over mid-grey and 8 bits."""
+    if raster.mode in ("L", "CMYK"):
+        image = _to_image(_native(raster), raster.mode)
+    elif raster.mode in ("1", "I;16"):
+        image = _to_image(np.ascontiguousarray(raster.pixels[..., 0]), "L")
     else:
-        image = _image(picture.pixels, "RGB")
+        image = _to_image(raster.pixels, "RGB")
+    return strip_jpeg(_save(image, "JPEG", optimize=True, **_jpeg_options(origin, quality)))
+
+
+def _jpeg_options(origin: DecodedImage, quality: Quality) -> dict[str, Any]:
     options: dict[str, Any] = {"subsampling": 0, "quality": JPEG_QUALITY if quality == "keep" else quality}
-    if picture.origin.format == "JPEG":
-        header = read_header(picture.origin.source)
-        finest = header.components[0]
-        sampling = {(c.horizontal, c.vertical) for c in header.components[1:]}
-        if len(sampling) == 1:
-            # Others than Pillow can write (4:4:0, 4:1:1) keep all their chroma.
-            options["subsampling"] = _SUBSAMPLING.get(((finest.horizontal, finest.vertical), *sampling), 0)
-        if quality == "keep" and all(c.table in header.tables for c in header.components[:2]):  # lossless has none
-            del options["quality"]
-            options["qtables"] = [list(header.tables[c.table]) for c in header.components[:2]]
-    return strip_jpeg(_saved(image, "JPEG", optimize=True, **options))
+    if origin.format != "JPEG":
+        return options
+    header = read_jpeg_header(origin.source)
+    finest = header.components[0]
+    sampling = {(c.horizontal, c.vertical) for c in header.components[1:]}
+    if len(sampling) == 1:
+        # Samplings that Pillow cannot write (4:4:0, 4:1:1) keep all their chroma.
+        options["subsampling"] = _SUBSAMPLING.get(((finest.horizontal, finest.vertical), *sampling), 0)
+    if quality == "keep" and all(c.table in header.tables for c in header.components[:2]):  # lossless has none
+        del options["quality"]
+        options["qtables"] = [list(header.tables[c.table]) for c in header.components[:2]]
+    return options
 
 
-def _write_png(picture: Picture, quality: Quality) -> bytes:
-    """Any mode but CMYK, which becomes RGB."""
-    del quality  # always lossless
-    if picture.mode in ("RGB;16", "RGBA;16"):
-        return _wide(picture, ".png")
-    if picture.mode == "CMYK":
-        return _saved(_image(picture.pixels, "RGB"), "PNG")
-    palette = picture.palette
-    seen_through = palette is not None and bool((palette[:, 3] < 255).any())
-    options = {"transparency": palette[:, 3].tobytes()} if palette is not None and seen_through else {}
-    return _saved(_with_palette(picture), "PNG", **options)
+def _write_png(raster: Raster) -> bytes:
+    """Keep every mode but CMYK, which becomes RGB."""
+    if raster.mode in ("RGB;16", "RGBA;16"):
+        return _encode_wide(raster, ".png")
+    if raster.mode == "CMYK":
+        return _save(_to_image(raster.pixels, "RGB"), "PNG")
+    palette = raster.palette
+    has_alpha = palette is not None and bool((palette[:, 3] < 255).any())
+    options = {"transparency": palette[:, 3].tobytes()} if palette is not None and has_alpha else {}
+    return _save(_to_own_mode(raster), "PNG", **options)
 
 
-def _write_webp(picture: Picture, quality: Quality) -> bytes:
-    """RGB, or RGBA where there is transparency; a lossless WebP stays lossless."""
-    image = _colour(picture)
-    if is_lossless_webp(picture.origin.source):
-        return _saved(image, "WEBP", lossless=True, exact=True)
-    return _saved(image, "WEBP", quality=WEBP_QUALITY if quality == "keep" else quality)
+def _write_webp(raster: Raster, origin: DecodedImage, quality: Quality) -> bytes:
+    """Write RGB, or RGBA where there is transparency; a lossless WebP stays lossless."""
+    image = _to_8_bit_colour(raster)
+    if is_lossless_webp(origin.source):
+        return _save(image, "WEBP", lossless=True, exact=True)
+    return _save(image, "WEBP", quality=WEBP_QUALITY if quality == "keep" else quality)
 
 
-def _write_avif(picture: Picture, quality: Quality) -> bytes:
+def _write_avif(raster: Raster, quality: Quality) -> bytes:
     if not features.check("avif"):
-        raise ValueError("this build of Pillow writes no AVIF")
+        raise ValueError("this build of Pillow cannot write AVIF")
     chosen = WEBP_QUALITY if quality == "keep" else quality
-    return _saved(_colour(picture), "AVIF", quality=chosen, subsampling="4:4:4")
+    return _save(_to_8_bit_colour(raster), "AVIF", quality=chosen, subsampling="4:4:4")
 
 
-def _write_lossless(picture: Picture, target: str) -> bytes:
+def _write_lossless(raster: Raster, target: str) -> bytes:
     if target == "TIFF":
-        if picture.mode == "RGB;16":
-            return _wide(picture, ".tiff")
-        return _saved(_with_palette(picture), "TIFF", compression="tiff_adobe_deflate")
+        if raster.mode == "RGB;16":
+            return _encode_wide(raster, ".tiff")
+        return _save(_to_own_mode(raster), "TIFF", compression="tiff_adobe_deflate")
     if target == "GIF":
-        clear = [] if picture.palette is None else np.flatnonzero(picture.palette[:, 3] == 0).tolist()
+        clear = [] if raster.palette is None else np.flatnonzero(raster.palette[:, 3] == 0).tolist()
         options = {"transparency": clear[0]} if clear else {}
-        return _saved(_with_palette(picture), "GIF", optimize=False, **options)
-    return _saved(_with_palette(picture), target)
+        return _save(_to_own_mode(raster), "GIF", optimize=False, **options)
+    return _save(_to_own_mode(raster), target)
 
 
-def _colour(picture: Picture) -> Image.Image:
-    """RGB or RGBA of 8 bits."""
-    native, mode = picture.native, picture.mode
+def _native(raster: Raster) -> Samples:
+    return raster.pixels if raster.native is None else raster.native
+
+
+def _to_8_bit_colour(raster: Raster) -> Image.Image:
+    """Return RGB or RGBA of 8 bits."""
+    native, mode = _native(raster), raster.mode
     if mode == "RGBA":
-        return _image(native, "RGBA")
+        return _to_image(native, "RGBA")
     if mode == "LA":
-        return _image(np.ascontiguousarray(native[..., [0, 0, 0, 1]]), "RGBA")
+        return _to_image(np.ascontiguousarray(native[..., [0, 0, 0, 1]]), "RGBA")
     if mode == "RGBA;16":
-        return _image(to_8_bits(native), "RGBA")
-    if picture.palette is not None and bool((picture.palette[:, 3] < 255).any()):
-        return _image(filled_up(picture.palette)[native], "RGBA")
-    return _image(picture.pixels, "RGB")
+        return _to_image(to_8_bits(native), "RGBA")
+    if raster.palette is not None and bool((raster.palette[:, 3] < 255).any()):
+        return _to_image(pad_palette(raster.palette)[native], "RGBA")
+    return _to_image(raster.pixels, "RGB")
 
 
-def _with_palette(picture: Picture) -> Image.Image:
-    image = _image(picture.native, picture.mode)
-    if picture.palette is not None:
-        named = max(len(picture.palette), int(picture.native.max()) + 1)
-        image.putpalette(filled_up(picture.palette)[:named, :3].tobytes(), "RGB")
+def _to_own_mode(raster: Raster) -> Image.Image:
+    """Return an image in the raster's own mode, with the palette where there is one."""
+    native = _native(raster)
+    image = _to_image(native, raster.mode)
+    if raster.palette is not None:
+        count = max(len(raster.palette), int(native.max()) + 1)
+        image.putpalette(pad_palette(raster.palette)[:count, :3].tobytes(), "RGB")
     return image
 
 
-def _image(samples: Samples, mode: str) -> Image.Image:
+def _to_image(samples: Samples, mode: str) -> Image.Image:
     if mode == "1":
         return Image.fromarray(samples)
     height, width = samples.shape[:2]
@@ -161,15 +155,17 @@ def _image(samples: Samples, mode: str) -> Image.Image:
     return Image.frombytes(mode, (width, height), little.tobytes())
 
 
-def _saved(image: Image.Image, format: str, **options: Any) -> bytes:  # noqa: A002  Pillow's word
+def _save(image: Image.Image, format: str, **options: Any) -> bytes:  # noqa: A002  Pillow's word
     file = io.BytesIO()
     image.save(file, format, **options)
     return file.getvalue()
 
 
-def _wide(picture: Picture, suffix: str) -> bytes:
-    order = cv2.COLOR_RGB2BGR if picture.native.shape[2] == 3 else cv2.COLOR_RGBA2BGRA
-    done, data = cv2.imencode(suffix, cv2.cvtColor(picture.native, order))
+def _encode_wide(raster: Raster, suffix: str) -> bytes:
+    """Encode 16-bit RGB or RGBA with OpenCV, because Pillow cannot."""
+    native = _native(raster)
+    order = cv2.COLOR_RGB2BGR if native.shape[2] == 3 else cv2.COLOR_RGBA2BGRA
+    done, data = cv2.imencode(suffix, cv2.cvtColor(native, order))
     if not done:
-        raise ValueError(f"no {suffix} of {picture.mode}")
+        raise ValueError(f"OpenCV cannot write {raster.mode} as {suffix}")
     return bytes(data.tobytes())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -25,10 +25,8 @@ from anon_batch.errors import (
     WithheldError,
 )
 from anon_batch.geometry import clip_detections, regions_of
-from anon_batch.imaging.decode import decode
-from anon_batch.imaging.downscaled import decode_reduced
-from anon_batch.imaging.encode import encode_anonymized, encode_clean, keep_clean
-from anon_batch.imaging.probe import pixel_count
+from anon_batch.imaging.encode import encode_anonymized, encode_clean
+from anon_batch.imaging.source import SourceImage
 from anon_batch.manifest.fetch import SourceReader
 from anon_batch.pipeline.timing import Stopwatch
 from anon_batch.pipeline.writers import ImageLocation, Sink
@@ -38,6 +36,7 @@ from anon_batch.records import (
     Detections,
     EncodedImage,
     ManifestRow,
+    Preview,
     ProvenanceRow,
     Region,
     RegionRecord,
@@ -50,21 +49,26 @@ _ENDS_THE_RUN = (AccessDeniedError, CredentialsError, StorageFullError)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReadRow:
-    """A row's source bytes, or why there are none."""
+    """A row's source, opened, or why that failed."""
 
     row: ManifestRow
     data: bytes = b""
     sha256: str | None = None
-    pixel_count: int = 0
+    image: SourceImage | None = None
     error: RowError | None = None
+
+    @property
+    def pixel_count(self) -> int:
+        return 0 if self.image is None else self.image.pixel_count
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DecodedRow:
-    """A row's picture, or why there is none."""
+    """A row's image and what the detectors see of it, or why there is none."""
 
     read: ReadRow
-    image: DecodedImage | None = None
+    image: SourceImage | None = None
+    preview: Preview | None = None
     error: RowError | None = None
 
     @property
@@ -117,7 +121,7 @@ class RowStages:
         self.clock = Stopwatch()
 
     def read(self, row: ManifestRow) -> ReadRow:
-        """Fetches the source and sizes it from its header.
+        """Fetch the source and read its header.
 
         Raises:
             TransientStorageError, CredentialsError: the whole shard is tried again, or the run stops.
@@ -141,53 +145,64 @@ class RowStages:
             return ReadRow(row, error=exc)
         with self.clock("digest"):
             sha256 = hashlib.sha256(data).hexdigest()
+            limits = self._config.limits
             try:
                 _check_source(row, data, sha256)
+                image = SourceImage.open(row.image_id, data, max_pixels=limits.max_pixels, max_bytes=limits.max_bytes)
             except RowError as exc:
                 return ReadRow(row, data, sha256, error=exc)
-            return ReadRow(row, data, sha256, pixel_count(data))
+            except Exception:
+                return ReadRow(row, data, sha256, error=FailedError("decode", traceback.format_exc()))
+            return ReadRow(row, data, sha256, image)
 
     def decode(self, read: ReadRow) -> DecodedRow:
-        """Makes upright pixels of the bytes: those that the detectors are to see, where these see less than all."""
-        return self._decoded(read, whole=self._config.detect.max_side_px is None)
-
-    def _decoded(self, read: ReadRow, *, whole: bool) -> DecodedRow:
-        if read.error is not None:
+        """Decode the pixels that the detectors see."""
+        if read.image is None:
             return DecodedRow(read, error=read.error)
-        row, limits, side = read.row, self._config.limits, self._config.detect.max_side_px
         try:
             with self.clock("decode"):
-                if whole:
-                    return DecodedRow(read, decode(row.image_id, read.data, limits, row.regions))
-                return DecodedRow(read, decode_reduced(row.image_id, read.data, limits, row.regions, side))
+                preview = read.image.preview(self._config.detect.max_side_px)
+            return DecodedRow(read, read.image, replace(preview, given=read.row.regions))
         except RowError as exc:
             return DecodedRow(read, error=exc)
         except Exception:
             return DecodedRow(read, error=FailedError("decode", traceback.format_exc()))
 
+    def _decode_whole(self, image: SourceImage) -> DecodedImage | RowError:
+        try:
+            with self.clock("decode"):
+                return image.decode()
+        except RowError as exc:
+            return exc
+        except Exception:
+            return FailedError("decode", traceback.format_exc())
+
     def treat(self, batch: Sequence[DecodedRow]) -> list[Callable[[], Callable[[], FinishedRow]]]:
         """Detects and anonymizes a batch; returns the calls that encode each picture, which return those that put it."""
-        found = self._detect([item.image for item in batch if item.image is not None])
+        found = self._detect([item.preview for item in batch if item.preview is not None])
         regions: dict[int, list[Region]] = {}
         jobs: list[tuple[int, DecodedImage]] = []
         detected: list[Detections | None] = []
         errors: list[RowError | None] = []
         answers = iter(found)
         items: list[DecodedRow] = []
-        for index, seen in enumerate(batch):
-            answer = next(answers) if seen.image is not None else None
-            item = self._with_all_pixels(seen) if isinstance(answer, Detections) and len(answer) else seen
+        for index, item in enumerate(batch):
+            answer = next(answers) if item.preview is not None else None
             items.append(item)
             detected.append(answer if isinstance(answer, Detections) else None)
             errors.append(answer if isinstance(answer, RowError) else item.error)
             if item.image is not None and isinstance(answer, Detections) and len(answer):
+                whole = self._decode_whole(item.image)
+                if isinstance(whole, RowError):
+                    items[index], errors[index] = DecodedRow(item.read, error=whole), whole
+                    continue
                 cfg = self._config.anonymize
                 try:
-                    regions[index] = regions_of(answer, item.image.width, item.image.height, cfg.expansion, cfg.shape)
+                    regions[index] = regions_of(answer, whole.width, whole.height, cfg.expansion, cfg.shape)
                 except Exception:
                     errors[index] = WithheldError("detect", traceback.format_exc())
                     continue
-                jobs.append((index, item.image))
+                jobs.append((index, whole))
         painted = self._anonymize([(image, regions[index]) for index, image in jobs])
         by_index = {index: result for (index, _), result in zip(jobs, painted, strict=True)}
         encodes: list[Callable[[], Callable[[], FinishedRow]]] = []
@@ -198,13 +213,7 @@ class RowStages:
             encodes.append(partial(self._encode, item, detected[index], regions.get(index, []), treated, error))
         return encodes
 
-    def _with_all_pixels(self, item: DecodedRow) -> DecodedRow:
-        """The row to be treated: with its whole picture, or with the reason why that cannot be decoded."""
-        if item.image is None or item.image.reduced_from is None:
-            return item
-        return self._decoded(item.read, whole=True)
-
-    def _detect(self, images: list[DecodedImage]) -> list[Detections | RowError]:
+    def _detect(self, images: list[Preview]) -> list[Detections | RowError]:
         """One answer a picture. A batch that fails is taken picture by picture, so that only the culprit is withheld."""
         if not images:
             return []
@@ -214,7 +223,7 @@ class RowStages:
             except Exception:
                 return [self._detect_one(image) for image in images]
 
-    def _detect_one(self, image: DecodedImage) -> Detections | RowError:
+    def _detect_one(self, image: Preview) -> Detections | RowError:
         try:
             return self._answers([image])[0]
         except RowError as exc:
@@ -222,7 +231,7 @@ class RowStages:
         except Exception:
             return WithheldError("detect", traceback.format_exc())
 
-    def _answers(self, images: list[DecodedImage]) -> list[Detections | RowError]:
+    def _answers(self, images: list[Preview]) -> list[Detections | RowError]:
         found: list[Detections | RowError] = list(self._detector.detect(images))
         if len(found) != len(images):  # whose are they? A picture must not get the faces of another
             raise WithheldError("detect", f"{len(found)} results for {len(images)} pictures")
@@ -267,18 +276,16 @@ class RowStages:
                 error = exc
             except Exception:
                 error = WithheldError("encode", traceback.format_exc())
-        size = None if image is None else image.whole_size
+        size = None if image is None else (image.width, image.height)
+        if image is not None:
+            image.release()
         return partial(self._put, item.read, size, found, faces, encoded, error)
 
-    def _encoded(self, image: DecodedImage, treated: AnonymizedImage | None) -> EncodedImage:
+    def _encoded(self, image: SourceImage, treated: AnonymizedImage | None) -> EncodedImage:
         write = self._config.write
         if treated is not None:
-            return encode_anonymized(image, treated, write)
-        if image.reduced_from is None:
-            return encode_clean(image, write)
-        if (kept := keep_clean(image, write)) is not None:
-            return kept
-        return encode_clean(decode(image.image_id, image.source, self._config.limits), write)
+            return encode_anonymized(image.decode(), treated, write.format, write.quality)
+        return encode_clean(image, write.format, write.quality)
 
     def _put(
         self,
@@ -320,8 +327,8 @@ class RowStages:
             raise WithheldError("write", str(exc)) from None
 
 
-def _differs(image: DecodedImage, treated: AnonymizedImage) -> bool:
-    return not np.array_equal(image.pixels, treated.pixels)
+def _differs(image: SourceImage, treated: AnonymizedImage) -> bool:
+    return not np.array_equal(image.decode().pixels, treated.pixels)
 
 
 def _check_source(row: ManifestRow, data: bytes, sha256: str) -> None:

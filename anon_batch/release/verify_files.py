@@ -12,13 +12,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from anon_batch.config import LimitsConfig
 from anon_batch.errors import ObjectNotFoundError, RowError, StorageError
 from anon_batch.formats.release import Release
 from anon_batch.imaging.decode import decode
 from anon_batch.imaging.metadata.inspect import inspect
-
-_NO_LIMITS = LimitsConfig(max_pixels=2**40, max_bytes=2**40)
 
 Members = Mapping[str, Mapping[str, bytes]]
 
@@ -99,7 +96,7 @@ def _check_image(release: Release, members: Members, row: Mapping[str, Any]) -> 
         return [f"{name}: sha256 is {sha256}, provenance says {row['sha256']}"]
     faults = [f"{name}: carries {item}" for item in inspect(data)]
     try:
-        image = decode(row["image_id"], data, _NO_LIMITS)
+        image = decode(row["image_id"], data)
     except RowError as exc:
         return [*faults, f"{name}: does not decode ({exc})"]
     if (image.width, image.height) != (row["width"], row["height"]):

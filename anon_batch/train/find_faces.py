@@ -25,7 +25,7 @@ from anon_batch.manifest.names import has_image_suffix
 from anon_batch.manifest.schema import FIXED_COLUMNS
 from anon_batch.models.runtime import Runtime
 from anon_batch.models.store import ModelStore
-from anon_batch.records import DecodedImage, ManifestRow
+from anon_batch.records import DecodedImage, ManifestRow, Preview
 from anon_batch.storage import Storage, absolute, join
 from anon_batch.train.config import TrainConfig
 from anon_batch.train.face_crops import CROPS, LISTING, all_inside
@@ -132,14 +132,14 @@ def _decode_rows(storage: Storage, rows: Iterator[ManifestRow], skipped: Counter
     limits, reader = LimitsConfig(), SourceReader(storage)
     for row in rows:
         try:
-            yield decode(row.image_id, reader.read(row, limits.max_bytes), limits)
+            yield decode(row.image_id, reader.read(row, limits.max_bytes), limits.max_pixels, limits.max_bytes)
         except RowError as exc:
             skipped[exc.reason] += 1
 
 
 def _crop_faces(folder: Path, image: DecodedImage, detector: Ensemble) -> Iterator[dict[str, Any]]:
     """Write the crops of an image's faces, and yield a line of the listing for each."""
-    [found] = detector.detect([image])
+    [found] = detector.detect([Preview(image.image_id, image.pixels)])
     stem = hashlib.sha256(image.image_id.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     for index, (box, points, score) in enumerate(zip(found.boxes, found.landmarks, found.scores, strict=True)):
         centre, half = (box[:2] + box[2:]) / 2, REACH * float((box[2:] - box[:2]).max()) / 2

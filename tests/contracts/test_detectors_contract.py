@@ -17,7 +17,7 @@ from anon_batch.geometry import pairwise_iou, regions_of
 from anon_batch.models.registry import MODELS
 from anon_batch.models.runtime import Runtime
 from anon_batch.models.store import MIRROR_VARIABLE, ModelStore
-from anon_batch.records import DecodedImage, GroundTruth
+from anon_batch.records import GroundTruth, Preview
 from anon_batch.storage import Storage
 
 CASES = [
@@ -80,7 +80,7 @@ def detector(make):
 def image_of(pixels, image_id="image", boxes=()):
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
     truth = GroundTruth(boxes, np.zeros(len(boxes), np.bool_))
-    return DecodedImage(image_id, np.ascontiguousarray(pixels), given=truth)
+    return Preview(image_id, np.ascontiguousarray(pixels), given=truth)
 
 
 @pytest.fixture(scope="module")

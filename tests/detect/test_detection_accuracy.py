@@ -14,7 +14,7 @@ from anon_batch.config import DetectConfig, ModelsConfig
 from anon_batch.detect.ensemble import build_detector
 from anon_batch.models.runtime import Runtime
 from anon_batch.models.store import ModelStore
-from anon_batch.records import DecodedImage
+from anon_batch.records import Preview
 from anon_batch.storage import Storage
 
 SLACK = 0.005
@@ -30,7 +30,7 @@ def load_photos():
     for entry in json.loads((PHOTOS / "boxes.json").read_text()):
         with Image.open(PHOTOS / "images" / entry["file"]) as file:
             pixels = np.asarray(file.convert("RGB"))
-        photos.append((DecodedImage(entry["file"], pixels), [box[:4] for box in entry["boxes"]]))
+        photos.append((Preview(entry["file"], pixels), [box[:4] for box in entry["boxes"]]))
     return photos
 
 

@@ -8,10 +8,10 @@ from anon_batch.detect.ensemble import Ensemble, build_detector
 from anon_batch.errors import ConfigError, UnknownNameError, WithheldError
 from anon_batch.models.runtime import Runtime
 from anon_batch.models.store import ModelStore
-from anon_batch.records import DecodedImage, Detections, GroundTruth
+from anon_batch.records import Detections, GroundTruth, Preview
 from anon_batch.storage import Storage
 
-IMAGE = DecodedImage("image", np.zeros((100, 100, 3), np.uint8))
+IMAGE = Preview("image", np.zeros((100, 100, 3), np.uint8))
 MARKS = np.arange(10, dtype=np.float32).reshape(5, 2)
 
 
@@ -78,14 +78,14 @@ def test_the_boxes_of_the_manifest_go_before_all_networks(runtime):
 
     boxes = np.asarray([[178, 62, 270, 177], [180, 62, 270, 177]], np.float32)
     truth = GroundTruth(boxes, np.zeros(2, np.bool_))
-    found = detector.detect([DecodedImage("astronaut", astronaut(), given=truth)])[0]
+    found = detector.detect([Preview("astronaut", astronaut(), given=truth)])[0]
     assert found.detectors == ("manifest", "manifest")
     assert np.isfinite(found.landmarks).all(), "they come from CenterFace"
 
 
 def test_an_image_without_given_boxes_does_not_withhold_its_neighbours(runtime):
     detector = build_detector(DetectConfig(detectors="manifest"), runtime)
-    known = DecodedImage("known", IMAGE.pixels, given=GroundTruth.empty())
+    known = Preview("known", IMAGE.pixels, given=GroundTruth.empty())
     with pytest.raises(WithheldError):
         detector.detect([known, IMAGE])
     assert len(detector.detect([known])[0]) == 0
@@ -98,7 +98,7 @@ def test_the_same_detector_twice_with_its_own_scale_and_threshold(runtime):
 
     detector = build_detector(config, runtime)
     assert detector.models == ("centerface_int8",)
-    assert len(detector.detect([DecodedImage("astronaut", astronaut())])[0]) == 1
+    assert len(detector.detect([Preview("astronaut", astronaut())])[0]) == 1
 
 
 def test_an_unknown_detector_stops_before_anything_is_loaded(runtime):
@@ -116,7 +116,7 @@ class Seeing(Fixed):
 
 def test_parts_see_the_downscaled_image_and_boxes_are_returned_in_px_of_the_full_one():
     part = Seeing("a", detections("a", [10, 20, 30, 25], marks=MARKS))
-    image = DecodedImage("wide", np.zeros((100, 400, 3), np.uint8))
+    image = Preview("wide", np.zeros((100, 400, 3), np.uint8))
     found = Ensemble([part], 0.4, 0, max_side_px=80).detect([image])[0]
     assert (part.shown[0].width, part.shown[0].height) == (80, 20)
     assert part.shown[0].whole_size == (400, 100)
@@ -141,7 +141,7 @@ def test_the_least_side_counts_px_of_the_full_image():
 
 def test_boxes_of_the_manifest_are_exact_beside_a_detector_that_sees_a_downscaled_image(runtime):
     boxes = np.asarray([[3.3, 7.1, 11.7, 19.9]], np.float32)
-    image = DecodedImage("a", np.zeros((301, 403, 3), np.uint8), given=GroundTruth(boxes, np.zeros(1, np.bool_)))
+    image = Preview("a", np.zeros((301, 403, 3), np.uint8), given=GroundTruth(boxes, np.zeros(1, np.bool_)))
     found = build_detector(DetectConfig(detectors=["manifest", "centerface"], max_side_px=64), runtime).detect([image])[
         0
     ]

@@ -5,9 +5,9 @@ import pytest
 
 from anon_batch.detect.labels import CheckedDetector
 from anon_batch.errors import ConfigError, WithheldError
-from anon_batch.records import DecodedImage, Detections
+from anon_batch.records import Detections, Preview
 
-IMAGE = DecodedImage("image", np.zeros((10, 10, 3), np.uint8))
+IMAGE = Preview("image", np.zeros((10, 10, 3), np.uint8))
 
 
 class Fixed:

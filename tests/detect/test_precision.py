@@ -11,7 +11,7 @@ from anon_batch.geometry import pairwise_iou
 from anon_batch.models.runtime import Runtime
 from anon_batch.models.store import ModelStore
 from anon_batch.pipeline.preflight import preflight
-from anon_batch.records import DecodedImage
+from anon_batch.records import Preview
 from anon_batch.storage import Storage
 
 
@@ -47,7 +47,7 @@ def test_the_driver_names_the_file_that_the_workers_use(num_gpus, model):
 def test_8_bits_find_the_same_face_as_float(tmp_path):
     from skimage.data import astronaut
 
-    image = DecodedImage("astronaut", astronaut())
+    image = Preview("astronaut", astronaut())
     store = ModelStore(Storage(), ModelsConfig(cache=str(tmp_path)))
     fp32, int8 = (
         build_detector(DetectConfig(precision=precision), Runtime(store)).detect([image])[0]

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anon_batch.config import DetectConfig, DetectorConfig, LimitsConfig, ModelsConfig
+from anon_batch.config import DetectConfig, DetectorConfig, ModelsConfig
 from anon_batch.detect.ensemble import build_detector
 from anon_batch.detect.refine import SIDE_PX, UNCONFIRMED, Crop, RefiningDetector, crops_of, cut_crop
 from anon_batch.geometry import pairwise_iou
 from anon_batch.imaging.decode import decode
 from anon_batch.models.runtime import Runtime
 from anon_batch.models.store import ModelStore
-from anon_batch.records import DecodedImage, Detections
+from anon_batch.records import Detections, Preview
 from anon_batch.storage import Storage
 
 PHOTOS = Path(__file__).parents[2] / "manifests/sample/photos"
@@ -73,7 +73,7 @@ class Squares:
 
 
 def image_of(height=200, width=300):
-    return DecodedImage("p", np.zeros((height, width, 3), np.uint8))
+    return Preview("p", np.zeros((height, width, 3), np.uint8))
 
 
 def refine(boxes, scores, answers, scale=1.0):
@@ -192,15 +192,15 @@ def small(image, found, side_px=24.0):
     """Return the image downscaled so that its best-scored face has a longer side of `side_px`."""
     box = found.boxes[found.scores.argmax()]
     factor = side_px / (box[2:] - box[:2]).max()
-    return DecodedImage(
+    return Preview(
         "small", np.asarray(cv2.resize(image.pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA))
     )
 
 
 def test_refinement_raises_scores_of_small_faces_and_batching_changes_nothing(built):
     files = sorted(path for path in PHOTOS.rglob("*") if path.suffix.lower() in (".jpg", ".png"))
-    whole = [decode(path.name, path.read_bytes(), LimitsConfig()) for path in files]
-    found = built[False].detect(whole)
+    whole = [decode(path.name, path.read_bytes()) for path in files]
+    found = built[False].detect([Preview(image.image_id, image.pixels) for image in whole])
     images = [small(image, own) for image, own in zip(whole, found, strict=True) if own.scores.max(initial=0) > 0.6]
     first, again = built[False].detect(images), built[True].detect(images)
     assert len(images) >= 5

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from anon_batch.config import DetectConfig, TileConfig
 from anon_batch.detect.protocol import checked_detections
 from anon_batch.detect.tiling import TiledDetector, View, views_of
-from anon_batch.records import DecodedImage
+from anon_batch.records import Preview
 
 
 class BrightFinder:
@@ -37,7 +37,7 @@ def with_faces(width, height, faces):
     pixels = np.zeros((height, width, 3), np.uint8)
     for x1, y1, x2, y2 in faces:
         pixels[y1:y2, x1:x2] = 255
-    return DecodedImage("image", pixels)
+    return Preview("image", pixels)
 
 
 def found_by(image, size_px, overlap_px, scale=1.0):

@@ -21,7 +21,7 @@ from anon_batch.models.registry import MODELS
 from anon_batch.models.runtime import Runtime
 from anon_batch.models.store import ModelStore
 from anon_batch.models.yunet_graph import prepare_yunet
-from anon_batch.records import DecodedImage
+from anon_batch.records import Preview
 from anon_batch.storage import Storage
 
 PHOTOS = Path(__file__).parents[2] / "manifests/sample/photos"
@@ -204,7 +204,7 @@ def test_with_centerface_and_in_windows(real, tmp_path):
     ours = {"name": real[0], "threshold": 0.5}
     for detectors in ([ours], [{"name": "centerface"}, ours], [ours, {"name": "centerface"}]):
         config = DetectConfig(detectors=detectors, tile={"size_px": 480, "overlap_px": 200})
-        [found] = build_detector(config, Runtime(store)).detect([DecodedImage("large", canvas)])
+        [found] = build_detector(config, Runtime(store)).detect([Preview("large", canvas)])
         assert len(found) == 1
         assert pairwise_iou(found.boxes, there)[0, 0] > 0.7
         assert found.detectors == (detectors[0]["name"],)

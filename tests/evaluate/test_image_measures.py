@@ -25,7 +25,7 @@ from anon_batch.evaluate.speed import SpeedSample, measure_speed
 from anon_batch.evaluate.subjects import EvaluatedMethod
 from anon_batch.models.runtime import Runtime
 from anon_batch.models.store import ModelStore
-from anon_batch.records import AnonymizedImage, DecodedImage, Detections, GroundTruth, ManifestRow
+from anon_batch.records import AnonymizedImage, Detections, GroundTruth, ManifestRow, Preview
 from anon_batch.storage import Storage
 
 BIG, SMALL = (20, 30, 60, 70), (100, 40, 110, 50)
@@ -39,10 +39,10 @@ class Bright:
     def __init__(self, smallest_px: int = 1) -> None:
         self._smallest_px = smallest_px
 
-    def detect(self, images: Sequence[DecodedImage]) -> list[Detections]:
+    def detect(self, images: Sequence[Preview]) -> list[Detections]:
         return [self._one(image) for image in images]
 
-    def _one(self, image: DecodedImage) -> Detections:
+    def _one(self, image: Preview) -> Detections:
         _, _, rows, _ = cv2.connectedComponentsWithStats((image.pixels[:, :, 0] > 200).astype(np.uint8))
         boxes = [(x, y, x + w, y + h) for x, y, w, h, _ in rows[1:] if max(w, h) >= self._smallest_px]
         count = len(boxes) + 1

@@ -8,17 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from anon_batch.config import LimitsConfig, WriteConfig
 from anon_batch.errors import WithheldError
 from anon_batch.imaging import encode as encode_module
 from anon_batch.imaging.decode import decode
 from anon_batch.imaging.encode import encode_anonymized, encode_clean
-from anon_batch.imaging.jpeg.markers import read_header
+from anon_batch.imaging.jpeg.markers import read_jpeg_header
 from anon_batch.imaging.merge_pixels import merge_native
 from anon_batch.imaging.metadata.strip import inspect, strip
+from anon_batch.imaging.source import SourceImage
 from anon_batch.records import AnonymizedImage
-
-LIMITS, KEEP = LimitsConfig(), WriteConfig()
 
 
 def picture(mode="RGB", size=(43, 29)):
@@ -46,7 +44,11 @@ def wide(channels):
 
 
 def read(data):
-    return decode("a", data, LIMITS, None)
+    return decode("a", data)
+
+
+def encode_as_clean(data, *output):
+    return encode_clean(SourceImage.open("a", data), *output)
 
 
 def treated(image, colour=(250, 10, 60)):
@@ -90,7 +92,7 @@ def samples(image):
 @pytest.mark.parametrize("name", LOSSLESS)
 def test_clean_lossless_pictures_come_back_exactly(name):
     before = read(LOSSLESS[name])
-    out = encode_clean(before, KEEP)
+    out = encode_as_clean(LOSSLESS[name])
     after = read(out.data)
     assert (out.format, out.width, out.height) == (before.format, 43, 29)
     assert inspect(out.data) == []
@@ -102,7 +104,7 @@ def test_clean_lossless_pictures_come_back_exactly(name):
 def test_treated_lossless_pictures_change_only_where_they_were_touched(name):
     before = read(LOSSLESS[name])
     change = treated(before)
-    out = encode_anonymized(before, change, KEEP)
+    out = encode_anonymized(before, change)
     after = read(out.data)
     assert out.format == before.format
     assert after.native_mode == before.native_mode
@@ -121,7 +123,7 @@ def test_treated_lossless_pictures_change_only_where_they_were_touched(name):
 def test_treated_lossy_pictures_stay_near_and_lose_the_region(name):
     before = read(LOSSY[name])
     change = treated(before)
-    out = encode_anonymized(before, change, KEEP)
+    out = encode_anonymized(before, change)
     after = read(out.data)
     assert out.format == before.format
     assert after.native_mode == before.native_mode
@@ -135,32 +137,32 @@ def test_treated_lossy_pictures_stay_near_and_lose_the_region(name):
 @pytest.mark.parametrize("name", [*LOSSLESS, *LOSSY])
 @pytest.mark.parametrize("target", ["jpeg", "png", "webp"])
 def test_every_source_becomes_every_output_format(name, target):
-    before = read({**LOSSLESS, **LOSSY}[name])
-    write = WriteConfig(format=target)
-    for out in (encode_clean(before, write), encode_anonymized(before, treated(before), write)):
+    data = {**LOSSLESS, **LOSSY}[name]
+    before = read(data)
+    for out in (encode_as_clean(data, target), encode_anonymized(before, treated(before), target)):
         assert out.format == target.upper()
         assert inspect(out.data) == []
         after = read(out.data)
         assert (after.width, after.height) == (43, 29)
-    seen = read(encode_clean(before, write).data).pixels.astype(int)
+    seen = read(encode_as_clean(data, target).data).pixels.astype(int)
     assert np.abs(seen - before.pixels).mean() < 14  # chroma at half the resolution, and a dithered palette
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_clean_pictures_are_only_stripped(kind):
     data = file(picture(), kind)
-    assert encode_clean(read(data), KEEP).data == strip(data, kind)
-    assert encode_clean(read(data), WriteConfig(format=kind.lower())).data == strip(data, kind)
+    assert encode_as_clean(data).data == strip(data, kind)
+    assert encode_as_clean(data, kind.lower()).data == strip(data, kind)
 
 
 def test_quality_sets_lossy_files_and_leaves_lossless_ones():
-    jpeg = read(file(picture(), "JPEG", quality=95))
-    low, high = (encode_clean(jpeg, WriteConfig(quality=q)).data for q in (10, 95))
+    jpeg = file(picture(), "JPEG", quality=95)
+    low, high = (encode_as_clean(jpeg, "keep", quality).data for quality in (10, 95))
     assert len(low) < len(high)
     png = file(picture(), "PNG")
-    assert encode_clean(read(png), WriteConfig(quality=10)).data == strip(png, "PNG")
+    assert encode_as_clean(png, "keep", 10).data == strip(png, "PNG")
     webp = file(picture(), "WEBP", lossless=True)
-    assert encode_clean(read(webp), WriteConfig(quality=10)).data == strip(webp, "WEBP")
+    assert encode_as_clean(webp, "keep", 10).data == strip(webp, "WEBP")
 
 
 @pytest.mark.parametrize("subsampling", [0, 1, 2])
@@ -170,8 +172,8 @@ def test_plain_encoding_keeps_tables_and_sampling(subsampling, monkeypatch):
 
     monkeypatch.setattr(encode_module, "splice", refuse)
     before = read(file(picture(), "JPEG", quality=71, subsampling=subsampling))
-    out = encode_anonymized(before, treated(before), KEEP)
-    old, new = read_header(before.source), read_header(out.data)
+    out = encode_anonymized(before, treated(before))
+    old, new = read_jpeg_header(before.source), read_jpeg_header(out.data)
     assert new.tables == old.tables
     assert [c[1:3] for c in new.components] == [c[1:3] for c in old.components]
 
@@ -180,10 +182,11 @@ def test_plain_encoding_keeps_tables_and_sampling(subsampling, monkeypatch):
 def test_orientation_through_all_ways_of_writing(value):
     exif = Image.Exif()
     exif[0x0112] = value
-    before = read(file(picture(), "JPEG", exif=exif, quality=95, subsampling=0))
+    data = file(picture(), "JPEG", exif=exif, quality=95, subsampling=0)
+    before = read(data)
     change = treated(before)
-    for write, tag in ((KEEP, value), (WriteConfig(quality=95), 1), (WriteConfig(format="png"), 1)):
-        for out in (encode_clean(before, write), encode_anonymized(before, change, write)):
+    for output, tag in (((), value), (("keep", 95), 1), (("png",), 1)):
+        for out in (encode_as_clean(data, *output), encode_anonymized(before, change, *output)):
             after = read(out.data)
             assert after.orientation == tag
             assert (out.width, out.height) == (before.width, before.height) == (after.width, after.height)
@@ -195,7 +198,7 @@ def test_colours_under_full_transparency_are_not_published():
     rgba[..., :3] = np.random.default_rng(0).integers(1, 256, (16, 16, 3))
     rgba[:8, :, 3] = 255
     for kind, options in (("PNG", {}), ("WEBP", {"lossless": True, "exact": True}), ("TIFF", {})):
-        out = encode_clean(read(file(Image.fromarray(rgba), kind, **options)), KEEP)
+        out = encode_as_clean(file(Image.fromarray(rgba), kind, **options))
         after = np.asarray(Image.open(io.BytesIO(out.data)).convert("RGBA"))
         assert not after[8:].any()
         np.testing.assert_array_equal(after[:8], rgba[:8])
@@ -205,7 +208,7 @@ def test_transparent_palette_entries_become_one():
     image = Image.new("P", (4, 1))
     image.putpalette([10, 10, 10, 200, 0, 0, 0, 200, 0])
     image.putdata([0, 1, 2, 1])
-    out = encode_clean(read(file(image, "PNG", transparency=b"\xff\0\0")), KEEP)
+    out = encode_as_clean(file(image, "PNG", transparency=b"\xff\0\0"))
     after = Image.open(io.BytesIO(out.data))
     assert len({after.getpixel((x, 0)) for x in (1, 2, 3)}) == 1
 
@@ -224,30 +227,30 @@ def test_only_touched_pixels_are_taken_from_the_treated_picture():
         change = treated(before)
         noisy = np.where(change.touched[..., None], change.pixels, 255 - change.pixels)
         forged = AnonymizedImage(noisy, change.touched, {0: "solid"})
-        assert encode_anonymized(before, forged, KEEP).data == encode_anonymized(before, change, KEEP).data
+        assert encode_anonymized(before, forged).data == encode_anonymized(before, change).data
 
 
 def test_failures_withhold():
     before = read(LOSSLESS["PNG RGB"])
     wrong = AnonymizedImage(np.zeros((5, 5, 3), np.uint8), np.zeros((5, 5), np.bool_), {})
     with pytest.raises(WithheldError, match="encode"):
-        encode_anonymized(before, wrong, KEEP)
-    tall = read(file(Image.new("RGB", (1, 17000)), "PNG"))
+        encode_anonymized(before, wrong)
+    tall = file(Image.new("RGB", (1, 17000)), "PNG")
     with pytest.raises(WithheldError, match="encode"):
-        encode_clean(tall, WriteConfig(format="webp"))  # WebP ends at 16383 px
+        encode_as_clean(tall, "webp")  # WebP ends at 16383 px
 
 
 def test_what_inspection_finds_is_withheld(monkeypatch):
-    monkeypatch.setattr(encode_module, "write_picture", lambda *_: file(picture(), "JPEG", comment=b"secret"))
+    monkeypatch.setattr(encode_module, "write_image", lambda *_: file(picture(), "JPEG", comment=b"secret"))
     before = read(LOSSLESS["PNG RGB"])
     with pytest.raises(WithheldError, match="metadata"):
-        encode_anonymized(before, treated(before), WriteConfig(format="jpeg"))
+        encode_anonymized(before, treated(before), "jpeg")
 
 
 def test_threads_share_encoding():
     images = [read(data) for data in [*LOSSY.values(), *LOSSLESS.values()]]
-    wanted = [encode_anonymized(i, treated(i), KEEP).data for i in images]
+    wanted = [encode_anonymized(i, treated(i)).data for i in images]
     with ThreadPoolExecutor(8) as pool:
         for _ in range(3):
-            got = pool.map(lambda i: encode_anonymized(i, treated(i), KEEP).data, images)
+            got = pool.map(lambda i: encode_anonymized(i, treated(i)).data, images)
             assert list(got) == wanted

@@ -1,13 +1,13 @@
-"""Which pixels of a spliced file may differ from the source's: those of the exchanged MCUs and one next to them."""
+"""Only pixels of replaced MCUs, and one next to them, may differ from the source in a spliced file."""
 
 import numpy as np
 import pytest
 
 from anon_batch.imaging.jpeg import check_splice as jpeg_check
-from anon_batch.imaging.jpeg.check_splice import SheetPixels, check_splice
+from anon_batch.imaging.jpeg.check_splice import PatchPixels, check_splice
 from anon_batch.imaging.jpeg.coefficients import SpliceError
 from anon_batch.imaging.jpeg.markers import Component
-from anon_batch.imaging.jpeg.mcu_patch import Sheet
+from anon_batch.imaging.jpeg.mcu_patch import McuPatch
 
 PARTS = [Component(1, 2, 2, 0), Component(2, 1, 1, 1), Component(3, 1, 1, 1)]
 BEFORE = np.random.default_rng(6).integers(0, 255, (80, 96, 3), dtype=np.uint8)
@@ -19,16 +19,16 @@ def checked(monkeypatch):
     """Checks a picture that a decoder is made to give."""
     touched = np.zeros(BEFORE.shape[:2], np.bool_)
     touched[40, [50, 70]] = True
-    sheet = Sheet.of(touched, PARTS)
-    new = sheet.cut(BEFORE, 0) + np.uint8(1)
+    patch = McuPatch.from_mask(touched, PARTS)
+    new = patch.cut(BEFORE, 0) + np.uint8(1)
 
     def check(change):
         after = BEFORE.copy()
-        for (rows, columns), there in sheet.areas:
+        for (rows, columns), there in patch.areas:
             after[rows, columns] = new[there]
         change(after)
-        monkeypatch.setattr(jpeg_check, "_decoded", lambda _data, _space: after)
-        check_splice(b"", BEFORE, sheet, SheetPixels(new, new[..., 0]))
+        monkeypatch.setattr(jpeg_check, "_decode", lambda _data, _space: after)
+        check_splice(b"", BEFORE, patch, PatchPixels(new, new[..., 0]))
 
     return check
 
@@ -64,7 +64,7 @@ def test_columns_that_may_differ(checked, column):
 
 def test_another_size_is_refused(monkeypatch):
     touched = np.ones(BEFORE.shape[:2], np.bool_)
-    sheet = Sheet.of(touched, PARTS)
-    monkeypatch.setattr(jpeg_check, "_decoded", lambda _data, _space: BEFORE[:-1])
+    patch = McuPatch.from_mask(touched, PARTS)
+    monkeypatch.setattr(jpeg_check, "_decode", lambda _data, _space: BEFORE[:-1])
     with pytest.raises(SpliceError, match="size"):
-        check_splice(b"", BEFORE, sheet, SheetPixels(BEFORE, BEFORE[..., 0]))
+        check_splice(b"", BEFORE, patch, PatchPixels(BEFORE, BEFORE[..., 0]))

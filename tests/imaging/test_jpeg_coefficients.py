@@ -8,8 +8,8 @@ import pytest
 import simplejpeg
 from PIL import Image
 
-from anon_batch.imaging.jpeg.coefficients import SpliceError, block_dims, put_parts, read_blocks, write_blocks
-from anon_batch.imaging.jpeg.markers import DQT, read_header, segments, strip_jpeg
+from anon_batch.imaging.jpeg.coefficients import SpliceError, block_dims, read_blocks, replace_rows, write_blocks
+from anon_batch.imaging.jpeg.markers import DQT, iter_segments, read_jpeg_header, strip_jpeg
 
 
 def picture(mode="RGB", size=(75, 41), **options):
@@ -33,10 +33,10 @@ FILES = {
 @pytest.mark.parametrize("name", FILES)
 def test_coefficients_survive_a_round(name, capfd):
     data = FILES[name]
-    header = read_header(data)
+    header = read_jpeg_header(data)
     blocks = read_blocks(data, header, header.components)
     again = write_blocks(data, header, header.components, blocks)
-    after = read_header(again)
+    after = read_jpeg_header(again)
     assert (after.width, after.height, after.components, after.tables) == (75, 41, header.components, header.tables)
     for a, b in zip(blocks, read_blocks(again, after, after.components), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -47,11 +47,11 @@ def test_coefficients_survive_a_round(name, capfd):
 @pytest.mark.parametrize("size", [(16, 16), (500, 3), (33, 190)])
 def test_another_size_has_the_same_tables(name, size, capfd):
     data = FILES[name]
-    header = dataclasses.replace(read_header(data), width=size[0], height=size[1])
+    header = dataclasses.replace(read_jpeg_header(data), width=size[0], height=size[1])
     random = np.random.default_rng(1)
     blocks = [random.integers(-40, 40, (*dims, 64)).astype(np.int16) for dims in block_dims(header, header.components)]
     out = write_blocks(data, header, header.components, blocks)
-    found = read_header(out)
+    found = read_jpeg_header(out)
     assert (found.width, found.height) == size
     assert (found.components, found.tables) == (header.components, header.tables)
     for a, b in zip(blocks, read_blocks(out, found, found.components), strict=True):
@@ -62,8 +62,8 @@ def test_another_size_has_the_same_tables(name, size, capfd):
 
 def test_a_file_that_libjpeg_refuses():
     data = FILES["420"]
-    without = b"".join(data[s.start : s.end] for s in segments(data) if s.marker != DQT)
-    header = read_header(data)
+    without = b"".join(data[s.start : s.end] for s in iter_segments(data) if s.marker != DQT)
+    header = read_jpeg_header(data)
     with pytest.raises(SpliceError, match="read"):
         read_blocks(without, header, header.components)
     with pytest.raises(SpliceError, match="write"):
@@ -72,14 +72,26 @@ def test_a_file_that_libjpeg_refuses():
 
 @pytest.mark.parametrize("change", [{"sof": 0xC3}, {"sof": 0xC5}, {"precision": 12}])
 def test_a_frame_that_libjpeg_does_not_know_never_gets_there(change):
-    header = dataclasses.replace(read_header(FILES["420"]), **change)
+    header = dataclasses.replace(read_jpeg_header(FILES["420"]), **change)
     with pytest.raises(SpliceError, match="kind"):
         read_blocks(FILES["420"], header, header.components)
 
 
-def test_a_part_beyond_its_row_is_refused():
-    row = np.zeros((4, 64), np.int16)
-    put_parts(row, [(2, np.ones((2, 64), np.int16))])
-    assert row[:, 0].tolist() == [0, 0, 1, 1]
+def test_replaced_rows_change_only_their_blocks():
+    data = FILES["420"]
+    header = read_jpeg_header(data)
+    before = read_blocks(data, header, header.components)
+    out = replace_rows(data, header, header.components, {(0, 1): [(2, np.ones((2, 64), np.int16))]})
+    after = read_blocks(out, header, header.components)
+    assert (after[0][1, 2:4] == 1).all()
+    after[0][1, 2:4] = before[0][1, 2:4]
+    for a, b in zip(after, before, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_part_beyond_its_row_is_an_error():
+    data = FILES["420"]
+    header = read_jpeg_header(data)
+    columns = block_dims(header, header.components)[0][1]
     with pytest.raises(ValueError, match="broadcast"):
-        put_parts(row, [(3, np.ones((2, 64), np.int16))])
+        replace_rows(data, header, header.components, {(0, 0): [(columns - 1, np.ones((2, 64), np.int16))]})

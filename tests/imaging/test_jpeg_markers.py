@@ -11,9 +11,9 @@ from PIL import Image
 
 from anon_batch.errors import FailedError
 from anon_batch.imaging.jpeg import markers as jpeg_markers
-from anon_batch.imaging.jpeg.markers import APP0, SOS, read_header, segments, strip_jpeg, stripped
+from anon_batch.imaging.jpeg.markers import APP0, SOS, iter_segments, read_jpeg_header, strip_jpeg, strip_segments
 
-LOOK = jpeg_markers._FIRST_LOOK_BYTES
+LOOK = jpeg_markers._REGEX_BYTES
 HEADER = b"\xff\xd8\xff\xda\x00\x02"
 MARKER = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]", re.DOTALL)  # the rule of T.81, B.1.1, as an expression
 codes = st.lists(st.sampled_from([b"\xff", b"\x00", b"\xd0", b"\xd7", b"\xd8", b"\xd9", b"\x01", b"abc", b"\xff\x00"]))
@@ -35,9 +35,9 @@ def test_a_scan_ends_where_its_marker_begins(coded):
     found = MARKER.search(data, len(HEADER))
     if found is None:
         with pytest.raises(FailedError, match="truncated"):
-            list(segments(data))
+            list(iter_segments(data))
         return
-    walk = segments(data)
+    walk = iter_segments(data)
     next(walk)
     scan = next(walk)
     assert (scan.marker, scan.end) == (SOS, found.start())
@@ -48,7 +48,7 @@ def test_a_scan_ends_there_however_far_the_first_look_reaches(coded, look):
     data = HEADER + coded
     found = MARKER.search(data, len(HEADER))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jpeg_markers, "_FIRST_LOOK_BYTES", look)
+        patch.setattr(jpeg_markers, "_REGEX_BYTES", look)
         assert jpeg_markers._end_of_scan(data, len(HEADER)) == (found.start() if found else len(data) + 1)
 
 
@@ -80,12 +80,12 @@ def _exif(orientation):
 )
 def test_a_stripped_file_comes_with_its_segments(options, orientation):
     data = _file(**options) + b"behind the end"
-    found = tuple(segments(data))
-    assert read_header(data, found) == read_header(data)
-    out, parts = stripped(data, found, orientation)
+    found = tuple(iter_segments(data))
+    assert read_jpeg_header(data, found) == read_jpeg_header(data)
+    out, parts = strip_segments(data, found, orientation)
     assert out == strip_jpeg(data, orientation)
-    assert parts == tuple(segments(out))
-    assert read_header(out, parts) == read_header(out)
+    assert parts == tuple(iter_segments(out))
+    assert read_jpeg_header(out, parts) == read_jpeg_header(out)
     kinds = [part.marker for part in parts]
     assert kinds.index(APP0) == 1 if APP0 in kinds else "keep_rgb" in options  # JFIF comes before EXIF
-    assert read_header(out).orientation == (orientation or (8 if "exif" in options else 1))
+    assert read_jpeg_header(out).orientation == (orientation or (8 if "exif" in options else 1))

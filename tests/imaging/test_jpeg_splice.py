@@ -11,21 +11,19 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from anon_batch.config import LimitsConfig, WriteConfig
 from anon_batch.errors import FailedError
 from anon_batch.imaging.decode import decode
 from anon_batch.imaging.encode import encode_anonymized
 from anon_batch.imaging.jpeg import coefficients as jpeg_coefficients
 from anon_batch.imaging.jpeg import splice as jpeg_splice
-from anon_batch.imaging.jpeg.coefficients import SpliceError
-from anon_batch.imaging.jpeg.markers import read_header
-from anon_batch.imaging.jpeg.splice import rewrite, splice
-from anon_batch.imaging.merge_pixels import luma
-from anon_batch.imaging.metadata.orientation import stored
+from anon_batch.imaging.jpeg.coefficients import SpliceError, recode
+from anon_batch.imaging.jpeg.markers import read_jpeg_header
+from anon_batch.imaging.jpeg.splice import splice
+from anon_batch.imaging.metadata.orientation import turn_as_stored
 from anon_batch.imaging.metadata.strip import inspect
+from anon_batch.imaging.modes import luma
 from anon_batch.records import AnonymizedImage
 
-LIMITS = LimitsConfig()
 MCU = {"444": (8, 8), "422": (16, 8), "440": (8, 16), "420": (16, 16), "411": (32, 8), "Gray": (8, 8)}
 
 
@@ -49,7 +47,7 @@ def with_pillow(**options):
 
 
 def read(data):
-    return decode("a", data, LIMITS, None)
+    return decode("a", data)
 
 
 def treated(image, box=(33, 20, 61, 45), colour=(20, 200, 90)):
@@ -84,17 +82,17 @@ def check(data, change_of=treated, mcu=(16, 16), tmp_path=None):
     assert inspect(out) == []
     after = read(out)
     assert after.orientation == before.orientation
-    touched = stored(change.touched, before.orientation)
+    touched = turn_as_stored(change.touched, before.orientation)
     old, new = coefficients(data, tmp_path), coefficients(out, tmp_path)
     assert len(old) == len(new)
     for index, (a, b) in enumerate(zip(old, new, strict=True)):
-        header = read_header(data).components[index]
+        header = read_jpeg_header(data).components[index]
         inside_mcu = (header.horizontal, header.vertical) if len(old) == 3 else (1, 1)
         inside = touched_blocks(touched, mcu, a.shape[:2], inside_mcu)
         np.testing.assert_array_equal(a[~inside], b[~inside])
         assert inside.any()
         assert not np.array_equal(a[inside], b[inside])
-    assert read_header(out).tables == read_header(data).tables
+    assert read_jpeg_header(out).tables == read_jpeg_header(data).tables
     error = np.abs(luma(after.pixels).astype(int) - luma(change.pixels))[change.touched]
     assert error.mean() < 20  # colour at a fraction of the resolution is clipped in regions of a few pixels
     return before, after, change
@@ -126,7 +124,7 @@ def test_regions_at_the_borders(box, sampling, tmp_path):
     check(jpeg(sampling), lambda image: treated(image, box), MCU[sampling], tmp_path)
 
 
-def test_chroma_is_exchanged_as_well(tmp_path):
+def test_chroma_isreplace_rows_as_well(tmp_path):
     before, after, change = check(
         jpeg(), lambda image: treated(image, (16, 16, 80, 64), (200, 30, 30)), (16, 16), tmp_path
     )
@@ -160,16 +158,16 @@ def test_what_cannot_be_spliced_is_encoded_plainly():
         change = treated(before)
         with pytest.raises(SpliceError):
             splice(before, change)
-        after = read(encode_anonymized(before, change, WriteConfig()).data)
+        after = read(encode_anonymized(before, change).data)
         assert np.abs(after.pixels[24:41, 37:57].astype(int) - [20, 200, 90]).mean() < 12
 
 
 def exchanging_others(monkeypatch, change):
     """Has other blocks exchanged than those that were meant."""
-    exchanged = jpeg_splice._exchanged
+    exchanged = jpeg_splice.replace_rows
     monkeypatch.setattr(
         jpeg_splice,
-        "_exchanged",
+        "replace_rows",
         lambda plain, header, components, rows: exchanged(plain, header, components, change(rows)),
     )
 
@@ -238,14 +236,14 @@ def test_one_wrong_block_outside_is_noticed(component, sampling, monkeypatch):
 @pytest.mark.parametrize("sampling", ["444", "420", "Gray"])
 def test_new_blocks_that_are_not_the_treated_pixels_are_refused(sampling, value, monkeypatch):
     def other(*arguments):
-        luma, blocks = coefficients_of(*arguments)
+        luma, blocks = compute_coefficients(*arguments)
         blocks[0][0, 1] = value
         return luma, blocks
 
-    coefficients_of = jpeg_splice.coefficients_of
-    monkeypatch.setattr(jpeg_splice, "coefficients_of", other)
+    compute_coefficients = jpeg_splice.compute_coefficients
+    monkeypatch.setattr(jpeg_splice, "compute_coefficients", other)
     before = read(jpeg(sampling))
-    with pytest.raises(SpliceError, match="treated pixels"):
+    with pytest.raises(SpliceError, match="anonymized pixels differ"):
         splice(before, treated(before))
 
 
@@ -256,7 +254,7 @@ def test_new_blocks_that_are_not_the_treated_pixels_are_refused(sampling, value,
 def test_a_corrupted_scan_is_noticed(sampling, position, flipped):
     before = read(jpeg(sampling, (64, 48)))
     change = treated(before)
-    exchanged = jpeg_splice._exchanged
+    exchanged = jpeg_splice.replace_rows
 
     def corrupt(*arguments):
         data = bytearray(exchanged(*arguments))
@@ -265,7 +263,7 @@ def test_a_corrupted_scan_is_noticed(sampling, position, flipped):
         return bytes(data)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jpeg_splice, "_exchanged", corrupt)
+        patch.setattr(jpeg_splice, "replace_rows", corrupt)
         try:
             out = splice(before, change)
         except (SpliceError, FailedError):
@@ -277,7 +275,7 @@ def test_a_refused_splice_still_hides_the_region(monkeypatch):
     before = read(jpeg())
     change = treated(before)
     exchanging_others(monkeypatch, lambda _: {})
-    after = read(encode_anonymized(before, change, WriteConfig()).data)
+    after = read(encode_anonymized(before, change).data)
     assert np.abs(after.pixels[24:41, 37:57].astype(int) - [20, 200, 90]).mean() < 6
 
 
@@ -293,7 +291,7 @@ def test_many_regions_at_once(sampling, tmp_path):
     before = read(data)
     change = speckled(before)
     old, new = coefficients(data, tmp_path), coefficients(splice(before, change), tmp_path)
-    for part, a, b in zip(read_header(data).components, old, new, strict=True):
+    for part, a, b in zip(read_jpeg_header(data).components, old, new, strict=True):
         sides = (part.horizontal, part.vertical) if len(old) == 3 else (1, 1)
         inside = touched_blocks(change.touched, MCU[sampling], a.shape[:2], sides)
         np.testing.assert_array_equal(a[~inside], b[~inside])
@@ -304,7 +302,7 @@ def test_many_regions_at_once(sampling, tmp_path):
 def test_rewriting_keeps_pixels(mode):
     out = io.BytesIO()
     Image.fromarray(scene(50, 33)).convert(mode).save(out, "JPEG")
-    np.testing.assert_array_equal(read(rewrite(out.getvalue())).pixels, read(out.getvalue()).pixels)
+    np.testing.assert_array_equal(read(recode(out.getvalue())).pixels, read(out.getvalue()).pixels)
 
 
 def test_threads_share_the_splice():

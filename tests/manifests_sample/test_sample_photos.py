@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from anon_batch.config import LimitsConfig
 from anon_batch.imaging.decode import decode
 from anon_batch.imaging.metadata.strip import inspect
 
@@ -24,7 +23,7 @@ def _name(path: Path) -> str:
 @pytest.mark.parametrize("path", PHOTOS, ids=_name)
 def test_each_photograph_is_attributed_labelled_and_decodes(path: Path) -> None:
     assert path.name in (SAMPLE / "ATTRIBUTION.md").read_text()
-    image = decode(_name(path), path.read_bytes(), LimitsConfig())
+    image = decode(_name(path), path.read_bytes())
     for x1, y1, x2, y2 in FACES[_name(path)]:
         assert 0 <= x1 < x2 <= image.width
         assert 0 <= y1 < y2 <= image.height
@@ -45,6 +44,6 @@ def test_the_rotated_one_has_what_must_not_get_out() -> None:
         assert stored.getexif().get_ifd(0x8825)
         assert stored.info["comment"]
         assert stored.size == (600, 512)
-    upright = decode("x", path.read_bytes(), LimitsConfig())
+    upright = decode("x", path.read_bytes())
     assert (upright.width, upright.height) == (512, 600)
     assert len(inspect(path.read_bytes())) >= 2

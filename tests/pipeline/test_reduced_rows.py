@@ -16,11 +16,12 @@ from anon_batch.anonymize.ladder import Ladder
 from anon_batch.anonymize.methods.solid import create as solid
 from anon_batch.detect.ensemble import Ensemble
 from anon_batch.errors import FailedError
+from anon_batch.imaging import source as source_module
+from anon_batch.imaging.decode import decode
 from anon_batch.imaging.metadata.orientation import orientation_exif
-from anon_batch.pipeline import stages as row_module
 from anon_batch.pipeline.stages import FinishedRow, RowStages
 from anon_batch.pipeline.writers import ImageLocation
-from anon_batch.records import DecodedImage, Detections, EncodedImage, ManifestRow
+from anon_batch.records import DecodedImage, Detections, EncodedImage, ManifestRow, Preview
 
 FACE = (200, 120, 280, 200)  # xyxy of the red square of the upright picture
 SIZE = (640, 480)
@@ -56,10 +57,10 @@ class FindsRed:
     def __init__(self) -> None:
         self.seen: list[tuple[int, int]] = []
 
-    def detect(self, images: Sequence[DecodedImage]) -> list[Detections]:
+    def detect(self, images: Sequence[Preview]) -> list[Detections]:
         return [self._find(image) for image in images]
 
-    def _find(self, image: DecodedImage) -> Detections:
+    def _find(self, image: Preview) -> Detections:
         self.seen.append((image.width, image.height))
         y, x = np.nonzero((image.pixels[..., 0] > 180) & (image.pixels[..., 1] < 80))
         if not len(x):
@@ -103,7 +104,7 @@ def test_a_face_found_in_the_small_is_treated_in_the_whole_picture(kind: str, or
     assert (row.provenance.width, row.provenance.height) == SIZE
     assert row.detections is not None
     np.testing.assert_allclose(row.detections.boxes, [FACE], atol=4.01)
-    shown = row_module.decode("a", sink.images["a"].data, job("memory://unused").limits)
+    shown = decode("a", sink.images["a"].data)
     assert (shown.width, shown.height) == SIZE
     x1, y1, x2, y2 = FACE
     assert shown.pixels[y1 + 8 : y2 - 8, x1 + 8 : x2 - 8].max() < 8
@@ -115,7 +116,7 @@ def test_a_clean_jpeg_is_stripped_without_being_decoded_again(
 ) -> None:
     data = picture(face=False, orientation=orientation)
     plain, plain_sink = fate(data, None)
-    monkeypatch.setattr(row_module, "decode", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(source_module, "decode_after_header", lambda *_: pytest.fail("decoded the whole image"))
     row, sink = fate(data, 160)
     assert row.provenance == plain.provenance
     assert row.provenance.status == "clean"
@@ -141,7 +142,7 @@ def test_what_only_a_small_decoding_can_read_ends_as_failed(
     def broken(*_: object) -> DecodedImage:
         raise FailedError("truncated", "ends early")
 
-    monkeypatch.setattr(row_module, "decode", broken)
+    monkeypatch.setattr(source_module, "decode_after_header", broken)
     row, sink = fate(picture(face=face), 160, **keys)
     if face or keys:
         assert (row.provenance.status, row.provenance.reason) == ("failed", "truncated")
@@ -161,7 +162,7 @@ def test_a_file_that_ends_early_fails_whether_it_has_a_face_or_not(face: bool, a
 
 def test_a_detector_that_fails_on_the_small_picture_withholds_it() -> None:
     class Breaks(FindsRed):
-        def detect(self, images: Sequence[DecodedImage]) -> list[Detections]:
+        def detect(self, images: Sequence[Preview]) -> list[Detections]:
             raise RuntimeError("broke")
 
     row, sink = fate(picture(), 160, Breaks())

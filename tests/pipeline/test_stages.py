@@ -26,10 +26,11 @@ from anon_batch.errors import (
     TransientStorageError,
     WithheldError,
 )
+from anon_batch.imaging import source as source_module
 from anon_batch.pipeline import stages as row_module
 from anon_batch.pipeline.stages import FinishedRow, RowStages
 from anon_batch.pipeline.writers import ImageLocation
-from anon_batch.records import AnonymizedImage, DecodedImage, Detections, EncodedImage, ManifestRow
+from anon_batch.records import AnonymizedImage, DecodedImage, Detections, EncodedImage, ManifestRow, Preview
 
 BOXES = np.array([[4, 4, 12, 12], [14, 6, 20, 14]], np.float32)
 KEY = b"k" * 32
@@ -70,7 +71,7 @@ class Detector:
     def __init__(self, change: Callable[[list[Any]], Any] = lambda answers: answers) -> None:
         self.change = change
 
-    def detect(self, images: Sequence[DecodedImage]) -> Any:
+    def detect(self, images: Sequence[Preview]) -> Any:
         if any(image.image_id == "bad" for image in images):
             raise RuntimeError("broke \udcff on it")
         marks = np.full((2, 5, 2), np.nan, np.float32)
@@ -170,7 +171,7 @@ def test_a_decoder_that_breaks(raised: Exception, monkeypatch: pytest.MonkeyPatc
     def broken(*_: object) -> DecodedImage:
         raise raised
 
-    monkeypatch.setattr(row_module, "decode", broken)
+    monkeypatch.setattr(source_module, "decode_after_header", broken)
     assert _fate(_stages()) == ("failed", "decode")
 
 
@@ -209,7 +210,7 @@ def test_a_detector_that_loses_count_in_batches_only_is_asked_picture_by_picture
 
 def test_a_reason_that_the_detector_gives_is_kept() -> None:
     class Withholding(Detector):
-        def detect(self, images: Sequence[DecodedImage]) -> Any:
+        def detect(self, images: Sequence[Preview]) -> Any:
             raise WithheldError("no_boxes", "detail")
 
     assert _fate(_stages(detector=Withholding())) == ("withheld", "no_boxes")

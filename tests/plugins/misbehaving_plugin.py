@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from anon_batch.records import DecodedImage, Detections
+from anon_batch.records import Detections, Preview
 
 CRASH, HANG, RAISE, SLOW = (250, 0, 250), (0, 250, 250), (250, 250, 0), (0, 0, 250)
 
@@ -20,10 +20,10 @@ class MisbehavingDetector:
     models: tuple[str, ...] = ()
     labels: tuple[str, ...] = ("face",)
 
-    def detect(self, images: Sequence[DecodedImage]) -> list[Detections]:
+    def detect(self, images: Sequence[Preview]) -> list[Detections]:
         return [self._detect(image) for image in images]
 
-    def _detect(self, image: DecodedImage) -> Detections:
+    def _detect(self, image: Preview) -> Detections:
         command = tuple(int(v) for v in image.pixels[0, 0])
         if command == CRASH:
             os.kill(os.getpid(), signal.SIGSEGV)

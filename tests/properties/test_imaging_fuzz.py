@@ -8,15 +8,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, features
 
-from anon_batch.config import LimitsConfig, WriteConfig
 from anon_batch.errors import FailedError, WithheldError
 from anon_batch.imaging.decode import decode
 from anon_batch.imaging.encode import encode_anonymized, encode_clean
-from anon_batch.imaging.metadata.orientation import orientation_exif, read_orientation, stored, stored_view, upright
+from anon_batch.imaging.metadata.orientation import (
+    orientation_exif,
+    read_orientation,
+    turn_as_stored,
+    turn_upright,
+    view_as_stored,
+)
 from anon_batch.imaging.metadata.strip import inspect, strip
+from anon_batch.imaging.source import SourceImage
 from anon_batch.records import AnonymizedImage
 
-LIMITS = LimitsConfig(max_pixels=200_000)
+MAX_PIXELS = 200_000
 REASONS = {
     "empty",
     "unsupported_format",
@@ -73,7 +79,9 @@ def broken(draw):
 
 def _outcome(data):
     try:
-        return decode("a", data, LIMITS, None)
+        source = SourceImage.open("a", data, max_pixels=MAX_PIXELS)
+        source.decode()
+        return source
     except FailedError as exc:
         reason = exc.reason
     assert reason in REASONS
@@ -83,19 +91,20 @@ def _outcome(data):
 @settings(max_examples=600, deadline=None)
 @given(broken())
 def test_broken_files_end_in_a_picture_or_a_reason(data):
-    image = _outcome(data)
-    if image is None:
+    source = _outcome(data)
+    if source is None:
         return
+    image = source.decode()
     touched = np.zeros(image.pixels.shape[:2], np.bool_)
     touched[: max(image.height // 2, 1), : max(image.width // 2, 1)] = True
     pixels = np.where(touched[..., None], np.uint8(0), image.pixels)
-    for write in (WriteConfig(), WriteConfig(format="jpeg")):
+    for target in ("keep", "jpeg"):
         for encode in (
-            lambda w: encode_clean(image, w),
-            lambda w: encode_anonymized(image, AnonymizedImage(pixels, touched, {}), w),
+            lambda target: encode_clean(source, target),
+            lambda target: encode_anonymized(image, AnonymizedImage(pixels, touched, {}), target),
         ):
             try:
-                out = encode(write)
+                out = encode(target)
             except WithheldError:
                 continue
             assert inspect(out.data) == []
@@ -137,11 +146,11 @@ def test_strip_is_clean_and_idempotent_or_refuses(data):
 def test_turning_has_an_inverse(value, height, width, channels, kind):
     numbers = np.arange(height * width * int(np.prod(channels, dtype=int))).reshape(height, width, *channels)
     array = (numbers % 3).astype(kind)
-    standing = upright(array, value)
+    standing = turn_upright(array, value)
     assert standing.dtype == kind
     assert standing.flags.c_contiguous
-    np.testing.assert_array_equal(stored(standing, value), array)
-    np.testing.assert_array_equal(stored_view(standing, value), array)
+    np.testing.assert_array_equal(turn_as_stored(standing, value), array)
+    np.testing.assert_array_equal(view_as_stored(standing, value), array)
 
 
 @given(st.integers(2, 8))
@@ -158,4 +167,4 @@ def test_any_exif_gives_a_legal_orientation(data):
 
 @pytest.mark.parametrize("data", VALID)
 def test_the_unbroken_files_decode(data):
-    assert decode("a", data, LIMITS, None).pixels.shape == (26, 31, 3)
+    assert decode("a", data).pixels.shape == (26, 31, 3)

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from drawn_faces import tiny_config, write_faces
 
-from anon_batch.config import DetectConfig, LimitsConfig, ModelsConfig
+from anon_batch.config import DetectConfig, ModelsConfig
 from anon_batch.detect.ensemble import build_detector
 from anon_batch.errors import ConfigError, ManifestError
 from anon_batch.imaging.decode import decode
+from anon_batch.imaging.source import SourceImage
 from anon_batch.manifest import build_manifest
 from anon_batch.models.runtime import Runtime
 from anon_batch.models.store import ModelStore
@@ -64,7 +65,7 @@ def _reason(images: Path) -> str:
     from anon_batch.errors import FailedError
 
     with pytest.raises(FailedError) as raised:
-        decode("b", (images / "broken.jpg").read_bytes(), LimitsConfig())
+        decode("b", (images / "broken.jpg").read_bytes())
     return raised.value.reason
 
 
@@ -72,7 +73,7 @@ def _detected(pixels: np.ndarray) -> np.ndarray:
     ok, data = cv2.imencode(".png", pixels[:, :, ::-1])
     assert ok
     detector = build_detector(DetectConfig(), Runtime(ModelStore(Storage(), ModelsConfig())))
-    [found] = detector.detect([decode("a", data.tobytes(), LimitsConfig())])
+    [found] = detector.detect([SourceImage.open("a", data.tobytes()).preview()])
     return found.landmarks[int(found.scores.argmax())]
 
 

@@ -1,1 +1,1 @@
-"""JPEG files below the level of pixels."""
+"""JPEG files at the level of segments and DCT coefficients."""

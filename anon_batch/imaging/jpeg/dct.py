@@ -1,4 +1,4 @@
-"""Pixels to quantised DCT coefficients, by a JPEG's own tables and sampling."""
+"""Transform pixels to quantised DCT coefficients with a JPEG's own tables and sampling."""
 
 from __future__ import annotations
 
@@ -7,57 +7,57 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from anon_batch.imaging.jpeg.coefficients import Coefficients, finest
+from anon_batch.imaging.jpeg.coefficients import Coefficients, finest_sampling
 from anon_batch.imaging.jpeg.markers import Component, JpegHeader
-from anon_batch.imaging.merge_pixels import luma
+from anon_batch.imaging.modes import luma
 from anon_batch.records import FloatArray, PixelArray
 
 # RGB to YCbCr, rows Y, Cb, Cr (JFIF 1.02).
 _YCBCR = np.asarray(
     [[0.299, 0.587, 0.114], [-0.168735892, -0.331264108, 0.5], [0.5, -0.418687589, -0.081312411]], np.float32
 )
-# What baseline coding can say: DC, then AC.
+# The range of baseline coding: DC, then AC.
 _LOWEST, _HIGHEST = np.asarray([-1024, *[-1023] * 63], np.float32), np.float32(1023)
-_BAND_PX = 1 << 15  # at once: their samples stay in the processor's cache
+_BAND_PX = 1 << 15  # pixels at once, so that their samples stay in the processor's cache
 
 
-def coefficients_of(
+def compute_coefficients(
     rgb: PixelArray, header: JpegHeader, components: Sequence[Component]
 ) -> tuple[FloatArray, list[Coefficients]]:
-    """Luma (H, W) around 0, before it was quantised, and (rows, columns, 64) coefficients of each component.
+    """Return luma (H, W) around 0 before quantisation, and (rows, columns, 64) coefficients of each component.
 
     Args:
         rgb: (H, W, 3), whole MCUs in both directions.
         header: with the quantisation tables.
         components: with the sampling.
     """
-    high = 8 * finest(components)[1]
+    high = 8 * finest_sampling(components)[1]
     step = max(_BAND_PX // (high * rgb.shape[1]), 1) * high
     planes: list[FloatArray] = []
     coefficients: list[list[Coefficients]] = [[] for _ in components]
     for top in range(0, len(rgb), step):
-        band = _planes(rgb[top : top + step], components)
+        band = _split_planes(rgb[top : top + step], components)
         planes.append(band[0])
-        for parts, part in zip(coefficients, _quantised(band, header, components), strict=True):
+        for parts, part in zip(coefficients, _quantise(band, header, components), strict=True):
             parts.append(part)
     return np.concatenate(planes), [np.concatenate(parts) for parts in coefficients]
 
 
-def _planes(rgb: PixelArray, components: Sequence[Component]) -> list[FloatArray]:
-    """The components' samples, (H, W) each, around 0."""
+def _split_planes(rgb: PixelArray, components: Sequence[Component]) -> list[FloatArray]:
+    """Return the components' samples, (H, W) each, around 0."""
     if len(components) == 1:
         return [luma(rgb).astype(np.float32) - 128]
     # Chroma is stored around 128 and shifted by 128 for the transform, so only luma keeps a shift.
-    # OpenCV multiplies in this thread; numpy would call up BLAS threads in every worker.
+    # Because numpy would start BLAS threads in every worker, multiply with OpenCV in this thread.
     planes = list(cv2.split(cv2.transform(rgb.astype(np.float32), _YCBCR)))
     planes[0] -= 128
     return planes
 
 
-def _quantised(planes: Sequence[FloatArray], header: JpegHeader, components: Sequence[Component]) -> list[Coefficients]:
+def _quantise(planes: Sequence[FloatArray], header: JpegHeader, components: Sequence[Component]) -> list[Coefficients]:
     out = []
     for plane, component in zip(planes, components, strict=True):
-        blocks = transform_blocks(_blocks(plane, component, finest(components)))
+        blocks = transform_blocks(_split_blocks(plane, component, finest_sampling(components)))
         product = blocks.reshape(*blocks.shape[:2], 64)
         product /= np.asarray(header.tables[component.table], np.float32)
         np.rint(product, out=product)
@@ -83,8 +83,8 @@ def transform_blocks(blocks: FloatArray) -> FloatArray:
     return np.ascontiguousarray(dctn(blocks, axes=(2, 3), norm="ortho", workers=1), np.float32)
 
 
-def _blocks(plane: FloatArray, component: Component, sides: tuple[int, int]) -> FloatArray:
-    """(rows, columns, 8, 8) samples of a component at its own resolution; a view that is not contiguous."""
+def _split_blocks(plane: FloatArray, component: Component, sides: tuple[int, int]) -> FloatArray:
+    """Return (rows, columns, 8, 8) samples of a component at its own resolution; a view that is not contiguous."""
     width = plane.shape[1] * component.horizontal // sides[0]
     height = plane.shape[0] * component.vertical // sides[1]
     small = (

@@ -1,6 +1,4 @@
-"""The marker segments of a JPEG file (ITU-T T.81, annex B): its header, and the file without what bears no
-pixels.
-"""
+"""Parse the marker segments of a JPEG file (ITU-T T.81, annex B), and drop those that carry no pixels."""
 
 from __future__ import annotations
 
@@ -17,81 +15,17 @@ from anon_batch.imaging.metadata.orientation import orientation_exif, read_orien
 SOI, EOI, SOS, DQT, DHT, DAC, DRI = 0xD8, 0xD9, 0xDA, 0xDB, 0xC4, 0xCC, 0xDD
 APP0, APP1, APP14 = 0xE0, 0xE1, 0xEE
 SOF = frozenset(range(0xC0, 0xD0)) - {DHT, 0xC8, DAC}
-_KEPT = SOF | {DQT, DHT, DAC, DRI, SOS, EOI}  # as they are
-_FIRST_LOOK_BYTES = 1 << 15
+_KEPT = SOF | {DQT, DHT, DAC, DRI, SOS, EOI}  # unchanged
+_REGEX_BYTES = 1 << 15
 _SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
-_ENDS_SCAN = np.ones(256, np.bool_)  # whether a byte after FF does: not a byte of data, a restart, a fill byte
+_ENDS_SCAN = np.ones(256, np.bool_)  # whether a byte after FF ends a scan: not if it is data, a restart or a fill byte
 _ENDS_SCAN[[0x00, *range(0xD0, 0xD8), 0xFF]] = False
-_ZIGZAG = [
-    0,
-    1,
-    8,
-    16,
-    9,
-    2,
-    3,
-    10,
-    17,
-    24,
-    32,
-    25,
-    18,
-    11,
-    4,
-    5,
-    12,
-    19,
-    26,
-    33,
-    40,
-    48,
-    41,
-    34,
-    27,
-    20,
-    13,
-    6,
-    7,
-    14,
-    21,
-    28,
-    35,
-    42,
-    49,
-    56,
-    57,
-    50,
-    43,
-    36,
-    29,
-    22,
-    15,
-    23,
-    30,
-    37,
-    44,
-    51,
-    58,
-    59,
-    52,
-    45,
-    38,
-    31,
-    39,
-    46,
-    53,
-    60,
-    61,
-    54,
-    47,
-    55,
-    62,
-    63,
-]
+# Where in row order the 64 values of a quantisation table go, which it lists in zigzag order (T.81, figure A.6).
+_ZIGZAG = sorted(range(64), key=lambda at: (at // 8 + at % 8, at // 8 if (at // 8 + at % 8) % 2 else at % 8))
 
 
 class Segment(NamedTuple):
-    """One segment: `data[start:end]` from the marker's FF on; of a scan with its entropy-coded data."""
+    """One segment, `data[start:end]` from the marker's FF on; a scan includes its entropy-coded data."""
 
     marker: int
     start: int
@@ -109,15 +43,16 @@ class Component(NamedTuple):
 
 @dataclass(slots=True)
 class JpegHeader:
-    """What the segments say of the picture.
+    """What the segments say about the image.
 
     Args:
-        width, height: as stored, px.
+        width, height: px, as stored, not turned.
         precision: bits a sample.
         sof: marker of the frame header, 0xC0 baseline, 0xC2 progressive, ...
         components: of the frame, in its order.
         tables: quantisation tables by id, 64 values in row order.
-        jfif, adobe_transform: of APP0 and APP14; None where there is no APP14.
+        jfif: whether there is a JFIF segment (APP0).
+        adobe_transform: colour transform of APP14; None without APP14.
         orientation: EXIF orientation 1..8.
     """
 
@@ -133,7 +68,7 @@ class JpegHeader:
 
     @property
     def is_rgb(self) -> bool:
-        """Whether three components are R, G, B instead of Y, Cb, Cr, by the rules of libjpeg."""
+        """Return whether three components are R, G, B instead of Y, Cb, Cr, by the rules of libjpeg."""
         if len(self.components) != 3 or self.jfif:
             return False
         if self.adobe_transform is not None:
@@ -141,12 +76,11 @@ class JpegHeader:
         return bytes(c.id for c in self.components) == b"RGB"
 
 
-def segments(data: bytes) -> Iterator[Segment]:
-    """The segments from SOI to the first EOI.
+def iter_segments(data: bytes) -> Iterator[Segment]:
+    """Yield the segments from SOI to the first EOI.
 
     Raises:
-        FailedError: `truncated` when the data ends before EOI, `decode` when something else stands where a
-            marker must be.
+        FailedError: `truncated` when the data ends before EOI, `decode` when a marker is missing.
     """
     yield Segment(SOI, 0, 2)
     at = 2
@@ -177,21 +111,25 @@ def segments(data: bytes) -> Iterator[Segment]:
 
 
 def _end_of_scan(data: bytes, start: int) -> int:
-    """Where the marker after a scan's entropy-coded data begins, fill bytes (further FFs) included; beyond the data where
-    there is none.
+    """Return where the marker after a scan's entropy-coded data begins, its fill bytes (further FFs) included.
+
+    The result lies beyond the data where there is no such marker.
     """
-    if (found := _SCAN_END.search(data, start, start + _FIRST_LOOK_BYTES)) is not None:
+    if (found := _SCAN_END.search(data, start, start + _REGEX_BYTES)) is not None:
         return _before_fill(data, start, found.start())
-    # A small scan costs less that way, a large one less with all bytes compared at once.
-    at, length = start + _FIRST_LOOK_BYTES - 1, 4 * _FIRST_LOOK_BYTES
+    # A regular expression is faster on a small scan, comparing all bytes at once on a large one.
+    at, length = start + _REGEX_BYTES - 1, 4 * _REGEX_BYTES
     while at < len(data) - 1:
         part = np.frombuffer(data, np.uint8, min(length + 1, len(data) - at), at)
-        # Nearly every FF is followed by 0: left out here, as finding places costs more than comparing all bytes.
+        # Because nearly every FF is followed by 0, drop those here: finding places costs more than comparing bytes.
         leads = np.flatnonzero((part[:-1] == 0xFF) & (part[1:] != 0))
         ends = leads[_ENDS_SCAN[part[leads + 1]]]
         if len(ends):
             return _before_fill(data, start, at + int(ends[0]))
-        at, length = at + length, 4 * length  # a file of many short scans is not looked through for each of them
+        at, length = (
+            at + length,
+            4 * length,
+        )  # so that a file of many short scans is not searched whole for each of them
     return len(data) + 1
 
 
@@ -201,16 +139,18 @@ def _before_fill(data: bytes, start: int, at: int) -> int:
     return at
 
 
-def read_header(data: bytes, found: Sequence[Segment] | None = None) -> JpegHeader:
-    """Reads a whole JPEG's segments; see `segments` for what it raises, and `decode` for a file without a
-    frame or scan.
+def read_jpeg_header(data: bytes, segments: Sequence[Segment] | None = None) -> JpegHeader:
+    """Read the header from a JPEG's segments.
 
     Args:
         data: a JPEG file.
-        found: its segments, where they are known.
+        segments: its segments, if they are known.
+
+    Raises:
+        FailedError: as `iter_segments`; `decode` for a file without a frame or scan.
     """
     header, exif, scans = JpegHeader(), False, 0
-    for marker, start, end in segments(data) if found is None else found:
+    for marker, start, end in iter_segments(data) if segments is None else segments:
         body = data[start + 4 : end]
         if marker in SOF:
             if header.sof:
@@ -231,27 +171,25 @@ def read_header(data: bytes, found: Sequence[Segment] | None = None) -> JpegHead
 
 
 def strip_jpeg(data: bytes, orientation: int | None = None) -> bytes:
-    """The file with its pixel-bearing segments alone, up to the first EOI.
+    """Return the file with only the segments that carry pixels, up to the first EOI.
 
-    JFIF's APP0 stays without its thumbnail and Adobe's APP14 as it says which colours the components are. An
-    EXIF block with the orientation alone follows where that is not 1.
+    JFIF's APP0 stays without its thumbnail; Adobe's APP14 stays because it says which colours the components are. An
+    EXIF block with nothing but the orientation follows where that is not 1.
 
     Args:
         data: a JPEG file.
-        orientation: what the EXIF block is to say; None takes the file's own.
+        orientation: what the EXIF block says; None takes the file's own.
     """
-    return stripped(data, segments(data), orientation)[0]
+    return strip_segments(data, iter_segments(data), orientation)[0]
 
 
-def stripped(
-    data: bytes, found: Iterable[Segment], orientation: int | None = None
+def strip_segments(
+    data: bytes, segments: Iterable[Segment], orientation: int | None = None
 ) -> tuple[bytes, tuple[Segment, ...]]:
-    """`strip_jpeg` of a file whose segments are known, and the result's segments: nobody has to look through its scans
-    again.
-    """
+    """Do as `strip_jpeg` with a file whose segments are known; return the result's segments too, to save parsing it."""
     parts: list[tuple[int, bytes | memoryview]] = []
-    view, jfif, adobe = memoryview(data), False, False  # a view is not copied twice
-    for marker, start, end in found:
+    view, jfif, adobe = memoryview(data), False, False  # a view saves a copy
+    for marker, start, end in segments:
         if marker in _KEPT:
             parts.append((marker, view[start:end]))
             continue
@@ -266,7 +204,7 @@ def stripped(
             orientation = read_orientation(body)
     if (orientation or 1) != 1:
         body = b"Exif\0\0" + orientation_exif(orientation or 1)
-        # JFIF must come first; everything else may follow the EXIF block.
+        # Because JFIF must come first, insert the EXIF block after it.
         place = 1 if parts and parts[0][0] == APP0 else 0
         parts.insert(place, (APP1, b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body))
     parts.insert(0, (SOI, b"\xff\xd8"))

@@ -1,5 +1,6 @@
-"""The touched MCUs of a JPEG (minimum coded units: the 8 to 32 px wide tiles that hold whole blocks of every
-component), cut out and laid side by side: a small picture of its own, the sheet.
+"""Pack the touched MCUs of a JPEG into a small image of its own, the patch.
+
+MCUs (minimum coded units) are the tiles, 8 to 32 px wide, that hold whole blocks of every component.
 """
 
 from __future__ import annotations
@@ -13,17 +14,21 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from anon_batch.imaging.jpeg.coefficients import Coefficients, Rows, finest
+from anon_batch.imaging.jpeg.coefficients import Coefficients, Rows, finest_sampling
 from anon_batch.imaging.jpeg.markers import Component
 from anon_batch.records import BoolArray
 
-_COLUMNS = 64  # at least, where there are as many MCUs
+_MIN_COLUMNS = 64  # of a patch with as many MCUs
 Area = tuple[slice, slice]
 
 
-class Run(NamedTuple):
-    """Touched MCUs side by side: `columns` of them from (row, column) of the picture, at (to_row, to_column) of the sheet,
-    all in MCUs.
+class McuRun(NamedTuple):
+    """Touched MCUs side by side.
+
+    Args:
+        row, column: of the first one in the image, in MCUs.
+        columns: how many.
+        to_row, to_column: of the first one in the patch, in MCUs.
     """
 
     row: int
@@ -34,18 +39,18 @@ class Run(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Sheet:
-    """Where the touched MCUs go.
+class McuPatch:
+    """Where the touched MCUs lie in the image and in the patch.
 
     Args:
         runs: all of them.
-        areas: of each, rows and columns in the picture, perhaps beyond its border, and on the sheet, px.
-        rows, columns: of the sheet, in MCUs.
+        areas: of each run, rows and columns in the image, perhaps beyond its border, and in the patch, px.
+        rows, columns: size of the patch, in MCUs.
         mcu_height, mcu_width: px.
-        finest: as the function of that name gives it.
+        finest: largest horizontal and vertical sampling factor.
     """
 
-    runs: tuple[Run, ...]
+    runs: tuple[McuRun, ...]
     areas: tuple[tuple[Area, Area], ...]
     rows: int
     columns: int
@@ -54,49 +59,42 @@ class Sheet:
     finest: tuple[int, int]
 
     @classmethod
-    def of(cls, touched: BoolArray, components: Sequence[Component]) -> Sheet:
-        """The sheet of the MCUs with a touched pixel of (H, W)."""
-        sides = finest(components)
-        mcus = _touched_mcus(touched, 8 * sides[1], 8 * sides[0])
+    def from_mask(cls, touched: BoolArray, components: Sequence[Component]) -> McuPatch:
+        """Return the patch of the MCUs with a touched pixel of (H, W)."""
+        finest = finest_sampling(components)
+        high, wide = 8 * finest[1], 8 * finest[0]
+        mcus = _find_touched(touched, high, wide)
         framed = np.zeros((mcus.shape[0], mcus.shape[1] + 2), np.bool_)
         framed[:, 1:-1] = mcus
         # A run starts at one change and stops at the next.
         changes = np.flatnonzero(framed[:, 1:] != framed[:, :-1])
         starts, lengths = changes[::2], changes[1::2] - changes[::2]
         total = int(lengths.sum())
-        columns = max(int(lengths.max(initial=0)), min(total, _COLUMNS), math.isqrt(total))
-        runs: list[Run] = []
-        row = column = 0
-        for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
-            if column + length > columns:
-                row, column = row + 1, 0
-            from_row, from_column = divmod(start, mcus.shape[1] + 1)
-            runs.append(Run(from_row, from_column, length, row, column))
-            column += length
-        high, wide = 8 * sides[1], 8 * sides[0]
-        areas = tuple(_areas(run, high, wide) for run in runs)
-        return cls(tuple(runs), areas, row + 1 if runs else 0, columns, high, wide, sides)
+        columns = max(int(lengths.max(initial=0)), min(total, _MIN_COLUMNS), math.isqrt(total))
+        runs = _pack_runs(starts.tolist(), lengths.tolist(), mcus.shape[1] + 1, columns)
+        areas = tuple(_run_areas(run, high, wide) for run in runs)
+        return cls(runs, areas, runs[-1].to_row + 1 if runs else 0, columns, high, wide, finest)
 
     @property
     def height(self) -> int:
-        """Of the sheet, px."""
+        """Return the patch's height, px."""
         return self.rows * self.mcu_height
 
     @property
     def width(self) -> int:
-        """Of the sheet, px."""
+        """Return the patch's width, px."""
         return self.columns * self.mcu_width
 
-    def cut(self, samples: npt.NDArray[Any], between: int) -> npt.NDArray[Any]:
-        """The sheet of a picture's samples, (H, W) or (H, W, C); beyond the picture its border pixel's.
+    def cut(self, samples: npt.NDArray[Any], fill: int) -> npt.NDArray[Any]:
+        """Copy an image's samples, (H, W) or (H, W, C), into a patch; beyond the image its border pixels are repeated.
 
         Args:
-            samples: of the whole picture.
-            between: what stands where no MCU is.
+            samples: of the whole image.
+            fill: value where the patch has no MCU.
         """
-        out = np.full((self.height, self.width, *samples.shape[2:]), between, samples.dtype)
-        for here, there in self.areas:
-            part, whole = samples[here], out[there]
+        out = np.full((self.height, self.width, *samples.shape[2:]), fill, samples.dtype)
+        for source, target in self.areas:
+            part, whole = samples[source], out[target]
             height, width = part.shape[:2]
             whole[:height, :width] = part
             if part.shape != whole.shape:
@@ -104,45 +102,65 @@ class Sheet:
                 whole[height:] = whole[height - 1 : height]
         return out
 
-    def rows_of(
-        self, sheets: Sequence[Coefficients], components: Sequence[Component], dims: Sequence[tuple[int, int]]
+    def to_rows(
+        self, patches: Sequence[Coefficients], components: Sequence[Component], dims: Sequence[tuple[int, int]]
     ) -> Rows:
-        """What of the picture's blocks is to be replaced by the sheet's.
+        """Return which of the image's blocks the patch's blocks replace.
 
         Args:
-            sheets: (rows, columns, 64) of each component of the sheet.
+            patches: (rows, columns, 64) of each component of the patch.
             components: the components.
-            dims: (rows, columns) of blocks of each in the picture; the last MCUs may reach beyond.
+            dims: (rows, columns) of blocks of each in the image; the last MCUs may reach beyond.
         """
         out: dict[tuple[int, int], list[tuple[int, Coefficients]]] = {}
-        for index, (sheet, component, (height, width)) in enumerate(zip(sheets, components, dims, strict=True)):
+        for index, (patch, component, (height, width)) in enumerate(zip(patches, components, dims, strict=True)):
             high, wide = component.vertical, component.horizontal
             for run in self.runs:
                 column, to_column = run.column * wide, run.to_column * wide
                 stop = to_column + min(run.columns * wide, width - column)
                 for line in range(min(high, height - run.row * high)):
-                    part = sheet[run.to_row * high + line, to_column:stop]
+                    part = patch[run.to_row * high + line, to_column:stop]
                     out.setdefault((index, run.row * high + line), []).append((column, part))
         return out
 
 
-def _areas(run: Run, high: int, wide: int) -> tuple[Area, Area]:
+def _pack_runs(starts: Sequence[int], lengths: Sequence[int], stride: int, columns: int) -> tuple[McuRun, ...]:
+    """Place runs of MCUs into rows of at most `columns`.
+
+    Args:
+        starts: first MCU of each run, as row * stride + column.
+        lengths: MCUs of each run.
+        stride: see `starts`.
+        columns: width of the patch.
+    """
+    runs: list[McuRun] = []
+    row = column = 0
+    for start, length in zip(starts, lengths, strict=True):
+        if column + length > columns:
+            row, column = row + 1, 0
+        runs.append(McuRun(*divmod(start, stride), length, row, column))
+        column += length
+    return tuple(runs)
+
+
+def _run_areas(run: McuRun, high: int, wide: int) -> tuple[Area, Area]:
+    """Return rows and columns of a run in the image and in the patch, px."""
     top, left, to_top, to_left = run.row * high, run.column * wide, run.to_row * high, run.to_column * wide
     width = run.columns * wide
-    here = slice(top, top + high), slice(left, left + width)
-    return here, (slice(to_top, to_top + high), slice(to_left, to_left + width))
+    source = slice(top, top + high), slice(left, left + width)
+    return source, (slice(to_top, to_top + high), slice(to_left, to_left + width))
 
 
-def _touched_mcus(touched: BoolArray, down: int, across: int) -> BoolArray:
-    """(MCU rows, MCU columns) bool."""
+def _find_touched(touched: BoolArray, down: int, across: int) -> BoolArray:
+    """Return (MCU rows, MCU columns) bool: which MCUs of down x across px have a touched pixel."""
     height, width = touched.shape
     whole = height // down * down
-    # Rows first: what is left is small enough to be padded.
+    # Reduce rows first, because the result is small enough to be padded.
     rows = np.zeros((-(-height // down), -(-width // across) * across), np.uint8)
     marks = touched.view(np.uint8)
     np.bitwise_or.reduce(marks[:whole].reshape(-1, down, width), axis=1, out=rows[: whole // down, :width])
     if whole < height:
         np.bitwise_or.reduce(marks[whole:], axis=0, out=rows[-1, :width])
-    eights = rows.view(np.uint64)  # eight columns each: a block's
+    eights = rows.view(np.uint64)  # the eight columns of a block at once
     step = across // 8
     return np.asarray(functools.reduce(np.bitwise_or, [eights[:, at::step] for at in range(step)]) != 0)

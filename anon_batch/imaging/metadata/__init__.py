@@ -1,1 +1,1 @@
-"""Metadata of image files: strip it, inspect what is left."""
+"""Strip the metadata of image files, and inspect what is left."""

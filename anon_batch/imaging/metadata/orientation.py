@@ -1,6 +1,6 @@
-"""EXIF orientation: reading the one tag, writing it alone, and turning pictures by it.
+"""Read the EXIF orientation, write it alone, and turn images by it.
 
-Orientation o says how the stored rows and columns become the upright picture (EXIF 2.32, tag 0x0112): 1 as it
+Orientation o says how the stored rows and columns become the upright image (EXIF 2.32, tag 0x0112): 1 as it
 is, 2 mirrored left-right, 3 half a turn, 4 mirrored top-bottom, 5 transposed, 6 a quarter turn clockwise, 7
 transposed across the other diagonal, 8 a quarter turn counter-clockwise.
 """
@@ -20,9 +20,7 @@ _SHORT = 3
 
 
 def read_orientation(exif: bytes) -> int:
-    """Orientation 1..8 of an EXIF block, with or without its `Exif` prefix; 1 where it is missing or not
-    legal.
-    """
+    """Return the orientation 1..8 of an EXIF block, with or without its `Exif` prefix; 1 if it is missing or illegal."""
     tiff = exif[6:] if exif.startswith(b"Exif\0") else exif
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
     if order is None or len(tiff) < 10:
@@ -40,34 +38,34 @@ def read_orientation(exif: bytes) -> int:
 
 
 def orientation_exif(orientation: int) -> bytes:
-    """A TIFF structure, 26 bytes, whose only tag is the orientation: what an EXIF block of ours holds, byte
-    for byte.
-    """
+    """Return a TIFF structure of 26 bytes whose only tag is the orientation: all that our EXIF blocks hold."""
     return b"MM\0*" + struct.pack(">IHHHIHHI", 8, 1, _TAG, _SHORT, 1, orientation, 0, 0)
 
 
-def upright(stored: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
-    """The stored samples (H, W) or (H, W, C), turned to stand upright; a contiguous copy unless nothing
-    changes.
+def turn_upright(samples: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
+    """Turn samples (H, W) or (H, W, C) from their stored to their upright position.
+
+    Returns:
+        A contiguous copy; the same array for orientation 1.
     """
     if orientation == 1:
-        return stored
-    if stored.dtype not in (np.bool_, np.uint8, np.uint16):
-        return np.ascontiguousarray(stored_view(stored, _INVERSE.get(orientation, orientation)))
+        return samples
+    if samples.dtype not in (np.bool_, np.uint8, np.uint16):
+        return np.ascontiguousarray(view_as_stored(samples, _INVERSE.get(orientation, orientation)))
     # OpenCV takes a third of the time of a strided copy, but knows no booleans.
-    turned = _COPIES[orientation](stored.view(np.uint8) if stored.dtype == np.bool_ else stored)
-    return np.asarray(turned).view(stored.dtype).reshape(*turned.shape[:2], *stored.shape[2:])
+    turned = _COPIES[orientation](samples.view(np.uint8) if samples.dtype == np.bool_ else samples)
+    return np.asarray(turned).view(samples.dtype).reshape(*turned.shape[:2], *samples.shape[2:])
 
 
-def stored(standing: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
-    """The inverse of `upright`."""
-    return upright(standing, _INVERSE.get(orientation, orientation))
+def turn_as_stored(samples: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
+    """Turn upright samples back to their stored position: the inverse of `turn_upright`."""
+    return turn_upright(samples, _INVERSE.get(orientation, orientation))
 
 
-def stored_view(standing: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
-    """`stored` without a copy: a view that is not contiguous."""
+def view_as_stored(samples: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
+    """Do as `turn_as_stored` without a copy: return a view that is not contiguous."""
     rows, columns = _FLIPS.get(orientation, (False, False))
-    array = standing[:: -1 if rows else 1, :: -1 if columns else 1]
+    array = samples[:: -1 if rows else 1, :: -1 if columns else 1]
     return array.swapaxes(0, 1) if orientation >= 5 else array
 
 
@@ -81,7 +79,7 @@ _COPIES: dict[int, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]] = {
     7: lambda array: cv2.flip(cv2.transpose(array), -1),
     8: lambda array: cv2.rotate(array, cv2.ROTATE_90_COUNTERCLOCKWISE),
 }
-# Flips (rows, columns) of the upright picture before the transposition of 5..8.
+# Flips (rows, columns) of the upright image before the transposition of 5..8.
 _FLIPS = {
     2: (False, True),
     3: (True, True),

@@ -1,0 +1,161 @@
+"""Read the header of an image file: format, size, orientation, and whether this package can decode it.
+
+No pixel is decoded here. JPEG, PNG and WebP are parsed by this package; the other formats by Pillow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+from PIL import ImageFile, TiffImagePlugin
+
+from anon_batch.errors import FailedError
+from anon_batch.imaging.jpeg.markers import JpegHeader, Segment, iter_segments, read_jpeg_header
+from anon_batch.imaging.metadata.orientation import read_orientation
+from anon_batch.imaging.metadata.strip import png_chunks, webp_chunks, webp_size
+from anon_batch.imaging.pillow import classify_error, open_with_pillow
+from anon_batch.imaging.sniff import check_bytes, check_pixels, sniff
+
+_TIFF_ORIENTATION, _TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_PLANES = 274, 258, 262, 284
+
+
+@dataclass(frozen=True, slots=True)
+class ImageHeader:
+    """What the header of a file says.
+
+    Args:
+        format: Pillow's name of the format: JPEG, PNG, WEBP, GIF, BMP, TIFF or AVIF.
+        width, height: of the upright image, px.
+        orientation: EXIF orientation 1..8.
+        has_wide_colours: whether samples are RGB or RGBA of 16 bits.
+        jpeg, segments: of a JPEG, its header and its segments.
+    """
+
+    format: str
+    width: int
+    height: int
+    orientation: int = 1
+    has_wide_colours: bool = False
+    jpeg: JpegHeader | None = None
+    segments: tuple[Segment, ...] = ()
+
+
+def read_image_header(data: bytes, max_pixels: int | None = None, max_bytes: int | None = None) -> ImageHeader:
+    """Read the header of a file, whatever the file's name says.
+
+    Args:
+        data: JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF.
+        max_pixels: upper bound of width times height; None sets no bound.
+        max_bytes: upper bound of the file's length; None sets no bound.
+
+    Raises:
+        FailedError: `empty`, `too_many_bytes`, `too_many_pixels`, `unsupported_format`, `unsupported_mode`,
+            `multi_frame`, `truncated`, or `decode` for all other damage.
+    """
+    check_bytes(data, max_bytes)
+    kind = sniff(data)
+    try:
+        return _READERS[kind](data, max_pixels)
+    except FailedError:
+        raise
+    except Exception as exc:  # because parsers raise anything on damaged files
+        raise classify_error(kind, exc) from exc
+
+
+def _orient(kind: str, size: tuple[int, int], orientation: int, *, has_wide_colours: bool = False) -> ImageHeader:
+    """Return the header of an image stored as `size`, which its decoder does not turn."""
+    width, height = size if orientation < 5 else size[::-1]
+    return ImageHeader(kind, width, height, orientation, has_wide_colours)
+
+
+def _read_jpeg(data: bytes, max_pixels: int | None) -> ImageHeader:
+    segments = tuple(iter_segments(data))
+    jpeg = read_jpeg_header(data, segments)
+    check_pixels(jpeg.width, jpeg.height, max_pixels)
+    if jpeg.precision != 8:
+        raise FailedError("unsupported_mode", f"JPEG with {jpeg.precision} bits a sample")
+    if len(jpeg.components) not in (1, 3, 4):
+        raise FailedError("unsupported_mode", f"JPEG with {len(jpeg.components)} components")
+    width, height = (jpeg.width, jpeg.height) if jpeg.orientation < 5 else (jpeg.height, jpeg.width)
+    return ImageHeader("JPEG", width, height, jpeg.orientation, jpeg=jpeg, segments=segments)
+
+
+def _read_png(data: bytes, max_pixels: int | None) -> ImageHeader:
+    width = height = depth = colour = 0
+    orientation = 1
+    names: set[bytes] = set()
+    for name, body in png_chunks(data):
+        if not names:
+            if name != b"IHDR":
+                raise FailedError("decode", f"PNG: the first chunk is {name!r}, not IHDR")
+            width, height = int.from_bytes(body[:4], "big"), int.from_bytes(body[4:8], "big")
+            check_pixels(width, height, max_pixels)
+            depth, colour = body[8], body[9]
+        elif name == b"eXIf":
+            orientation = read_orientation(body)
+        elif name == b"acTL":
+            raise FailedError("multi_frame", "PNG with an animation")
+        names.add(name)
+    if depth == 16 and b"tRNS" in names:
+        raise FailedError("unsupported_mode", "PNG with 16 bits a sample and one transparent colour")
+    return _orient("PNG", (width, height), orientation, has_wide_colours=depth == 16 and colour != 0)
+
+
+def _read_webp(data: bytes, max_pixels: int | None) -> ImageHeader:
+    orientation, extended = 1, False
+    sizes: list[tuple[int, int]] = []
+    for chunk in webp_chunks(data):
+        if chunk.name in (b"ANIM", b"ANMF"):
+            raise FailedError("multi_frame", "WebP with an animation")
+        if size := webp_size(chunk):
+            check_pixels(*size, max_pixels)
+            sizes.append(size)
+        extended = extended or chunk.name == b"VP8X"
+        if chunk.name == b"EXIF" and extended:
+            orientation = read_orientation(chunk.body)
+    if not sizes:
+        raise FailedError("decode", "WebP: no image data")
+    return _orient("WEBP", sizes[0], orientation)
+
+
+def _read_tiff(data: bytes, max_pixels: int | None) -> ImageHeader:
+    image = cast(TiffImagePlugin.TiffImageFile, open_with_pillow("TIFF", data))
+    orientation = image.tag_v2.get(_TIFF_ORIENTATION, 1)
+    bits = tuple(image.tag_v2.get(_TIFF_BITS, (1,)))
+    is_wide = len(bits) > 1 and max(bits) > 8
+    _check_frames(image, max_pixels)
+    layout = (bits, image.tag_v2.get(_TIFF_PHOTOMETRIC), image.tag_v2.get(_TIFF_PLANES, 1))
+    if is_wide and layout != ((16, 16, 16), 2, 1):
+        raise FailedError("unsupported_mode", f"TIFF with {bits} bits a sample that is not plain RGB")
+    # Both decoders of TIFF turn the image, so Pillow gives the upright size.
+    return ImageHeader("TIFF", *image.size, orientation if orientation in range(1, 9) else 1, is_wide)
+
+
+def _reader_for(kind: str) -> Callable[[bytes, int | None], ImageHeader]:
+    def read(data: bytes, max_pixels: int | None) -> ImageHeader:
+        image = open_with_pillow(kind, data)
+        orientation = read_orientation(image.info.get("exif", b"")) if kind == "AVIF" else 1
+        _check_frames(image, max_pixels)
+        return _orient(kind, image.size, orientation)
+
+    return read
+
+
+def _check_frames(image: ImageFile.ImageFile, max_pixels: int | None) -> None:
+    check_pixels(*image.size, max_pixels)
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        raise FailedError("multi_frame", f"{image.format} with {frames} frames")
+
+
+_READERS: dict[str, Callable[[bytes, int | None], ImageHeader]] = {
+    "JPEG": _read_jpeg,
+    "PNG": _read_png,
+    "WEBP": _read_webp,
+    "TIFF": _read_tiff,
+    "GIF": _reader_for("GIF"),
+    "BMP": _reader_for("BMP"),
+    "AVIF": _reader_for("AVIF"),
+}

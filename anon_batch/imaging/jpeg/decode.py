@@ -1,0 +1,100 @@
+"""Decode the samples of a JPEG, whole or at a fraction of its sides."""
+
+from __future__ import annotations
+
+import numpy as np
+import simplejpeg
+
+from anon_batch.errors import FailedError
+from anon_batch.imaging.jpeg.coefficients import recode
+from anon_batch.imaging.jpeg.markers import JpegHeader, Segment, strip_jpeg, strip_segments
+from anon_batch.imaging.modes import Raster, Samples, load_raster, to_rgb
+from anon_batch.imaging.pillow import open_with_pillow
+from anon_batch.records import PixelArray
+
+_SPACES = {1: "GRAY", 3: "RGB", 4: "CMYK"}
+_DIVISORS = (8, 4, 2)  # libjpeg knows more, but has no fast kernels for them
+
+
+def decode_jpeg(data: bytes, header: JpegHeader, segments: tuple[Segment, ...]) -> tuple[Raster, bytes]:
+    """Decode all samples as they are stored, not turned.
+
+    Args:
+        data: the file.
+        header: its header, with 8 bits a sample and 1, 3 or 4 components.
+        segments: its segments.
+
+    Returns:
+        The samples, and the bytes that may be published after stripping. These are `data`, unless the scans hold
+        extraneous bytes, which could carry hidden data: then the coefficients are recoded, unchanged, without them.
+
+    Raises:
+        FailedError: `truncated` or `decode`.
+    """
+    plain, _ = strip_segments(data, segments, orientation=1)
+    samples, has_extraneous = _decode_samples(plain, header)
+    if samples is None:
+        image = open_with_pillow("JPEG", plain)
+        if image.size != (header.width, header.height):
+            raise FailedError("decode", f"JPEG: {image.size} px, the header says {header.width} x {header.height}")
+        return load_raster(image), data
+    source = strip_jpeg(recode(plain), orientation=header.orientation) if has_extraneous else data
+    return _to_raster(samples, header), source
+
+
+def _to_raster(samples: Samples, header: JpegHeader) -> Raster:
+    count = samples.shape[2]
+    if count == 3:
+        return Raster(samples)
+    if count == 1:
+        return Raster(to_rgb(samples[..., 0], "L"), samples[..., 0], "L")
+    # Adobe stores ink inverted.
+    ink = samples if header.adobe_transform is None else 255 - samples
+    return Raster(to_rgb(ink, "CMYK"), ink, "CMYK")
+
+
+def _decode_samples(plain: bytes, header: JpegHeader) -> tuple[Samples | None, bool]:
+    """Return (H, W, 1, 3 or 4) samples, and whether the scans hold extraneous bytes.
+
+    The samples are None where the sampling is one that libjpeg's simple interface has no name for.
+    """
+    space = _SPACES[len(header.components)]
+    try:
+        return simplejpeg.decode_jpeg(plain, space), False
+    except ValueError as exc:
+        text = str(exc)
+    if "sampling" in text:
+        return None, False
+    if "remature end" in text:
+        raise FailedError("truncated", f"JPEG: {text}")
+    if "Corrupt JPEG data" in text and "extraneous" not in text:
+        raise FailedError("decode", f"JPEG: {text}")
+    return simplejpeg.decode_jpeg(plain, space, strict=False), "extraneous" in text
+
+
+def choose_divisor(header: JpegHeader, max_side_px: int) -> int | None:
+    """Return by which of 8, 4 or 2 the sides can be divided and stay at least `max_side_px` long; None if by none."""
+    return next((d for d in _DIVISORS if max(header.width, header.height) >= d * max_side_px), None)
+
+
+def decode_jpeg_fraction(
+    data: bytes, header: JpegHeader, segments: tuple[Segment, ...], divisor: int
+) -> PixelArray | None:
+    """Decode at 1/2, 1/4 or 1/8 of the sides, not turned.
+
+    All entropy-coded data is read and judged as in a whole decoding; only the inverse transform is shorter.
+
+    Returns:
+        (ceil(H / divisor), ceil(W / divisor), 3) uint8 RGB; None for grey or CMYK, and for a file with the slightest
+        flaw, which a whole decoding must judge.
+    """
+    if len(header.components) != 3:
+        return None
+    plain, _ = strip_segments(data, segments, orientation=1)
+    try:
+        pixels = simplejpeg.decode_jpeg(
+            plain, "RGB", min_width=-(-header.width // divisor), min_height=-(-header.height // divisor)
+        )
+    except ValueError:
+        return None
+    return np.asarray(pixels, np.uint8)
