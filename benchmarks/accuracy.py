@@ -19,7 +19,7 @@ from benchmarks.pictures import Source
 
 DEFACE_THRESHOLD = 0.2  # default of the command
 BANDS = ("all", "from_16_px")
-_FIGURES = ("faces", "recall", "precision", "average_precision")
+_FIGURES = ("regions", "recall", "precision", "average_precision")
 
 Scores = dict[str, dict[str, Any]]
 Find = Callable[[Path], Detections]

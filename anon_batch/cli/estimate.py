@@ -84,6 +84,8 @@ def _check_device(config: JobConfig) -> None:
 
 
 def _for_machines(found: Measurement, whole: Estimate, prices: Any) -> dict[str, Any]:
+    from anon_batch.stats import summarise
+
     return {
         **dataclasses.asdict(whole),
         "prices": dataclasses.asdict(prices),
@@ -100,7 +102,7 @@ def _for_machines(found: Measurement, whole: Estimate, prices: Any) -> dict[str,
                 "audit": found.audit_bytes,
                 "rows": found.rows_bytes,
             },
-            "summary": found.stats.summary(),
+            "summary": summarise(found.stats),
             "time": dataclasses.asdict(found.time),
         },
     }

@@ -17,7 +17,7 @@ from anon_batch.pipeline.preflight import preflight
 from anon_batch.pipeline.run import Run, open_run
 from anon_batch.pipeline.shard import ShardProcessor
 from anon_batch.records import ShardResult, ShardSpec
-from anon_batch.stats import ShardStats, TimeShares, merge_all, time_shares
+from anon_batch.stats import ShardStats, TimeShares, merge_all, summarise, time_shares
 from anon_batch.storage import Storage, absolute, join
 
 _WARM_UP_BATCHES = 1
@@ -120,7 +120,7 @@ def measure(config: JobConfig, rows: int, note: Callable[[str], None]) -> Measur
             cpu_s,
             start_s,
             stats,
-            time_shares(stats.summary()),
+            time_shares(summarise(stats)),
             _size(run.release.uri, pictures, specs),
             _size(run.release.uri, layout.PROVENANCE, specs),
             _size(run.ledger.uri, layout.LEDGER_AUDIT, specs),

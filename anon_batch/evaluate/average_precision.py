@@ -105,10 +105,10 @@ def anonymized_truth(chosen: Detections, truth: GroundTruth) -> GroundTruth:
         truth: labelled faces.
     """
     found = match(chosen, truth)
-    unlabelled = chosen.boxes[found.detection_face < 0]
-    boxes = np.concatenate([truth.boxes, unlabelled])
-    ignored = np.concatenate([truth.ignore | (found.face_detection < 0), np.ones(len(unlabelled), np.bool_)])
-    return GroundTruth(boxes, ignored)
+    unlabelled = chosen.take(np.asarray(found.detection_region < 0, np.bool_))
+    boxes = np.concatenate([truth.boxes, unlabelled.boxes])
+    ignored = np.concatenate([truth.ignore | (found.region_detection < 0), np.ones(len(unlabelled), np.bool_)])
+    return GroundTruth(boxes, ignored, truth.labels + unlabelled.labels)
 
 
 def precision_by_band(stats: DetectionStats, before: DetectionStats | None = None) -> dict[str, BandPrecision]:
@@ -118,7 +118,7 @@ def precision_by_band(stats: DetectionStats, before: DetectionStats | None = Non
         after = own.average_precision()
         first = None if before is None else before.bands[band].average_precision()
         kept = after / first if first and after is not None else None
-        out[band] = BandPrecision(own.faces, after, first, kept)
+        out[band] = BandPrecision(own.regions, after, first, kept)
     return out
 
 

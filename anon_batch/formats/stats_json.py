@@ -16,7 +16,7 @@ class StatsJson:
     """The figures of a release.
 
     Args:
-        summary: what `ShardStats.summary` returns, which documents the keys.
+        summary: what `stats.summarise` returns, which documents the keys.
     """
 
     summary: Mapping[str, Any]

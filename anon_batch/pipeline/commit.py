@@ -98,7 +98,7 @@ def _audit_row(row: FinishedRow) -> AuditRow:
     source, out = row.row, row.provenance
     detail = None if row.detail is None else row.detail.encode(errors="backslashreplace").decode()  # lone surrogates
     found, truth = row.detections, source.regions
-    matches = match(found, truth).face_detection.tolist() if found is not None and truth is not None else []
+    matches = match(found, truth).region_detection.tolist() if found is not None and truth is not None else []
     return AuditRow(
         source.image_id,
         source.uri,

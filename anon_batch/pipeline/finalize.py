@@ -14,7 +14,7 @@ from anon_batch.formats.stats_json import StatsJson
 from anon_batch.pipeline.run import Run
 from anon_batch.records import ShardSpec
 from anon_batch.shards import effective, gaps
-from anon_batch.stats import ShardStats, merge
+from anon_batch.stats import ShardStats, merge, summarise
 
 _READERS = 16
 _READ_AHEAD = 64  # parts
@@ -52,7 +52,7 @@ def finalize(run: Run) -> StatsJson:
     if run.config.write.layout == "files":  # because an attempt may have put an image that a later one withheld
         release.delete(_unpublished(run, commits.lossy))
     _delete_orphans(run, set(found) - set(kept), commits.winners)
-    stats = StatsJson(commits.stats.summary())
+    stats = StatsJson(summarise(commits.stats))
     release.write_stats(stats)
     release.write_run_json(run.describe().finished(commits.stats.statuses))
     return stats

@@ -1,18 +1,19 @@
-"""Statistics of a run as mergeable states: `ShardStats` for all rows, `DetectionStats` where there is ground
-truth.
-"""
+"""Statistics of a run as mergeable states: `ShardStats` for all rows, `DetectionStats` where there is ground truth."""
 
 from anon_batch.stats.detection import BandStats, DetectionStats
 from anon_batch.stats.intervals import mean_interval, wilson
+from anon_batch.stats.label import LabelStats
 from anon_batch.stats.matching import BANDS, IOU_THRESHOLD, Matches, match, match_bands
 from anon_batch.stats.shard import ShardStats, merge, merge_all
 from anon_batch.stats.shares import TimeShares, time_shares
+from anon_batch.stats.summary import summarise
 
 __all__ = [
     "BANDS",
     "IOU_THRESHOLD",
     "BandStats",
     "DetectionStats",
+    "LabelStats",
     "Matches",
     "ShardStats",
     "TimeShares",
@@ -21,6 +22,7 @@ __all__ = [
     "mean_interval",
     "merge",
     "merge_all",
+    "summarise",
     "time_shares",
     "wilson",
 ]

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 import operator
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 from types import MappingProxyType
@@ -22,11 +21,9 @@ from anon_batch.errors import IntegrityError
 from anon_batch.records import STATUSES, Detections, GroundTruth
 from anon_batch.stats import counts
 from anon_batch.stats.detection import DetectionStats
+from anon_batch.stats.label import MAX_COUNT_BIN, MAX_LABELS, LabelStats
 
-VERSION = 2
-SCORE_HISTOGRAM_BINS = 100
-MAX_FACES_BIN = 1000  # pictures with more faces share the last bin
-MAX_SIZE_BIN = 20
+VERSION = 3
 
 
 @dataclass(slots=True)
@@ -37,15 +34,14 @@ class ShardStats:
         rows: manifest rows.
         statuses: status -> rows.
         reasons: "status:reason" -> rows; at most 64 keys, then `other`.
-        faces_per_image: faces found -> pictures that were searched; 1000 stands for 1000 and more.
-        scores: bin of width 0.01 -> detections.
-        face_sizes: floor of log2 of the box's longer side, px -> detections; 0 holds sides below 2 px.
-        methods: method -> treated faces; at most 64 keys, then `other`.
+        regions_per_image: detections of all labels -> images that were searched; 1000 stands for 1000 and more.
+        labels: label -> its detections; at most MAX_LABELS labels, then `other`.
+        checks: "check:outcome" -> how often; at most 64 keys, then `other`.
         bytes_in: source bytes read.
-        bytes_out: bytes of published pictures.
+        bytes_out: bytes of published images.
         stage_us: stage -> microseconds of wall time, summed over threads.
         stage_cpu_us: stage -> microseconds of CPU time of those threads.
-        worker_us: phase -> microseconds of the thread that drives the networks; the phases share out the worker's whole time.
+        worker_us: phase -> microseconds of the thread that drives the networks; the phases cover the worker's whole time.
         process_cpu_us: CPU time of the worker's process in all its threads.
         unsearched_images: rows with ground truth in which no detector ran to the end.
         detection: against ground truth.
@@ -54,10 +50,9 @@ class ShardStats:
     rows: int = 0
     statuses: dict[str, int] = field(default_factory=dict)
     reasons: dict[str, int] = field(default_factory=dict)
-    faces_per_image: dict[int, int] = field(default_factory=dict)
-    scores: dict[int, int] = field(default_factory=dict)
-    face_sizes: dict[int, int] = field(default_factory=dict)
-    methods: dict[str, int] = field(default_factory=dict)
+    regions_per_image: dict[int, int] = field(default_factory=dict)
+    labels: dict[str, LabelStats] = field(default_factory=dict)
+    checks: dict[str, int] = field(default_factory=dict)
     bytes_in: int = 0
     bytes_out: int = 0
     stage_us: dict[str, int] = field(default_factory=dict)
@@ -75,149 +70,92 @@ class ShardStats:
         ground_truth: GroundTruth | None = None,
         *,
         methods: Mapping[int, str] | None = None,
+        kept: Collection[int] = (),
         bytes_in: int = 0,
         bytes_out: int = 0,
     ) -> None:
-        """Counts one manifest row that has come to its end.
+        """Count one manifest row that has ended.
 
         Args:
             status: anonymized, clean, withheld or failed.
             reason: code when withheld or failed.
             detections: what was found; None when no detector ran to the end.
-            ground_truth: labelled faces; None when the manifest says nothing. A withheld picture counts too:
-                its faces were searched for all the same.
-            methods: face index -> method of the treated faces.
+            ground_truth: the manifest's regions; None when unknown. They count for a withheld image too, because it was
+                searched all the same.
+            methods: index of a detection -> method that anonymized it.
+            kept: indices of the detections that were left untouched on the owner's word.
             bytes_in: source bytes read for the row.
-            bytes_out: bytes of the published picture.
+            bytes_out: bytes of the published image.
 
         Raises:
-            ValueError: an unknown status.
+            ValueError: an unknown status, or methods without detections.
         """
         if status not in STATUSES:
             raise ValueError(f"status: {status!r}, expected one of {STATUSES}")
+        if detections is None and methods:
+            raise ValueError(f"methods of {len(methods)} regions, but no detections")
         self.rows += 1
         self.statuses[status] = self.statuses.get(status, 0) + 1
         if reason is not None:
             self.reasons = counts.add_capped(self.reasons, {f"{status}:{reason}": 1})
-        if methods:
-            self.methods = counts.add_capped(self.methods, Counter(methods.values()))
         self.bytes_in += bytes_in
         self.bytes_out += bytes_out
         if detections is not None:
-            self._add_detections(detections)
+            self._add_detections(detections, methods or {}, frozenset(kept))
             if ground_truth is not None:
                 self.detection.add(detections, ground_truth)
         elif ground_truth is not None:
             self.unsearched_images += 1
 
+    def add_checks(self, outcomes: Mapping[str, Mapping[str, int]]) -> None:
+        """Add outcomes of checks: check -> outcome (`passed`, `failed` or the check's own) -> how often."""
+        flat = {f"{check}:{outcome}": n for check, own in outcomes.items() for outcome, n in own.items()}
+        self.checks = counts.add_capped(self.checks, flat)
+
     def add_seconds(self, stage: str, seconds: float, cpu_seconds: float = 0.0) -> None:
-        """Adds the time that a stage took: wall, and CPU of the threads in it."""
+        """Add the time that a stage took: wall, and CPU of the threads in it."""
         self.stage_us = counts.add_capped(self.stage_us, {stage: round(seconds * 1e6)})
         self.stage_cpu_us = counts.add_capped(self.stage_cpu_us, {stage: round(cpu_seconds * 1e6)})
 
     def add_worker(self, phases: Mapping[str, float], process_cpu_s: float) -> None:
-        """Adds a worker's time: seconds by phase of the thread that drives the networks, and CPU seconds of the process."""
+        """Add a worker's time: seconds by phase of the thread that drives the networks, and CPU seconds of the process."""
         self.worker_us = counts.add_capped(self.worker_us, {name: round(s * 1e6) for name, s in phases.items()})
         self.process_cpu_us += round(process_cpu_s * 1e6)
 
-    def _add_detections(self, detections: Detections) -> None:
-        faces = min(len(detections), MAX_FACES_BIN)
-        self.faces_per_image[faces] = self.faces_per_image.get(faces, 0) + 1
-        if not faces:
-            return  # most pictures of most data sets
-        last = SCORE_HISTOGRAM_BINS - 1
-        bins = np.clip(np.nan_to_num(detections.scores).astype(np.float64) * SCORE_HISTOGRAM_BINS, 0, last)
-        counts.add_bins(self.scores, bins.astype(np.int64))
-        boxes = detections.boxes.astype(np.float64)
-        longer = np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
-        sizes = np.clip(np.floor(np.log2(np.maximum(longer, 1))), 0, MAX_SIZE_BIN)
-        counts.add_bins(self.face_sizes, sizes.astype(np.int64))
-
-    def summary(self) -> dict[str, Any]:
-        """The figures for `stats.json`: values that JSON can hold, None where a rate has no denominator.
-
-        Returns:
-            A dict with these keys:
-
-            - rows, bytes_in, bytes_out, images_searched, images_with_faces, faces_found, faces_treated;
-            - statuses: status -> rows, all four;
-            - reasons: status -> reason -> rows; what exceeded the cap is under `other`, without a status;
-            - faces_per_image: faces found -> images, "1000" for 1000 and more;
-            - scores: lower border of a bin 0.01 wide -> detections;
-            - face_sizes_px: lower border of the longer side, a power of 2 or 0 -> detections;
-            - methods: method -> faces; seconds: stage -> wall seconds, summed over threads;
-            - timing: cpu_seconds, stage -> seconds; worker_seconds, phase -> seconds of the thread that drives the
-              networks, which together are all the time of all workers; process_cpu_seconds of their processes. Left out
-              when no shard has it;
-            - detection: None without ground truth, else iou_threshold, images, unsearched_images and bands:
-              band -> faces, true_positives, false_positives, missed_faces, precision, recall (all at the
-              run's own thresholds) and average_precision. Bands are `all`; COCO's areas `small` (up to
-              32² px²), `medium` (32² to 96²), `large` (from 96²); and `from_16_px` (longer side). Ignored
-              faces, and detections that took one, are in none of these.
-        """
-        searched = sum(self.faces_per_image.values())
-        with_truth = bool(self.detection.images or self.unsearched_images)
-        detection = {**self.detection.summary(), "unsearched_images": self.unsearched_images}
-        summary = {
-            "rows": self.rows,
-            "statuses": {status: self.statuses.get(status, 0) for status in STATUSES},
-            "reasons": self._reasons_by_status(),
-            "images_searched": searched,
-            "images_with_faces": searched - self.faces_per_image.get(0, 0),
-            "faces_found": sum(self.scores.values()),
-            "faces_treated": sum(self.methods.values()),
-            "faces_per_image": {str(key): n for key, n in sorted(self.faces_per_image.items())},
-            "scores": {f"{key / SCORE_HISTOGRAM_BINS:.2f}": n for key, n in sorted(self.scores.items())},
-            "face_sizes_px": {str(2**key if key else 0): n for key, n in sorted(self.face_sizes.items())},
-            "methods": dict(sorted(self.methods.items())),
-            "bytes_in": self.bytes_in,
-            "bytes_out": self.bytes_out,
-            "seconds": _seconds(self.stage_us),
-            "detection": detection if with_truth else None,
-        }
-        if self.worker_us:  # commits of the statistics' version 1 have none
-            summary["timing"] = {
-                "cpu_seconds": _seconds(self.stage_cpu_us),
-                "worker_seconds": _seconds(self.worker_us),
-                "process_cpu_seconds": self.process_cpu_us / 1e6,
-            }
-        return summary
-
-    def _reasons_by_status(self) -> dict[str, Any]:
-        nested: dict[str, Any] = {}
-        for key, rows in sorted(self.reasons.items()):
-            status, separator, reason = key.partition(":")
-            if separator:
-                nested.setdefault(status, {})[reason] = rows
-            else:
-                nested[status] = rows
-        return nested
+    def _add_detections(self, detections: Detections, methods: Mapping[int, str], kept: frozenset[int]) -> None:
+        number = min(len(detections), MAX_COUNT_BIN)
+        self.regions_per_image[number] = self.regions_per_image.get(number, 0) + 1
+        found = {}
+        for label in dict.fromkeys(detections.labels):
+            own = [index for index, name in enumerate(detections.labels) if name == label]
+            used = [methods[index] for index in own if index in methods]
+            found[label] = LabelStats.of(detections.take(np.array(own)), used, len(kept.intersection(own)))
+        self.labels = counts.merge_capped(self.labels, found, LabelStats.merge, MAX_LABELS)
 
     def to_json(self) -> str:
-        """Compact JSON; `from_json` gives an equal object."""
+        """Return compact JSON; `from_json` gives an equal object."""
         state: dict[str, Any] = {"version": VERSION}
         for name in MERGES:
             value = getattr(self, name)
             if name == "detection":
                 value = value.to_state()
-            elif name in _BINNED:
+            elif name == "labels":
+                value = {label: own.to_state() for label, own in value.items()}
+            elif name == "regions_per_image":
                 value = counts.to_pairs(value)
             state[name] = value
         return json.dumps(state, separators=(",", ":"), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> ShardStats:
-        """Inverse of `to_json`.
+        """Return what `to_json` wrote.
 
         Raises:
-            IntegrityError: the text is not what this version's `to_json` wrote.
+            IntegrityError: the text is not what this version's `to_json` writes.
         """
         try:
             state = json.loads(text)
-            version = state.pop("version")
-            if version == 1:  # before CPU and worker times: those shards have none
-                state = {"stage_cpu_us": {}, "worker_us": {}, "process_cpu_us": 0, **state}
-            elif version != VERSION:
+            if (version := state.pop("version")) != VERSION:
                 raise ValueError(f"version {version}, expected {VERSION}")
             if set(state) != set(MERGES):
                 raise ValueError(f"expected the keys of version {VERSION}")
@@ -226,16 +164,19 @@ class ShardStats:
             raise IntegrityError(f"statistics of a commit cannot be read ({exc}): {text[:80]!r}") from None
 
 
+def _merge_labels(a: Mapping[str, LabelStats], b: Mapping[str, LabelStats]) -> dict[str, LabelStats]:
+    return counts.merge_capped(a, b, LabelStats.merge, MAX_LABELS)
+
+
 # How each state merges.
 MERGES: Mapping[str, Callable[[Any, Any], Any]] = MappingProxyType(
     {
         "rows": operator.add,
         "statuses": counts.add,
         "reasons": counts.add_capped,
-        "faces_per_image": counts.add,
-        "scores": counts.add,
-        "face_sizes": counts.add,
-        "methods": counts.add_capped,
+        "regions_per_image": counts.add,
+        "labels": _merge_labels,
+        "checks": counts.add_capped,
         "bytes_in": operator.add,
         "bytes_out": operator.add,
         "stage_us": counts.add_capped,
@@ -246,34 +187,29 @@ MERGES: Mapping[str, Callable[[Any, Any], Any]] = MappingProxyType(
         "detection": DetectionStats.merge,
     }
 )
-_BINNED = frozenset({"faces_per_image", "scores", "face_sizes"})
 _PLAIN = frozenset({"rows", "bytes_in", "bytes_out", "process_cpu_us", "unsearched_images"})
-
-
-def _seconds(us: Mapping[str, int]) -> dict[str, float]:
-    return {name: value / 1e6 for name, value in sorted(us.items())}
 
 
 def _read(name: str, value: Any) -> Any:
     if name == "detection":
         return DetectionStats.from_state(value)
-    if name in _BINNED:
+    if name == "labels":
+        return {label: LabelStats.from_state(own) for label, own in value.items()}
+    if name == "regions_per_image":
         return counts.from_pairs(value)
     if name in _PLAIN:
         if type(value) is not int:
             raise ValueError(f"{name}: {value!r}, expected a whole number")
         return value
-    if not all(type(number) is int for number in value.values()):
-        raise ValueError(f"{name}: expected whole numbers")
-    return dict(value)
+    return counts.checked(value)
 
 
 def merge(a: ShardStats, b: ShardStats) -> ShardStats:
-    """Statistics of both sets of rows together; neither argument changes."""
+    """Return the statistics of both sets of rows together; neither argument changes."""
     merged = {name: combine(getattr(a, name), getattr(b, name)) for name, combine in MERGES.items()}
     return ShardStats(**merged)
 
 
 def merge_all(parts: Iterable[ShardStats]) -> ShardStats:
-    """Statistics of all parts together."""
+    """Return the statistics of all parts together."""
     return reduce(merge, parts, ShardStats())

@@ -26,7 +26,7 @@ def measure(place: Workplace) -> dict[str, Any]:
             nonlocal faces
             rate = place.run(pictures, settings={"anonymize.method": method})
             stats = json.loads((place.release / "stats.json").read_text(encoding="utf-8"))
-            faces = stats["faces_treated"]
+            faces = stats["regions_anonymized"]
             own[method] = stats["methods"].get(method, 0) / faces if faces else 0.0
             return rate
 

@@ -60,18 +60,18 @@ def test_statistics_verify_and_a_hand_count_agree(release: tuple[Path, dict[str,
     assert len(public) == summary["rows"] == len(list((output / "images").iterdir()))
     for status, rows in summary["statuses"].items():
         assert sum(row["status"] == status for row in public) == rows
-    assert summary["faces_found"] == sum(len(row["detections"]) for row in private)
-    assert summary["faces_treated"] == sum(len(row["regions"]) for row in public)
-    assert summary["images_with_faces"] == sum(bool(row["detections"]) for row in private)
+    assert summary["detections"] == sum(len(row["detections"]) for row in private)
+    assert summary["regions_anonymized"] == sum(len(row["regions"]) for row in public)
+    assert summary["images_with_regions"] == sum(bool(row["detections"]) for row in private)
 
     found = sum(_found_faces(row["detections"], row["ground_truth"]) for row in private)
     band = summary["detection"]["bands"]["all"]
-    assert band["faces"] == sum(labelled.values()) == 1069
+    assert band["regions"] == sum(labelled.values()) == 1069
     assert band["true_positives"] == found
-    assert band["missed_faces"] == 1069 - found
-    assert band["false_positives"] == summary["faces_found"] - found
+    assert band["missed"] == 1069 - found
+    assert band["false_positives"] == summary["detections"] - found
     assert band["recall"] == pytest.approx(found / 1069)
-    assert band["precision"] == pytest.approx(found / summary["faces_found"])
+    assert band["precision"] == pytest.approx(found / summary["detections"])
 
     done = run_cli("verify", str(output), "--json")
     assert done.returncode == 0, done.stderr

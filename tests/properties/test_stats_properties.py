@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anon_batch.records import Detections, GroundTruth
-from anon_batch.stats import ShardStats, match, merge, merge_all
+from anon_batch.stats import ShardStats, match, merge, merge_all, summarise
+from anon_batch.stats.label import MAX_LABELS
 from anon_batch.stats.matching import BANDS
 
 COORDINATES = st.integers(0, 60).map(float)
@@ -17,6 +18,10 @@ BOXES = st.lists(
     ),
     max_size=4,
 )
+
+
+# More labels than are kept, so that the cap is at work in parts and in the whole.
+LABELS = st.sampled_from(["face", "plate", "other", *(f"l{number:02d}" for number in range(40))])
 
 
 @st.composite
@@ -29,6 +34,7 @@ def found(draw):
         np.array(scores, np.float32),
         np.full((n, 5, 2), np.nan, np.float32),
         ("d",) * n,
+        tuple(draw(st.lists(LABELS, min_size=n, max_size=n))),
     )
 
 
@@ -36,7 +42,8 @@ def found(draw):
 def truths(draw):
     boxes = draw(BOXES)
     flags = draw(st.lists(st.booleans(), min_size=len(boxes), max_size=len(boxes)))
-    return GroundTruth(np.array(boxes, np.float32).reshape(len(boxes), 4), np.array(flags, bool))
+    labels = tuple(draw(st.lists(LABELS, min_size=len(boxes), max_size=len(boxes))))
+    return GroundTruth(np.array(boxes, np.float32).reshape(len(boxes), 4), np.array(flags, bool), labels)
 
 
 @st.composite
@@ -48,14 +55,20 @@ def stats(draw):
         first = draw(st.integers(0, 200))
         for reason in range(first, first + draw(st.integers(0, 50))):
             out.add_row("failed", f"r{reason}")
+        many = draw(st.none() | st.lists(found(), min_size=1, max_size=6).map(Detections.merge))
+        indices = st.integers(0, max(len(many or ()) - 1, 0))
         out.add_row(
             status,
             draw(st.none() | st.sampled_from(["decode", "other"])),
-            draw(st.none() | found()),
+            many,
             draw(st.none() | truths()),
-            methods=draw(st.dictionaries(st.integers(0, 5), st.sampled_from("abc"))),
+            methods=draw(st.dictionaries(indices, st.sampled_from("abc"))) if many else {},
+            kept=draw(st.sets(indices)) if many else (),
             bytes_in=draw(st.integers(0, 2**50)),
             bytes_out=draw(st.integers(0, 2**50)),
+        )
+        out.add_checks(
+            draw(st.dictionaries(st.sampled_from("st"), st.dictionaries(st.sampled_from("pf"), st.integers(1, 9))))
         )
         out.add_seconds(draw(st.sampled_from("xyz")), draw(st.floats(0, 1e6)), draw(st.floats(0, 1e6)))
         out.add_worker(draw(st.dictionaries(st.sampled_from("uvw"), st.floats(0, 1e6))), draw(st.floats(0, 1e6)))
@@ -100,7 +113,17 @@ def test_each_detection_and_each_face_counts_at_most_once(detections, truth, ban
     matches = match(detections, truth, band)
     counted = matches.true_positives.astype(int) + matches.false_positives + matches.detection_ignored
     assert (counted == 1).all()
-    assert matches.true_positives.sum() + matches.missed_faces.sum() == (~matches.face_ignored).sum()
-    taken = matches.detection_face[matches.true_positives]
+    assert matches.true_positives.sum() + matches.missed.sum() == (~matches.region_ignored).sum()
+    taken = matches.detection_region[matches.true_positives]
     assert len(set(taken.tolist())) == len(taken)
-    assert (matches.iou[matches.detection_face >= 0] >= 0.5 - 1e-6).all()
+    assert (matches.iou[matches.detection_region >= 0] >= 0.5 - 1e-6).all()
+
+
+@settings(deadline=None, max_examples=60)
+@given(stats(), stats())
+def test_labels_add_up_to_all_detections(a, b):
+    total = summarise(merge(a, b))
+    for figure in ("detections", "regions_anonymized", "regions_kept"):
+        assert sum(own[figure] for own in total["labels"].values()) == total[figure]
+        assert summarise(a)[figure] + summarise(b)[figure] == total[figure]
+    assert len(total["labels"]) <= MAX_LABELS + 1

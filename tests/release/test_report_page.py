@@ -93,6 +93,7 @@ def test_what_it_shows(run: Run) -> None:
     recall = page.row("all")
     assert recall[1:4] == ["5", "0", "1.000"]
     assert recall[4] == "0.566 to 1.000"
+    assert page.row("face")[1:] == ["5", "5", "5", "0", "5", "0", "1.000"]
     assert page.row("finding faces")[0]
     assert page.row("busy: finding faces")[0]
     assert re.search(r"idle for \d+\.\d %", page.text)
@@ -104,7 +105,7 @@ def test_what_it_shows(run: Run) -> None:
     assert page.ids == [
         "rows",
         "verification",
-        "faces",
+        "regions",
         "accuracy",
         "time",
         "throughput",
@@ -159,6 +160,7 @@ def test_hostile_text_is_escaped(run: Run) -> None:
     record["config"]["anonymize"]["method"] = HOSTILE
     record["config"]["detect"][HOSTILE] = HOSTILE
     stats["methods"] = {HOSTILE: 3}
+    stats["labels"][HOSTILE] = stats["labels"]["face"]
     stats["reasons"] = {"failed": {HOSTILE: 1}, HOSTILE: 1}
     stats["seconds"][HOSTILE] = 1.0
     stats["timing"]["worker_seconds"][HOSTILE] = 1.0
@@ -213,7 +215,7 @@ def test_without_ground_truth_nobody_knows(tmp_path: Path) -> None:
     path = Path(run.release.uri, "stats.json")
     path.write_text(json.dumps(json.loads(path.read_text()) | {"detection": None}))
     page = Page(_page(run.release.uri))
-    assert "nobody knows how many faces were missed" in page.text
+    assert "the number of missed faces is unknown" in page.text
 
 
 def test_statistics_of_an_older_version_have_no_phases(run: Run) -> None:
@@ -256,16 +258,16 @@ def test_damaged_statistics(run: Run, damage: bytes | None) -> None:
         ("detection", {"bands": {"all": {}}, "unsearched_images": 0}),
         ("seconds", {"read": "long"}),
         ("reasons", [1]),
-        ("faces_per_image", {"x": 1}),
+        ("regions_per_image", {"x": 1}),
         (
             "detection",
             {
                 "bands": {
                     "all": {
-                        "faces": 1,
+                        "regions": 1,
                         "true_positives": 1,
                         "false_positives": 0,
-                        "missed_faces": 0,
+                        "missed": 0,
                         "recall": "<b>",
                         "precision": 1,
                         "average_precision": 1,

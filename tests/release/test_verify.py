@@ -222,8 +222,8 @@ FILES: list[tuple[str, Callable[[dict[str, Any], Path, Path], Any], str]] = [
     ("damaged statistics", lambda m, o, g: (o / "stats.json").write_bytes(b"{\xff"), "stats.json: damaged"),
     (
         "other statistics",
-        lambda m, o, g: _change_json(o / "stats.json", faces_found=0),
-        "sum of the parts in faces_found",
+        lambda m, o, g: _change_json(o / "stats.json", detections=0),
+        "sum of the parts in detections",
     ),
     ("statistics of a list", lambda m, o, g: (o / "stats.json").write_text("[]"), "stats.json: damaged"),
     ("statistics with more", lambda m, o, g: _change_json(o / "stats.json", new=0), "further keys"),

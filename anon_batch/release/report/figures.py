@@ -15,7 +15,7 @@ from anon_batch.formats.run_json import PUBLIC_SECTIONS, RunJson
 from anon_batch.formats.stats_json import StatsJson
 from anon_batch.records import STATUSES
 from anon_batch.stats import TimeShares, mean_interval, time_shares, wilson
-from anon_batch.stats.shard import MAX_FACES_BIN
+from anon_batch.stats.label import MAX_COUNT_BIN
 
 Interval = tuple[float, float] | None
 
@@ -40,7 +40,7 @@ class Band:
     """Detection against ground truth in one band of face sizes; intervals are 95 % confidence intervals."""
 
     name: str
-    faces: int
+    regions: int
     missed: int
     false_positives: int
     recall: float | None
@@ -51,12 +51,24 @@ class Band:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelFigures:
+    """The detections of one label; `band` compares all sizes with the ground truth, None without any."""
+
+    name: str
+    images: int
+    detections: int
+    anonymized: int
+    kept: int
+    band: Band | None
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """All computed values of the page.
 
     Args:
         statuses, reasons: (name, rows, share); reasons as `status: code`.
-        faces_mean: mean number of faces in a searched image, with its interval.
+        per_image: mean detections of a searched image with its interval.
         methods, sizes, scores: (name, faces, share).
         bands: None without ground truth.
         unsearched: rows with ground truth that were not searched.
@@ -71,10 +83,12 @@ class Figures:
     statuses: list[tuple[str, int, float]]
     reasons: list[tuple[str, int, float]]
     searched: int
-    with_faces: int
-    faces_found: int
-    faces_treated: int
-    faces_mean: tuple[float, float, float] | None
+    with_regions: int
+    detections: int
+    anonymized: int
+    kept: int
+    per_image: tuple[float, float, float] | None
+    labels: list[LabelFigures]
     methods: list[tuple[str, int, float]]
     sizes: list[tuple[str, int, float]]
     scores: list[tuple[str, int, float]]
@@ -126,12 +140,14 @@ def _figures(record: RunJson, summary: Mapping[str, Any]) -> Figures:
         statuses=_shares({status: summary["statuses"].get(status, 0) for status in STATUSES}, rows),
         reasons=_shares(_flat_reasons(summary["reasons"]), rows),
         searched=int(summary["images_searched"]),
-        with_faces=int(summary["images_with_faces"]),
-        faces_found=int(summary["faces_found"]),
-        faces_treated=int(summary["faces_treated"]),
-        faces_mean=mean_interval({min(int(k), MAX_FACES_BIN): int(n) for k, n in summary["faces_per_image"].items()}),
+        with_regions=int(summary["images_with_regions"]),
+        detections=int(summary["detections"]),
+        anonymized=int(summary["regions_anonymized"]),
+        kept=int(summary["regions_kept"]),
+        per_image=mean_interval({min(int(k), MAX_COUNT_BIN): int(n) for k, n in summary["regions_per_image"].items()}),
+        labels=[_label(name, label, detection) for name, label in summary["labels"].items()],
         methods=_shares(summary["methods"]),
-        sizes=_shares(_size_names(summary["face_sizes_px"])),
+        sizes=_shares(_size_names(summary["sizes_px"])),
         scores=_shares(_tenths(summary["scores"])),
         bands=None if detection is None else [_band(name, band) for name, band in detection["bands"].items()],
         unsearched=0 if detection is None else int(detection["unsearched_images"]),
@@ -172,12 +188,18 @@ def _tenths(scores: Mapping[str, Any]) -> dict[str, int]:
     return {f"{tenth / 10:.1f} to {(tenth + 1) / 10:.1f}": n for tenth, n in tenths.items() if n}
 
 
+def _label(name: str, label: Mapping[str, Any], detection: Mapping[str, Any] | None) -> LabelFigures:
+    bands = (detection or {"labels": {}})["labels"].get(name)
+    counts = (int(label[key]) for key in ("images", "detections", "regions_anonymized", "regions_kept"))
+    return LabelFigures(name, *counts, None if bands is None else _band("all", bands["all"]))
+
+
 def _band(name: str, band: Mapping[str, Any]) -> Band:
-    faces, found, wrong = (int(band[key]) for key in ("faces", "true_positives", "false_positives"))
+    faces, found, wrong = (int(band[key]) for key in ("regions", "true_positives", "false_positives"))
     return Band(
         name.replace("_", " "),
         faces,
-        int(band["missed_faces"]),
+        int(band["missed"]),
         wrong,
         _ratio(band["recall"]),
         wilson(found, faces),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anon_batch.stats import ShardStats, mean_interval, time_shares, wilson
+from anon_batch.stats import ShardStats, mean_interval, summarise, time_shares, wilson
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,16 @@ def test_wilson_holds_the_share(trials: int, data: st.DataObject) -> None:
 
 def test_no_trials_no_interval() -> None:
     assert wilson(0, 0) is None
+
+
+@pytest.mark.parametrize(("hits", "trials"), [(-1, 5), (6, 5)])
+def test_wilson_refuses_what_is_not_a_share(hits: int, trials: int) -> None:
+    with pytest.raises(ValueError, match="expected 0 to 5"):
+        wilson(hits, trials)
+
+
+def test_wilson_takes_fractions() -> None:
+    assert wilson(0.5, 1) == pytest.approx((0.0546, 0.9454), abs=1e-4)
     assert mean_interval({}) is None
 
 
@@ -56,7 +66,7 @@ def _stats() -> ShardStats:
 
 
 def test_shares_of_time() -> None:
-    shares = time_shares(_stats().summary())
+    shares = time_shares(summarise(_stats()))
     assert [(s.name, s.wall_share, s.cpu_s, s.cpu_share) for s in shares.stages] == [
         ("read", 0.6, 0.5, 0.125),
         ("detect", 0.3, 2.5, 0.625),
@@ -74,7 +84,7 @@ def test_shares_of_time() -> None:
 
 
 def test_a_summary_of_version_1_has_no_phases() -> None:
-    summary = _stats().summary()
+    summary = summarise(_stats())
     del summary["timing"]
     shares = time_shares(summary)
     assert (shares.phases, shares.idle_share, shares.images_per_s(5)) == ((), None, None)
@@ -82,7 +92,7 @@ def test_a_summary_of_version_1_has_no_phases() -> None:
 
 
 def test_no_time_at_all() -> None:
-    shares = time_shares(ShardStats().summary())
+    shares = time_shares(summarise(ShardStats()))
     assert (shares.stages, shares.phases, shares.idle_share) == ((), (), None)
 
 

@@ -108,6 +108,6 @@ def test_scores_anywhere_agree_within_the_width_of_the_bins(seed):
 
 def test_the_scenes_hold_what_they_should():
     bands = ours(scenes(0))
-    assert all(bands[name]["faces"] >= 3 for name in ("small", "medium", "large", "from_16_px"))
+    assert all(bands[name]["regions"] >= 3 for name in ("small", "medium", "large", "from_16_px"))
     assert 0.1 < bands["all"]["average_precision"] < 0.9
-    assert bands["all"]["faces"] < sum(len(truth) for _, truth in scenes(0))
+    assert bands["all"]["regions"] < sum(len(truth) for _, truth in scenes(0))
