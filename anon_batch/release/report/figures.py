@@ -69,7 +69,7 @@ class Figures:
     Args:
         statuses, reasons: (name, rows, share); reasons as `status: code`.
         per_image: mean detections of a searched image with its interval.
-        methods, sizes, scores: (name, faces, share).
+        methods, sizes, scores: (name, detections, share).
         bands: None without ground truth.
         unsearched: rows with ground truth that were not searched.
         time: how the workers spent their time.
@@ -145,7 +145,7 @@ def _figures(record: RunJson, summary: Mapping[str, Any]) -> Figures:
         anonymized=int(summary["regions_anonymized"]),
         kept=int(summary["regions_kept"]),
         per_image=mean_interval({min(int(k), MAX_COUNT_BIN): int(n) for k, n in summary["regions_per_image"].items()}),
-        labels=[_label(name, label, detection) for name, label in summary["labels"].items()],
+        labels=_labels(summary, detection),
         methods=_shares(summary["methods"]),
         sizes=_shares(_size_names(summary["sizes_px"])),
         scores=_shares(_tenths(summary["scores"])),
@@ -188,10 +188,20 @@ def _tenths(scores: Mapping[str, Any]) -> dict[str, int]:
     return {f"{tenth / 10:.1f} to {(tenth + 1) / 10:.1f}": n for tenth, n in tenths.items() if n}
 
 
-def _label(name: str, label: Mapping[str, Any], detection: Mapping[str, Any] | None) -> LabelFigures:
-    bands = (detection or {"labels": {}})["labels"].get(name)
-    counts = (int(label[key]) for key in ("images", "detections", "regions_anonymized", "regions_kept"))
-    return LabelFigures(name, *counts, None if bands is None else _band("all", bands["all"]))
+def _labels(summary: Mapping[str, Any], detection: Mapping[str, Any] | None) -> list[LabelFigures]:
+    """Return the figures of every label that was detected or is in the ground truth."""
+    found, known = summary["labels"], {} if detection is None else detection["labels"]
+    return [
+        LabelFigures(
+            name,
+            *(
+                int(found[name][key]) if name in found else 0
+                for key in ("images", "detections", "regions_anonymized", "regions_kept")
+            ),
+            _band("all", known[name]["all"]) if name in known else None,
+        )
+        for name in sorted({*found, *known})
+    ]
 
 
 def _band(name: str, band: Mapping[str, Any]) -> Band:
