@@ -101,4 +101,5 @@ class LabelStats:
         per_image, scores, sizes, methods, kept = state
         if type(kept) is not int or kept < 0:
             raise ValueError(f"{kept!r} kept, expected a whole number")
-        return cls(*map(counts.from_pairs, (per_image, scores, sizes)), counts.checked(methods), kept)
+        bins = [counts.from_pairs(own) for own in (per_image, scores, sizes)]
+        return cls(bins[0], bins[1], bins[2], counts.checked(methods), kept)

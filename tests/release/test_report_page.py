@@ -177,12 +177,12 @@ def test_hostile_text_is_escaped(run: Run) -> None:
 
 
 def test_a_label_that_was_never_detected_is_shown_with_what_was_missed(run: Run) -> None:
-    path = Path(run.output, "stats.json")
+    path = Path(run.release.uri, "stats.json")
     stats = json.loads(path.read_text())
     nothing = {"true_positives": 0, "false_positives": 0, "precision": None, "recall": 0.0, "average_precision": 0.0}
     stats["detection"]["labels"]["licence_plate"] = {"all": {"regions": 3, "missed": 3, **nothing}}
     path.write_text(json.dumps(stats))
-    assert Page(_page(run.output)).row("licence_plate")[1:] == ["0", "0", "0", "0", "3", "3", "0.000"]
+    assert Page(_page(run.release.uri)).row("licence_plate")[1:] == ["0", "0", "0", "0", "3", "3", "0.000"]
 
 
 def test_it_is_the_same_each_time(run: Run) -> None:

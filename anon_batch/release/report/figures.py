@@ -191,17 +191,15 @@ def _tenths(scores: Mapping[str, Any]) -> dict[str, int]:
 def _labels(summary: Mapping[str, Any], detection: Mapping[str, Any] | None) -> list[LabelFigures]:
     """Return the figures of every label that was detected or is in the ground truth."""
     found, known = summary["labels"], {} if detection is None else detection["labels"]
-    return [
-        LabelFigures(
-            name,
-            *(
-                int(found[name][key]) if name in found else 0
-                for key in ("images", "detections", "regions_anonymized", "regions_kept")
-            ),
-            _band("all", known[name]["all"]) if name in known else None,
+    out = []
+    for name in sorted({*found, *known}):
+        label = found.get(name, {})
+        images, detections, anonymized, kept = (
+            int(label.get(key, 0)) for key in ("images", "detections", "regions_anonymized", "regions_kept")
         )
-        for name in sorted({*found, *known})
-    ]
+        band = _band("all", known[name]["all"]) if name in known else None
+        out.append(LabelFigures(name, images, detections, anonymized, kept, band))
+    return out
 
 
 def _band(name: str, band: Mapping[str, Any]) -> Band:
