@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: venv venv-test docs demo test lint test-full bench bench-scale clean
+.PHONY: venv venv-test docs demo test lint test-full bench clean
 
 venv: $(VENV)/.installed
 venv-test: $(VENV)/.installed-test
@@ -33,23 +33,20 @@ lint: venv-test
 
 # Under six minutes on two cores.
 test: lint
-	$(BIN)/python -m pytest -m 'not full' -n 2 --dist loadgroup --durations 10 $(PYTEST)
+	$(BIN)/python -m pytest -m 'not full' -n 2 --durations 10 $(PYTEST)
 
 # What `make test` leaves out: every kill, S3, accuracy. Labelled photographs and weights come from ANON_BATCH_TEST_DATA and
 # ANON_BATCH_TEST_MODELS (see tests/external_data.py). PYTEST adds options: `make test-full PYTEST=--require-data`.
 test-full: venv-test
 	$(BIN)/python -m pytest -m full --durations 10 $(PYTEST)
 
-# Everything side by side, 20 minutes on two quiet cores.
+# Everything side by side, half an hour on two quiet cores. BENCH chooses: `make bench BENCH='--sections photos --rounds 5'`.
 bench: venv-test
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(BENCH)
 
-# A million rows without networks, ten minutes.
-bench-scale: venv-test
-	$(BIN)/python -m benchmarks.million_rows
 
 clean:
-	rm -rf demo bench-results
+	rm -rf demo site
 
 # The documentation as a static site in site/. --strict: a broken link fails the build.
 docs: venv-test

@@ -1,1 +1,1 @@
-"""Throughput and recall side by side: the package, the same work in a bare loop, and `deface`."""
+"""Side-by-side measurements: this project, the same work in a bare loop, and deface."""

@@ -1,158 +1,127 @@
-"""CPU time of everything that a benchmark starts, by role: Ray's own processes, its workers, the command itself.
-
-Ray's processes outlive their parents and are waited for by nobody, so the system adds up their times nowhere. They are
-looked at every 0.1 s instead, known by a variable that each inherits; what a process does after the last look is lost.
-"""
+"""Run a command and measure it together with every process that it starts."""
 
 from __future__ import annotations
 
 import os
-import secrets
+import resource
+import subprocess
 import threading
 import time
-from bisect import bisect_left
-from pathlib import PurePath
-from types import TracebackType
-from typing import Literal, Self
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
-INTERVAL_S = 0.1
-_MARK = "ANON_BATCH_BENCH"
-_TITLE_LOOKS = 30  # a worker gets its title a second or two after its start
-
-Role = Literal["worker", "ray", "command"]
-ROLES: tuple[Role, ...] = ("worker", "ray", "command")
+_INTERVAL_S = 0.1
+_MEMORY_EVERY = 3  # looks; reading memory maps takes milliseconds
 
 
-class _Series:
-    """A counter of seconds over time."""
+class Measured(NamedTuple):
+    """What a command took.
 
-    def __init__(self, at: float, value: float) -> None:
-        self._at, self._values = [at], [value]
+    Args:
+        seconds: wall time.
+        cpu_s: CPU time of the command and its descendants.
+        peak_mib: largest sum of their memory; a page that several share counts once.
+        own_cpu_s: CPU time of the command's first process alone.
+        own_peak_mib: largest resident memory of that process.
+        output: what the command wrote to standard output.
+    """
 
-    def add(self, at: float, value: float) -> None:
-        if len(self._at) > 1 and value == self._values[-1] == self._values[-2]:
-            self._at[-1] = at  # a rest needs its first and its last moment
-        else:
-            self._at.append(at)
-            self._values.append(value)
-
-    def value(self, at: float) -> float:
-        """Between two looks on the line between them; before the first and after the last what these said."""
-        right = bisect_left(self._at, at)
-        if right == 0:
-            return self._values[0]
-        if right == len(self._at):
-            return self._values[-1]
-        begin, end = self._at[right - 1], self._at[right]
-        share = (at - begin) / (end - begin)
-        return self._values[right - 1] + share * (self._values[right] - self._values[right - 1])
+    seconds: float
+    cpu_s: float
+    peak_mib: float
+    own_cpu_s: float
+    own_peak_mib: float
+    output: str
 
 
-class _Watched:
-    def __init__(self, process: psutil.Process) -> None:
-        self.process = process
-        self.role: Role = "command"
-        self.looks = 0
-        self.series = _Series(process.create_time(), 0.0)
+def measure(
+    command: Sequence[str], environment: Mapping[str, str] | None = None, folder: Path | None = None
+) -> Measured:
+    """Run a command to its end.
+
+    Args:
+        command: program and arguments.
+        environment: variables added to this process's own.
+        folder: working directory; None is this process's own.
+
+    Raises:
+        RuntimeError: the command ended with a code other than 0 and 10 (finished, a gate exceeded).
+    """
+    waited, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    process = subprocess.Popen(
+        list(command),
+        cwd=folder,
+        env={**os.environ, **(environment or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    watch = _Watch(process.pid)
+    output, errors = process.communicate()
+    seconds = time.monotonic() - begin
+    watch.stop()
+    if process.returncode not in (0, 10):
+        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}: {errors[-2000:]}")
+    now = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # Ray's processes are waited for by nobody, and short ones end between two looks: each way misses some.
+    exact_s = now.ru_utime + now.ru_stime - waited.ru_utime - waited.ru_stime
+    cpu_s = max(exact_s, watch.cpu_s)
+    return Measured(seconds, cpu_s, watch.peak_mib, watch.own_cpu_s, watch.own_peak_mib, output)
 
 
-class ProcessWatch:
-    """Watches, from its beginning as a context to its end, the processes that this one and its children start."""
+class _Watch:
+    """Looks at a process and its descendants every 0.1 s from a thread."""
 
-    def __init__(self) -> None:
-        self._token = secrets.token_hex(8)
+    def __init__(self, pid: int) -> None:
+        self.peak_mib = self.own_peak_mib = 0.0
+        self._cpu_s: dict[tuple[int, float], float] = {}
+        self._root = psutil.Process(pid)
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._others: set[int] = set()
-        self._alive: dict[int, _Watched] = {}
-        self._ended: list[_Watched] = []
-        now = time.time()
-        self._own, self._machine = _Series(now, time.process_time()), _Series(now, _busy_s())
-
-    def __enter__(self) -> Self:
-        os.environ[_MARK] = self._token
-        self._others = set(psutil.pids())  # this process among them
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    @property
+    def cpu_s(self) -> float:
+        return sum(self._cpu_s.values())
+
+    @property
+    def own_cpu_s(self) -> float:
+        return self._cpu_s.get((self._root.pid, self._root.create_time()), 0.0)
+
+    def stop(self) -> None:
         self._stop.set()
         self._thread.join()
-        os.environ.pop(_MARK, None)
 
-    def cpu_s(self, begin: float, end: float) -> dict[Role, float]:
-        """CPU seconds by role between two times of `time.time()`, both past by `INTERVAL_S`."""
-        spent = dict.fromkeys(ROLES, 0.0)
-        for watched in [*self._ended, *self._alive.values()]:
-            spent[watched.role] += watched.series.value(end) - watched.series.value(begin)
-        return spent
-
-    def others_share(self, begin: float, end: float) -> float:
-        """Share of the machine's CPU time that programs took that have nothing to do with the benchmark."""
-        busy = self._machine.value(end) - self._machine.value(begin)
-        ours = sum(self.cpu_s(begin, end).values()) + self._own.value(end) - self._own.value(begin)
-        return max(0.0, busy - ours) / ((end - begin) * (os.cpu_count() or 1))
-
-    def settle(self) -> float:
-        """Waits until everything up to now has been looked at; returns that time."""
-        now = time.time()
-        time.sleep(2 * INTERVAL_S)
-        return now
-
-    def _watch(self) -> None:
-        while not self._stop.wait(INTERVAL_S):
-            self._look()
-
-    def _look(self) -> None:
-        pids = set(psutil.pids())
-        self._others &= pids
-        for pid in pids - self._others - self._alive.keys():
-            self._meet(pid)
-        now = time.time()
-        self._own.add(now, time.process_time())
-        self._machine.add(now, _busy_s())
-        for pid, watched in list(self._alive.items()):
+    def _run(self) -> None:
+        looks = 0
+        while True:
             try:
-                times = watched.process.cpu_times()
-                if watched.looks < _TITLE_LOOKS:
-                    watched.role = role_of(watched.process.cmdline()) or watched.role
-            except psutil.Error:
-                self._ended.append(self._alive.pop(pid))
-                continue
-            watched.looks += 1
-            watched.series.add(time.time(), times.user + times.system)
-
-    def _meet(self, pid: int) -> None:
-        try:
-            process = psutil.Process(pid)
-            parent = process.ppid()
-            kin = parent == os.getpid() or parent in self._alive
-            if kin or process.environ().get(_MARK) == self._token:
-                self._alive[pid] = _Watched(process)
+                self._look(with_memory=looks % _MEMORY_EVERY == 0)
+            except psutil.NoSuchProcess:
                 return
-        except psutil.Error:
-            pass
-        self._others.add(pid)
+            looks += 1
+            if self._stop.wait(_INTERVAL_S):
+                return
+
+    def _look(self, *, with_memory: bool) -> None:
+        self.own_peak_mib = max(self.own_peak_mib, self._root.memory_info().rss / 2**20)
+        memory_bytes = 0
+        for process in (self._root, *self._root.children(recursive=True)):
+            try:
+                times = process.cpu_times()
+                self._cpu_s[process.pid, process.create_time()] = times.user + times.system
+                if with_memory:
+                    memory_bytes += _memory_bytes(process)
+            except psutil.Error:
+                continue
+        self.peak_mib = max(self.peak_mib, memory_bytes / 2**20)
 
 
-def role_of(command: list[str]) -> Role | None:
-    """What a process is by its command line: one of Ray's workers, another process of Ray, anything else; None: no line."""
-    if not command:
-        return None
-    name, program = PurePath(command[0]).name, command[:3]  # an interpreter, `-u`, the script
-    if name in ("raylet", "gcs_server"):
-        return "ray"
-    if name.startswith("ray::") or any(part.endswith("/default_worker.py") for part in program):
-        return "worker"
-    return "ray" if any("/ray/_private/" in part or "/ray/dashboard/" in part for part in program) else "command"
-
-
-def _busy_s() -> float:
-    """CPU seconds of the whole machine that were not idle, those that a host took from it included."""
-    times = psutil.cpu_times()
-    lost = getattr(times, "steal", 0.0) + getattr(times, "irq", 0.0) + getattr(times, "softirq", 0.0)
-    return float(times.user + times.system + getattr(times, "nice", 0.0) + lost)
+def _memory_bytes(process: psutil.Process) -> int:
+    """Return the proportional set size where the system tells it, else the resident set size."""
+    full = process.memory_full_info()
+    return int(getattr(full, "pss", full.rss))

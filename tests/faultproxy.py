@@ -11,7 +11,7 @@ Faults:
     reset      RST `at` bytes into the request's or response's body     truncate   an orderly end there: a short body
     corrupt    flips the byte at `at` of the body                       stall      stops there for `delay_s`, then goes on
     latency    waits `delay_s` before it forwards                       slow       `bytes_per_s`
-    blackhole  never answers: RST after `delay_s`                       lost_ack   the server does it, nobody is told
+    blackhole  never answers: RST after `delay_s`                       lost_ack   the server does it, the answer is lost
 
 The head of a request passes as the client sent it, Host included, so signatures stay valid.
 """

@@ -1,7 +1,7 @@
 """What decides which tests run where, and what a lane says about the tests that it skipped.
 
 `make test` leaves out tests that are marked `full`; `make test-full` runs those alone. The marks `ceph` and `accuracy`
-imply `full`. With pytest-xdist, tests of one file stay in one process, and so do all tests that use Ray.
+imply `full`. With pytest-xdist, tests of one file run in one process, and so do all tests that use Ray.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import external_data
 import pytest
 
+_RAY_FOLDERS = ("tests/benchmarks/", "tests/e2e/", "tests/faults/")
 _IMPLY_FULL = ("ceph", "accuracy")
 _REQUIRE = {
     "--require-data": external_data.NO_DATA,
@@ -47,17 +49,29 @@ class Lanes:
         self._seconds: float | None = config.getoption("--stop-after-s")
         self._started = time.monotonic()
 
+    def pytest_itemcollected(self, item: pytest.Item) -> None:
+        """Mark a test for its lane."""
+        if any(item.get_closest_marker(name) for name in _IMPLY_FULL):
+            item.add_marker("full")
+        if item.get_closest_marker("gpu") and not _has_cuda():
+            item.add_marker(pytest.mark.skip(reason=f"{external_data.NO_GPU}torch finds no CUDA device"))
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Mark tests for lanes and processes, and put those of Ray first, because they take the longest."""
-        for item in items:
-            if any(item.get_closest_marker(name) for name in _IMPLY_FULL):
-                item.add_marker("full")
-            if item.get_closest_marker("gpu") and not _has_cuda():
-                item.add_marker(pytest.mark.skip(reason=f"{external_data.NO_GPU}torch finds no CUDA device"))
-            group = "ray" if item.get_closest_marker("ray") else f"{item.path.parent.name}/{item.path.stem}"
-            item.add_marker(pytest.mark.xdist_group(group))
-        items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+        """Put tests that use Ray first, because together they take the longest."""
+        items.sort(key=lambda item: not item.nodeid.startswith(_RAY_FOLDERS))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
+        """Give pytest-xdist files as units of work, and all of Ray as one unit."""
+        from xdist.scheduler import LoadScopeScheduling
+
+        class Files(LoadScopeScheduling):  # type: ignore[misc]
+            def _split_scope(self, nodeid: str) -> str:
+                return "ray" if nodeid.startswith(_RAY_FOLDERS) else nodeid.partition("::")[0]
+
+        config.option.loadscopereorder = False  # keeps the order of the tests, in which Ray comes first
+        return Files(config, log)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self) -> None:

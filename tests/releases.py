@@ -29,8 +29,8 @@ PLUGINS = Path(__file__).parent / "plugins"
 RUN_KEY = b"k" * 32
 
 
-def make_pictures(folder: Path, count: int, corner: dict[int, tuple[int, int, int]] | None = None) -> None:
-    """`count` small PNG pictures in two sub-folders; `corner` sets the top left pixel of some."""
+def make_images(folder: Path, count: int, corner: dict[int, tuple[int, int, int]] | None = None) -> None:
+    """Write `count` small PNG images into two sub-folders; `corner` sets the top left pixel of some."""
     rng = np.random.default_rng(7)
     for index in range(count):
         pixels = rng.integers(0, 200, (48, 64, 3), dtype=np.uint8)
@@ -41,7 +41,7 @@ def make_pictures(folder: Path, count: int, corner: dict[int, tuple[int, int, in
 
 
 def make_manifest(folder: Path, out: str, storage: Storage | None = None, *, faces: bool = True) -> None:
-    """A manifest of all PNG pictures below `folder` in the order of their numbers; each has one labelled face."""
+    """Write a manifest of all PNG images below `folder` in the order of their numbers, each with one labelled face."""
     paths = sorted(folder.rglob("*.png"), key=lambda p: p.name)
     box = [{"x1": 8.0, "y1": 8.0, "x2": 24.0, "y2": 24.0, "ignore": False}]
     face = pa.struct([*((n, pa.float32()) for n in ("x1", "y1", "x2", "y2")), ("ignore", pa.bool_())])
@@ -62,7 +62,7 @@ def command(*args: str) -> list[str]:
 
 
 def environment(extra: dict[str, str] | None = None) -> dict[str, str]:
-    """For processes of the command line: with the plug-in that misbehaves."""
+    """Return the variables of processes of the command line, which find the plug-in that misbehaves."""
     path = os.pathsep.join(filter(None, [str(PLUGINS), os.environ.get("PYTHONPATH", "")]))
     return {**os.environ, "PYTHONPATH": path, "RAY_USAGE_STATS_ENABLED": "0", **(extra or {})}
 
@@ -94,7 +94,7 @@ def parts_count(storage: Storage, output: str) -> int:
 
 
 def actors_of(driver_pid: int) -> list[psutil.Process]:
-    """The Ray worker processes that run shards for a driver that started its own Ray."""
+    """Return the Ray worker processes that run shards for a driver that started its own Ray."""
     found = []
     for process in psutil.Process(driver_pid).children(recursive=True):
         try:
@@ -114,22 +114,22 @@ def release_of(storage: Storage, output: str) -> dict[str, Any]:
     for spec in effective(Release(storage, output).parts()):
         table = pq.read_table(io.BytesIO(storage.read(join(output, f"provenance/{spec.name}.parquet"))))
         rows += table.drop_columns(["run_id"]).to_pylist()
-    pictures: dict[str, str] = {}
+    images: dict[str, str] = {}
     for info in storage.list(output):
         data = storage.read(join(output, info.key))
         if info.key.startswith("images/"):
-            pictures[info.key] = hashlib.sha256(data).hexdigest()
+            images[info.key] = hashlib.sha256(data).hexdigest()
         elif info.key.endswith(".tar"):
             with tarfile.open(fileobj=io.BytesIO(data)) as tar:
                 for member in tar:
                     file = tar.extractfile(member)
                     assert file is not None
-                    assert member.name not in pictures, "a picture is there twice"
-                    pictures[member.name] = hashlib.sha256(file.read()).hexdigest()
+                    assert member.name not in images, "an image is there twice"
+                    images[member.name] = hashlib.sha256(file.read()).hexdigest()
     for row in rows:
         if row["member"] is not None:
             row["output"] = "shard"
     stats = json.loads(storage.read(join(output, "stats.json")))
     stats.pop("seconds")
     stats.pop("timing")
-    return {"rows": rows, "pictures": pictures, "stats": stats}
+    return {"rows": rows, "images": images, "stats": stats}

@@ -74,7 +74,7 @@ def test_put_get_range_list_delete(s3: S3Server, bucket: str) -> None:
     assert not storage.exists(uri)
 
 
-def test_a_small_picture_costs_one_request(s3: S3Server, bucket: str, proxy: FaultProxy) -> None:
+def test_a_small_image_costs_one_request(s3: S3Server, bucket: str, proxy: FaultProxy) -> None:
     storage = _through(proxy, s3)
     calls: list[tuple[str, Callable[[], object]]] = [
         ("PUT", lambda: storage.put(f"{bucket}/x", BODY)),
@@ -372,7 +372,7 @@ def test_no_credentials_at_all(moto: S3Server) -> None:
         (400, "InvalidBucketName", StorageError, "refuses"),
     ],
 )
-def test_what_no_retry_can_mend_is_asked_once(
+def test_errors_that_no_retry_can_fix_are_not_retried(
     moto: S3Server, status: int, code: str, expected: type[StorageError], said: str
 ) -> None:
     uri = f"s3://{moto.new_bucket()}/object"

@@ -1,6 +1,6 @@
-"""Make docs/before-after.jpg: sample photographs above, a real release of them below, one method a column.
+"""Draw docs/before-after.jpg: sample photographs above, a release of them below, one column for each method.
 
-Run it from the repository's root: `.venv/bin/python -m tools.before_after`.
+python -m tools.before_after
 """
 
 from __future__ import annotations
@@ -24,25 +24,24 @@ MAX_BYTES = 400_000
 
 
 def main() -> None:
+    """Draw the file and print its size."""
     photos = choose(SAMPLE / "photos", SAMPLE / "faces.json", len(METHODS))
     with tempfile.TemporaryDirectory() as scratch:
         columns = [
             (ImageOps.exif_transpose(Image.open(photo)), release(photo, method, Path(scratch) / method), method)
             for photo, method in zip(photos, METHODS, strict=True)
         ]
-        figure = strip(columns)
+        drawn = strip(columns)
     TARGET.parent.mkdir(exist_ok=True)
-    figure.save(TARGET, quality=85, optimize=True)
+    drawn.save(TARGET, quality=85, optimize=True)
     size_bytes = TARGET.stat().st_size
-    print(
-        f"{TARGET}: {figure.width} x {figure.height} px, {size_bytes:,} bytes, of {', '.join(p.name for p in photos)}"
-    )
+    print(f"{TARGET}: {drawn.width} x {drawn.height} px, {size_bytes:,} bytes, of {', '.join(p.name for p in photos)}")
     if size_bytes > MAX_BYTES:
         sys.exit(f"larger than {MAX_BYTES:,} bytes")
 
 
 def choose(folder: Path, ground_truth: Path, count: int) -> list[Path]:
-    """Return the photographs whose largest face is nearest to a third of their height: a small one cannot be seen on a strip."""
+    """Return the photographs whose largest face is nearest to a third of their height, because small ones cannot be seen."""
     truth = json.loads(ground_truth.read_text(encoding="utf-8"))
     sizes: dict[Path, float] = {}
     for name, boxes in truth.items():
@@ -57,26 +56,12 @@ def choose(folder: Path, ground_truth: Path, count: int) -> list[Path]:
 
 
 def release(photo: Path, method: str, scratch: Path) -> Image.Image:
-    """Return one photograph anonymized through the command line."""
+    """Return a photograph's output, made by the command line as a user would."""
     manifest, output = scratch / "manifest.parquet", scratch / "release"
     command = [sys.executable, "-c", "from anon_batch.cli import main; main()"]
     subprocess.run([*command, "manifest", str(photo), "-o", str(manifest)], check=True, capture_output=True)
-    subprocess.run(
-        [
-            *command,
-            "run",
-            "--manifest",
-            str(manifest),
-            "--output",
-            str(output),
-            "--method",
-            method,
-            "--set",
-            "engine.workers=1",
-        ],
-        check=True,
-        capture_output=True,
-    )
+    job = f"run --manifest {manifest} --output {output} --method {method} --set engine.workers=1"
+    subprocess.run([*command, *job.split()], check=True, capture_output=True)
     [row] = pd.read_parquet(output / "provenance").to_dict("records")
     if row["status"] != "anonymized":
         sys.exit(f"{photo.name} with {method}: {row['status']}")
@@ -84,6 +69,7 @@ def release(photo: Path, method: str, scratch: Path) -> Image.Image:
 
 
 def strip(columns: list[tuple[Image.Image, Image.Image, str]]) -> Image.Image:
+    """Return one image with a column of (before, after) and the method's name for each entry."""
     width = len(columns) * (WIDTH_PX + GAP_PX) - GAP_PX
     out = Image.new("RGB", (width, 2 * HEIGHT_PX + GAP_PX + CAPTION_PX), "white")
     draw, font = ImageDraw.Draw(out), ImageFont.load_default(18)

@@ -1,11 +1,11 @@
-"""Measures how plainly a new face is to be painted, so that it is found with about the score that the old one was.
+"""Measure the opacity at which a new face gets about the score with which the old one was detected.
 
     python -m tools.calibrate_opacity FOLDER ... [--scale 2]
 
 Synthetic faces (folders of crops/ and meta.jsonl, as `anon-batch train` reads them) are made small, blurred, flat and noisy, so
-that the detector's scores cover their range; each is replaced with every opacity, and searched again. For each range of
-scores the table gives the opacity at which the mean score is what it was. The knots in `anonymize/replacement.py` follow it for
-without refinement; those of refinement are lower, and would keep less of a second detector's precision on photographs.
+that the detector's scores cover their range. Each is replaced with every opacity and detected again. For each range of
+scores the table gives the opacity at which the mean score stays the same. The knots in `anonymize/faces/replace.py` follow
+the table without refinement; with refinement they would be lower, and a second detector's precision on photographs too.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from anon_batch.train.face_crops import FaceCrop, read_crops
 
 OPACITIES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)
 SCORES = (0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.8, 0.85, 1.0)
-CELL, CELLS = 128, 5  # px, and faces along a side of a picture
+CELL, CELLS = 128, 5  # px, and faces along a side of a sheet
 FACE_PX = (8.0, 60.0)
 SAME_IOU = 0.4
 KEY = bytes(32)
@@ -42,11 +42,11 @@ Array = npt.NDArray[np.float64]
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folders", nargs="+", type=Path)
-    parser.add_argument("--scale", type=float, default=1.0, help="of the detector")
-    parser.add_argument("--refine-small", action="store_true", help="of the detector")
+    parser.add_argument("--scale", type=float, default=1.0, help="detect.scale")
+    parser.add_argument("--refine-small", action="store_true", help="detect.refine_small")
     parser.add_argument("--faces", type=int, default=900)
     parser.add_argument("--seed", type=int, default=5)
     args = parser.parse_args()
@@ -68,13 +68,13 @@ def main() -> None:
 
 
 def sheets(faces: Sequence[FaceCrop], rng: np.random.Generator) -> Iterator[DecodedImage]:
-    """Pictures of 25 faces each, made small and spoilt, on uneven grey."""
+    """Yield images of 25 degraded faces each, on uneven grey."""
     for start in range(0, len(faces), CELLS**2):
         side = CELL * CELLS
         uneven = rng.normal(110, 25, (9, 9, 3)).astype(np.float32)
         sheet = cv2.resize(uneven, (side, side), interpolation=cv2.INTER_CUBIC)
         for at, face in enumerate(faces[start : start + CELLS**2]):
-            small = spoilt(face, rng)[: CELL - 8, : CELL - 8]
+            small = degrade(face, rng)[: CELL - 8, : CELL - 8]
             height, width = small.shape[:2]
             y, x = (
                 CELL * place + (CELL - size) // 2
@@ -84,8 +84,8 @@ def sheets(faces: Sequence[FaceCrop], rng: np.random.Generator) -> Iterator[Deco
         yield DecodedImage(f"sheet{start}", np.rint(sheet).clip(0, 255).astype(np.uint8))
 
 
-def spoilt(face: FaceCrop, rng: np.random.Generator) -> FloatArray:
-    """The face's crop as a bad picture shows it: small, blurred, of little contrast, dark, noisy."""
+def degrade(face: FaceCrop, rng: np.random.Generator) -> FloatArray:
+    """Return the face's crop as a bad image shows it: small, blurred, of low contrast, dark, noisy."""
     x1, y1, x2, y2 = (float(v) for v in face.box)
     scale = np.exp(rng.uniform(*np.log(FACE_PX))) / max(x2 - x1, y2 - y1)
     size = max(8, round(face.pixels.shape[1] * scale)), max(8, round(face.pixels.shape[0] * scale))
@@ -101,15 +101,15 @@ def spoilt(face: FaceCrop, rng: np.random.Generator) -> FloatArray:
     return np.asarray((small + rng.normal(0, rng.uniform(0, 8), small.shape)).clip(0, 255), np.float32)
 
 
-def measure(pictures: Sequence[DecodedImage], detector: Ensemble, bank: DonorBank) -> tuple[Array, Array]:
-    """Scores of the faces found (n,), and of those painted over them, (opacities, n)."""
-    found = [detector.detect([preview_of(picture)])[0] for picture in pictures]
+def measure(images: Sequence[DecodedImage], detector: Ensemble, bank: DonorBank) -> tuple[Array, Array]:
+    """Return the scores of the detected faces, (n,), and of the new faces in their places, (opacities, n)."""
+    found = [detector.detect([preview_of(image)])[0] for image in images]
     found = [detections.take(detections.scores >= SCORES[0]) for detections in found]
     again = []
     for opacity in OPACITIES:
         scores: list[float] = []
-        for picture, detections in zip(pictures, found, strict=True):
-            (new,) = detector.detect([preview_of(repainted(picture, detections, bank, opacity))])
+        for image, detections in zip(images, found, strict=True):
+            (new,) = detector.detect([preview_of(replace_faces(image, detections, bank, opacity))])
             scores += [score_at(new, box) for box in detections.boxes]
         again.append(scores)
     return np.concatenate([detections.scores for detections in found]).astype(np.float64), np.array(again)
@@ -120,20 +120,20 @@ def preview_of(image: DecodedImage) -> Preview:
     return Preview(image.image_id, image.pixels)
 
 
-def repainted(picture: DecodedImage, found: Detections, bank: DonorBank, opacity: float) -> DecodedImage:
-    """The picture with donors of one opacity for all faces."""
-    regions = regions_of(found, picture.width, picture.height, 1.3, "ellipse")
-    made, refused = replacements(picture, regions, bank, KEY, Limits(4.0))
+def replace_faces(image: DecodedImage, found: Detections, bank: DonorBank, opacity: float) -> DecodedImage:
+    """Return the image with a donor of the given opacity over every face."""
+    regions = regions_of(found, image.width, image.height, 1.3, "ellipse")
+    made, refused = replacements(image, regions, bank, KEY, Limits(4.0))
     faces = []
     for face in made:
         mixed = face.crop.pixels + (face.composite.pixels - face.crop.pixels) * np.float32(opacity)
         sure = replace(face.region, score=1.0)  # so that `painted` takes the pixels as they are
         faces.append((replace(face, region=sure), mixed))
-    return replace(picture, pixels=painted(picture, faces, refused, 0.0, "swap").pixels)
+    return replace(image, pixels=painted(image, faces, refused, 0.0, "swap").pixels)
 
 
 def score_at(found: Detections, box: FloatArray) -> float:
-    """The best score of what was found there; 0 without any."""
+    """Return the best score of the detections at a box; 0 where there are none."""
     corners = np.maximum(found.boxes[:, :2], box[:2]), np.minimum(found.boxes[:, 2:], box[2:])
     shared = np.clip(corners[1] - corners[0], 0, None).prod(axis=1)
     areas = (found.boxes[:, 2:] - found.boxes[:, :2]).prod(axis=1) + (box[2:] - box[:2]).prod()

@@ -1,14 +1,13 @@
-"""Makes the detector's 8-bit network from the published CenterFace.
+"""Quantise the published CenterFace to 8 bits.
 
     python -m tools.quantise_detector --faces FOLDER ... --scenes FILE ... --output centerface_int8.onnx
 
-Activations are measured on canvases: crops of synthetic faces, 14 px and up, pasted into images without people. Each
-FOLDER of faces holds crops/ and meta.jsonl as `anon-batch train` reads them. At the end both networks search other
-canvases, of other crops; no photograph on which the detector is judged is read here.
+Activations are calibrated on canvases: crops of synthetic faces, 14 px and up, pasted into images without people. Each
+FOLDER of faces holds crops/ and meta.jsonl as `anon-batch train` reads them. At the end both networks are compared on
+other canvases with other crops. No photograph of the accuracy tests is read here.
 
-Weights get 8 bits and a step for each channel, values 8 bits and a step for each tensor, from their extremes. What stays in
-float32: the three first convolutions, whose few channels at full size are as fast there, and the heads, which are one
-convolution instead of four.
+Weights are quantised per channel, activations per tensor, from their extremes. The first three convolutions stay in float32,
+because they have few channels and are as fast there, and so do the heads, which are merged into one convolution.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from anon_batch.records import GroundTruth, PixelArray
 from anon_batch.stats.detection import DetectionStats
 from anon_batch.storage import Storage
 
-OPSET = 13  # the first in which a step can be one of each channel
+OPSET = 13  # the first version with a quantisation step for each channel
 CANVAS = 416  # px, both sides
 CALIBRATED, COMPARED = 120, 120  # canvases
 HEADS = ("537", "538", "539", "540")  # the outputs: heatmap, size, offset, landmarks
@@ -47,20 +46,21 @@ MOST_PADDING = 0.05  # of a crop's side
 
 
 class Crop(NamedTuple):
-    """A face crop's file and the face in it: x, y, width, height, px."""
+    """File of a face crop, and the face's box in it: x, y, width, height, px."""
 
     path: Path
     box: tuple[float, float, float, float]
 
 
 class Canvas(NamedTuple):
-    """A generated image, (H, W, 3) uint8 RGB, and its faces, (N, 4) xyxy."""
+    """A composed image, (H, W, 3) uint8 RGB, and the boxes of its faces, (N, 4) xyxy px."""
 
     pixels: PixelArray
     boxes: npt.NDArray[np.float32]
 
 
 def read_crops(folders: Sequence[Path]) -> list[Crop]:
+    """Return the crops of some folders, without those that are mostly padding."""
     crops = []
     for folder in folders:
         for line in (folder / "meta.jsonl").read_text(encoding="utf-8").splitlines():
@@ -71,24 +71,25 @@ def read_crops(folders: Sequence[Path]) -> list[Crop]:
 
 
 def read_scenes(files: Sequence[Path]) -> list[PixelArray]:
+    """Return the pixels of image files, RGB."""
     return [np.asarray(cv2.imread(str(path))[:, :, ::-1], np.uint8) for path in files]
 
 
 def canvases(
     rng: np.random.Generator, crops: Sequence[Crop], scenes: Sequence[PixelArray], count: int
 ) -> Iterator[Canvas]:
-    """Scenes at random zoom with one to eight faces of random size and brightness, through JPEG."""
+    """Yield scenes at random zoom with one to eight faces of random size and brightness, JPEG-compressed."""
     for _ in range(count):
-        image = _cut(rng, scenes[rng.integers(len(scenes))])
-        taken = np.zeros(image.shape[:2], np.bool_)
+        pixels = _cut(rng, scenes[rng.integers(len(scenes))])
+        taken = np.zeros(pixels.shape[:2], np.bool_)
         boxes = []
         for _ in range(rng.integers(1, 9)):
-            box = _paste(rng, image, taken, crops[rng.integers(len(crops))])
+            box = _paste(rng, pixels, taken, crops[rng.integers(len(crops))])
             boxes += [box] if box else []
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(60, 96))]
-        coded = cv2.imencode(".jpg", image[:, :, ::-1], quality)[1]
-        pixels = np.ascontiguousarray(cv2.imdecode(coded, cv2.IMREAD_COLOR)[:, :, ::-1])
-        yield Canvas(pixels, np.asarray(boxes, np.float32).reshape(-1, 4))
+        coded = cv2.imencode(".jpg", pixels[:, :, ::-1], quality)[1]
+        compressed = np.ascontiguousarray(cv2.imdecode(coded, cv2.IMREAD_COLOR)[:, :, ::-1])
+        yield Canvas(compressed, np.asarray(boxes, np.float32).reshape(-1, 4))
 
 
 def _cut(rng: np.random.Generator, scene: PixelArray) -> PixelArray:
@@ -100,7 +101,7 @@ def _cut(rng: np.random.Generator, scene: PixelArray) -> PixelArray:
 
 
 def _paste(
-    rng: np.random.Generator, image: PixelArray, taken: npt.NDArray[np.bool_], crop: Crop
+    rng: np.random.Generator, canvas: PixelArray, taken: npt.NDArray[np.bool_], crop: Crop
 ) -> tuple[float, float, float, float] | None:
     pixels = cv2.imread(str(crop.path))[:, :, ::-1]
     x, y, width, height = crop.box
@@ -114,17 +115,17 @@ def _paste(
         return None
     zoom = side / pixels.shape[0]
     small = cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA)
-    image[place] = np.clip(small * rng.uniform(0.5, 1.4), 0, 255).astype(np.uint8)
+    canvas[place] = np.clip(small * rng.uniform(0.5, 1.4), 0, 255).astype(np.uint8)
     taken[place] = True
     return (at_x + x * zoom, at_y + y * zoom, at_x + (x + width) * zoom, at_y + (y + height) * zoom)
 
 
 def quantise(published: bytes, batches: Sequence[npt.NDArray[np.float32]]) -> bytes:
-    """The 8-bit network.
+    """Return the 8-bit network as an ONNX file.
 
     Args:
-        published: CenterFace as its authors give it.
-        batches: (1, 3, H, W) float32, all of one size: what it sees while its values are measured.
+        published: ONNX file of CenterFace as its authors publish it.
+        batches: (1, 3, H, W) float32 RGB 0 .. 255, all of one size, to calibrate activations on.
     """
     prepared = version_converter.convert_version(onnx.load_model_from_string(prepare_image_network(published)), OPSET)
     with tempfile.TemporaryDirectory() as folder:
@@ -154,7 +155,7 @@ class _Batches(CalibrationDataReader):  # type: ignore[misc]
 
 
 def _folded(model: onnx.ModelProto, path: str) -> onnx.ModelProto:
-    """Batch norms folded into their convolutions, every node named after its output."""
+    """Return the model with batch norms folded into convolutions, every node named after its output."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = path
@@ -166,7 +167,7 @@ def _folded(model: onnx.ModelProto, path: str) -> onnx.ModelProto:
 
 
 def _with_one_head(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The four convolutions over the last value as one, and a split."""
+    """Return the model with its four heads merged into one convolution and a split."""
     graph = model.graph
     held = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     [sigmoid] = [node for node in graph.node if node.op_type == "Sigmoid"]
@@ -193,13 +194,15 @@ def _with_one_head(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def batch_of(canvas: Canvas) -> npt.NDArray[np.float32]:
+    """Return the canvas as network input, (1, 3, H, W) float32."""
     return np.ascontiguousarray(canvas.pixels.transpose(2, 0, 1)[None], np.float32)
 
 
-def accuracy(network: bytes, searched: Sequence[Canvas]) -> dict[str, float]:
+def accuracy(network: bytes, canvases: Sequence[Canvas]) -> dict[str, float]:
+    """Return recall, precision and average precision at IoU 0.5 on canvases."""
     finder = CenterFace(OnnxRuntimeNetwork(network, 1), DEFAULT_THRESHOLD)
     stats = DetectionStats()
-    for canvas in searched:
+    for canvas in canvases:
         [found] = finder.find([canvas.pixels], [1.0])
         stats.add(found, GroundTruth(canvas.boxes, np.zeros(len(canvas.boxes), np.bool_)))
     figures = stats.summary()["bands"]["all"]
@@ -207,21 +210,21 @@ def accuracy(network: bytes, searched: Sequence[Canvas]) -> dict[str, float]:
 
 
 def main() -> None:
-    """Quantises, writes, and says how both networks do on canvases of other crops."""
+    """Quantise, write the file, and print the accuracy of both networks on canvases with other crops."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faces", type=Path, nargs="+", required=True, metavar="FOLDER")
     parser.add_argument("--scenes", type=Path, nargs="+", required=True, metavar="FILE", help="images without people")
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
-    logging.getLogger().setLevel(logging.ERROR)  # the quantiser recommends steps that are taken here already
+    logging.getLogger().setLevel(logging.ERROR)  # because the quantiser recommends steps that are taken already
     crops, scenes = read_crops(args.faces), read_scenes(args.scenes)
     published = ModelStore(Storage(), ModelsConfig()).load("centerface")
     measured = canvases(np.random.default_rng(1), crops[0::2], scenes, CALIBRATED)
     network = quantise(published, [batch_of(canvas) for canvas in measured])
     args.output.write_bytes(network)
-    searched = list(canvases(np.random.default_rng(2), crops[1::2], scenes, COMPARED))
-    print("float32", accuracy(prepare_image_network(published), searched))
-    print("8 bits ", accuracy(prepare_image_network(network), searched))
+    others = list(canvases(np.random.default_rng(2), crops[1::2], scenes, COMPARED))
+    print("float32", accuracy(prepare_image_network(published), others))
+    print("8 bits ", accuracy(prepare_image_network(network), others))
 
 
 if __name__ == "__main__":

@@ -110,6 +110,7 @@ def _wait_for(condition: Any, process: subprocess.Popen[bytes], log: Path, secon
         time.sleep(0.05)
 
 
+@pytest.mark.full
 def test_interrupted_killed_and_taken_up_again(main: Any, training: Any, tmp_path: Path) -> None:
     """Steps after the last checkpoint are done again, and metrics have each step once."""
     out, log, path = tmp_path / "out", tmp_path / "log", training(steps=100_000, sheet_steps=100_000)
@@ -138,6 +139,7 @@ def test_interrupted_killed_and_taken_up_again(main: Any, training: Any, tmp_pat
     assert _steps(out) == list(range(1, begun + 2))
 
 
+@pytest.mark.full
 def test_several_processes(training: Any, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with socket.socket() as server:

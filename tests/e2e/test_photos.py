@@ -12,7 +12,7 @@ from external_data import PHOTOS, needs_data
 from PIL import Image
 from releases import run_cli
 
-pytestmark = [pytest.mark.ray, pytest.mark.accuracy, needs_data(PHOTOS)]
+pytestmark = [pytest.mark.accuracy, needs_data(PHOTOS)]
 
 
 @pytest.fixture(scope="module")
@@ -84,10 +84,10 @@ def test_statistics_verify_and_a_hand_count_agree(release: tuple[Path, dict[str,
 def test_every_found_face_is_black_inside(release: tuple[Path, dict[str, Any]]) -> None:
     output, _ = release
     for row in _parts(output / "provenance"):
-        picture = Image.open(output / row["output"]).convert("L")
+        image = Image.open(output / row["output"]).convert("L")
         for face in row["regions"]:
             x, y = (face["x1"] + face["x2"]) // 2, (face["y1"] + face["y2"]) // 2
-            assert picture.getpixel((x, y)) <= 24, (row["image_id"], face)  # black but for the JPEG's rounding
+            assert image.getpixel((x, y)) <= 24, (row["image_id"], face)  # black but for the JPEG's rounding
 
 
 def test_recall_is_what_the_readme_says(release: tuple[Path, dict[str, Any]]) -> None:

@@ -14,20 +14,19 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from releases import make_manifest, make_pictures, release_of, run_cli
+from releases import make_images, make_manifest, release_of, run_cli
 
 from anon_batch.storage import Storage
 
-pytestmark = pytest.mark.ray
 Run = Callable[..., tuple[int, dict[str, Any], str]]
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dataset")
-    make_pictures(folder / "pictures", 24)
-    (folder / "pictures" / "class0" / "0002.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
-    make_manifest(folder / "pictures", str(folder / "m.parquet"))
+    make_images(folder / "images", 24)
+    (folder / "images" / "class0" / "0002.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    make_manifest(folder / "images", str(folder / "m.parquet"))
     return folder
 
 
@@ -57,7 +56,7 @@ def test_release_is_whole_and_faces_are_gone(dataset: Path, files_release: Path)
     assert verdict.returncode == 0, verdict.stderr + verdict.stdout
     for path in (files_release / "images").rglob("*.png"):
         out = np.asarray(Image.open(path))
-        source = np.asarray(Image.open(dataset / "pictures" / path.relative_to(files_release / "images")))
+        source = np.asarray(Image.open(dataset / "images" / path.relative_to(files_release / "images")))
         assert (out[10:22, 10:22] == 0).all()
         assert (out[:, 40:] == source[:, 40:]).all()
 

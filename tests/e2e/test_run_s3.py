@@ -10,28 +10,27 @@ from typing import Any
 
 import pytest
 from faultproxy import FaultProxy
-from releases import RUN_KEY, make_pictures, release_of, run_cli
+from releases import RUN_KEY, make_images, release_of, run_cli
 from servers import S3Server
 
 from anon_batch.storage import Storage
 
-PICTURES = 12
-pytestmark = pytest.mark.ray
+IMAGES = 12
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pictures")
-    make_pictures(folder, PICTURES)
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("images")
+    make_images(folder, IMAGES)
     (folder / "class0" / "0002.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
     return folder
 
 
 @pytest.fixture(scope="module")
-def truth(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One face a picture, for the detector `manifest`."""
+def truth(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One face for each image, for the detector `manifest`."""
     path = tmp_path_factory.mktemp("truth") / "faces.json"
-    names = sorted(str(p.relative_to(pictures)) for p in pictures.rglob("*.png"))
+    names = sorted(str(p.relative_to(images)) for p in images.rglob("*.png"))
     path.write_text(json.dumps({name: [[8, 8, 24, 24]] for name in names}))
     return path
 
@@ -51,11 +50,11 @@ def server(request: pytest.FixtureRequest) -> S3Server:
 
 
 @pytest.fixture(scope="module")
-def bucket(server: S3Server, pictures: Path, truth: Path) -> str:
-    """Holds the pictures and the manifest of them that the command line made."""
+def bucket(server: S3Server, images: Path, truth: Path) -> str:
+    """Holds the images and the manifest of them that the command line made."""
     bucket, storage = f"s3://{server.new_bucket()}", Storage(server.config())
-    for path in pictures.rglob("*.png"):
-        storage.put(f"{bucket}/photos/{path.relative_to(pictures)}", path.read_bytes())
+    for path in images.rglob("*.png"):
+        storage.put(f"{bucket}/photos/{path.relative_to(images)}", path.read_bytes())
     _manifest(f"{bucket}/photos", f"{bucket}/m.parquet", truth, server.env)
     return bucket
 
@@ -63,7 +62,7 @@ def bucket(server: S3Server, pictures: Path, truth: Path) -> str:
 def _manifest(source: str, out: str, truth: Path, env: dict[str, str] | None = None) -> None:
     done = run_cli("manifest", source, "-o", out, "--ground-truth", str(truth), "--json", env=env)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["images_count"] == PICTURES
+    assert json.loads(done.stdout)["images_count"] == IMAGES
 
 
 def _run(manifest: str, output: str, key: Path, layout: str, *more: str, env: dict[str, str] | None = None) -> str:
@@ -74,17 +73,17 @@ def _run(manifest: str, output: str, key: Path, layout: str, *more: str, env: di
     done = run_cli("run", *job.split(), *engine.split(), *more, env=env)
     assert done.returncode == 10, done.stderr
     statuses = json.loads(done.stdout)["statuses"]
-    assert statuses == {"anonymized": PICTURES - 1, "clean": 0, "withheld": 0, "failed": 1}
+    assert statuses == {"anonymized": IMAGES - 1, "clean": 0, "withheld": 0, "failed": 1}
     return done.stderr
 
 
 @pytest.fixture(scope="module")
 def local_release(
-    pictures: Path, truth: Path, key: Path, tmp_path_factory: pytest.TempPathFactory, ray_address: str
+    images: Path, truth: Path, key: Path, tmp_path_factory: pytest.TempPathFactory, ray_address: str
 ) -> Callable[[str], dict[str, Any]]:
-    """The release of the same pictures on a local disk, by layout; made once."""
+    """The release of the same images on a local disk, by layout; made once."""
     folder = tmp_path_factory.mktemp("local")
-    _manifest(str(pictures), str(folder / "m.parquet"), truth)
+    _manifest(str(images), str(folder / "m.parquet"), truth)
 
     @functools.cache
     def make(layout: str) -> dict[str, Any]:

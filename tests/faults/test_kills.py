@@ -16,8 +16,8 @@ from ray.cluster_utils import Cluster
 from releases import (
     RUN_KEY,
     actors_of,
+    make_images,
     make_manifest,
-    make_pictures,
     parts_count,
     release_of,
     run_cli,
@@ -30,15 +30,14 @@ from anon_batch.config import StorageConfig
 from anon_batch.storage import Storage, join
 
 ROWS = 60
-pytestmark = pytest.mark.ray
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures that take 50 ms each, so that there is a middle of the run to kill in."""
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images that take 50 ms each, so that there is a middle of the run to kill in."""
     folder = tmp_path_factory.mktemp("kills")
-    make_pictures(folder / "pictures", ROWS, dict.fromkeys(range(ROWS), SLOW))
-    make_manifest(folder / "pictures", str(folder / "m.parquet"))
+    make_images(folder / "images", ROWS, dict.fromkeys(range(ROWS), SLOW))
+    make_manifest(folder / "images", str(folder / "m.parquet"))
     (folder / "key").write_bytes(RUN_KEY)
     return folder
 
@@ -57,18 +56,16 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Storage,
     return f"s3://{moto.new_bucket()}", Storage(StorageConfig(options={"s3://": options})), dict(moto.env)
 
 
-def _args(pictures: Path, output: str, *more: str, detector: str = "misbehaving") -> list[str]:
-    job = f"run --manifest {pictures}/m.parquet --output {output} --detector {detector} --method solid"
-    return [*job.split(), *f"--set run_key_file={pictures}/key --set engine.shard_rows=4".split(), *more]
+def _args(images: Path, output: str, *more: str, detector: str = "misbehaving") -> list[str]:
+    job = f"run --manifest {images}/m.parquet --output {output} --detector {detector} --method solid"
+    return [*job.split(), *f"--set run_key_file={images}/key --set engine.shard_rows=4".split(), *more]
 
 
 @pytest.fixture(scope="module")
-def undisturbed(pictures: Path, ray_address: str) -> dict[str, Any]:
-    done = run_cli(
-        *_args(pictures, str(pictures / "undisturbed"), "--set", "engine.workers=2", "--address", ray_address)
-    )
+def undisturbed(images: Path, ray_address: str) -> dict[str, Any]:
+    done = run_cli(*_args(images, str(images / "undisturbed"), "--set", "engine.workers=2", "--address", ray_address))
     assert done.returncode == 0, done.stderr
-    return release_of(Storage(), str(pictures / "undisturbed"))
+    return release_of(Storage(), str(images / "undisturbed"))
 
 
 def _check(storage: Storage, output: str, undisturbed: dict[str, Any], env: dict[str, str]) -> None:
@@ -78,12 +75,12 @@ def _check(storage: Storage, output: str, undisturbed: dict[str, Any], env: dict
 
 
 def test_sigkill_of_the_driver(
-    pictures: Path, undisturbed: dict[str, Any], place: tuple[str, Storage, dict[str, str]], tmp_path: Path
+    images: Path, undisturbed: dict[str, Any], place: tuple[str, Storage, dict[str, str]], tmp_path: Path
 ) -> None:
     base, storage, env = place
     output, log = join(base, "out"), tmp_path / "log"
     for wanted in (2, 6):  # twice, at different points
-        driver = start_cli(*_args(pictures, output, "--set", "engine.workers=2"), env=env, log=log)
+        driver = start_cli(*_args(images, output, "--set", "engine.workers=2"), env=env, log=log)
         wait_until(lambda want=wanted: parts_count(storage, output) >= want, f"{wanted} commits, see {log}")  # type: ignore[misc]
         actors = actors_of(driver.pid)
         os.kill(driver.pid, signal.SIGKILL)
@@ -93,16 +90,16 @@ def test_sigkill_of_the_driver(
         state = json.loads(run_cli("status", output, "--json", env=env).stdout)
         assert state["state"] == "running"
         assert 0 < state["done"] < ROWS
-    done = run_cli(*_args(pictures, output, "--set", "engine.workers=2"), env=env)
+    done = run_cli(*_args(images, output, "--set", "engine.workers=2"), env=env)
     assert done.returncode == 0, done.stderr
     assert "resumes" in done.stderr
     _check(storage, output, undisturbed, env)
 
 
 @pytest.mark.full
-def test_sigkill_of_an_actor(pictures: Path, undisturbed: dict[str, Any], tmp_path: Path) -> None:
+def test_sigkill_of_an_actor(images: Path, undisturbed: dict[str, Any], tmp_path: Path) -> None:
     output = str(tmp_path / "out")
-    driver = start_cli(*_args(pictures, output, "--set", "engine.workers=2"), log=tmp_path / "log")
+    driver = start_cli(*_args(images, output, "--set", "engine.workers=2"), log=tmp_path / "log")
     wait_until(lambda: parts_count(Storage(), output) >= 2, "2 commits")
     victims = actors_of(driver.pid)
     assert victims
@@ -125,10 +122,10 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
 
 
 @pytest.mark.full
-def test_loss_of_a_node_of_three(pictures: Path, undisturbed: dict[str, Any], tmp_path: Path, cluster: Cluster) -> None:
+def test_loss_of_a_node_of_three(images: Path, undisturbed: dict[str, Any], tmp_path: Path, cluster: Cluster) -> None:
     nodes = [cluster.add_node(num_cpus=1) for _ in range(3)]
     output = str(tmp_path / "out")
-    args = _args(pictures, output, "--address", cluster.address, "--set", "engine.workers=3")
+    args = _args(images, output, "--address", cluster.address, "--set", "engine.workers=3")
     driver = start_cli(*args, log=tmp_path / "log")
     wait_until(lambda: parts_count(Storage(), output) >= 2, "2 commits")
     cluster.remove_node(nodes[0], allow_graceful=False)
@@ -138,8 +135,8 @@ def test_loss_of_a_node_of_three(pictures: Path, undisturbed: dict[str, Any], tm
 
 @pytest.mark.full
 def test_rows_that_kill_or_hang_their_worker_cost_themselves_alone(tmp_path: Path) -> None:
-    make_pictures(tmp_path / "pictures", 20, {5: CRASH, 13: HANG, 17: RAISE})
-    make_manifest(tmp_path / "pictures", str(tmp_path / "m.parquet"))
+    make_images(tmp_path / "images", 20, {5: CRASH, 13: HANG, 17: RAISE})
+    make_manifest(tmp_path / "images", str(tmp_path / "m.parquet"))
     (tmp_path / "key").write_bytes(RUN_KEY)
     output = str(tmp_path / "out")
     more = ("--set", "engine.workers=2", "--set", "engine.attempts=2", "--set", "engine.row_timeout_s=3", "--json")
@@ -156,15 +153,15 @@ def test_rows_that_kill_or_hang_their_worker_cost_themselves_alone(tmp_path: Pat
 @pytest.mark.full
 @pytest.mark.parametrize(("sent", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
 def test_a_signal_ends_the_run_which_resumes(
-    pictures: Path, undisturbed: dict[str, Any], tmp_path: Path, sent: signal.Signals, exit_code: int
+    images: Path, undisturbed: dict[str, Any], tmp_path: Path, sent: signal.Signals, exit_code: int
 ) -> None:
     output, log = str(tmp_path / "out"), tmp_path / "log"
-    driver = start_cli(*_args(pictures, output, "--set", "engine.workers=2"), log=log)
+    driver = start_cli(*_args(images, output, "--set", "engine.workers=2"), log=log)
     wait_until(lambda: parts_count(Storage(), output) >= 2, "2 commits")
     driver.send_signal(sent)
     assert driver.wait(timeout=120) == exit_code, log.read_text()
     assert "resume" in log.read_text()
     assert "Traceback" not in log.read_text()
-    done = run_cli(*_args(pictures, output, "--set", "engine.workers=2"))
+    done = run_cli(*_args(images, output, "--set", "engine.workers=2"))
     assert done.returncode == 0, done.stderr
     _check(Storage(), output, undisturbed, {})

@@ -78,6 +78,7 @@ def _run_two(settings: str) -> list[dict[str, object]]:
     return [json.loads(stdout.splitlines()[-1]) for stdout, _ in outputs]
 
 
+@pytest.mark.full
 def test_two_processes_keep_equal_weights(faces: Path, tmp_path: Path) -> None:
     first, second = _run_two(json.dumps(tiny_settings(faces, tmp_path, steps=5)))
     assert first["weights"] == second["weights"]
