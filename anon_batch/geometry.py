@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from anon_batch.records import BoolArray, Detections, FloatArray, Region, Shape
 
+Extent = tuple[int, int, int, int]
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 _MATRIX_BOXES = 128
 
 
@@ -97,37 +101,78 @@ def clip_detections(found: Detections, width: int, height: int) -> Detections:
     return replace(found, boxes=np.clip(found.boxes, 0, limits))
 
 
-def regions_of(detections: Detections, width: int, height: int, expansion: float, shape: Shape) -> list[Region]:
-    """The regions to treat, one a detection, in the detections' order.
+def regions_of(
+    detections: Detections, width: int, height: int, expansion: float, shape: Shape, soft_edge: float = 0.0
+) -> list[Region]:
+    """Return the regions of detections that are all handled alike, in their order: see `region_of`."""
+    return [
+        region_of(detections, index, width, height, expansion, shape, soft_edge) for index in range(len(detections))
+    ]
 
-    The box grows by `expansion` about its centre, is rounded outwards to whole pixels and clipped to the
-    picture. A box of no size, or one that lies outside the picture altogether, still yields the pixels
-    nearest to it: nothing detected is dropped.
+
+def region_of(
+    detections: Detections,
+    index: int,
+    width: int,
+    height: int,
+    expansion: float,
+    shape: Shape,
+    soft_edge: float = 0.0,
+    subject: int | str | None = None,
+) -> Region:
+    """Return the region of one detection.
+
+    The box grows by `expansion` about its centre, is rounded outwards to whole pixels and clipped to the image. A box without
+    size, or one that lies outside the image, still yields the pixels nearest to it, so that no detection is dropped.
+
+    Args:
+        detections: of one image.
+        index: which detection.
+        width: of the image, px.
+        height: of the image, px.
+        expansion: factor, at least 1.
+        shape: of the mask.
+        soft_edge: width of the blend outside the mask, as a share of the longer side of the mask's extent.
+        subject: what the seed derives from; None takes the index.
     """
-    return [_region(index, detections, (width, height), expansion, shape) for index in range(len(detections))]
-
-
-def _region(index: int, found: Detections, size: tuple[int, int], expansion: float, shape: Shape) -> Region:
-    x1, y1, x2, y2 = (float(v) for v in found.boxes[index])
+    x1, y1, x2, y2 = (float(v) for v in detections.boxes[index])
     x1, x2, y1, y2 = min(x1, x2), max(x1, x2), min(y1, y2), max(y1, y2)
     cx, cy = (x1 + x2) / 2, (y1 + y2) / 2
     rx, ry = (max(side, 1.0) * expansion / 2 for side in (x2 - x1, y2 - y1))
-    # The box itself too, as centre and radius of an enormous one are rounded.
-    left, right = _clip_span(min(cx - rx, x1), max(cx + rx, x2), size[0])
-    top, bottom = _clip_span(min(cy - ry, y1), max(cy + ry, y2), size[1])
-    marks = found.landmarks[index]
+    # The box itself too, because centre and radius of an enormous box are rounded.
+    left, right = _clip_span(min(cx - rx, x1), max(cx + rx, x2), width)
+    top, bottom = _clip_span(min(cy - ry, y1), max(cy + ry, y2), height)
+    edge_px = math.ceil(soft_edge * max(right - left, bottom - top))
+    marks = detections.landmarks[index]
     return Region(
         index=index,
-        label=found.labels[index],
-        subject=index,
+        label=detections.labels[index],
+        subject=index if subject is None else subject,
         box=(x1, y1, x2, y2),
-        extent=(left, top, right, bottom),
+        extent=grow_extent((left, top, right, bottom), edge_px, width, height),
+        mask_extent=(left, top, right, bottom),
         centre=(cx, cy),
         radii=(rx, ry),
         shape=shape,
-        score=float(found.scores[index]),
+        score=float(detections.scores[index]),
         landmarks=marks if bool(np.isfinite(marks).all()) else None,
+        edge_px=edge_px,
     )
+
+
+def grow_extent(extent: Extent, margin_px: int, width: int, height: int) -> Extent:
+    """Return the extent with `margin_px` more on each side, clipped to the image."""
+    x1, y1, x2, y2 = extent
+    return max(x1 - margin_px, 0), max(y1 - margin_px, 0), min(x2 + margin_px, width), min(y2 + margin_px, height)
+
+
+def longer_side_px(region: Region) -> float:
+    """Return the longer side of the expanded box before clipping, at least that of the mask's extent.
+
+    Not the clipped one, because a face at the image's border is to be rendered as coarsely as a whole one.
+    """
+    x1, y1, x2, y2 = region.mask_extent
+    return max(2 * region.radii[0], 2 * region.radii[1], float(x2 - x1), float(y2 - y1))
 
 
 def _clip_span(low: float, high: float, size: int) -> tuple[int, int]:
@@ -137,13 +182,15 @@ def _clip_span(low: float, high: float, size: int) -> tuple[int, int]:
 
 
 def region_mask(region: Region) -> BoolArray:
-    """The pixels to treat, (extent height, extent width) bool.
+    """Return the pixels that must change, (mask extent height, width) bool.
 
-    A rectangle is the whole extent. An ellipse holds each pixel whose square touches the ellipse inscribed in
-    the expanded box (before clipping), so that an ellipse of any size covers at least one pixel and a face
-    cut by the picture's border is covered up to it.
+    A rectangle is the whole mask extent. An ellipse holds each pixel whose square touches the ellipse inscribed in the
+    expanded box before clipping, so that an ellipse of any size covers at least one pixel and a face that the image's border
+    cuts is covered up to it. An outline is taken as it is.
     """
-    x1, y1, x2, y2 = region.extent
+    x1, y1, x2, y2 = region.mask_extent
+    if region.outline is not None:
+        return region.outline
     if region.shape == "ellipse":
         dx = _nearest_distance(x1, x2, region.centre[0]) / region.radii[0]
         dy = _nearest_distance(y1, y2, region.centre[1]) / region.radii[1]
@@ -153,37 +200,39 @@ def region_mask(region: Region) -> BoolArray:
     return np.ones((y2 - y1, x2 - x1), np.bool_)
 
 
+def union_of_masks(regions: Iterable[Region], width: int, height: int) -> BoolArray:
+    """Return the pixels that lie in any region's mask, (height, width) bool."""
+    union = np.zeros((height, width), np.bool_)
+    for region in regions:
+        crop(union, region.mask_extent)[...] |= region_mask(region)
+    return union
+
+
+def crop(array: npt.NDArray[_Scalar], extent: Extent) -> npt.NDArray[_Scalar]:
+    """Return a view of an image's array (H, W, ...) on an extent."""
+    x1, y1, x2, y2 = extent
+    return array[y1:y2, x1:x2]
+
+
 def _nearest_distance(start: int, stop: int, centre: float) -> npt.NDArray[np.float64]:
     """Distance from `centre` to the nearest point of each unit square [i, i + 1], i = start .. stop - 1."""
     low = np.arange(start, stop, dtype=np.float64)
     return np.maximum(np.maximum(low - centre, centre - (low + 1)), 0.0)
 
 
-def soft_alpha(
-    region: Region, width: int, height: int, soft_edge: float
-) -> tuple[FloatArray, tuple[int, int, int, int]]:
-    """Blend weights of a region: exactly 1 on its mask, falling linearly to 0 outside it.
+def soft_alpha(region: Region) -> FloatArray:
+    """Return the blend weights of a region on its extent, (h, w) float32.
 
-    Args:
-        region: what is treated.
-        width: of the picture, px.
-        height: of the picture, px.
-        soft_edge: width of the blend as a share of the region's longer side.
-
-    Returns:
-        (h, w) float32 weights and the half-open extent (x1, y1, x2, y2) they lie on: the region's own extent,
-        grown by the edge's width and clipped to the picture.
+    They are exactly 1 on the mask, and fall linearly to 0 over the region's soft edge outside it.
     """
     mask = region_mask(region)
-    x1, y1, x2, y2 = region.extent
-    edge_px = math.ceil(soft_edge * max(x2 - x1, y2 - y1))
-    if edge_px == 0:
-        return mask.astype(np.float32), region.extent
-    grown = (max(x1 - edge_px, 0), max(y1 - edge_px, 0), min(x2 + edge_px, width), min(y2 + edge_px, height))
-    outside = np.ones((grown[3] - grown[1], grown[2] - grown[0]), np.bool_)
-    outside[y1 - grown[1] : y2 - grown[1], x1 - grown[0] : x2 - grown[0]][mask] = False
-    alpha = np.clip(1.0 - distance_to_zero(outside) / (edge_px + 1), 0.0, 1.0).astype(np.float32)
-    return alpha, grown
+    if region.extent == region.mask_extent and region.edge_px == 0:
+        return mask.astype(np.float32)
+    left, top, right, bottom = region.extent
+    x1, y1, x2, y2 = region.mask_extent
+    outside = np.ones((bottom - top, right - left), np.bool_)
+    outside[y1 - top : y2 - top, x1 - left : x2 - left][mask] = False
+    return np.clip(1.0 - distance_to_zero(outside) / (region.edge_px + 1), 0.0, 1.0).astype(np.float32)
 
 
 def distance_to_zero(inside: BoolArray) -> FloatArray:

@@ -261,11 +261,14 @@ class Region:
         label: of the detection; the policy of this label applies.
         subject: what the seed derives from: the index, or who it is where identities stay consistent.
         box: xyxy of the detection, px.
-        extent: (x1, y1, x2, y2) whole px, half-open, inside the image: the expanded box. Never empty.
+        extent: (x1, y1, x2, y2) whole px, half-open, inside the image: everything that may change, the soft edge included.
+        mask_extent: the same for the mask alone, inside `extent`: the expanded box. Never empty.
         centre, radii: (x, y) and (rx, ry) px, of the expanded box before it was clipped to the image.
-        shape: the mask inside `extent`.
+        shape: the mask inside `mask_extent`.
         score: of the detection.
         landmarks: (5, 2) px, or None.
+        edge_px: width of the soft edge around the mask.
+        outline: (h, w) bool on `mask_extent`, the mask where it is neither ellipse nor rectangle; None means `shape`.
     """
 
     index: int
@@ -273,32 +276,49 @@ class Region:
     subject: int | str
     box: tuple[float, float, float, float]
     extent: tuple[int, int, int, int]
+    mask_extent: tuple[int, int, int, int]
     centre: tuple[float, float]
     radii: tuple[float, float]
     shape: Shape
     score: float
     landmarks: FloatArray | None = None
+    edge_px: int = 0
+    outline: BoolArray | None = None
 
     def __post_init__(self) -> None:
-        x1, y1, x2, y2 = self.extent
-        _require(0 <= x1 < x2 and 0 <= y1 < y2, f"extent: {self.extent}, expected 0 <= x1 < x2 and 0 <= y1 < y2")
+        x1, y1, x2, y2 = self.mask_extent
+        left, top, right, bottom = self.extent
+        _require(x1 < x2 and y1 < y2, f"mask extent: {self.mask_extent}, expected x1 < x2 and y1 < y2")
+        _require(
+            0 <= left <= x1 and 0 <= top <= y1 and x2 <= right and y2 <= bottom,
+            f"extent: {self.extent}, expected at least 0 and around the mask extent {self.mask_extent}",
+        )
+        if self.outline is not None:
+            _require(
+                self.outline.shape == (y2 - y1, x2 - x1)
+                and self.outline.dtype == np.bool_
+                and bool(self.outline.any()),
+                f"outline: {self.outline.dtype} {self.outline.shape}, expected bool {(y2 - y1, x2 - x1)}, not empty",
+            )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AnonymizedImage:
-    """A picture after one or several methods.
+    """An image after all of its regions were anonymized.
 
     Args:
         pixels: (H, W, 3) uint8 RGB, upright.
-        touched: (H, W) bool, every pixel that a method may have changed: the masks and their soft edges.
-        methods: face index -> name of the method that treated it.
-        refused: face index -> why this method did not treat it; the ladder's next method takes those.
+        touched: (H, W) bool, every pixel that may have changed: the masks and their soft edges.
+        methods: region index -> name of the method that rendered it.
+        details: what went wrong on the way, for the private audit.
+        failures: name of a check -> regions that failed it and went to the next method.
     """
 
     pixels: PixelArray
     touched: BoolArray
     methods: Mapping[int, str]
-    refused: Mapping[int, str] = field(default_factory=dict)
+    details: tuple[str, ...] = ()
+    failures: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _require(self.pixels.dtype == np.uint8, f"pixels: {self.pixels.dtype}, expected uint8")

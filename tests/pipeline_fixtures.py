@@ -61,7 +61,7 @@ def job(base: str, output: str = "out", **overrides: Any) -> JobConfig:
         "output": join(base, output),
         "run_key_file": join(base, "key"),
         "detect.detectors": ["manifest"],
-        "anonymize.method": "solid",
+        "anonymize.face.method": "solid",
         "engine.shard_rows": 4,
         "engine.io_threads": 2,
         "storage.retries": 0,

@@ -11,7 +11,6 @@ import numpy.typing as npt
 from safetensors.numpy import save
 
 from anon_batch import geometry
-from anon_batch.anonymize.compose import union_of_masks
 from anon_batch.anonymize.faces import landmarks
 from anon_batch.anonymize.faces.align import CROP_SIDE, Crop, extract, frame_of
 from anon_batch.anonymize.faces.matte import head_of, matte_of
@@ -37,6 +36,7 @@ def regions(
     expansion: float = 1.3,
     points: Any = None,
     scores: Sequence[float] | None = None,
+    soft_edge: float = 0.0,
 ) -> list[Region]:
     """Regions of boxes; `points` (n, 5, 2) are their landmarks, else they have none; scores are 0.9 unless given."""
     n = len(boxes)
@@ -47,7 +47,7 @@ def regions(
         marks.astype(np.float32),
         ("d",) * n,
     )
-    return list(geometry.regions_of(found, width, height, expansion, shape))
+    return list(geometry.regions_of(found, width, height, expansion, shape, soft_edge))
 
 
 def turned(box: Sequence[float], degrees: float) -> landmarks.Points:
@@ -67,7 +67,7 @@ def scenery(height: int, width: int, seed: int = 0, cell_px: int = 40) -> PixelA
 
 def erased(pixels: PixelArray, faces: Sequence[Region]) -> tuple[PixelArray, BoolArray]:
     """The picture without what lies under the masks, and the masks."""
-    unknown = union_of_masks(faces, pixels.shape[1], pixels.shape[0])
+    unknown = geometry.union_of_masks(faces, pixels.shape[1], pixels.shape[0])
     return np.where(unknown[:, :, None], np.uint8(0), pixels), unknown
 
 

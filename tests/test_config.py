@@ -115,14 +115,14 @@ def test_a_removed_key_says_that_it_was_removed() -> None:
         ("detect__detectors", 5),
         ("detect__tile__overlap_px", 800),
         ("detect__backend", "cuda"),
-        ("anonymize__expansion", 0.9),
-        ("anonymize__expansion", math.nan),
-        ("anonymize__shape", "circle"),
-        ("anonymize__color", [0, 0]),
-        ("anonymize__color", [0, 0, 256]),
-        ("anonymize__cells", 1),
-        ("anonymize__blur_sigma", 0.05),
-        ("anonymize__soft_edge", 0.6),
+        ("anonymize__face__expansion", 0.9),
+        ("anonymize__face__expansion", math.nan),
+        ("anonymize__default__shape", "circle"),
+        ("anonymize__face__min_score", 1.1),
+        ("anonymize__plate__min_side_px", -1),
+        ("anonymize__options", []),
+        ("checks", "structure"),
+        ("anonymize__plate__soft_edge", 0.6),
         ("write__layout", "zip"),
         ("write__format", "gif"),
         ("write__quality", 0),
@@ -154,8 +154,8 @@ def test_values_out_of_range_name_their_key(key: str, value: Any) -> None:
 
 
 def test_several_faults_are_told_at_once() -> None:
-    message = _refused(engine__shard_rows=0, anonymize__expansion=9, writ=1)
-    assert all(text in message for text in ("engine.shard_rows", "anonymize.expansion", "writ"))
+    message = _refused(engine__shard_rows=0, anonymize__face__expansion=9, writ=1)
+    assert all(text in message for text in ("engine.shard_rows", "anonymize.face.expansion", "writ"))
 
 
 @pytest.mark.parametrize(
@@ -172,8 +172,58 @@ def test_detectors_as_text_list_or_mappings(given: Any, names: list[str]) -> Non
 
 
 def test_fallback_as_text_and_the_ladder_without_repetition() -> None:
-    assert _load(anonymize__method="pixelate", anonymize__fallback="solid").anonymize.ladder == ("pixelate", "solid")
-    assert _load(anonymize__method="solid", anonymize__fallback=["solid", "blur"]).anonymize.ladder == ("solid", "blur")
+    def ladder(**keys: Any) -> tuple[str, ...]:
+        return _load(**{f"anonymize__face__{key}": value for key, value in keys.items()}).anonymize.face.ladder
+
+    assert ladder(method="pixelate", fallback="solid") == ("pixelate", "solid")
+    assert ladder(method="solid", fallback=["solid", "blur"]) == ("solid", "blur")
+    assert ladder() == ("gan", "swap", "pixelate", "solid")
+    assert ladder(method="swap") == ("swap", "pixelate", "solid")
+
+
+def test_labels_have_their_own_sections() -> None:
+    anonymize = _load(anonymize__licence_plate={"shape": "rectangle"}, anonymize__person=None).anonymize
+    assert [label for label, _ in anonymize.labels()] == ["face", "licence_plate", "person"]
+    labels = dict(anonymize.labels())
+    assert labels["licence_plate"].ladder == ("solid", "pixelate")
+    assert (labels["licence_plate"].shape, labels["person"].shape) == ("rectangle", "ellipse")
+    assert anonymize.default.ladder == ("solid", "pixelate")
+
+
+@pytest.mark.parametrize(
+    ("keys", "new"),
+    [
+        ({"anonymize__method": "solid"}, "`anonymize.method` is now `anonymize.face.method`"),
+        ({"anonymize__fallback": None}, "`anonymize.fallback` is now `anonymize.face.fallback`"),
+        ({"anonymize__expansion": 2}, "`anonymize.face.expansion`"),
+        ({"anonymize__shape": "ellipse"}, "`anonymize.face.shape`"),
+        ({"anonymize__soft_edge": 0}, "`anonymize.face.soft_edge`"),
+        ({"anonymize__color": [0, 0, 0]}, "`anonymize.options.solid.color`"),
+        ({"anonymize__cells": 6}, "`anonymize.options.pixelate.cells`"),
+        ({"anonymize__blur_sigma": 0.2}, "`anonymize.options.blur.sigma`"),
+        ({"anonymize__min_replaced_score": 0}, "`anonymize.face.min_score`"),
+        ({"anonymize__min_generated_px": 8}, "`anonymize.options.gan.min_side_px`"),
+        ({"anonymize__cells": 6, "anonymize__method": "blur"}, "`anonymize.method` is now"),
+    ],
+)
+def test_old_keys_of_anonymize_name_the_new_ones(keys: dict[str, Any], new: str) -> None:
+    assert new in _refused(**keys)
+
+
+@pytest.mark.parametrize(
+    ("keys", "hint"),
+    [
+        (
+            {"anonymize__metod": "solid"},
+            "`anonymize.metod`: expected keys and values; did you mean `anonymize.face.method`?",
+        ),
+        ({"anonymize__face__metod": "solid"}, "did you mean `anonymize.face.method`?"),
+        ({"anonymize__plate__metod": "solid"}, "did you mean `anonymize.plate.method`?"),
+        ({"anonymize__plate": "solid"}, "`anonymize.plate`: expected keys and values"),
+    ],
+)
+def test_wrong_keys_of_labels_name_the_nearest(keys: dict[str, Any], hint: str) -> None:
+    assert hint in _refused(**keys)
 
 
 @pytest.mark.parametrize(

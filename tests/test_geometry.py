@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -76,9 +78,10 @@ def test_ellipse_holds_exactly_the_pixels_that_it_touches():
 
 
 def test_soft_edge_lies_outside_the_mask_and_falls():
-    (region,) = geometry.regions_of(detections((30, 30, 60, 60)), 100, 100, 1.0, "rectangle")
-    alpha, extent = geometry.soft_alpha(region, 100, 100, 0.1)
-    assert extent == (27, 27, 63, 63)
+    (region,) = geometry.regions_of(detections((30, 30, 60, 60)), 100, 100, 1.0, "rectangle", 0.1)
+    alpha = geometry.soft_alpha(region)
+    assert region.mask_extent == (30, 30, 60, 60)
+    assert region.extent == (27, 27, 63, 63)
     assert np.allclose(alpha[18, :4], [0.25, 0.5, 0.75, 1])
     assert (alpha[3:33, 3:33] == 1).all()
     assert alpha[0, 18] > 0
@@ -87,10 +90,54 @@ def test_soft_edge_lies_outside_the_mask_and_falls():
 
 def test_no_soft_edge_is_the_mask():
     (region,) = geometry.regions_of(detections((30, 30, 60, 61)), 100, 100, 1.3, "ellipse")
-    alpha, extent = geometry.soft_alpha(region, 100, 100, 0)
-    assert extent == region.extent
+    alpha = geometry.soft_alpha(region)
+    assert region.mask_extent == region.extent
     assert np.array_equal(alpha == 1, geometry.region_mask(region))
     assert set(np.unique(alpha)) == {0, 1}
+
+
+def test_outline_is_the_mask():
+    (region,) = geometry.regions_of(detections((30, 30, 34, 33)), 100, 100, 1.0, "rectangle", 0.5)
+    outline = np.zeros((3, 4), bool)
+    outline[1, 2] = True
+    outlined = replace(region, outline=outline)
+    assert np.array_equal(geometry.region_mask(outlined), outline)
+    alpha = geometry.soft_alpha(outlined)
+    assert np.argwhere(alpha == 1).tolist() == [[3, 4]]  # the extent begins 2 px before the mask's
+    assert np.array_equal(np.argwhere(geometry.union_of_masks([outlined], 100, 100)), [[31, 32]])
+
+
+@pytest.mark.parametrize("outline", [np.ones((4, 3), bool), np.ones((3, 4), np.uint8), np.zeros((3, 4), bool)])
+def test_outline_must_fit_the_mask(outline):
+    (region,) = geometry.regions_of(detections((30, 30, 34, 33)), 100, 100, 1.0, "rectangle")
+    with pytest.raises(ValueError, match="outline"):
+        replace(region, outline=outline)
+
+
+def test_extent_must_hold_the_mask():
+    (region,) = geometry.regions_of(detections((30, 30, 34, 33)), 100, 100, 1.0, "rectangle")
+    for extent in ((31, 30, 34, 33), (30, 30, 34, 32)):
+        with pytest.raises(ValueError, match="around the mask extent"):
+            replace(region, extent=extent)
+
+
+def test_longer_side_is_that_of_the_unclipped_box():
+    (cut,) = geometry.regions_of(detections((-30, 10, 10, 30)), 60, 40, 1.0, "rectangle")
+    assert geometry.longer_side_px(cut) == 40
+    (tiny,) = geometry.regions_of(detections((5.5, 5.5, 5.6, 5.6)), 60, 40, 1.0, "rectangle")
+    assert geometry.longer_side_px(tiny) == pytest.approx(2)  # that of its extent
+
+
+def test_growing_an_extent_stops_at_the_border():
+    assert geometry.grow_extent((10, 10, 20, 20), 5, 60, 40) == (5, 5, 25, 25)
+    assert geometry.grow_extent((10, 10, 20, 20), 50, 60, 40) == (0, 0, 60, 40)
+
+
+def test_union_of_masks():
+    faces = geometry.regions_of(detections((0, 0, 10, 10), (5, 5, 15, 15)), 60, 40, 1.0, "ellipse", 0.3)
+    separate = [geometry.union_of_masks([face], 60, 40) for face in faces]
+    assert np.array_equal(geometry.union_of_masks(faces, 60, 40), separate[0] | separate[1])
+    assert not geometry.union_of_masks([], 60, 40).any()
 
 
 def test_clipping_cuts_boxes_at_the_border_and_keeps_the_rest() -> None:

@@ -21,10 +21,14 @@ import numpy as np
 import numpy.typing as npt
 
 from anon_batch.anonymize.faces.donors import MODEL_NAME, DonorBank
-from anon_batch.anonymize.faces.replace import Limits, painted, replacements
+from anon_batch.anonymize.compose import compose
+from anon_batch.anonymize.faces.align import paste
+from anon_batch.anonymize.faces.replace import prepare
+from anon_batch.anonymize.protocol import Patch, Refusal, Target
 from anon_batch.config import DetectConfig, DetectorConfig, ModelsConfig
 from anon_batch.detect.ensemble import Ensemble, build_detector
-from anon_batch.geometry import regions_of
+from anon_batch import keys
+from anon_batch.geometry import regions_of, union_of_masks
 from anon_batch.models.runtime import Runtime
 from anon_batch.models.store import ModelStore
 from anon_batch.records import DecodedImage, Detections, FloatArray, Preview
@@ -123,13 +127,18 @@ def preview_of(image: DecodedImage) -> Preview:
 def replace_faces(image: DecodedImage, found: Detections, bank: DonorBank, opacity: float) -> DecodedImage:
     """Return the image with a donor of the given opacity over every face."""
     regions = regions_of(found, image.width, image.height, 1.3, "ellipse")
-    made, refused = replacements(image, regions, bank, KEY, Limits(4.0))
-    faces = []
-    for face in made:
-        mixed = face.crop.pixels + (face.composite.pixels - face.crop.pixels) * np.float32(opacity)
-        sure = replace(face.region, score=1.0)  # so that `painted` takes the pixels as they are
-        faces.append((replace(face, region=sure), mixed))
-    return replace(image, pixels=painted(image, faces, refused, 0.0, "swap").pixels)
+    erased = union_of_masks(regions, image.width, image.height)
+    shown = np.where(erased[:, :, None], np.uint8(0), image.pixels)
+    patches = []
+    for region in regions:
+        seed = keys.seed(KEY, image.image_id, region.subject)
+        face = prepare(
+            Target(image.image_id, region, seed, image.width, image.height, lambda: (shown, erased)), bank, 4.0
+        )
+        if not isinstance(face, Refusal):
+            mixed = face.crop.pixels + (face.composite.pixels - face.crop.pixels) * np.float32(opacity)
+            patches.append((region, Patch(paste(mixed, face.frame, region.extent))))
+    return replace(image, pixels=compose(image.pixels, patches, regions, [], "surer")[0])
 
 
 def score_at(found: Detections, box: FloatArray) -> float:

@@ -112,21 +112,22 @@ def _outputs(method: str, names: list[str], chance: random.Random) -> dict[str, 
     from anon_batch.anonymize.ladder import build_ladder
     from anon_batch.config import AnonymizeConfig, DetectConfig, ModelsConfig
     from anon_batch.detect.ensemble import build_detector
-    from anon_batch.geometry import regions_of
     from anon_batch.imaging.decode import decode
     from anon_batch.imaging.encode import encode_anonymized
+    from anon_batch.models.runtime import Runtime
     from anon_batch.models.store import ModelStore
     from anon_batch.records import AnonymizedImage, Preview
     from anon_batch.storage import Storage
 
     store = ModelStore(Storage(), ModelsConfig())
-    detector = build_detector(DetectConfig(), store, chance.randint(1, 4))
-    ladder = build_ladder(AnonymizeConfig(method=method, soft_edge=0.05), store, chance.randint(1, 4), "cpu")
+    detector = build_detector(DetectConfig(), Runtime(store, chance.randint(1, 4)))
+    config = AnonymizeConfig.model_validate({"face": {"method": method, "soft_edge": 0.05}})
+    ladder = build_ladder(config, Runtime(store, chance.randint(1, 4)))
     images = [decode(name, (PHOTOS / "people" / name).read_bytes()) for name in names]
     for image in images:
         object.__setattr__(image, "pixels", _moved(image.pixels, chance.randrange(61)))
     detections = detector.detect([Preview(image.image_id, image.pixels) for image in images])
-    batch = [(i, regions_of(d, i.width, i.height, 1.3, "ellipse")) for i, d in zip(images, detections, strict=True)]
+    batch = [(i, ladder.policy.regions_of(d, i.width, i.height)) for i, d in zip(images, detections, strict=True)]
     step = chance.randint(1, len(batch))
     results: list[Any] = []
     for at in range(0, len(batch), step):

@@ -1,12 +1,12 @@
-"""Laying treated values over a picture, as all methods do it.
+"""Write patches into an image: the one place where anonymized pixels are made.
 
-What holds for any set of regions, overlapping or not:
+What holds for any regions, overlapping or not:
 
-- every pixel of every mask ends with a treated value, of one of the regions whose mask it is in;
-- where masks overlap the region of the higher rank wins. For methods that make the picture coarser that is the larger one:
-  a small detection inside a large face (an eye taken for a face) cannot paint fine detail back into it;
-- a soft edge changes only pixels that lie in no mask, so that no neighbour's blend brings an original value
+- Every pixel of every mask ends with a value that a method rendered for a region whose mask it is in.
+- Where masks overlap, the region of the higher rank wins, and a region that is done already wins over all that follow.
+- A soft edge changes only pixels that lie in no mask of the image, so that a neighbour's blend cannot bring an original value
   back.
+- No pixel outside a region's extent changes, because nothing else is written.
 """
 
 from __future__ import annotations
@@ -15,79 +15,86 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from anon_batch import geometry
-from anon_batch.records import AnonymizedImage, BoolArray, DecodedImage, PixelArray, Region
+from anon_batch.anonymize.protocol import Overlap, Patch
+from anon_batch.geometry import crop, longer_side_px, region_mask, soft_alpha, union_of_masks
+from anon_batch.records import BoolArray, FloatArray, PixelArray, Region
 
-Extent = tuple[int, int, int, int]
-
-# (region, half-open extent inside the picture) -> treated values (h, w, 3), or one colour (3,), uint8 RGB
-Treat = Callable[[Region, Extent], PixelArray]
+_RANKS: Mapping[Overlap, Callable[[Region], float]] = {"larger": longer_side_px, "surer": lambda region: region.score}
 
 
-def paint(
-    image: DecodedImage,
+def compose(
+    before: PixelArray,
+    patches: Sequence[tuple[Region, Patch]],
     regions: Sequence[Region],
-    soft_edge: float,
-    name: str,
-    treat: Treat,
-    *,
-    refused: Mapping[int, str] | None = None,
-    rank: Callable[[Region], float] | None = None,
-) -> AnonymizedImage:
-    """Paints treated values over a copy of the picture.
+    done: Sequence[Region],
+    overlap: Overlap,
+) -> tuple[PixelArray, BoolArray]:
+    """Return a copy of the image with patches written into it, and the pixels that may have changed, (H, W) bool.
 
     Args:
-        image: left as it is.
-        regions: what is painted.
-        soft_edge: width of the blend outside the masks, as a share of a region's longer side.
-        name: of the method, for the result.
-        treat: gives a region's treated values on an extent that holds its mask and its soft edge.
-        refused: face index -> reason, of faces that are not in `regions`; goes into the result.
-        rank: which of two overlapping regions wins, the higher one; None takes the longer side.
+        before: (H, W, 3) uint8; not modified.
+        patches: what to write, each without a fault (`fault_of_patch`).
+        regions: all regions of the image; their masks are closed to soft edges.
+        done: regions whose masks keep what they show.
+        overlap: which of two overlapping patches wins.
     """
-    rank = rank or longer_side_px
-    out = image.pixels.copy()
-    touched = np.zeros(out.shape[:2], np.bool_)
-    masks = union_of_masks(regions, image.width, image.height) if soft_edge > 0 else None
-    for region in sorted(regions, key=lambda r: (rank(r), r.index)):
-        if masks is None:
-            extent, mask = region.extent, geometry.region_mask(region)
-        else:
-            alpha, extent = geometry.soft_alpha(region, image.width, image.height, soft_edge)
-            mask = alpha >= 1
-        x1, y1, x2, y2 = extent
-        values = treat(region, extent)
-        view = out[y1:y2, x1:x2]
-        if masks is not None:
-            edge = (alpha > 0) & ~masks[y1:y2, x1:x2]
-            weight = alpha[edge][:, None]
-            treated = np.broadcast_to(values, view.shape)[edge]
-            view[edge] = np.rint(view[edge] * (1 - weight) + treated * weight).astype(np.uint8)
-            touched[y1:y2, x1:x2] |= edge
-        np.copyto(view, values, where=mask[:, :, None])
-        touched[y1:y2, x1:x2] |= mask
-    return AnonymizedImage(out, touched, {region.index: name for region in regions}, dict(refused or {}))
+    height, width = before.shape[:2]
+    out = before.copy()
+    touched = np.zeros((height, width), np.bool_)
+    closed = union_of_masks(regions, width, height) if any(_has_edge(*item) for item in patches) else None
+    kept = union_of_masks(done, width, height) if done else None
+    rank = _RANKS[overlap]
+    for region, patch in sorted(patches, key=lambda item: (rank(item[0]), item[0].index)):
+        view, changed = crop(out, region.extent), crop(touched, region.extent)
+        if closed is not None and _has_edge(region, patch):
+            alpha = soft_alpha(region) if patch.alpha is None else patch.alpha
+            edge = (alpha > 0) & ~crop(closed, region.extent)
+            view[edge] = _blend(view[edge], patch.pixels[edge], alpha[edge][:, None])
+            changed |= edge
+        mask = _mask_on_extent(region)
+        changed |= mask
+        if kept is not None:
+            mask &= ~crop(kept, region.extent)
+        np.copyto(view, patch.pixels, where=mask[:, :, None])
+    return out, touched
 
 
-def union_of_masks(regions: Sequence[Region], width: int, height: int) -> BoolArray:
-    """(height, width) bool: the pixels that lie in any region's mask."""
-    union = np.zeros((height, width), np.bool_)
-    for region in regions:
-        x1, y1, x2, y2 = region.extent
-        union[y1:y2, x1:x2] |= geometry.region_mask(region)
-    return union
-
-
-def grown(extent: Extent, margin_px: int, width: int, height: int) -> Extent:
-    """The extent with `margin_px` more on each side, clipped to the picture."""
-    x1, y1, x2, y2 = extent
-    left, top = max(x1 - margin_px, 0), max(y1 - margin_px, 0)
-    return left, top, min(x2 + margin_px, width), min(y2 + margin_px, height)
-
-
-def longer_side_px(region: Region) -> float:
-    """Longer side of the expanded box before clipping, so that a face cut by the picture's border is treated
-    as coarsely as a whole one; at least the extent's.
-    """
+def fault_of_patch(region: Region, patch: object) -> str | None:
+    """Return what is wrong with a method's patch for a region, or None."""
+    if not isinstance(patch, Patch):
+        return f"rendered {type(patch).__name__}, expected Patch or Refusal"
     x1, y1, x2, y2 = region.extent
-    return max(2 * region.radii[0], 2 * region.radii[1], float(x2 - x1), float(y2 - y1))
+    shape = (y2 - y1, x2 - x1)
+    pixels, alpha = patch.pixels, patch.alpha
+    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape != (*shape, 3):
+        return f"rendered pixels {_describe(pixels)}, expected uint8 {(*shape, 3)}"
+    if alpha is None:
+        return None
+    if not isinstance(alpha, np.ndarray) or alpha.dtype != np.float32 or alpha.shape != shape:
+        return f"rendered alpha {_describe(alpha)}, expected float32 {shape}"
+    if not bool(((alpha >= 0) & (alpha <= 1)).all()):
+        return "rendered an alpha outside 0 to 1"
+    if bool((alpha[_mask_on_extent(region)] < 1).any()):
+        return "rendered an alpha below 1 inside the mask"
+    return None
+
+
+def _has_edge(region: Region, patch: Patch) -> bool:
+    return patch.alpha is not None or region.edge_px > 0
+
+
+def _blend(below: PixelArray, above: PixelArray, weight: FloatArray) -> PixelArray:
+    return np.rint(below * (1 - weight) + above * weight).astype(np.uint8)
+
+
+def _mask_on_extent(region: Region) -> BoolArray:
+    """Return the region's mask on its extent, a new array."""
+    x1, y1, x2, y2 = region.extent
+    left, top, right, bottom = region.mask_extent
+    mask = np.zeros((y2 - y1, x2 - x1), np.bool_)
+    mask[top - y1 : bottom - y1, left - x1 : right - x1] = region_mask(region)
+    return mask
+
+
+def _describe(array: object) -> str:
+    return f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__

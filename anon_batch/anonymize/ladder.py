@@ -1,33 +1,40 @@
-"""The ladder: each face tries the methods in order; a picture with a face that none treats is withheld.
+"""The ladder: each region tries the methods of its policy in order; an image with a region that none renders is withheld.
 
-Nothing that a method does, raising, running out of memory, claiming work that it has not done, can let an
-untreated face
-through: every result is checked, and what is not believed falls to the next method.
+Whatever a method does, raise, run out of memory or return nonsense, cannot leave a region as it was: each patch is checked
+before it is written, each result after it, and what fails goes to the next method.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import cast
 
 import numpy as np
 
-from anon_batch.anonymize.checks.structure import fault_of_result, untreated_faces
-from anon_batch.anonymize.compose import union_of_masks
-from anon_batch.anonymize.protocol import Batch, RegionAnonymizer
-from anon_batch.anonymize.registry import load_method
+from anon_batch import keys, plugins
+from anon_batch.anonymize.checks.structure import Structure
+from anon_batch.anonymize.compose import compose, fault_of_patch
+from anon_batch.anonymize.policy import Policy
+from anon_batch.anonymize.protocol import Method, Patch, Refusal, RegionCheck, Target
 from anon_batch.config import AnonymizeConfig
 from anon_batch.errors import ConfigError, WithheldError
+from anon_batch.geometry import longer_side_px, union_of_masks
+from anon_batch.models.runtime import Runtime
 from anon_batch.records import AnonymizedImage, BoolArray, DecodedImage, PixelArray, Region
 
 WITHHELD_REASON = "anonymize"
 _MAX_DETAILS = 20
 
+Batch = Sequence[tuple[DecodedImage, Sequence[Region]]]
+Answer = Patch | Refusal
+
 
 @dataclass(slots=True, eq=False)
 class _Progress:
-    """One picture on its way down the ladder."""
+    """One image on its way down the ladder."""
 
     image: DecodedImage
     regions: tuple[Region, ...]
@@ -36,159 +43,274 @@ class _Progress:
     pending: list[Region]
     methods: dict[int, str] = field(default_factory=dict)
     details: list[str] = field(default_factory=list)
+    failures: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def done(self) -> list[Region]:
+        return [region for region in self.regions if region.index in self.methods]
 
 
 class Ladder:
-    """Methods in the order in which a face tries them.
+    """Methods in the order in which each label's regions try them.
 
     Args:
-        methods: at least one, names all different.
+        policy: a treatment for every label.
+        methods: name -> method, all that the policy names.
+        checks: every result must pass them; None takes the structure check alone.
 
     Raises:
-        ConfigError: no method, or a name twice.
+        ConfigError: the policy names a method that is not there, or a method has another name.
     """
 
-    def __init__(self, methods: Sequence[RegionAnonymizer]) -> None:
-        names = [method.name for method in methods]
-        if not names or len(set(names)) < len(names):
-            raise ConfigError(f"ladder of methods {names}: expected at least one, each once")
-        self._methods = tuple(methods)
+    def __init__(
+        self, policy: Policy, methods: Mapping[str, Method], checks: Sequence[RegionCheck] | None = None
+    ) -> None:
+        if missing := [name for name in policy.methods if name not in methods or methods[name].name != name]:
+            raise ConfigError(f"ladder: the policy names the methods {missing}, which are not loaded")
+        self.policy = policy
+        self._methods = {name: methods[name] for name in policy.methods}
+        self._checks = (Structure(Structure.Options(), None),) if checks is None else tuple(checks)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the methods, in order."""
-        return tuple(method.name for method in self._methods)
+        """Names of all methods that any label may try."""
+        return tuple(self._methods)
 
     @property
-    def model_names(self) -> tuple[str, ...]:
-        """Models that any of the methods uses, each once."""
-        return tuple(dict.fromkeys(name for method in self._methods for name in method.model_names))
+    def models(self) -> tuple[str, ...]:
+        """Models that any of the methods and checks uses, each once."""
+        parts = (*self._methods.values(), *self._checks)
+        return tuple(dict.fromkeys(name for part in parts for name in part.models))
+
+    def __getitem__(self, name: str) -> Method:
+        return self._methods[name]
+
+    def is_synthetic(self, method: str) -> bool:
+        """Return whether a method of this ladder shows what a model generated."""
+        return self._methods[method].synthetic
 
     def anonymize(self, batch: Batch, run_key: bytes) -> list[AnonymizedImage | WithheldError]:
-        """Treats every region of every picture, or withholds the picture.
+        """Anonymize every region of every image, or withhold the image.
 
         Args:
-            batch: pictures and their regions; never modified. A picture without regions comes back as it is.
+            batch: images with their regions; never modified. An image without regions comes back as it is.
             run_key: the run's secret.
 
         Returns:
-            One entry a picture, in order: the result, whose `methods` has every region's face and whose
-            `refused` is empty; or a WithheldError("anonymize", detail), the detail for the private audit.
+            One entry for each image, in order: the result, whose `methods` holds every region; or a
+            WithheldError("anonymize", detail), the detail for the private audit.
         """
         states = [_start(image, regions) for image, regions in batch]
         open_states = [state for state in states if isinstance(state, _Progress)]
-        for method in self._methods:
-            work = [state for state in open_states if state.pending]
-            if work:
-                _climb(method, work, run_key)
-        return [state if isinstance(state, WithheldError) else _finish(state) for state in states]
+        ladders = [treatment.ladder for treatment in self.policy.treatments]
+        for level in range(max(map(len, ladders))):
+            for name in dict.fromkeys(ladder[level] for ladder in ladders if len(ladder) > level):
+                self._run_step(self._methods[name], level, open_states, run_key)
+        return [state if isinstance(state, WithheldError) else self._finish(state) for state in states]
+
+    def _run_step(self, method: Method, level: int, states: Sequence[_Progress], run_key: bytes) -> None:
+        """Let one method render the pending regions that try it at this level, of all images in one call."""
+        work = [(state, regions) for state in states if (regions := self._regions_for(method, level, state))]
+        if not work:
+            return
+        try:
+            answers = _render(method, work, run_key)
+        except Exception as exc:  # any failure of a method is one step of the ladder
+            if len(work) == 1:
+                work[0][0].details.append(f"{method.name}: {_text(exc)}")
+                return
+            answers = [_render_alone(method, item, run_key) for item in work]
+        for (state, regions), own in zip(work, answers, strict=True):
+            try:
+                self._take_over(method, state, list(zip(regions, own, strict=True)) if own else [])
+            except Exception as exc:  # a patch so odd that the checks break on it, or memory
+                state.details.append(f"{method.name}: the result cannot be composed or checked: {_text(exc)}")
+
+    def _regions_for(self, method: Method, level: int, state: _Progress) -> list[Region]:
+        """Return the pending regions of an image that try a method at a level, and note those that skip it."""
+        regions = []
+        for region in state.pending:
+            how = self.policy[region.label]
+            if how.ladder[level : level + 1] != (method.name,):
+                continue
+            if method.synthetic and longer_side_px(region) < how.min_side_px:
+                state.details.append(f"{method.name}: region {region.index}: smaller than {how.min_side_px:g} px")
+            elif method.synthetic and region.score < how.min_score:
+                state.details.append(f"{method.name}: region {region.index}: score below {how.min_score:g}")
+            else:
+                regions.append(region)
+        return regions
+
+    def _take_over(self, method: Method, state: _Progress, answers: Sequence[tuple[Region, object]]) -> None:
+        """Write the patches of one image that pass all checks, and keep the other regions pending."""
+        patches: list[tuple[Region, Patch]] = []
+        for region, answer in answers:
+            fault = answer.reason if isinstance(answer, Refusal) else fault_of_patch(region, answer)
+            if fault is None and isinstance(answer, Patch):
+                patches.append((region, answer))
+            else:
+                state.details.append(f"{method.name}: region {region.index}: {fault}")
+        while patches:
+            pixels, touched = compose(state.pixels, patches, state.regions, state.done, method.overlap)
+            pixels.flags.writeable = False
+            faults = self._faults(state, pixels, [region for region, _ in patches])
+            if not faults:
+                state.pixels, state.touched = pixels, state.touched | touched
+                state.methods.update({region.index: method.name for region, _ in patches})
+                state.pending = [region for region in state.pending if region.index not in state.methods]
+                return
+            state.details.extend(f"{method.name}: region {index}: {why}" for index, why in faults.items())
+            # Compose again without them, because a patch that failed may cover part of one that passed.
+            patches = [(region, patch) for region, patch in patches if region.index not in faults]
+
+    def _faults(self, state: _Progress, pixels: PixelArray, regions: Sequence[Region]) -> dict[int, str]:
+        """Return the regions that fail a check: index -> why.
+
+        Raises:
+            ValueError: a check names regions that it was not asked about.
+        """
+        faults: dict[int, str] = {}
+        before = _read_only(state.image.pixels)
+        asked = {region.index for region in regions}
+        for check in self._checks:
+            failed = dict(check.check(before, pixels, regions))
+            if not failed.keys() <= asked:
+                raise ValueError(f"check {check.name} names regions {sorted(failed.keys() - asked)[:5]}")
+            state.failures[check.name] += len(failed)
+            faults |= {index: f"{check.name}: {why}" for index, why in failed.items()}
+        return faults
+
+    def _finish(self, state: _Progress) -> AnonymizedImage | WithheldError:
+        if state.pending:
+            shown = "; ".join(state.details[-_MAX_DETAILS:])
+            return _withhold(state.image, f"{len(state.pending)} regions not anonymized: {shown}")
+        if len(set(state.methods.values())) > 1:
+            # A later method must not bring back what an earlier one removed.
+            try:
+                undone = self._faults(state, state.pixels, state.regions)
+            except Exception as exc:
+                return _withhold(state.image, f"the result cannot be checked: {_text(exc)}")
+            if undone:
+                return _withhold(state.image, f"undone by a later method: {undone}")
+        failures = {name: count for name, count in state.failures.items() if count}
+        return AnonymizedImage(state.pixels, state.touched, state.methods, tuple(state.details), failures)
 
 
-def build_ladder(config: AnonymizeConfig, store: Any, threads: int, device: str) -> Ladder:
-    """The ladder of a job file: its `method`, then its `fallback`s.
-
-    Args:
-        config: the job file's section.
-        store: the model store, for methods with weights.
-        threads: of a network.
-        device: `cpu` or `cuda`.
+def render(method: Method, batch: Batch, run_key: bytes) -> list[list[Patch | Refusal]]:
+    """Return what a method alone renders for every region of every image, without composing or checking it.
 
     Raises:
-        UnknownNameError, ConfigError, ModelError: as `registry.load_method`; nothing is replaced by something
-        else.
+        ValueError: a region leaves its image, or the method returns too few or too many patches.
+        Exception: whatever the method raises.
     """
-    return Ladder([load_method(name, config, store, threads, device) for name in config.ladder])
+    work: list[tuple[_Progress, Sequence[Region]]] = []
+    for image, regions in batch:
+        state = _start(image, regions)
+        if not isinstance(state, _Progress):
+            raise ValueError(state.detail)
+        work.append((state, state.regions))
+    return [cast(list[Patch | Refusal], list(own)) for own in _render(method, work, run_key)]
+
+
+def build_ladder(config: AnonymizeConfig, runtime: Runtime, checks: Sequence[RegionCheck] | None = None) -> Ladder:
+    """Return the ladder of a job file.
+
+    Args:
+        config: section `anonymize`.
+        runtime: weights, threads and device.
+        checks: the region checks of the job; None takes the structure check alone.
+
+    Raises:
+        UnknownNameError: no such method.
+        ConfigError: an option is wrong, or a method cannot be loaded; nothing is replaced by something else.
+        ModelError: the weights are missing or are not the pinned ones.
+    """
+    policy = Policy.from_config(config)
+    for name in config.options:  # those of methods that no label uses too, because they may be a typing error
+        plugins.check_options("methods", name, config.options[name])
+    loaded = {name: plugins.load("methods", name, config.options.get(name, {}), runtime) for name in policy.methods}
+    return Ladder(policy, loaded, checks)
 
 
 def _start(image: DecodedImage, regions: Sequence[Region]) -> _Progress | WithheldError:
-    indices = [region.index for region in regions]
-    if len(set(indices)) < len(indices):
-        return _withheld(image, "two regions share a face index")
+    if len({region.index for region in regions}) < len(regions):
+        return _withhold(image, "two regions share an index")
     for region in regions:
         if region.extent[2] > image.width or region.extent[3] > image.height:
-            return _withheld(
+            return _withhold(
                 image,
-                f"face {region.index}: extent {region.extent} leaves the picture, {image.width} x {image.height} px",
+                f"region {region.index}: extent {region.extent} leaves the image of {image.width} x {image.height} px",
             )
     untouched = np.zeros(image.pixels.shape[:2], np.bool_)
-    return _Progress(image, tuple(regions), image.pixels, untouched, list(regions))
+    return _Progress(image, tuple(regions), _read_only(image.pixels), untouched, list(regions))
 
 
-def _climb(method: RegionAnonymizer, work: Sequence[_Progress], run_key: bytes) -> None:
-    """Lets one method treat what is pending, and takes over what it did."""
-    try:
-        results: Sequence[AnonymizedImage | None] = _call(method, work, run_key)
-    except Exception as exc:  # any failure of a method is one step of the ladder
-        results = [None]
-        if len(work) == 1:
-            work[0].details.append(f"{method.name}: {_text(exc)}")
+class _Views:
+    """What targets show of their images: the pixels as composed so far, erased where a method must not look.
+
+    Only the last image's arrays are kept, because a batch may hold many large images and methods take the targets in order.
+    """
+
+    def __init__(self, states: Sequence[_Progress], *, erase: bool) -> None:
+        self._states = states
+        self._erase = erase
+        self._last: tuple[int, tuple[PixelArray, BoolArray]] | None = None
+
+    def view(self, position: int) -> tuple[PixelArray, BoolArray]:
+        """Return pixels and erased mask of the image at a position, read-only."""
+        last = self._last
+        if last is not None and last[0] == position:
+            return last[1]
+        state = self._states[position]
+        if self._erase:
+            erased = union_of_masks(state.pending, state.image.width, state.image.height)
+            pixels = np.where(erased[:, :, None], np.uint8(0), state.pixels)
+            erased.flags.writeable = pixels.flags.writeable = False
         else:
-            results = [_retry(method, state, run_key) for state in work]
-    for state, result in zip(work, results, strict=True):
-        if result is None:
-            continue
-        try:
-            _take_over(method.name, state, result)
-        except Exception as exc:  # a result so odd that the check itself breaks on it, or memory
-            state.details.append(f"{method.name}: the result cannot be checked: {_text(exc)}")
+            pixels, erased = state.pixels, np.broadcast_to(np.False_, state.pixels.shape[:2])
+        self._last = (position, (pixels, erased))
+        return pixels, erased
 
 
-def _retry(method: RegionAnonymizer, state: _Progress, run_key: bytes) -> AnonymizedImage | None:
+def _render(
+    method: Method, work: Sequence[tuple[_Progress, Sequence[Region]]], run_key: bytes
+) -> list[Sequence[object]]:
+    """Return a method's answers, one list for each image."""
+    views = _Views([state for state, _ in work], erase=not method.sees_original)
+    targets = [
+        _target(state.image, region, run_key, partial(views.view, position))
+        for position, (state, regions) in enumerate(work)
+        for region in regions
+    ]
+    answers = list(method.render(targets))
+    if len(answers) != len(targets):
+        raise ValueError(f"rendered {len(answers)} patches for {len(targets)} targets")
+    rest = iter(answers)
+    return [[next(rest) for _ in regions] for _, regions in work]
+
+
+def _render_alone(method: Method, item: tuple[_Progress, Sequence[Region]], run_key: bytes) -> Sequence[object] | None:
     try:
-        return _call(method, [state], run_key)[0]
-    except Exception as exc:  # as in _climb
-        state.details.append(f"{method.name}: {_text(exc)}")
+        return _render(method, [item], run_key)[0]
+    except Exception as exc:  # as in _run_step
+        item[0].details.append(f"{method.name}: {_text(exc)}")
         return None
 
 
-def _call(method: RegionAnonymizer, work: Sequence[_Progress], run_key: bytes) -> list[AnonymizedImage]:
-    results = method.anonymize([(_read_only(state), tuple(state.pending)) for state in work], run_key)
-    if len(results) != len(work):
-        raise ValueError(f"returned {len(results)} results for {len(work)} pictures")
-    return results
+def _target(
+    image: DecodedImage, region: Region, run_key: bytes, view: Callable[[], tuple[PixelArray, BoolArray]]
+) -> Target:
+    seed = keys.seed(run_key, image.image_id, region.subject)
+    return Target(image.image_id, region, seed, image.width, image.height, view)
 
 
-def _read_only(state: _Progress) -> DecodedImage:
-    """The picture as treated so far; a method that writes into it raises and cannot change what it is
-    checked against.
-    """
-    pixels = state.pixels.view()
-    pixels.flags.writeable = False
-    return replace(state.image, pixels=pixels)
+def _read_only(pixels: PixelArray) -> PixelArray:
+    view = pixels.view()
+    view.flags.writeable = False
+    return view
 
 
-def _take_over(method_name: str, state: _Progress, result: AnonymizedImage) -> None:
-    if fault := fault_of_result(state.pixels, result, state.pending, method_name):
-        state.details.append(f"{method_name}: {fault}")
-        return
-    # Faces that are done keep what an earlier method gave them, which is as safe and mostly better: a weak detection
-    # that overlaps a face does not spoil it. So what is checked, and against the original, is what both leave together.
-    if done := [region for region in state.regions if region.index in state.methods]:
-        treated = union_of_masks(done, state.image.width, state.image.height)
-        result = replace(result, pixels=np.where(treated[:, :, None], state.pixels, result.pixels))
-    faults = untreated_faces(state.image.pixels, result, state.pending)
-    # What was done to believed faces is kept and so are pixels of the others: the next method paints over
-    # those.
-    state.pixels, state.touched = result.pixels, state.touched | result.touched
-    state.methods.update({r.index: method_name for r in state.pending if r.index not in faults})
-    state.details.extend(f"{method_name}: face {index}: {why}" for index, why in faults.items())
-    state.pending = [region for region in state.pending if region.index in faults]
-
-
-def _finish(state: _Progress) -> AnonymizedImage | WithheldError:
-    if state.pending:
-        shown = "; ".join(state.details[-_MAX_DETAILS:])
-        return _withheld(state.image, f"{len(state.pending)} faces untreated: {shown}")
-    result = AnonymizedImage(state.pixels, state.touched, state.methods)
-    if len(set(state.methods.values())) > 1:
-        # A later method must not bring back what an earlier one removed.
-        undone = untreated_faces(state.image.pixels, result, state.regions)
-        if undone:
-            return _withheld(state.image, f"undone by a later method: {undone}")
-    return result
-
-
-def _withheld(image: DecodedImage, why: str) -> WithheldError:
+def _withhold(image: DecodedImage, why: str) -> WithheldError:
     return WithheldError(WITHHELD_REASON, f"{image.image_id}: {why}")
 
 

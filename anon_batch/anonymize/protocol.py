@@ -1,47 +1,187 @@
-"""What every method of anonymization is."""
+"""What every method of anonymization and every check of its result is.
+
+A method renders patches; it never sees or returns a whole result. The ladder erases the masks before it asks a method, and
+`compose` writes the patches into the image. See `tests/anonymize/test_plugin_method.py` for a complete plug-in.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
 
-from anon_batch.config import AnonymizeConfig
-from anon_batch.records import AnonymizedImage, DecodedImage, Region
+from pydantic import BaseModel
 
-Batch = Sequence[tuple[DecodedImage, Sequence[Region]]]
+from anon_batch.models.runtime import Runtime
+from anon_batch.plugins import PluginOptions
+from anon_batch.records import BoolArray, Detections, FloatArray, PixelArray, Region
+
+Overlap = Literal["larger", "surer"]
 
 
-@runtime_checkable
-class RegionAnonymizer(Protocol):
-    """A method that treats the regions of pictures.
+@dataclass(frozen=True, slots=True, eq=False)
+class Target:
+    """One region to render.
+
+    Args:
+        image_id: of the image.
+        region: what to render; its patch covers `region.extent`.
+        seed: the only source of randomness; 0 .. 2**64 - 1, derived from the secret run key.
+        width: of the image, px.
+        height: of the image, px.
+        view: returns `pixels` and `erased`. Computed on demand, because a batch may hold many large images.
+    """
+
+    image_id: str
+    region: Region
+    seed: int
+    width: int
+    height: int
+    view: Callable[[], tuple[PixelArray, BoolArray]]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(h, w, 3), the shape of the patch's pixels."""
+        x1, y1, x2, y2 = self.region.extent
+        return y2 - y1, x2 - x1, 3
+
+    @property
+    def pixels(self) -> PixelArray:
+        """The whole image, (H, W, 3) uint8 RGB, read-only.
+
+        The masks of all regions that are still to do, of every label, are erased to 0, except for a method that declares
+        `sees_original`. Regions that are done show what their method rendered.
+        """
+        return self.view()[0]
+
+    @property
+    def erased(self) -> BoolArray:
+        """The pixels that are erased in `pixels`, (H, W) bool, read-only; none for a method that declares `sees_original`."""
+        return self.view()[1]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Patch:
+    """New pixels of one region.
+
+    Args:
+        pixels: (h, w, 3) uint8 RGB on `region.extent`.
+        alpha: (h, w) float32 in [0, 1] on `region.extent`, the share of `pixels` in the result: 1 inside the mask, anything
+            outside. None: 1 inside the mask, then the soft edge of the region's policy.
+    """
+
+    pixels: PixelArray
+    alpha: FloatArray | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A method's answer for a region that it cannot render. The next method of the region's policy gets it.
+
+    Args:
+        reason: for the private audit.
+    """
+
+    reason: str
+
+
+class Plugin(ABC):
+    """What methods and checks have in common.
 
     Attributes:
-        name: as the job file calls it; it is what the result's `methods` holds.
-        model_names: models of the registry whose weights it uses, for the provenance.
+        name: as in the job file.
+        models: the models of the registry whose weights it uses, for the provenance.
+        Options: a pydantic model of its own settings: `anonymize.options.NAME` of a method, `checks.NAME` of a check.
     """
 
     name: str
-    model_names: tuple[str, ...]
+    models: tuple[str, ...] = ()
+    Options: ClassVar[type[BaseModel]] = PluginOptions
 
-    def anonymize(self, batch: Batch, run_key: bytes) -> list[AnonymizedImage]:
-        """Treats every pixel of the masks of all regions, or refuses the face.
+    def __init__(self, options: Any, runtime: Runtime) -> None:
+        """Load what is needed; here, keep the options.
 
         Args:
-            batch: pictures with the regions to treat in each. Inputs are never modified.
-            run_key: the run's secret; what is random draws from `seeding.face_seed(run_key, image_id,
-                index)`.
+            options: validated, an instance of `Options`.
+            runtime: weights, threads and device.
+        """
+        self.options = options
 
-        Returns:
-            One result a picture, in the batch's order. Each region's face is in `methods` or, with the
-            reason, in `refused`; pixels outside `touched` equal the input's; `touched` holds the whole mask
-            of each face in `methods`.
+
+class Method(Plugin):
+    """A method of anonymization.
+
+    Attributes:
+        sees_original: whether its targets show the original pixels under the masks. A method that does not declare it cannot
+            leak them: it never gets them.
+        synthetic: whether a model generates what it shows.
+        overlap: which of two overlapping regions wins: the larger one, so that a small detection inside a large face cannot
+            bring fine detail back into it; or the one detected with the higher score.
+    """
+
+    sees_original: ClassVar[bool] = False
+    synthetic: ClassVar[bool] = False
+    overlap: ClassVar[Overlap] = "larger"
+
+    @abstractmethod
+    def render(self, targets: Sequence[Target]) -> Sequence[Patch | Refusal]:
+        """Return one patch or refusal for each target, in the targets' order.
+
+        A target's patch must not depend on the other targets, nor on anything random but the target's seed, because a release
+        must be the same however it is cut into batches.
+
+        Args:
+            targets: regions of one or several images. Targets of one image are next to each other.
 
         Raises:
-            Exception: anything; the ladder then tries the pictures one by one, and after that the next
-            method.
+            Exception: anything. The images are then tried one by one; regions of an image that fails again go to the next
+                method.
         """
-        ...
 
 
-# (the job file's section, the model store, threads of a network, device such as "cpu" or "cuda") -> method
-Factory = Callable[[AnonymizeConfig, Any, int, str], RegionAnonymizer]
+class RegionCheck(Plugin):
+    """Looks at regions before and after anonymization. A region that fails goes to the next method of its policy."""
+
+    @abstractmethod
+    def check(self, before: PixelArray, after: PixelArray, regions: Sequence[Region]) -> Mapping[int, str]:
+        """Return the regions that fail: region index -> why, for the private audit.
+
+        Args:
+            before: (H, W, 3) uint8, the original image, read-only.
+            after: (H, W, 3) uint8, the composed image, read-only.
+            regions: to check, of one image.
+
+        Raises:
+            Exception: anything. All of the regions then fail.
+        """
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Finding:
+    """What an ImageCheck says about one image.
+
+    Args:
+        add: further detections to anonymize, in px of the image.
+        withhold: why the image must not be published; None lets it pass.
+        counts: name -> count, added into the statistics.
+    """
+
+    add: Detections = field(default_factory=Detections.empty)
+    withhold: str | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+class ImageCheck(Plugin):
+    """Looks at whole images after anonymization. It may add regions or withhold the image."""
+
+    @abstractmethod
+    def check(self, images: Sequence[tuple[PixelArray, Sequence[Region]]]) -> Sequence[Finding]:
+        """Return one finding for each image, in order.
+
+        Args:
+            images: anonymized pixels, (H, W, 3) uint8, read-only, with the regions that were anonymized.
+
+        Raises:
+            Exception: anything. The images are then withheld.
+        """

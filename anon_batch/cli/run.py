@@ -24,7 +24,7 @@ def run(
     job: JobFile = None,
     manifest: Annotated[str | None, typer.Option(help="Key `manifest`.")] = None,
     output: Annotated[str | None, typer.Option(help="Key `output`.")] = None,
-    method: Annotated[str | None, typer.Option(help="Key `anonymize.method`.")] = None,
+    method: Annotated[str | None, typer.Option(help="Key `anonymize.face.method`.")] = None,
     detector: Annotated[list[str] | None, typer.Option(help="Key `detect.detectors`; repeat for an ensemble.")] = None,
     limit: Annotated[
         int | None, typer.Option(help="Key `sample.limit`: a random subset of N rows, as a release of its own.")
@@ -44,7 +44,7 @@ def run(
     flags: dict[str, Any] = {
         "manifest": manifest,
         "output": output,
-        "anonymize.method": method,
+        "anonymize.face.method": method,
         "detect.detectors": detector or None,
         "sample.limit": limit,
         "engine.address": address,

@@ -4,8 +4,9 @@
 and the nearest valid name.
 """
 
-from anon_batch.config.anonymize import AnonymizeConfig
+from anon_batch.config.anonymize import AnonymizeConfig, FaceConfig, TreatmentConfig
 from anon_batch.config.checking import validate
+from anon_batch.config.checks import ChecksConfig
 from anon_batch.config.description import describe
 from anon_batch.config.detect import DetectConfig, DetectorConfig, TileConfig
 from anon_batch.config.engine import EngineConfig
@@ -19,9 +20,11 @@ from anon_batch.config.write import WriteConfig
 
 __all__ = [
     "AnonymizeConfig",
+    "ChecksConfig",
     "DetectConfig",
     "DetectorConfig",
     "EngineConfig",
+    "FaceConfig",
     "GatesConfig",
     "JobConfig",
     "LimitsConfig",
@@ -29,6 +32,7 @@ __all__ = [
     "SampleConfig",
     "StorageConfig",
     "TileConfig",
+    "TreatmentConfig",
     "WriteConfig",
     "describe",
     "load_job",

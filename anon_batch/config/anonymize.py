@@ -1,65 +1,55 @@
-"""Keys of `anonymize`: what is done to each region."""
+"""Keys of `anonymize`: what happens to the regions of each label, and the options of each method."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from anon_batch.config.old_keys import OLD_KEYS
 from anon_batch.config.section import Section
 
+_OWN_KEYS = ("face", "default", "options")
+_OLD_NAMES = frozenset(
+    key.removeprefix("anonymize.") for key in OLD_KEYS if key.startswith("anonymize.") and key.count(".") == 1
+)
 
-class AnonymizeConfig(Section):
-    """What is done to each face."""
+
+class TreatmentConfig(Section):
+    """What happens to the regions of one label."""
 
     method: str = Field(
-        "gan", description="`gan`, `swap`, `pixelate`, `blur`, `inpaint`, `solid`, or one of a plug-in."
+        "solid",
+        description="First method to try: `gan`, `swap`, `pixelate`, `blur`, `inpaint`, `solid`, or one of a plug-in.",
     )
     fallback: tuple[str, ...] | None = Field(
         None,
-        description="Methods tried in turn for a face that `method` refuses or fails on; after the last one the picture is "
-        "withheld. null: `pixelate`, `solid`, and for `gan` before them `swap`.",
+        description="Methods to try in turn for a region that `method` refuses or fails on; when the last one fails too, the "
+        "image is withheld. null: `pixelate`, `solid`, and for `gan` before them `swap`.",
     )
-    expansion: float = Field(
-        1.3, ge=1, le=4, description="The box grows by this factor about its centre before it is treated."
-    )
+    expansion: float = Field(1.3, ge=1, le=4, description="Factor by which the detected box grows about its centre.")
     shape: Literal["ellipse", "rectangle"] = Field(
-        "ellipse", description="`ellipse` inscribed in the expanded box, or the whole `rectangle`."
+        "ellipse", description="Mask: an `ellipse` inscribed in the expanded box, or the whole `rectangle`."
     )
     soft_edge: float = Field(
         0.0,
         ge=0,
         le=0.5,
-        description="Width of the blend around the mask, as a share of the region's "
-        "longer side; it lies outside the mask, where treated pixels fade into the picture.",
+        description="Width of the blend around the mask, as a share of the mask's longer side. The blend lies outside the mask.",
     )
-    min_replaced_score: float = Field(
+    min_side_px: float = Field(
+        0.0,
+        ge=0,
+        description="Methods that generate what they show (`swap`, `gan`) skip regions whose expanded box has a shorter longest "
+        "side; the next method gets them. `anonymize.options.gan.min_side_px` adds a limit for `gan` alone.",
+    )
+    min_score: float = Field(
         0.0,
         ge=0,
         le=1,
-        description="`swap` and `gan` leave faces that were detected with a lower score to the next method. They paint doubtful "
-        "small ones faintly as it is.",
+        description="Methods that generate what they show skip detections with a lower score; the next method gets them.",
     )
-    min_generated_px: float = Field(
-        8,
-        ge=0,
-        description="`gan` leaves faces whose expanded box's longer side is smaller than this to the next method.",
-    )
-    color: tuple[int, int, int] = Field((0, 0, 0), description="RGB of `solid`.")
-    cells: int = Field(8, ge=2, le=64, description="`pixelate` paints this many cells across the region's longer side.")
-    blur_sigma: float = Field(
-        0.2,
-        ge=0.1,
-        le=2,
-        description="`blur`: sigma of the Gaussian as a share of the region's longest side; at least 0.1.",
-    )
-
-    @field_validator("color")
-    @classmethod
-    def _color_in_range(cls, value: tuple[int, int, int]) -> tuple[int, int, int]:
-        if any(not 0 <= channel <= 255 for channel in value):
-            raise ValueError(f"{list(value)}: each of the three channels is 0 to 255")
-        return value
 
     @field_validator("fallback", mode="before")
     @classmethod
@@ -68,8 +58,53 @@ class AnonymizeConfig(Section):
 
     @property
     def ladder(self) -> tuple[str, ...]:
-        """Methods in the order in which a face tries them, each once."""
+        """Methods in the order in which a region tries them, each once."""
         fallback = self.fallback
         if fallback is None:
             fallback = ("swap", "pixelate", "solid") if self.method == "gan" else ("pixelate", "solid")
         return tuple(dict.fromkeys((self.method, *fallback)))
+
+
+class FaceConfig(TreatmentConfig):
+    """What happens to faces."""
+
+    method: str = Field("gan", description=TreatmentConfig.model_fields["method"].description)
+
+
+class AnonymizeConfig(Section):
+    """What happens to the regions of each label. A further key is a label, with the keys of `default`."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, TreatmentConfig] = Field(init=False)
+
+    face: FaceConfig = Field(default_factory=FaceConfig, description="Regions with the label `face`.")
+    default: TreatmentConfig = Field(
+        default_factory=TreatmentConfig, description="Regions of every label that has no key of its own."
+    )
+    options: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="Options of the methods by name, e.g. `{pixelate: {cells: 8}}`. Each method checks its own.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_old_keys(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and (old := [str(key) for key in value if key in _OLD_NAMES]):
+            raise ValueError("; ".join(f"`anonymize.{key}` {OLD_KEYS[f'anonymize.{key}']}" for key in old))
+        return value
+
+    @field_validator("options", mode="before")
+    @classmethod
+    def _empty_is_the_defaults(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return {} if value is None else value
+        return {name: {} if own is None else own for name, own in value.items()}
+
+    def labels(self) -> Iterator[tuple[str, TreatmentConfig]]:
+        """Yield (label, its section) of every label with a key of its own, in the order of the file, faces first."""
+        yield "face", self.face
+        yield from (self.__pydantic_extra__ or {}).items()
+
+    def with_method(self, method: str) -> AnonymizeConfig:
+        """Return the same section with another method for faces."""
+        return self.model_copy(update={"face": self.face.model_copy(update={"method": method})})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field, field_validator
 
 from anon_batch.config.anonymize import AnonymizeConfig
+from anon_batch.config.checks import ChecksConfig
 from anon_batch.config.detect import DetectConfig
 from anon_batch.config.engine import EngineConfig
 from anon_batch.config.gates import GatesConfig
@@ -39,7 +40,10 @@ class JobConfig(Section):
     )
     sample: SampleConfig = Field(default_factory=SampleConfig, description="Process a random subset.")
     detect: DetectConfig = Field(default_factory=DetectConfig, description="Detectors.")
-    anonymize: AnonymizeConfig = Field(default_factory=AnonymizeConfig, description="Methods.")
+    anonymize: AnonymizeConfig = Field(default_factory=AnonymizeConfig, description="What happens to the regions.")
+    checks: ChecksConfig = Field(
+        {"structure": {}}, description="Checks of every result: name -> options. `structure` always runs."
+    )
     write: WriteConfig = Field(default_factory=WriteConfig, description="Layout and format of the outputs.")
     limits: LimitsConfig = Field(default_factory=LimitsConfig, description="Input size limits.")
     gates: GatesConfig = Field(default_factory=GatesConfig, description="Limits that a finished release must keep.")

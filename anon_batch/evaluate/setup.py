@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from anon_batch.anonymize.ladder import Ladder
-from anon_batch.anonymize.registry import load_method
-from anon_batch.config import AnonymizeConfig, DetectorConfig, JobConfig
+from anon_batch.anonymize.checks import load_checks
+from anon_batch.anonymize.ladder import build_ladder
+from anon_batch.config import DetectorConfig, JobConfig
 from anon_batch.detect.ensemble import Ensemble, build_detector
 from anon_batch.errors import ConfigError
 from anon_batch.evaluate.embedder import Embedder, EmbedderSettings, load_embedder
@@ -97,7 +97,7 @@ def load_setup(config: EvaluationConfig, storage: Storage) -> Setup:
     methods = tuple(_load_method(name, job, runtime) for name in dict.fromkeys(config.methods))
     embedder = None if config.embedder is None else load_embedder(storage, config.embedder, runtime.threads)
     used = [*detector.models, *(scorer.models if scorer else ())]
-    used += [name for method in methods for name in method.ladder.model_names]
+    used += [name for method in methods for name in method.ladder.models]
     models = tuple(f"{name}@{runtime.store.digest(name)}" for name in dict.fromkeys(used))
     return Setup(runtime, detector, scorer, embedder, methods, models)
 
@@ -114,6 +114,6 @@ def _check_scorer(scorer: DetectorConfig, job: JobConfig) -> None:
 
 
 def _load_method(name: str, job: JobConfig, runtime: Runtime) -> EvaluatedMethod:
-    config: AnonymizeConfig = job.anonymize.model_copy(update={"method": name})
-    steps = [load_method(step, config, runtime.store, runtime.threads, runtime.device) for step in config.ladder]
-    return EvaluatedMethod(name, steps[0], Ladder(steps), config)
+    checks = load_checks(job.checks, runtime)
+    ladder = build_ladder(job.anonymize.with_method(name), runtime, checks.of_regions)
+    return EvaluatedMethod(name, ladder[name], ladder)

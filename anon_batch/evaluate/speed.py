@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from anon_batch.anonymize.ladder import render
+from anon_batch.anonymize.protocol import Patch
 from anon_batch.evaluate.subjects import EvaluatedMethod
 from anon_batch.models.runtime import Runtime
 from anon_batch.records import DecodedImage, Detections
@@ -122,7 +124,8 @@ def measure_speed(
     """
     prepared = [(image, method.regions(image, detections)) for image, detections in sample.images]
     batches = [prepared[start : start + batch_size] for start in range(0, len(prepared), batch_size)]
-    accepted = sum(len(result.methods) for batch in batches for result in method.alone.anonymize(batch, key))
+    rendered = [answers for batch in batches for answers in render(method.alone, batch, key)]
+    accepted = sum(isinstance(answer, Patch) for answers in rendered for answer in answers)
     longer = [max(r.extent[2] - r.extent[0], r.extent[3] - r.extent[1]) for _, regions in prepared for r in regions]
     return SpeedMeasures(
         images=len(prepared),
@@ -130,6 +133,6 @@ def measure_speed(
         batch_size=batch_size,
         threads=runtime.threads,
         device=runtime.device,
-        alone=time_passes(lambda batch: method.alone.anonymize(batch, key), batches, accepted) if accepted else None,
+        alone=time_passes(lambda batch: render(method.alone, batch, key), batches, accepted) if accepted else None,
         with_checks=time_passes(lambda batch: method.ladder.anonymize(batch, key), batches, sample.faces),
     )

@@ -12,11 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from anon_batch.anonymize.ladder import Ladder
-from anon_batch.anonymize.protocol import RegionAnonymizer
-from anon_batch.config import AnonymizeConfig
+from anon_batch.anonymize.protocol import Method
 from anon_batch.detect.protocol import Detector
 from anon_batch.errors import WithheldError
-from anon_batch.geometry import regions_of
 from anon_batch.records import (
     DEFAULT_LABEL,
     AnonymizedImage,
@@ -80,17 +78,15 @@ class EvaluatedMethod:
         name: of the method.
         alone: the method without fallbacks and checks.
         ladder: the method and its fallbacks.
-        config: the job's section with this method.
     """
 
     name: str
-    alone: RegionAnonymizer
+    alone: Method
     ladder: Ladder
-    config: AnonymizeConfig
 
     def regions(self, image: DecodedImage, detections: Detections) -> list[Region]:
         """Return the regions that are anonymized."""
-        return regions_of(detections, image.width, image.height, self.config.expansion, self.config.shape)
+        return self.ladder.policy.regions_of(detections, image.width, image.height)
 
     def anonymize(
         self, images: Sequence[tuple[DecodedImage, Detections]], run_key: bytes

@@ -14,7 +14,7 @@ from anon_batch.formats.versions import explain_other_version
 
 RUN_JSON_VERSION = 2
 # The sections that the outputs depend on; a resumed run must agree with them.
-OUTPUT_SECTIONS = ("sample", "detect", "anonymize", "write", "limits")
+OUTPUT_SECTIONS = ("sample", "detect", "anonymize", "checks", "write", "limits")
 # The sections that are published, because they hold no address and no secret.
 PUBLIC_SECTIONS = (*OUTPUT_SECTIONS, "gates")
 

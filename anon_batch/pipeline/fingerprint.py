@@ -87,8 +87,9 @@ def fingerprint(
     Where the job runs, how wide, and how bytes are reached is not part of it: those may change between two runs of a job.
     """
     keys: dict[str, Any] = {}
+    values = config.model_dump(mode="json", include=set(OUTPUT_SECTIONS))
     for section in OUTPUT_SECTIONS:
-        _flatten(section, getattr(config, section).model_dump(mode="json"), keys)
+        _flatten(section, values[section], keys)
     return {
         "name": config.name,
         **keys,

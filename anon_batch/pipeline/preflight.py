@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from anon_batch.anonymize.checks import load_checks
 from anon_batch.anonymize.ladder import build_ladder
 from anon_batch.config import JobConfig
 from anon_batch.detect.ensemble import build_detector
@@ -25,7 +26,8 @@ def preflight(config: JobConfig) -> tuple[str, ...]:
     detect = config.detect
     if config.engine.num_gpus > 0 and detect.backend == "auto":  # as the workers choose: it decides which file is used
         detect = detect.model_copy(update={"backend": "torch"})
-    detector = build_detector(detect, Runtime(store))
-    ladder = build_ladder(config.anonymize, store, 1, "cpu")
-    names = dict.fromkeys([*detector.models, *ladder.model_names])
+    runtime = Runtime(store)
+    detector = build_detector(detect, runtime)
+    ladder = build_ladder(config.anonymize, runtime, load_checks(config.checks, runtime).of_regions)
+    names = dict.fromkeys([*detector.models, *ladder.models])
     return tuple(f"{name}@{store.digest(name)}" for name in names)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 
+from anon_batch.anonymize.checks import load_checks
 from anon_batch.anonymize.ladder import build_ladder
 from anon_batch.detect.ensemble import build_detector
 from anon_batch.errors import IntegrityError, StorageError
@@ -38,7 +39,7 @@ class ShardProcessor:
         self._run = run
         runtime = Runtime.for_job(config, run.storage)
         self._detector = build_detector(config.detect, runtime)
-        self._ladder = build_ladder(config.anonymize, runtime.store, runtime.threads, runtime.device)
+        self._ladder = build_ladder(config.anonymize, runtime, load_checks(config.checks, runtime).of_regions)
         self._planned = run.planned_rows()
         self._io = ThreadPoolExecutor(config.engine.io_threads, thread_name_prefix="io")
         self._cpu = self._io if runtime.device == "cuda" else _cpu_executor(runtime.threads - 1)

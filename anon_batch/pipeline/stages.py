@@ -24,7 +24,7 @@ from anon_batch.errors import (
     TransientStorageError,
     WithheldError,
 )
-from anon_batch.geometry import clip_detections, regions_of
+from anon_batch.geometry import clip_detections
 from anon_batch.imaging.encode import encode_anonymized, encode_clean
 from anon_batch.imaging.source import SourceImage
 from anon_batch.manifest.fetch import SourceReader
@@ -43,7 +43,6 @@ from anon_batch.records import (
     Status,
 )
 
-_SYNTHETIC = ("gan",)  # methods whose pixels a model generates
 _ENDS_THE_RUN = (AccessDeniedError, CredentialsError, StorageFullError)
 
 
@@ -196,9 +195,8 @@ class RowStages:
                 if isinstance(whole, RowError):
                     items[index], errors[index] = DecodedRow(item.read, error=whole), whole
                     continue
-                cfg = self._config.anonymize
                 try:
-                    regions[index] = regions_of(answer, whole.width, whole.height, cfg.expansion, cfg.shape)
+                    regions[index] = self._ladder.policy.regions_of(answer, whole.width, whole.height)
                 except Exception:
                     errors[index] = WithheldError("detect", traceback.format_exc())
                     continue
@@ -267,7 +265,7 @@ class RowStages:
                     raise WithheldError("incomplete", "a stage gave no result")  # nothing passes by default
                 if len(regions) != len(found):
                     raise WithheldError("incomplete", f"{len(regions)} regions for {len(found)} detections")
-                faces = _face_records(regions, treated)
+                faces = _face_records(regions, treated, self._ladder)
                 with self.clock("encode"):
                     encoded = self._encoded(image, treated)
                 if treated is not None and encoded.data == item.read.data and _differs(image, treated):
@@ -338,13 +336,13 @@ def _check_source(row: ManifestRow, data: bytes, sha256: str) -> None:
         raise FailedError("source_changed", f"sha256 {sha256}, manifest says {row.sha256}")
 
 
-def _face_records(regions: list[Region], treated: AnonymizedImage | None) -> tuple[RegionRecord, ...]:
+def _face_records(regions: list[Region], treated: AnonymizedImage | None, ladder: Ladder) -> tuple[RegionRecord, ...]:
     if treated is None:
         return ()
     if missing := [region.index for region in regions if region.index not in treated.methods]:
         raise WithheldError("anonymize", f"faces {missing} were not treated")
     return tuple(
-        RegionRecord(*region.extent, region.label, method, synthetic=method in _SYNTHETIC)
+        RegionRecord(*region.extent, region.label, method, synthetic=ladder.is_synthetic(method))
         for region in regions
         for method in (treated.methods[region.index],)
     )

@@ -18,8 +18,8 @@ from anon_batch.anonymize.faces import landmarks
 from anon_batch.anonymize.faces.align import CROP_SIDE, Crop
 from anon_batch.anonymize.faces.blend import Composite, compose
 from anon_batch.anonymize.faces.donors import Choice, Donor, DonorBank
+from anon_batch.anonymize.faces.generator_network import network_input
 from anon_batch.anonymize.faces.matte import head_of, matte_of
-from anon_batch.anonymize.methods.gan import network_input
 from anon_batch.geometry import distance_to_zero
 from anon_batch.records import BoolArray, FloatArray, PixelArray, Shape
 from anon_batch.train.augmentation import draw_augmentation, relight

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from anon_batch import geometry
-from anon_batch.anonymize.compose import union_of_masks
 from anon_batch.anonymize.faces import align, landmarks
 from anon_batch.anonymize.faces.blend import warped
 from anon_batch.errors import ConfigError
@@ -55,7 +54,7 @@ class FaceCrop:
         """Return the region that a run would anonymize."""
         height, width = self.pixels.shape[:2]
         found = Detections(self.box[None], np.ones(1, np.float32), self.points[None], ("training",))
-        return geometry.regions_of(found, width, height, expansion, shape)[0]
+        return geometry.region_of(found, 0, width, height, expansion, shape)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -164,7 +163,7 @@ def generator_view(face: FaceCrop, expansion: float, shape: Shape, side: int) ->
     """Cut a face's crop as a run does, and the truth in the same frame."""
     region = face.region(expansion, shape)
     height, width = face.pixels.shape[:2]
-    unknown = union_of_masks([region], width, height)
+    unknown = geometry.union_of_masks([region], width, height)
     frame = align.frame_of(region)
     erased = np.where(unknown[:, :, None], np.uint8(0), face.pixels)
     crop = align.extract(erased, unknown, frame, side)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from method_harness import KEY, RUNTIME, make, make_ladder, run_method
 from replacement_scenes import crop_of, model, plain_crop, regions, scenery, turned
 
 from anon_batch import keys
@@ -12,15 +15,18 @@ from anon_batch.anonymize.faces.align import CROP_SIDE
 from anon_batch.anonymize.faces.blend import compose
 from anon_batch.anonymize.faces.donors import DonorBank
 from anon_batch.anonymize.faces.generator import Generator, Shape, load_generator
-from anon_batch.anonymize.faces.replace import Limits
-from anon_batch.anonymize.ladder import Ladder
-from anon_batch.anonymize.methods.gan import Gan, coloured, fault_of, latent_of, network_input, reduced, with_change
-from anon_batch.anonymize.methods.pixelate import Pixelate
-from anon_batch.anonymize.methods.swap import Swap
+from anon_batch.anonymize.faces.generator_network import (
+    GeneratorNetwork,
+    add_change,
+    downscale,
+    latent_of,
+    limit_colour,
+    network_input,
+)
+from anon_batch.anonymize.methods.gan import Gan, fault_of
 from anon_batch.errors import ConfigError
 from anon_batch.records import DecodedImage
 
-KEY = bytes(range(32))
 WIDTH, HEIGHT = 320, 240
 BOXES = [(30, 40, 70, 90), (120, 100, 190, 190), (250, 30, 280, 70)]
 LARGE = (100, 40, 220, 190)
@@ -49,8 +55,10 @@ def broken(value):
     return made
 
 
-def gan(bank, made=None, min_side_px=4, soft_edge=0.0, threads=1):
-    return Gan(made or network(), bank, Limits(min_side_px), soft_edge, threads, "cpu")
+def gan(made=None, min_side_px=4, threads=1):
+    method = Gan(Gan.Options(min_side_px=min_side_px), RUNTIME)
+    method._network = GeneratorNetwork(made or network(), threads, "cpu")
+    return method
 
 
 def photo(seed=0, name=None):
@@ -67,41 +75,41 @@ def batch(pictures):
     ]
 
 
-def test_faces_in_company_equal_those_alone(bank):
-    method, work = gan(bank), batch(5)
+def test_faces_in_company_equal_those_alone():
+    method, work = gan(), batch(5)
     assert sum(len(found) for _, found in work) > 9  # large ones among them
-    together, backwards = method.anonymize(work, KEY), method.anonymize(work[::-1], KEY)[::-1]
+    together, backwards = run_method(method, work), run_method(method, work[::-1])[::-1]
     for item, a, b in zip(work, together, backwards, strict=True):
-        (alone,) = method.anonymize([item], KEY)
+        (alone,) = run_method(method, [item])
         assert a.methods == alone.methods == dict.fromkeys(range(len(item[1])), "gan")
         assert np.array_equal(a.pixels, alone.pixels)
         assert np.array_equal(b.pixels, alone.pixels)
 
 
-def test_the_first_three_pictures_are_the_same_with_six_more(bank):
-    method = gan(bank)
+def test_the_first_three_pictures_are_the_same_with_six_more():
+    method = gan()
     work = [(photo(i), faces(BOXES[i % 3])) for i in range(9)]
-    for few, many in zip(method.anonymize(work[:3], KEY), method.anonymize(work, KEY), strict=False):
+    for few, many in zip(run_method(method, work[:3]), run_method(method, work), strict=False):
         assert np.array_equal(few.pixels, many.pixels)
 
 
-def test_the_network_is_called_with_one_number_of_faces(bank):
+def test_the_network_is_called_with_one_number_of_faces():
     made, seen = network(), set()
     made.register_forward_pre_hook(lambda _, given: seen.add((tuple(given[0].shape), tuple(given[1].shape))))
-    method = gan(bank, made)
+    method = gan(made)
     for count in (1, 3, 5):
-        method.anonymize([(photo(i), faces(BOXES[0])) for i in range(count)], KEY)
+        run_method(method, [(photo(i), faces(BOXES[0])) for i in range(count)])
     assert len(seen) == 1
 
 
-def test_threads_change_nothing(bank):
+def test_threads_change_nothing():
     """With three threads in a call, torch sums up parts of several faces' norms, and their last bits change."""
     made = load_generator(model("generator"))
     work, before = batch(4), torch.get_num_threads()
-    alone = gan(bank, made).anonymize(work, KEY)
+    alone = run_method(gan(made), work)
     try:
         torch.set_num_threads(3)  # another network's wish for its own calls
-        results = [gan(bank, made, threads=threads).anonymize(work, KEY) for threads in (1, 2, 3)]
+        results = [run_method(gan(made, threads=threads), work) for threads in (1, 2, 3)]
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
@@ -110,26 +118,26 @@ def test_threads_change_nothing(bank):
             assert np.array_equal(a.pixels, b.pixels)
 
 
-def test_a_network_that_changes_nothing_gives_what_swap_paints(bank):
+def test_a_network_that_changes_nothing_gives_what_swap_paints():
     for box in (*BOXES, LARGE):
         work = [(photo(2), faces(box, points=[turned(box, 15)]))]
-        (made,), (swapped,) = gan(bank, network(0)).anonymize(work, KEY), Swap(bank, Limits()).anonymize(work, KEY)
+        (made,), (swapped,) = run_method(gan(network(0)), work), run_method(make("swap"), work)
         assert np.array_equal(made.pixels, swapped.pixels)
 
 
-def test_the_network_does_change_the_picture(bank):
+def test_the_network_does_change_the_picture():
     work = [(photo(2), faces(BOXES[1]))]
-    (made,), (swapped,) = gan(bank).anonymize(work, KEY), Swap(bank, Limits()).anonymize(work, KEY)
+    (made,), (swapped,) = run_method(gan(), work), run_method(make("swap"), work)
     difference = np.abs(made.pixels.astype(int) - swapped.pixels)
     assert difference[made.touched].mean() > 0.5
     assert not difference[~made.touched].any()
 
 
-def test_the_latent_enters(bank, monkeypatch):
+def test_the_latent_enters(monkeypatch):
     work = [(photo(2), faces(BOXES[1]))]
-    (one,) = gan(bank).anonymize(work, KEY)
-    monkeypatch.setattr("anon_batch.anonymize.methods.gan._LATENT_STREAM", 1 << 65)
-    (other,) = gan(bank).anonymize(work, KEY)
+    (one,) = run_method(gan(), work)
+    monkeypatch.setattr("anon_batch.anonymize.faces.generator_network._LATENT_STREAM", 1 << 65)
+    (other,) = run_method(gan(), work)
     assert not np.array_equal(one.pixels, other.pixels)
 
 
@@ -163,14 +171,14 @@ def test_the_networks_input_holds_composite_masks_and_landmarks(bank):
 def test_a_large_crop_is_reduced_for_the_network(bank):
     crop = crop_of(photo(1).pixels, faces(LARGE)[0], 2 * CROP_SIDE)
     composite = compose(crop, bank.choose(crop, 3))
-    small, small_composite = reduced(crop, composite)
+    small, small_composite = downscale(crop, composite)
     assert small.pixels.shape == small_composite.pixels.shape == (CROP_SIDE, CROP_SIDE, 3)
     assert small_composite.weight.shape == small.unknown.shape == (CROP_SIDE, CROP_SIDE)
     assert np.allclose(small.points * 2, crop.points)
     fours = composite.pixels.reshape(CROP_SIDE, 2, CROP_SIDE, 2, 3).mean(axis=(1, 3))
     assert np.allclose(small_composite.pixels, fours, atol=1e-2)
     assert np.array_equal(np.kron(small.unknown, np.ones((2, 2), bool)) & crop.unknown, crop.unknown)
-    assert reduced(small, small_composite) == (small, small_composite)
+    assert downscale(small, small_composite) == (small, small_composite)
 
 
 def test_a_correction_is_added_in_levels():
@@ -179,7 +187,7 @@ def test_a_correction_is_added_in_levels():
     change[2, 1, 3] = 0.4  # blue, second row, last column
     expected = pixels.copy()
     expected[1, 3, 2] = 151
-    assert np.allclose(with_change(pixels, change), expected)
+    assert np.allclose(add_change(pixels, change), expected)
 
 
 def test_a_correction_of_a_large_crop_is_enlarged_and_the_composites_detail_stays():
@@ -188,7 +196,7 @@ def test_a_correction_of_a_large_crop_is_enlarged_and_the_composites_detail_stay
     slope = np.linspace(-0.5, 0.5, 128, dtype=np.float32)
     across = np.broadcast_to(slope, (128, 128))
     change = np.stack([across, across.T, np.full_like(across, 0.2)])
-    added = with_change(pixels, change) - pixels
+    added = add_change(pixels, change) - pixels
     place = (np.arange(256) + 0.5) / 2 - 0.5
     expected = (-0.5 + place / 127) * 127.5
     assert np.abs(added[100, 4:-4, 0] - expected[4:-4]).max() < 0.2
@@ -205,22 +213,22 @@ def test_a_correction_of_a_large_crop_is_enlarged_and_the_composites_detail_stay
         (-9.0, "beyond black or white"),
     ],
 )
-def test_what_cannot_be_a_face_is_refused_and_falls_to_the_next_method(bank, value, why):
+def test_what_cannot_be_a_face_is_refused_and_falls_to_the_next_method(value, why):
     work = batch(3)
-    for result, (image, found) in zip(gan(bank, broken(value)).anonymize(work, KEY), work, strict=True):
+    for result, (image, found) in zip(run_method(gan(broken(value)), work), work, strict=True):
         assert result.methods == {}
         assert set(result.refused) == {face.index for face in found}
         assert all(why in reason for reason in result.refused.values())
         assert np.array_equal(result.pixels, image.pixels)
         assert not result.touched.any()
     for result, (_, found) in zip(
-        Ladder([gan(bank, broken(value)), Pixelate(8)]).anonymize(work, KEY), work, strict=True
+        make_ladder(gan(broken(value)), make("pixelate")).anonymize(work, KEY), work, strict=True
     ):
         assert result.methods == dict.fromkeys(range(len(found)), "pixelate")
 
 
-def test_one_broken_face_does_not_break_its_neighbours(bank):
-    unlucky = torch.tensor(latent_of(keys.face_seed(KEY, "photo0", 1), SMALL.latent))
+def test_one_broken_face_does_not_break_its_neighbours():
+    unlucky = torch.tensor(latent_of(keys.seed(KEY, "photo0", 1), SMALL.latent))
 
     class Spoilt(Generator):
         def forward(self, inputs, latent):
@@ -228,7 +236,7 @@ def test_one_broken_face_does_not_break_its_neighbours(bank):
             made[(latent == unlucky).all(1)] = float("nan")
             return made
 
-    (result,) = Ladder([gan(bank, Spoilt(SMALL).eval()), Pixelate(8)]).anonymize([(photo(), faces(*BOXES))], KEY)
+    (result,) = make_ladder(gan(Spoilt(SMALL).eval()), make("pixelate")).anonymize([(photo(), faces(*BOXES))], KEY)
     assert result.methods == {0: "gan", 1: "pixelate", 2: "gan"}
 
 
@@ -255,41 +263,41 @@ def test_faults_are_told_by_the_unknown_pixels():
     assert fault_of(crop, some) == ""
 
 
-def test_small_faces_are_refused_with_the_limit(bank):
-    (result,) = gan(bank, min_side_px=40).anonymize([(photo(), faces((20, 20, 40, 45), BOXES[1]))], KEY)
+def test_small_faces_are_refused_with_the_limit():
+    (result,) = run_method(gan(min_side_px=40), [(photo(), faces((20, 20, 40, 45), BOXES[1]))])
     assert result.methods == {1: "gan"}
     assert result.refused == {0: "smaller than 40 px"}
 
 
-def test_enormous_boxes_are_refused(bank):
-    (result,) = gan(bank).anonymize([(photo(), faces((-1e30, -1e30, 1e30, 1e30)))], KEY)
+def test_enormous_boxes_are_refused():
+    (result,) = run_method(gan(), [(photo(), faces((-1e30, -1e30, 1e30, 1e30)))])
     assert result.methods == {}
     assert list(result.refused) == [0]
 
 
-def test_a_batch_in_which_no_face_is_left_is_fine(bank):
-    results = gan(bank, min_side_px=1000).anonymize(batch(3), KEY)
+def test_a_batch_in_which_no_face_is_left_is_fine():
+    results = run_method(gan(min_side_px=1000), batch(3))
     assert [result.methods for result in results] == [{}, {}, {}]
 
 
-def test_another_run_key_gives_other_faces(bank):
+def test_another_run_key_gives_other_faces():
     work = [(photo(1), faces(BOXES[1]))]
-    (one,), (other,) = gan(bank).anonymize(work, KEY), gan(bank).anonymize(work, bytes(32))
+    (one,), (other,) = run_method(gan(), work), run_method(gan(), work, bytes(32))
     assert not np.array_equal(one.pixels, other.pixels)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is there")
-def test_cuda_that_is_not_there_is_a_config_error(bank):
+def test_cuda_that_is_not_there_is_a_config_error():
     with pytest.raises(ConfigError, match="num_gpus"):
-        Gan(network(), bank, Limits(), 0, 1, "cuda")
+        Gan(Gan.Options(), replace(RUNTIME, device="cuda"))
 
 
-def test_no_colour_comes_into_a_grey_picture(bank):
+def test_no_colour_comes_into_a_grey_picture():
     made = load_generator(model("generator"))
     grey = np.repeat(scenery(HEIGHT, WIDTH, seed=5)[:, :, :1], 3, axis=2)
     for pixels, colourless in ((grey, True), (scenery(HEIGHT, WIDTH, seed=5), False)):
         image = DecodedImage("p", np.ascontiguousarray(pixels))
-        (result,) = gan(bank, made).anonymize([(image, faces(BOXES[1]))], KEY)
+        (result,) = run_method(gan(made), [(image, faces(BOXES[1]))])
         inside = result.pixels[result.touched].astype(int)
         assert (np.ptp(inside, axis=1).max() <= 6) == colourless
 
@@ -297,17 +305,17 @@ def test_no_colour_comes_into_a_grey_picture(bank):
 @pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
 def test_a_share_of_a_corrections_colour(share):
     change = np.random.default_rng(0).normal(0, 0.2, (3, 8, 8)).astype(np.float32)
-    result = coloured(change, share)
+    result = limit_colour(change, share)
     weights = np.array([0.299, 0.587, 0.114])
     assert np.allclose(np.einsum("chw,c->hw", result, weights), np.einsum("chw,c->hw", change, weights), atol=1e-5)
     assert np.allclose(result - result.mean(0), (change - change.mean(0)) * share, atol=1e-5)
 
 
-def test_half_precision_changes_a_face_by_single_levels(bank, monkeypatch):
+def test_half_precision_changes_a_face_by_single_levels(monkeypatch):
     """As on CUDA, where sums are in float16; bfloat16, which every CPU has, is coarser."""
     made = load_generator(model("generator"))
     image = DecodedImage("p", scenery(HEIGHT, WIDTH, seed=5))
-    (exact,) = gan(bank, made).anonymize([(image, faces(BOXES[1]))], KEY)
+    (exact,) = run_method(gan(made), [(image, faces(BOXES[1]))])
     forward = type(made).forward
 
     def in_half(network, inputs, latent):
@@ -315,7 +323,7 @@ def test_half_precision_changes_a_face_by_single_levels(bank, monkeypatch):
             return forward(network, inputs, latent).float()
 
     monkeypatch.setattr(type(made), "forward", in_half)
-    (coarse,) = gan(bank, made).anonymize([(image, faces(BOXES[1]))], KEY)
+    (coarse,) = run_method(gan(made), [(image, faces(BOXES[1]))])
     difference = np.abs(exact.pixels.astype(int) - coarse.pixels)
     assert coarse.methods == exact.methods == {0: "gan"}
     assert 0 < difference.max() <= 3

@@ -1,393 +1,530 @@
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import pytest
+from method_harness import KEY, RUNTIME, make, make_detections, make_ladder, make_regions
 
-from anon_batch import geometry
-from anon_batch.anonymize.checks.structure import kept_structure, untreated_faces
+from anon_batch import geometry, keys
+from anon_batch.anonymize.checks.structure import Structure
 from anon_batch.anonymize.ladder import Ladder, build_ladder
-from anon_batch.anonymize.methods.pixelate import Pixelate
-from anon_batch.anonymize.methods.solid import Solid
+from anon_batch.anonymize.policy import Policy, Treatment
+from anon_batch.anonymize.protocol import Method, Patch, Refusal, RegionCheck
 from anon_batch.config import AnonymizeConfig
 from anon_batch.errors import ConfigError, UnknownNameError, WithheldError
-from anon_batch.records import AnonymizedImage, DecodedImage, Detections
+from anon_batch.records import AnonymizedImage, DecodedImage
 
-KEY = bytes(32)
 FACE, SECOND = (20, 20, 50, 50), (60, 20, 90, 50)
+OVERLAPPING = (24, 24, 60, 60)
 
 
 def picture(name="p", seed=0):
     return DecodedImage(name, np.random.default_rng(seed).integers(0, 256, (80, 100, 3), np.uint8))
 
 
-def regions(*boxes):
-    n = len(boxes)
-    found = Detections(
-        np.array(boxes, np.float32).reshape(n, 4),
-        np.full(n, 0.9, np.float32),
-        np.full((n, 5, 2), np.nan, np.float32),
-        ("d",) * n,
-    )
-    return geometry.regions_of(found, 100, 80, 1.0, "ellipse")
+def regions(*boxes, **kind):
+    return make_regions(*boxes, width=100, height=80, **kind)
 
 
-class Scripted:
-    """A method whose work on each picture is done by a function: (image, regions) -> result."""
+def mask_of(region):
+    return geometry.union_of_masks([region], 100, 80)
 
-    model_names = ("weights-of-scripted",)
 
-    def __init__(self, act, name="scripted"):
+class Scripted(Method):
+    """A method whose patches a function makes: target -> patch or refusal."""
+
+    name = "scripted"
+    models = ("weights-of-scripted",)
+
+    def __init__(self, act: Callable, name="scripted", **declared):
         self.name, self.act, self.batches = name, act, []
+        for key, value in declared.items():
+            setattr(self, key, value)
 
-    def anonymize(self, batch, run_key):
-        self.batches.append([image.image_id for image, _ in batch])
-        return [self.act(image, faces) for image, faces in batch]
-
-
-def solid(image, faces, name="scripted"):
-    (result,) = Solid((1, 2, 3)).anonymize([(image, faces)], KEY)
-    return AnonymizedImage(result.pixels, result.touched, {face.index: name for face in faces})
+    def render(self, targets):
+        self.batches.append([(target.image_id, target.region.index) for target in targets])
+        return [self.act(target) for target in targets]
 
 
-def no_op(image, faces):
-    result = solid(image, faces)
-    return AnonymizedImage(image.pixels.copy(), result.touched, result.methods)
+def blue(target):
+    return Patch(np.broadcast_to(np.array([1, 2, 3], np.uint8), target.shape))
 
 
-def raise_it(exc):
-    def act(image, faces):
-        raise exc
-
-    return act
+def refuse(*indices):
+    return lambda target: Refusal("profile") if target.region.index in indices else blue(target)
 
 
-LAST = Solid((9, 9, 9))
-
-
-def run(act, *boxes, then=(LAST,), image=None):
-    (outcome,) = Ladder([Scripted(act), *then]).anonymize([(image or picture(), regions(*boxes))], KEY)
+def run(act, *boxes, then=("solid",), image=None, **kind):
+    methods = [Scripted(act), *(make(name, color=[9, 9, 9]) if name == "solid" else make(name) for name in then)]
+    (outcome,) = make_ladder(*methods).anonymize([(image or picture(), regions(*boxes, **kind))], KEY)
     return outcome
 
 
-def test_the_first_method_treats_when_it_can():
-    outcome = run(solid, FACE, SECOND)
+def test_first_method_renders_when_it_can():
+    outcome = run(blue, FACE, SECOND)
     assert outcome.methods == {0: "scripted", 1: "scripted"}
     assert (outcome.pixels[outcome.touched] == (1, 2, 3)).all()
-    assert outcome.refused == {}
+    assert outcome.details == ()
+    assert outcome.failures == {}
 
 
-def test_a_picture_without_regions_comes_back_as_it_is():
-    outcome = run(raise_it(RuntimeError("must not be called")), then=())
+def test_image_without_regions_comes_back_as_it_is():
+    outcome = run(lambda _: 1 / 0, then=())
     assert np.array_equal(outcome.pixels, picture().pixels)
     assert not outcome.touched.any()
     assert outcome.methods == {}
 
 
-def grown_by_one(image, faces):
-    result = solid(image, faces)
-    pixels = np.pad(result.pixels, ((0, 1), (0, 0), (0, 0)))
-    touched = np.pad(result.touched, ((0, 1), (0, 0)))
-    return AnonymizedImage(pixels, touched, result.methods)
+def raise_error(error):
+    def act(target):
+        raise error
+
+    return act
 
 
-def changed_outside(image, faces):
-    result = solid(image, faces)
-    result.pixels[0, 0] ^= 1
-    return result
+def do_nothing(target):
+    return Patch(geometry.crop(target.pixels, target.region.extent).copy())
 
 
-def touched_too_small(image, faces):
-    result = solid(image, faces)
-    touched = result.touched.copy()
-    touched[35, 35] = False
-    pixels = result.pixels.copy()
-    pixels[35, 35] = image.pixels[35, 35]
-    return AnonymizedImage(pixels, touched, result.methods)
+def half_done(target):
+    pixels = do_nothing(target).pixels
+    pixels[len(pixels) // 2 :] = 3
+    return Patch(pixels)
 
 
-def half_treated(image, faces):
-    result = solid(image, faces)
-    pixels = result.pixels.copy()
-    pixels[:35] = image.pixels[:35]
-    return AnonymizedImage(pixels, result.touched, result.methods)
+def write_into_the_image(target):
+    target.pixels[:] = 0
+    return blue(target)
 
 
-def wrong_name(image, faces):
-    return solid(image, faces, name="pixelate")
+def write_into_the_mask(target):
+    target.erased[:] = False
+    return blue(target)
 
 
-def unknown_face(image, faces):
-    result = solid(image, faces)
-    return AnonymizedImage(result.pixels, result.touched, {**result.methods, 7: "scripted"})
+BAD = {
+    "nothing": lambda target: None,
+    "an array": lambda target: blue(target).pixels,
+    "one pixel too many": lambda target: Patch(np.pad(blue(target).pixels, ((0, 1), (0, 0), (0, 0)))),
+    "wrong dtype": lambda target: Patch(blue(target).pixels.astype(np.int64)),
+    "alpha below 1": lambda target: Patch(blue(target).pixels, np.full(target.shape[:2], 0.5, np.float32)),
+    "alpha not finite": lambda target: Patch(blue(target).pixels, np.full(target.shape[:2], np.nan, np.float32)),
+    "a refusal": lambda target: Refusal("profile"),
+    "writes into the image": write_into_the_image,
+    "writes into the mask": write_into_the_mask,
+    "an error": raise_error(RuntimeError("broken")),
+    "out of memory": raise_error(MemoryError()),
+    "an error of the package": raise_error(WithheldError("no_boxes")),
+}
 
 
-def forgotten_face(image, faces):
-    result = solid(image, faces)
-    return AnonymizedImage(result.pixels, result.touched, {})
-
-
-def treated_and_refused(image, faces):
-    result = solid(image, faces)
-    return AnonymizedImage(result.pixels, result.touched, result.methods, {0: "not sure"})
-
-
-def wrong_type(image, faces):
-    return solid(image, faces).pixels
-
-
-def writes_into_its_input(image, faces):
-    image.pixels[:] = 0
-    return solid(image, faces)
-
-
-def touched_of_numbers(image, faces):
-    result = solid(image, faces)
-    return AnonymizedImage(result.pixels, result.touched.astype(np.uint8), result.methods)
-
-
-BAD = [
-    no_op,
-    grown_by_one,
-    changed_outside,
-    touched_too_small,
-    half_treated,
-    wrong_name,
-    unknown_face,
-    forgotten_face,
-    treated_and_refused,
-    wrong_type,
-    writes_into_its_input,
-    touched_of_numbers,
-    raise_it(RuntimeError("broken")),
-    raise_it(MemoryError()),
-    raise_it(WithheldError("no_boxes")),
-]
-
-
-@pytest.mark.parametrize("act", BAD, ids=lambda act: act.__qualname__)
-def test_what_a_bad_method_did_falls_to_the_next(act):
+@pytest.mark.parametrize("act", BAD.values(), ids=BAD)
+def test_region_that_a_method_fails_on_goes_to_the_next(act):
     image = picture()
     before = image.pixels.copy()
     outcome = run(act, FACE, image=image)
     assert outcome.methods == {0: "solid"}
-    x1, y1, x2, y2 = regions(FACE)[0].extent
-    mask = geometry.region_mask(regions(FACE)[0])
-    assert (outcome.pixels[y1:y2, x1:x2][mask] == 9).all()
+    assert (outcome.pixels[mask_of(regions(FACE)[0])] == 9).all()
     assert np.array_equal(outcome.pixels[~outcome.touched], before[~outcome.touched])
     assert np.array_equal(image.pixels, before)
+    assert len(outcome.details) == 1
+    assert outcome.details[0].startswith("scripted: ")
 
 
-@pytest.mark.parametrize("act", BAD, ids=lambda act: act.__qualname__)
-def test_after_the_last_method_the_picture_is_withheld(act):
+@pytest.mark.parametrize("act", BAD.values(), ids=BAD)
+def test_image_is_withheld_after_the_last_method(act):
     outcome = run(act, FACE, then=())
     assert isinstance(outcome, WithheldError)
     assert outcome.reason == "anonymize"
-    assert outcome.detail.startswith("p: 1 faces untreated: scripted: ")
+    assert outcome.detail.startswith("p: 1 regions not anonymized: scripted: ")
 
 
-def test_a_face_that_was_only_made_lighter_is_not_believed():
+@pytest.mark.parametrize("act", [do_nothing, half_done])
+def test_method_that_leaves_a_region_as_it_was_is_caught(act):
+    (outcome,) = make_ladder(Scripted(act, sees_original=True), make("solid")).anonymize(
+        [(picture(), regions(FACE, SECOND))], KEY
+    )
+    assert outcome.methods == {0: "solid", 1: "solid"}
+    assert outcome.failures == {"structure": 2}
+    assert "region 0: structure: " in outcome.details[0]
+
+
+def test_region_that_was_only_made_lighter_is_caught():
+    def lighten(target):
+        return Patch(do_nothing(target).pixels + np.uint8(40))
+
     image = DecodedImage("p", picture().pixels // 2)
-
-    def act(given, faces):
-        result = solid(given, faces)
-        pixels = np.where(result.touched[:, :, None], given.pixels + 40, given.pixels).astype(np.uint8)
-        return AnonymizedImage(pixels, result.touched, result.methods)
-
-    assert run(act, FACE, image=image).methods == {0: "solid"}
+    (outcome,) = make_ladder(Scripted(lighten, sees_original=True), make("solid")).anonymize(
+        [(image, regions(FACE))], KEY
+    )
+    assert outcome.methods == {0: "solid"}
 
 
-def test_untreated_beside_treated():
-    # One face is painted, its neighbour, which the first partly covers, is not: only the first is believed.
-    def act(image, faces):
-        result = solid(image, faces[:1])
-        full = solid(image, faces)
-        return AnonymizedImage(result.pixels, full.touched, full.methods)
+def test_done_beside_not_done():
+    # One region is covered and its neighbour, which the first partly covers, is not: only the first passes.
+    def act(target):
+        return do_nothing(target) if target.region.index else blue(target)
 
-    outcome = run(act, (20, 20, 50, 50), (30, 20, 62, 50))
+    first, second = (20, 20, 50, 50), (30, 20, 62, 50)
+    (outcome,) = make_ladder(Scripted(act, sees_original=True), make("solid")).anonymize(
+        [(picture(), regions(first, second))], KEY
+    )
     assert outcome.methods == {0: "scripted", 1: "solid"}
 
 
-def test_refused_faces_alone_fall():
-    def act(image, faces):
-        result = solid(image, faces[1:])
-        return AnonymizedImage(result.pixels, result.touched, result.methods, {0: "profile"})
+def test_patch_that_fails_leaves_nothing_in_the_mask_of_a_neighbour():
+    # The second is larger, so that it wins where the masks overlap; what it shows there is the original.
+    def act(target):
+        return do_nothing(target) if target.region.index else blue(target)
 
-    outcome = run(act, FACE, SECOND)
+    first, second = regions((20, 20, 50, 50), (46, 20, 90, 70))
+    (outcome,) = make_ladder(Scripted(act, sees_original=True), make("solid")).anonymize(
+        [(picture(), [first, second])], KEY
+    )
+    assert outcome.methods == {0: "scripted", 1: "solid"}
+    assert (outcome.pixels[mask_of(first)] == (1, 2, 3)).all()
+
+
+def test_refused_regions_alone_go_to_the_next_method():
+    outcome = run(refuse(0), FACE, SECOND)
     assert outcome.methods == {0: "solid", 1: "scripted"}
-    assert outcome.refused == {}
     assert (outcome.pixels[35, 35] == 9).all()
     assert (outcome.pixels[35, 75] == (1, 2, 3)).all()
+    assert outcome.details == ("scripted: region 0: profile",)
 
 
-def test_a_bad_picture_costs_its_neighbours_nothing():
-    def act(image, faces):
-        if image.image_id == "bad":
+def test_one_bad_patch_does_not_cost_its_neighbour():
+    def act(target):
+        return Patch(np.zeros((1, 1, 3), np.uint8)) if target.region.index == 0 else blue(target)
+
+    assert run(act, FACE, SECOND).methods == {0: "solid", 1: "scripted"}
+
+
+def test_image_that_fails_does_not_cost_the_others():
+    def act(target):
+        if target.image_id == "bad":
             raise RuntimeError("cannot do this one")
-        return solid(image, faces)
+        return blue(target)
 
-    first = Scripted(act)
-    names = ["a", "bad", "b"]
-    outcomes = Ladder([first]).anonymize([(picture(n, i), regions(FACE)) for i, n in enumerate(names)], KEY)
-    assert first.batches == [["a", "bad", "b"], ["a"], ["bad"], ["b"]]
+    method = Scripted(act)
+    batch = [(picture(name, seed), regions(FACE)) for seed, name in enumerate(["a", "bad", "b"])]
+    outcomes = make_ladder(method).anonymize(batch, KEY)
+    assert method.batches == [[("a", 0), ("bad", 0), ("b", 0)], [("a", 0)], [("bad", 0)], [("b", 0)]]
     assert [isinstance(outcome, WithheldError) for outcome in outcomes] == [False, True, False]
     assert "cannot do this one" in outcomes[1].detail
 
 
-def test_a_wrong_number_of_results_is_retried_picture_by_picture():
-    class Short(Scripted):
-        def anonymize(self, batch, run_key):
-            return super().anonymize(batch, run_key)[:1]
+@pytest.mark.parametrize("change", [lambda patches: patches[:1], lambda patches: [*patches, *patches]])
+def test_wrong_number_of_patches_is_tried_again_image_by_image(change):
+    class Miscounting(Scripted):
+        def render(self, targets):
+            patches = super().render(targets)
+            return change(patches) if len(targets) > 1 else patches
 
-    outcomes = Ladder([Short(solid)]).anonymize([(picture(n), regions(FACE)) for n in "ab"], KEY)
+    outcomes = make_ladder(Miscounting(blue)).anonymize([(picture(name), regions(FACE)) for name in "ab"], KEY)
     assert [outcome.methods for outcome in outcomes] == [{0: "scripted"}] * 2
 
 
-def test_the_next_method_sees_the_picture_as_treated_so_far():
-    def act(image, faces):
-        result = solid(image, faces[:1])
-        return AnonymizedImage(result.pixels, result.touched, result.methods, {1: "no"})
+def test_wrong_number_of_patches_for_one_image_goes_to_the_next_method():
+    class Short(Scripted):
+        def render(self, targets):
+            return super().render(targets)[1:]
 
+    (outcome,) = make_ladder(Short(blue), make("solid")).anonymize([(picture(), regions(FACE, SECOND))], KEY)
+    assert outcome.methods == {0: "solid", 1: "solid"}
+
+
+def _spy(seen):
+    def act(target):
+        points = [(35, 35), (35, 75), (5, 5)]
+        shown = [target.pixels[point].tolist() for point in points]
+        seen.append((target.region.index, shown, [bool(target.erased[point]) for point in points]))
+        assert not target.pixels.flags.writeable
+        assert not target.erased.flags.writeable
+        return blue(target)
+
+    return act
+
+
+def test_targets_show_erased_masks_and_what_is_done():
+    original, seen = picture(), []
+    spies = Scripted(_spy(seen), "second"), Scripted(_spy(seen), "third", sees_original=True)
+    for spy in spies:
+        make_ladder(Scripted(refuse(1)), spy).anonymize([(original, regions(FACE, SECOND))], KEY)
+    background, face = original.pixels[5, 5].tolist(), original.pixels[35, 75].tolist()
+    assert seen == [
+        (1, [[1, 2, 3], [0, 0, 0], background], [False, True, False]),
+        (1, [[1, 2, 3], face, background], [False, False, False]),
+    ]
+
+
+def test_all_masks_are_erased_for_the_first_method():
+    seen = []
+    make_ladder(Scripted(_spy(seen))).anonymize([(picture(), regions(FACE, SECOND))], KEY)
+    assert [(index, shown[:2]) for index, shown, _ in seen] == [(0, [[0, 0, 0]] * 2), (1, [[0, 0, 0]] * 2)]
+
+
+def test_targets_of_several_images_show_their_own():
+    images = [picture(name, seed) for seed, name in enumerate("abc")]
+    shown = {}
+
+    def act(target):
+        shown.setdefault(target.image_id, []).append(target.pixels[0, 0].tolist())
+        return blue(target)
+
+    class Backwards(Scripted):
+        def render(self, targets):
+            return super().render(targets[::-1])[::-1]
+
+    make_ladder(Backwards(act)).anonymize([(image, regions(FACE, SECOND)) for image in images], KEY)
+    assert shown == {image.image_id: [image.pixels[0, 0].tolist()] * 2 for image in images}
+
+
+def test_seed_comes_from_run_key_image_and_subject():
     seen = []
 
-    def look(image, faces):
-        seen.append((image.pixels[35, 35].tolist(), [face.index for face in faces]))
-        return solid(image, faces, "second")
+    def act(target):
+        seen.append(target.seed)
+        return blue(target)
 
-    run(act, FACE, SECOND, then=(Scripted(look, "second"),))
-    assert seen == [([1, 2, 3], [1])]
+    faces = Policy({"face": Treatment("scripted")}).regions_of(
+        make_detections(FACE, SECOND), 100, 80, subjects=[7, "anna"]
+    )
+    make_ladder(Scripted(act)).anonymize([(picture("img"), faces)], KEY)
+    assert seen == [keys.seed(KEY, "img", 7), keys.seed(KEY, "img", "anna")]
 
 
-def test_a_later_method_cannot_bring_a_face_back():
+def test_subject_without_a_seed_withholds_the_image():
+    (face,) = Policy().regions_of(make_detections(FACE), 100, 80, subjects=[-1])
+    (outcome,) = make_ladder(make("solid")).anonymize([(picture(), [face])], KEY)
+    assert isinstance(outcome, WithheldError)
+
+
+def test_later_method_does_not_write_over_regions_that_are_done():
     original = picture()
-
-    def act(image, faces):
-        result = solid(image, faces[:1])
-        return AnonymizedImage(result.pixels, result.touched, result.methods, {1: "no"})
-
-    def restore(image, faces):
-        result = solid(image, faces, "second")
-        pixels = original.pixels.copy()
-        pixels[result.touched] = 0
-        return AnonymizedImage(pixels, np.ones_like(result.touched), result.methods)
-
-    outcome = run(act, FACE, SECOND, then=(Scripted(restore, "second"),), image=original)
-    first, second = regions(FACE, SECOND)
-    assert outcome.methods == {0: "scripted", 1: "second"}
-    kept = solid(original, [first])
-    x1, y1, x2, y2 = first.extent
-    mask = geometry.region_mask(first)
-    assert np.array_equal(outcome.pixels[y1:y2, x1:x2][mask], kept.pixels[y1:y2, x1:x2][mask])
-    assert not untreated_faces(original.pixels, outcome, [first, second])
-
-
-def test_a_later_method_does_not_paint_over_faces_that_are_done():
-    original = picture()
-    overlapping = (FACE[0] + 4, FACE[1] + 4, FACE[2] + 10, FACE[3] + 10)
-
-    def act(image, faces):
-        result = solid(image, faces[:1])
-        return AnonymizedImage(result.pixels, result.touched, result.methods, {1: "no"})
-
-    outcome = run(act, FACE, overlapping, then=(Solid((200, 100, 50)),), image=original)
-    first, second = regions(FACE, overlapping)
-    before = solid(original, [first])
-    x1, y1, x2, y2 = first.extent
-    mask = geometry.region_mask(first)
-    assert np.array_equal(outcome.pixels[y1:y2, x1:x2][mask], before.pixels[y1:y2, x1:x2][mask])
+    outcome = run(refuse(1), FACE, OVERLAPPING, image=original)
+    first, second = map(mask_of, regions(FACE, OVERLAPPING))
+    assert (outcome.pixels[first] == (1, 2, 3)).all()
+    assert (outcome.pixels[second & ~first] == 9).all()
     assert outcome.methods == {0: "scripted", 1: "solid"}
-    x1, y1, x2, y2 = second.extent
-    assert outcome.touched[y1:y2, x1:x2][geometry.region_mask(second)].all()
+    assert outcome.touched[first | second].all()
 
 
-def test_a_later_method_may_return_what_cannot_be_written():
-    def act(image, faces):
-        result = solid(image, faces[:1])
-        return AnonymizedImage(result.pixels, result.touched, result.methods, {1: "no"})
+class Changed(RegionCheck):
+    """Fails the regions that a function names."""
 
-    def frozen(image, faces):
-        result = solid(image, faces, "second")
-        result.pixels.flags.writeable = False
-        return result
+    name = "changed"
 
-    assert run(act, FACE, SECOND, then=(Scripted(frozen, "second"),)).methods == {0: "scripted", 1: "second"}
+    def __init__(self, act):
+        self.act, self.asked = act, []
+
+    def check(self, before, after, regions):
+        self.asked.append([region.index for region in regions])
+        assert not before.flags.writeable
+        assert not after.flags.writeable
+        return self.act(after, regions)
+
+
+def _with_check(act, *methods):
+    check = Changed(act)
+    names = [method.name for method in methods]
+    policy = Policy({"face": Treatment(names[0], tuple(names[1:]))}, Treatment(names[-1]))
+    ladder = Ladder(policy, {method.name: method for method in methods}, [check])
+    return check, ladder.anonymize([(picture(), regions(FACE, SECOND))], KEY)[0]
+
+
+def test_regions_that_fail_a_check_go_to_the_next_method():
+    def act(after, asked):
+        return {region.index: "blue" for region in asked if region.index and (after[35, 75] == (1, 2, 3)).all()}
+
+    check, outcome = _with_check(act, Scripted(blue), make("solid"))
+    assert outcome.methods == {0: "scripted", 1: "solid"}
+    assert outcome.failures == {"changed": 1}
+    assert outcome.details == ("scripted: region 1: changed: blue",)
+    assert check.asked == [[0, 1], [0], [1], [0, 1]]  # without the failed one; the next method; all of them
+
+
+@pytest.mark.parametrize(
+    "act",
+    [lambda *_: {5: "which?"}, lambda *_: None, lambda *_: 1 / 0, raise_error],
+    ids=["unknown region", "no mapping", "an error", "another"],
+)
+def test_check_that_breaks_withholds_the_image(act):
+    _, outcome = _with_check(act, Scripted(blue), make("solid"))
+    assert isinstance(outcome, WithheldError)
+    assert "cannot be composed or checked" in outcome.detail
+
+
+def test_region_that_a_later_method_brings_back_withholds_the_image():
+    calls = []
+
+    def act(after, asked):
+        calls.append(len(asked))
+        return {0: "back"} if len(calls) == 4 else ({1: "no"} if len(calls) == 1 else {})
+
+    _, outcome = _with_check(act, Scripted(blue), make("solid"))
+    assert isinstance(outcome, WithheldError)
+    assert "undone by a later method" in outcome.detail
 
 
 @pytest.mark.parametrize("value", [0, 9, 255])
-def test_flat_pictures_are_no_false_alarm(value):
-    for method in (Solid((value,) * 3), Solid((0, 0, 0)), Pixelate()):
+def test_flat_images_are_no_false_alarm(value):
+    for method in (make("solid", color=[value] * 3), make("solid"), make("pixelate")):
         image = DecodedImage("p", np.full((80, 100, 3), value, np.uint8))
-        (outcome,) = Ladder([method]).anonymize([(image, regions(FACE, SECOND))], KEY)
+        (outcome,) = make_ladder(method).anonymize([(image, regions(FACE, SECOND))], KEY)
         assert outcome.methods == {0: method.name, 1: method.name}
 
 
-def test_a_nearly_black_picture_is_no_false_alarm_under_black():
+def test_nearly_black_image_is_no_false_alarm_under_black():
     pixels = np.zeros((80, 100, 3), np.uint8)
     pixels[30:33, 30:40] = 1
-    (outcome,) = Ladder([Solid()]).anonymize([(DecodedImage("p", pixels), regions(FACE))], KEY)
+    (outcome,) = make_ladder(make("solid")).anonymize([(DecodedImage("p", pixels), regions(FACE))], KEY)
     assert outcome.methods == {0: "solid"}
 
 
-def test_regions_that_no_method_could_be_trusted_with():
-    twice = [regions(FACE)[0], regions(SECOND)[0]]  # both are face 0
-    outside = geometry.regions_of(
-        Detections(
-            np.array([[90, 70, 140, 130]], np.float32),
-            np.ones(1, np.float32),
-            np.full((1, 5, 2), np.nan, np.float32),
-            ("d",),
-        ),
-        200,
-        200,
-        1.0,
-        "ellipse",
-    )
+def test_regions_that_do_not_fit_the_image_withhold_it():
+    twice = [regions(FACE)[0], regions(SECOND)[0]]  # both have index 0
+    outside = make_regions((90, 70, 140, 130), width=200, height=200)
     batch = [(picture(), twice), (picture(), outside), (picture(), regions(FACE))]
-    outcomes = Ladder([Solid()]).anonymize(batch, KEY)
-    assert "share a face index" in outcomes[0].detail
-    assert "leaves the picture" in outcomes[1].detail
+    outcomes = make_ladder(make("solid")).anonymize(batch, KEY)
+    assert "share an index" in outcomes[0].detail
+    assert "leaves the image" in outcomes[1].detail
     assert outcomes[2].methods == {0: "solid"}
 
 
-def test_ladder_needs_different_methods():
-    for methods in ([], [Solid(), Solid()]):
-        with pytest.raises(ConfigError, match="at least one, each once"):
-            Ladder(methods)
+# Labels
+
+
+def labelled(*labels, soft_edge=0.0):
+    boxes = [(4 + 32 * at, 20, 28 + 32 * at, 60) for at in range(len(labels))]
+    return make_detections(*boxes, labels=labels)
+
+
+def anonymize_labels(policy: Policy, methods: Sequence[Method], *labels: str):
+    ladder = Ladder(policy, {method.name: method for method in methods})
+    (outcome,) = ladder.anonymize([(picture(), policy.regions_of(labelled(*labels), 100, 80))], KEY)
+    return outcome
+
+
+def test_each_label_gets_its_own_method():
+    policy = Policy({"face": Treatment("scripted"), "plate": Treatment("pixelate")}, Treatment("solid"))
+    outcome = anonymize_labels(policy, [Scripted(blue), make("pixelate"), make("solid")], "plate", "face", "person")
+    assert outcome.methods == {0: "pixelate", 1: "scripted", 2: "solid"}
+
+
+def test_label_without_a_policy_gets_the_default_and_its_shape():
+    policy = Policy({"face": Treatment("scripted", expansion=1.0)}, Treatment("solid", shape="rectangle", expansion=2))
+    face, other = policy.regions_of(labelled("face", "other"), 100, 80)
+    assert (face.shape, face.mask_extent) == ("ellipse", (4, 20, 28, 60))
+    assert (other.shape, other.mask_extent) == ("rectangle", (24, 0, 72, 80))
+
+
+def test_masks_of_other_labels_are_erased_too_and_labels_share_a_call():
+    seen = []
+    spy = Scripted(_spy(seen))
+    policy = Policy({"face": Treatment("pixelate"), "plate": Treatment("scripted")}, Treatment("scripted"))
+    detections = make_detections(FACE, SECOND, (2, 2, 8, 8), labels=("face", "plate", "other"))
+    ladder = Ladder(policy, {"pixelate": make("pixelate"), "scripted": spy})
+    (outcome,) = ladder.anonymize([(picture(), policy.regions_of(detections, 100, 80))], KEY)
+    assert outcome.methods == {0: "pixelate", 1: "scripted", 2: "scripted"}
+    assert spy.batches == [[("p", 1), ("p", 2)]]
+    assert seen[0][2] == [False, True, True]  # the face is done, plate and other are erased
+
+
+def test_methods_run_in_the_order_of_the_policy_level_by_level():
+    order = []
+
+    def named(name, act=blue):
+        def note(target):
+            order.append(name)
+            return act(target)
+
+        return Scripted(note, name)
+
+    reject = refuse(0, 1)
+    methods = [named("a", reject), named("b", reject), named("c")]
+    policy = Policy({"face": Treatment("b", ("c",)), "plate": Treatment("a", ("b", "c"))}, Treatment("c"))
+    outcome = anonymize_labels(policy, methods, "plate", "face")
+    assert order == ["b", "a", "c", "b", "c"]
+    assert outcome.methods == {0: "c", 1: "c"}
+
+
+def test_synthetic_methods_skip_small_and_doubtful_regions():
+    generating = Scripted(blue, "generating", synthetic=True)
+    how = Treatment("generating", ("plain",), min_side_px=20, min_score=0.5, expansion=1.0)
+    boxes = [(4, 4, 24, 20), (40, 4, 59, 20), (4, 40, 24, 60)]
+    found = make_detections(*boxes)
+    found.scores[2] = 0.4
+    policy = Policy({"face": how}, Treatment("plain"))
+    ladder = Ladder(policy, {"generating": generating, "plain": Scripted(blue, "plain")})
+    (outcome,) = ladder.anonymize([(picture(), policy.regions_of(found, 100, 80))], KEY)
+    assert outcome.methods == {0: "generating", 1: "plain", 2: "plain"}
+    assert outcome.details == (
+        "generating: region 1: smaller than 20 px",
+        "generating: region 2: score below 0.5",
+    )
+    assert ladder.is_synthetic("generating")
+    assert not ladder.is_synthetic("plain")
+
+
+# Building
+
+
+def test_ladder_needs_every_method_of_its_policy():
+    with pytest.raises(ConfigError, match="swap"):
+        Ladder(Policy({"face": Treatment("solid", ("swap",))}, Treatment("solid")), {"solid": make("solid")})
+    with pytest.raises(ConfigError, match="blur"):
+        Ladder(Policy({}, Treatment("blur")), {"blur": make("solid")})
 
 
 def test_names_and_models():
-    ladder = Ladder([Scripted(solid), Solid()])
+    ladder = make_ladder(Scripted(blue), make("solid"))
     assert ladder.names == ("scripted", "solid")
-    assert ladder.model_names == ("weights-of-scripted",)
+    assert ladder.models == ("weights-of-scripted",)
+    assert ladder["solid"].name == "solid"
 
 
-def test_build_ladder_follows_the_job_file():
-    config = AnonymizeConfig(method="blur", fallback=("pixelate", "blur", "solid"))
-    assert build_ladder(config, None, 1, "cpu").names == ("blur", "pixelate", "solid")
-    assert AnonymizeConfig(method="gan").ladder == ("gan", "swap", "pixelate", "solid")
-    assert AnonymizeConfig(method="swap").ladder == ("swap", "pixelate", "solid")
-    with pytest.raises(UnknownNameError, match="`solid`"):
-        build_ladder(AnonymizeConfig(method="solidd"), None, 1, "cpu")
+def build(**keys):
+    return build_ladder(AnonymizeConfig.model_validate(keys), RUNTIME)
+
+
+def test_ladder_follows_the_job_file():
+    ladder = build(face={"method": "blur", "fallback": ["pixelate", "blur"]}, plate={"method": "inpaint"})
+    assert ladder.policy["face"].ladder == ("blur", "pixelate")
+    assert ladder.policy["plate"].ladder == ("inpaint", "pixelate", "solid")
+    assert ladder.policy["anything"].ladder == ("solid", "pixelate")
+    assert set(ladder.names) == {"blur", "pixelate", "inpaint", "solid"}
+    with pytest.raises(UnknownNameError, match="solid"):
+        build(face={"method": "solidd"})
     with pytest.raises(UnknownNameError):
-        build_ladder(AnonymizeConfig(method="solid", fallback=("nothing",)), None, 1, "cpu")
+        build(face={"method": "solid"}, plate={"fallback": ["nothing"]})
 
 
-def test_settings_reach_the_methods():
-    config = AnonymizeConfig(method="solid", fallback=(), color=(5, 6, 7), soft_edge=0.2)
-    (outcome,) = build_ladder(config, None, 1, "cpu").anonymize([(picture(), regions(FACE))], KEY)
+def test_options_reach_the_methods():
+    how = {"method": "solid", "fallback": [], "soft_edge": 0.2}
+    ladder = build(face=how, options={"solid": {"color": [5, 6, 7]}})
+    faces = ladder.policy.regions_of(make_detections(FACE), 100, 80)
+    (outcome,) = ladder.anonymize([(picture(), faces)], KEY)
     assert outcome.pixels[35, 35].tolist() == [5, 6, 7]
-    assert outcome.touched.sum() > geometry.region_mask(regions(FACE)[0]).sum()
+    assert outcome.touched.sum() > geometry.region_mask(faces[0]).sum()
 
 
-def test_kept_structure():
-    before = picture().pixels
-    mask = np.ones(before.shape[:2], bool)
-    assert kept_structure(before, before, mask) == 1
-    assert kept_structure(before, np.zeros_like(before), mask) == 0
-    half = before.copy()
-    half[:40] = 0
-    assert kept_structure(before, half, mask) == pytest.approx(0.5, abs=0.05)
-    assert kept_structure(np.zeros_like(before), np.zeros_like(before), mask) == 0
-    large = np.random.default_rng(1).integers(0, 256, (900, 700, 3), np.uint8)
-    part = large.copy()
-    part[450:] = 0
-    assert kept_structure(large, part, np.ones((900, 700), bool)) == pytest.approx(0.5, abs=0.02)
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"pixelate": {"cell": 8}}, ConfigError, "`anonymize.options.pixelate.cells`"),
+        ({"pixelate": {"cells": 1}}, ConfigError, "`anonymize.options.pixelate.cells`"),
+        ({"blur": {"sigma": 0.01}}, ConfigError, "`anonymize.options.blur.sigma`"),  # of a method that is not used
+        ({"inpaint": {"x": 1}}, ConfigError, "unknown key `anonymize.options.inpaint.x`"),
+        ({"pixelatte": {}}, UnknownNameError, "pixelate"),
+    ],
+)
+def test_wrong_options_name_their_key(options, error, text):
+    with pytest.raises(error, match=text.replace(".", r"\.")):
+        build(face={"method": "solid"}, options=options)
+
+
+def test_results_are_records():
+    assert isinstance(run(blue, FACE), AnonymizedImage)
+    assert isinstance(Structure(Structure.Options(), RUNTIME), RegionCheck)

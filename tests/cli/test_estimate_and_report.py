@@ -53,7 +53,7 @@ def _job_file(folder: Path, **more: Any) -> str:
         "manifest": str(folder / "m.parquet"),
         "output": str(folder / "out"),
         "detect": {"detectors": ["manifest"]},
-        "anonymize": {"method": "solid"},
+        "anonymize": {"face": {"method": "solid"}},
         "run_key_file": str(folder / "no such key"),
         **more,
     }
@@ -193,7 +193,7 @@ def test_estimate_of_a_job_that_is_itself_a_sample(main: Any, dataset: Path) -> 
         (["estimate", "JOB", "--workers", "0"], "--workers"),
         (["estimate", "JOB", "--price-gpu-hour", "-1"], "--price-gpu-hour"),
         (["estimate", "JOB", "--set", "detect.detectors=[nothing]"], "nothing"),
-        (["estimate", "JOB", "--set", "anonymize.method=nothing"], "nothing"),
+        (["estimate", "JOB", "--set", "anonymize.face.method=nothing"], "nothing"),
     ],
 )
 def test_estimate_refuses_what_a_run_would_refuse(main: Any, dataset: Path, args: list[str], said: str) -> None:

@@ -1,66 +1,25 @@
-"""What every method must do, built in or not: parametrised over the registry's built-ins."""
+"""What every method must do. It runs for each built-in method and for a plug-in."""
 
 from __future__ import annotations
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
+from method_harness import KEY, RUNTIME, make, make_ladder, make_regions, run_method
+from random_color import RandomColor
 
-from anon_batch import geometry
-from anon_batch.anonymize.checks.structure import fault_of_result, kept_structure, untreated_faces
-from anon_batch.anonymize.ladder import Ladder
-from anon_batch.anonymize.methods.solid import Solid
-from anon_batch.anonymize.protocol import RegionAnonymizer
-from anon_batch.anonymize.registry import BUILT_IN, load_method
-from anon_batch.config import AnonymizeConfig, ModelsConfig
-from anon_batch.models.store import ModelStore
-from anon_batch.records import AnonymizedImage, DecodedImage, Detections
-from anon_batch.storage import Storage
+from anon_batch import plugins
+from anon_batch.anonymize.checks.structure import Structure, kept_structure
+from anon_batch.anonymize.ladder import render
+from anon_batch.anonymize.protocol import Method, Patch, Refusal
+from anon_batch.geometry import union_of_masks
+from anon_batch.records import AnonymizedImage, DecodedImage
 
-KEY = bytes(range(32))
-STORE = ModelStore(Storage(), ModelsConfig())
-REPLACED_FROM_PX = 4  # by `swap` and `gan`: smaller faces are refused
-SIZE = (96, 128)  # height, width
-
-
-def picture(seed: int = 0, size: tuple[int, int] = SIZE) -> DecodedImage:
-    return DecodedImage(f"p{seed}", np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8))
-
-
-def regions(*boxes, size=SIZE, shape="ellipse", expansion=1.3):
-    n = len(boxes)
-    found = Detections(
-        np.array(boxes, np.float32).reshape(n, 4),
-        np.full(n, 0.9, np.float32),
-        np.full((n, 5, 2), np.nan, np.float32),
-        ("d",) * n,
-    )
-    return geometry.regions_of(found, size[1], size[0], expansion, shape)
-
-
-def union(image, faces):
-    out = np.zeros(image.pixels.shape[:2], bool)
-    for region in faces:
-        x1, y1, x2, y2 = region.extent
-        out[y1:y2, x1:x2] |= geometry.region_mask(region)
-    return out
-
-
-@pytest.fixture(params=sorted(BUILT_IN))
-def name(request):
-    return request.param
-
-
-@pytest.fixture(params=[0.0, 0.2], ids=["hard", "soft"])
-def method(name, request) -> RegionAnonymizer:
-    return made(name, soft_edge=request.param)
-
-
-def made(name, soft_edge):
-    config = AnonymizeConfig(soft_edge=soft_edge, min_generated_px=REPLACED_FROM_PX)
-    return load_method(name, config, STORE, 1, "cpu")
-
+CHECK = Structure(Structure.Options(), RUNTIME)
+HEIGHT, WIDTH = 96, 128
+SYNTHETIC = ("gan", "swap")
 
 CASES = {
     "one face": [(40, 30, 70, 65)],
@@ -77,7 +36,8 @@ CASES = {
     "inside out": [(70, 65, 40, 30)],
 }
 
-# Faces that `swap` and `gan` leave to the next method: too small, or with nothing but masks and void around them.
+
+# Regions that `swap` and `gan` refuse: too small, or with nothing but masks and void around them.
 UNREPLACEABLE = {
     "outside": {0},
     "one inside another": {1},
@@ -85,131 +45,167 @@ UNREPLACEABLE = {
     "no size": {0},
     "overlapping": {2},
 }
+METHODS = {name: make(name) for name in plugins.built_in("methods") if name != "gan"}
+METHODS["gan"] = make("gan", min_side_px=4)
+METHODS["random_color"] = RandomColor(RandomColor.Options(), RUNTIME)
+
+
+@pytest.fixture(params=sorted(METHODS))
+def method(request) -> Method:
+    return METHODS[request.param]
+
+
+@pytest.fixture(params=[0.0, 0.2], ids=["hard", "soft"])
+def soft_edge(request) -> float:
+    return request.param
+
+
+def image_of(seed: int = 0, size: tuple[int, int] = (HEIGHT, WIDTH)) -> DecodedImage:
+    return DecodedImage(f"p{seed}", np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8))
+
+
+def regions(*boxes, size=(HEIGHT, WIDTH), shape="ellipse", soft_edge=0.0):
+    return make_regions(*boxes, width=size[1], height=size[0], shape=shape, expansion=1.3, soft_edge=soft_edge)
+
+
+def union(faces):
+    return union_of_masks(faces, WIDTH, HEIGHT)
 
 
 @pytest.mark.parametrize("shape", ["ellipse", "rectangle"])
 @pytest.mark.parametrize("case", CASES)
-def test_every_face_is_treated_or_refused_and_nothing_else_changes(method, case, shape):
-    image = picture()
-    faces = regions(*CASES[case], shape=shape)
+def test_every_region_is_rendered_or_refused(method, case, shape, soft_edge):
+    image = image_of()
     before = image.pixels.copy()
-    (result,) = method.anonymize([(image, faces)], KEY)
+    faces = regions(*CASES[case], shape=shape, soft_edge=soft_edge)
+    (result,) = run_method(method, [(image, faces)])
     assert np.array_equal(image.pixels, before)
-    assert fault_of_result(before, result, faces, method.name) is None
-    asked = {region.index for region in faces}
-    assert set(result.methods) | set(result.refused) == asked
-    assert not set(result.methods) & set(result.refused)
-    assert set(untreated_faces(before, result, faces)) == set(result.refused)
-    assert (
-        set(result.refused) == UNREPLACEABLE.get(case, set()) if method.name in ("swap", "gan") else not result.refused
-    )
-    for region in faces:
-        if region.index in result.methods:
-            x1, y1, x2, y2 = region.extent
-            assert result.touched[y1:y2, x1:x2][geometry.region_mask(region)].all()
+    assert set(result.methods) | set(result.refused) == {region.index for region in faces}
+    assert set(result.refused) == (UNREPLACEABLE.get(case, set()) if method.name in SYNTHETIC else set())
+    done = [region for region in faces if region.index in result.methods]
+    assert CHECK.check(before, result.pixels, done) == {}
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_hardly_a_pixel_of_a_mask_keeps_its_value(method, case):
-    # On noise, chance leaves a pixel's three channels as they were about once in a million.
-    image = picture(1)
-    faces = regions(*CASES[case])
-    (result,) = method.anonymize([(image, faces)], KEY)
-    mask = union(image, [face for face in faces if face.index in result.methods])
+def test_hardly_a_pixel_of_a_mask_keeps_its_value(method, case, soft_edge):
+    # On noise, chance leaves all three channels of a pixel as they were about once in a million.
+    image, faces = image_of(1), regions(*CASES[case], soft_edge=soft_edge)
+    (result,) = run_method(method, [(image, faces)])
+    mask = union([face for face in faces if face.index in result.methods])
     assert not (image.pixels == result.pixels).all(axis=2)[mask].any()
 
 
-def test_touched_is_the_masks_and_their_edges(name):
-    image, faces = picture(), regions((40, 30, 70, 65), (10, 10, 20, 20))
-    hard = made(name, soft_edge=0).anonymize([(image, faces)], KEY)[0]
-    soft = made(name, soft_edge=0.1).anonymize([(image, faces)], KEY)[0]
-    mask = union(image, faces)
+def test_touched_is_the_masks_and_their_edges(method):
+    boxes = (40, 30, 70, 65), (10, 10, 20, 20)
+    image, mask = image_of(), union(regions(*boxes))
+    hard = run_method(method, [(image, regions(*boxes))])[0]
+    soft = run_method(method, [(image, regions(*boxes, soft_edge=0.1))])[0]
     assert np.array_equal(hard.touched, mask)
     assert soft.touched[mask].all()
     assert mask.sum() < soft.touched.sum() < 3 * mask.sum()
 
 
-@pytest.mark.parametrize("name", sorted(set(BUILT_IN) - {"inpaint", "swap", "gan"}))
-def test_a_neighbours_soft_edge_brings_nothing_back(name):
-    # With and without the edge, the masks of overlapping and touching faces hold the same treated values.
-    # (What is rebuilt from the surroundings depends on how far one looks; those methods have a non-interference
-    # property instead.)
-    for case in ("overlapping", "touching", "one inside another"):
-        image, faces = picture(), regions(*CASES[case])
-        hard = made(name, soft_edge=0).anonymize([(image, faces)], KEY)[0]
-        soft = made(name, soft_edge=0.5).anonymize([(image, faces)], KEY)[0]
-        mask = union(image, faces)
-        assert np.array_equal(hard.pixels[mask], soft.pixels[mask])
+@pytest.mark.parametrize("name", sorted(set(METHODS) - {"inpaint", "swap", "gan"}))
+@pytest.mark.parametrize("case", ["overlapping", "touching", "one inside another"])
+def test_soft_edge_of_a_neighbour_does_not_change_a_mask(name, case):
+    # What is rebuilt from the surroundings depends on how far the patch reaches; those methods are left out.
+    hard, soft = (
+        run_method(METHODS[name], [(image_of(), regions(*CASES[case], soft_edge=edge))])[0] for edge in (0, 0.5)
+    )
+    mask = union(regions(*CASES[case]))
+    assert np.array_equal(hard.pixels[mask], soft.pixels[mask])
 
 
-def test_a_picture_without_regions_is_unchanged(method):
-    image = picture()
-    (result,) = method.anonymize([(image, [])], KEY)
-    assert np.array_equal(result.pixels, image.pixels)
+def test_image_without_regions_is_unchanged(method):
+    (result,) = run_method(method, [(image_of(), [])])
+    assert np.array_equal(result.pixels, image_of().pixels)
     assert not result.touched.any()
-    assert result.methods == result.refused == {}
 
 
-def test_results_do_not_depend_on_the_batch(method):
-    batch = [(picture(seed), regions((30 + seed, 30, 60, 60))) for seed in range(3)]
-    together = method.anonymize(batch, KEY)
-    backwards = method.anonymize(batch[::-1], KEY)[::-1]
-    alone = [method.anonymize([item], KEY)[0] for item in batch]
+def test_patches_do_not_depend_on_the_batch(method, soft_edge):
+    batch = [(image_of(seed), regions((30 + seed, 30, 60, 60), soft_edge=soft_edge)) for seed in range(3)]
+    together = run_method(method, batch)
+    backwards = run_method(method, batch[::-1])[::-1]
+    alone = [run_method(method, [item])[0] for item in batch]
     for a, b, c in zip(together, backwards, alone, strict=True):
         assert np.array_equal(a.pixels, b.pixels)
         assert np.array_equal(a.pixels, c.pixels)
 
 
-def test_an_empty_batch_is_fine(method):
-    assert method.anonymize([], KEY) == []
+def test_patches_of_one_image_do_not_depend_on_their_order(method):
+    image, faces = image_of(), regions((20, 20, 50, 50), (70, 40, 100, 80))
+    ((first, second),) = render(method, [(image, faces)], KEY)
+    ((other_second, other_first),) = render(method, [(image, faces[::-1])], KEY)
+    assert np.array_equal(first.pixels, other_first.pixels)
+    assert np.array_equal(second.pixels, other_second.pixels)
 
 
-def test_a_read_only_picture_is_fine(method):
-    image = picture()
-    image.pixels.flags.writeable = False
-    (result,) = method.anonymize([(image, regions((40, 30, 70, 65)))], KEY)
-    assert result.pixels.flags.writeable
-    assert result.methods == {0: method.name}
+def test_empty_batch_gives_nothing(method):
+    assert list(method.render([])) == []
 
 
-def test_a_face_beyond_the_corner_is_treated_or_refused(method):
-    image, faces = picture(), regions((200, 200, 230, 240))
+def test_method_that_does_not_declare_it_never_sees_what_it_hides(method):
+    faces = regions((20, 20, 60, 60), (70, 40, 100, 80))
+    image, mask = image_of(), union(faces)
+    other = image.pixels.copy()
+    other[mask] ^= 255
+    first, second = (render(method, [(DecodedImage("p", own), faces)], KEY)[0] for own in (image.pixels, other))
+    equal = [np.array_equal(a.pixels, b.pixels) for a, b in zip(first, second, strict=True)]
+    assert equal == [not method.sees_original] * 2
+
+
+def test_region_beyond_the_corner_is_rendered_or_refused(method):
+    faces = regions((200, 200, 230, 240))
     assert faces[0].extent == (127, 95, 128, 96)
-    (result,) = method.anonymize([(image, faces)], KEY)
+    (result,) = run_method(method, [(image_of(), faces)])
     # The mean of one pixel is the pixel.
-    assert set(result.refused) == ({0} if method.name in ("pixelate", "swap", "gan") else set())
+    assert set(result.refused) == ({0} if method.name in ("pixelate", *SYNTHETIC) else set())
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (2, 2), (3, 3)])
-def test_tiny_pictures_are_treated_or_refused(method, size):
-    image = picture(3, size)
-    faces = regions((0, 0, size[1], size[0]), size=size)
-    (result,) = method.anonymize([(image, faces)], KEY)
+def test_tiny_images_are_rendered_or_refused(method, size, soft_edge):
+    image = image_of(3, size)
+    faces = regions((0, 0, size[1], size[0]), size=size, soft_edge=soft_edge)
+    (result,) = run_method(method, [(image, faces)])
     assert len(result.methods) + len(result.refused) == 1
-    assert set(untreated_faces(image.pixels, result, faces)) == set(result.refused)
+    assert CHECK.check(image.pixels, result.pixels, faces if result.methods else []) == {}
 
 
-def test_enormous_boxes_cover_the_picture(method):
-    image = picture()
-    faces = regions((-1e30, -1e30, 1e30, 1e30))
-    (result,) = method.anonymize([(image, faces)], KEY)
-    if method.name in ("inpaint", "swap", "gan"):
+def test_enormous_boxes_cover_the_image(method):
+    image, faces = image_of(), regions((-1e30, -1e30, 1e30, 1e30))
+    (result,) = run_method(method, [(image, faces)])
+    if method.name in ("inpaint", *SYNTHETIC):
         assert list(result.refused) == [0]
     else:
         assert result.touched.all()
         assert kept_structure(image.pixels, result.pixels, result.touched) < 0.01
 
 
-def test_pickles(method):
-    again = copy.deepcopy(method)
-    item = (picture(), regions((40, 30, 70, 65)))
-    assert np.array_equal(again.anonymize([item], KEY)[0].pixels, method.anonymize([item], KEY)[0].pixels)
+@pytest.mark.parametrize(
+    "copy_of", [copy.deepcopy, lambda own: pickle.loads(pickle.dumps(own))], ids=["copy", "pickle"]
+)
+def test_copies_render_the_same(method, copy_of):
+    item = (image_of(), regions((40, 30, 70, 65)))
+    assert np.array_equal(run_method(copy_of(method), [item])[0].pixels, run_method(method, [item])[0].pixels)
 
 
-def test_the_ladder_believes_it(method):
-    batch = [(picture(seed), regions(*boxes)) for seed, boxes in enumerate(CASES.values())]
-    believed = Ladder([method, Solid((9, 8, 7))] if method.name in ("swap", "gan") else [method]).anonymize(batch, KEY)
-    for outcome, (_, faces), case in zip(believed, batch, CASES, strict=True):
+def test_answers_are_patches_and_refusals(method):
+    (answers,) = render(method, [(image_of(), regions((40, 30, 70, 65), (50, 50, 51, 51)))], KEY)
+    assert all(isinstance(answer, Patch | Refusal) for answer in answers)
+
+
+def test_attributes_are_declared(method):
+    assert method.overlap in ("larger", "surer")
+    assert isinstance(method.models, tuple)
+    assert (method.name in SYNTHETIC) == method.synthetic
+    assert (method.name in ("pixelate", "blur")) == method.sees_original
+
+
+def test_ladder_accepts_it(method, soft_edge):
+    batch = [(image_of(seed), regions(*boxes, soft_edge=soft_edge)) for seed, boxes in enumerate(CASES.values())]
+    last = [make("solid", color=[9, 8, 7])] if method.name in SYNTHETIC else []
+    outcomes = make_ladder(method, *last).anonymize(batch, KEY)
+    for outcome, (_, faces), case in zip(outcomes, batch, CASES, strict=True):
         assert isinstance(outcome, AnonymizedImage)
-        left = UNREPLACEABLE.get(case, set()) if method.name in ("swap", "gan") else set()
+        left = UNREPLACEABLE.get(case, set()) if method.name in SYNTHETIC else set()
         assert outcome.methods == {r.index: "solid" if r.index in left else method.name for r in faces}

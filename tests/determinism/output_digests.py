@@ -45,17 +45,14 @@ def render(method: str) -> dict[str, tuple[np.ndarray[Any, Any], list[Any]]]:
     """Return pixels and regions of each labelled sample image: name -> ((H, W, 3) uint8, regions)."""
     from anon_batch.anonymize.ladder import build_ladder
     from anon_batch.config import AnonymizeConfig, ModelsConfig
-    from anon_batch.geometry import regions_of
+    from anon_batch.models.runtime import Runtime
     from anon_batch.models.store import ModelStore
     from anon_batch.records import DecodedImage, Detections
     from anon_batch.storage import Storage
 
-    ladder = build_ladder(
-        AnonymizeConfig(method=method, soft_edge=SOFT_EDGES.get(method, 0.0)),
-        ModelStore(Storage(), ModelsConfig()),
-        1,
-        "cpu",
-    )
+    how = {"method": method, "soft_edge": SOFT_EDGES.get(method, 0.0)}
+    config = AnonymizeConfig.model_validate({"face": how})
+    ladder = build_ladder(config, Runtime(ModelStore(Storage(), ModelsConfig())))
     out = {}
     for name, boxes in labelled().items():
         pixels = np.asarray(Image.open(SAMPLE / "photos" / name).convert("RGB"))
@@ -67,7 +64,7 @@ def render(method: str) -> dict[str, tuple[np.ndarray[Any, Any], list[Any]]]:
             ("manifest",) * n,
         )
         image = DecodedImage(name, pixels)
-        regions = regions_of(found, image.width, image.height, 1.3, "ellipse")
+        regions = ladder.policy.regions_of(found, image.width, image.height)
         [result] = ladder.anonymize([(image, regions)], b"k" * 32)
         assert set(result.methods.values()) == {method}, result.methods
         out[name] = (result.pixels, list(regions))
@@ -92,7 +89,7 @@ def coarse(pixels: np.ndarray[Any, Any], regions: list[Any]) -> str:
     """Return the means over a grid of each region, base64 of (regions, 12, 12, 3) uint8."""
     cells = []
     for region in regions:
-        x1, y1, x2, y2 = region.extent
+        x1, y1, x2, y2 = region.mask_extent
         cells.append(cv2.resize(pixels[y1:y2, x1:x2], (GRID, GRID), interpolation=cv2.INTER_AREA))
     return base64.b64encode(np.stack(cells).tobytes()).decode()
 

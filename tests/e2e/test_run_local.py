@@ -94,7 +94,7 @@ def test_running_it_again_does_nothing(run: Run, files_release: Path) -> None:
 def test_another_job_is_refused_with_the_keys_that_differ(run: Run, files_release: Path) -> None:
     code, _, err = run(files_release, "--method", "blur")
     assert code == 2
-    assert "anonymize.method" in err
+    assert "anonymize.face.method" in err
     assert '"solid"' in err
     assert "Traceback" not in err
 
@@ -152,7 +152,7 @@ def test_a_sample_is_a_release_of_its_own(dataset: Path, run: Run) -> None:
         (["--method", "pixelat"], "pixelate"),
         (["--detector", "centreface"], "centerface"),
         (["--set", "engine.shardrows=3"], "engine.shard_rows"),
-        (["--set", "anonymize.expansion=0.5"], "anonymize.expansion"),
+        (["--set", "anonymize.face.expansion=0.5"], "anonymize.face.expansion"),
         (["--set", "nonsense"], "key=value"),
         (["--set", "ledger=OUT/ledger"], "inside output"),
         (["--address", "127.0.0.1:1"], "127.0.0.1:1"),

@@ -11,11 +11,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from method_harness import make, make_ladder
 from PIL import Image
 
-from anon_batch.anonymize.ladder import Ladder
-from anon_batch.anonymize.registry import load_method
-from anon_batch.config import AnonymizeConfig, ModelsConfig, load_job
+from anon_batch.anonymize.policy import Policy, Treatment
+from anon_batch.anonymize.protocol import Method, Refusal, Target
+from anon_batch.config import ModelsConfig, load_job
 from anon_batch.errors import WithheldError
 from anon_batch.evaluate.average_precision import BandPrecision, OutcomeMeasures, PrecisionMeasures, anonymized_truth
 from anon_batch.evaluate.images import ImageMeasures, measure_images
@@ -58,7 +59,8 @@ class Bright:
 class Nothing:
     """A ladder that reports success and changes nothing, or that withholds every image."""
 
-    names, model_names = ("nothing",), ()
+    names, models = ("nothing",), ()
+    policy = Policy({"face": Treatment("solid", shape="rectangle")})
 
     def __init__(self, *, withholds: bool = False) -> None:
         self._withholds = withholds
@@ -75,9 +77,8 @@ class Nothing:
 
 
 def _method(name: str, ladder: Any = None) -> EvaluatedMethod:
-    config = AnonymizeConfig(method="solid" if ladder else name, shape="rectangle")
-    alone = ladder or load_method(name, config, None, 1, "cpu")
-    return EvaluatedMethod(name, alone, ladder or Ladder([alone]), config)
+    alone = make("solid" if ladder else name)
+    return EvaluatedMethod(name, alone, ladder or make_ladder(alone, shape="rectangle"))
 
 
 def _runtime() -> Runtime:
@@ -185,16 +186,15 @@ def test_speed_counts_faces_that_the_method_accepts(selection: Selection) -> Non
     assert alone.slowest <= alone.faces_per_s <= alone.fastest
     assert (figures.threads, figures.device, figures.images, figures.batch_size) == (1, "cpu", 4, 3)
 
-    class Refuses:
-        name, model_names = "refuses", ()
+    class Refuses(Method):
+        name = "refuses"
 
-        def anonymize(self, batch: Any, run_key: bytes) -> list[AnonymizedImage]:
-            empty = np.zeros((90, 160), np.bool_)
-            return [AnonymizedImage(i.pixels, empty, {}, {r.index: "no" for r in rs}) for i, rs in batch]
+        def render(self, targets: Sequence[Target]) -> list[Refusal]:
+            return [Refusal("no") for _ in targets]
 
-    refusing = Refuses()
-    solid = load_method("solid", AnonymizeConfig(), None, 1, "cpu")
-    method = dataclasses.replace(methods[0], name="refuses", alone=refusing, ladder=Ladder([refusing, solid]))
+    refusing = Refuses(None, _runtime())
+    ladder = make_ladder(refusing, make("solid"))
+    method = dataclasses.replace(methods[0], name="refuses", alone=refusing, ladder=ladder)
     figures = measure_speed(method, sample, _runtime(), 3, b"key")
     assert figures.alone is None
     assert figures.with_checks.faces == 8

@@ -13,7 +13,8 @@ import ray
 import yaml
 from packaging.requirements import Requirement
 
-from anon_batch.anonymize.registry import known_methods
+from anon_batch import plugins
+from anon_batch.anonymize.policy import Policy
 from anon_batch.config import load_job
 from anon_batch.detect.registry import known_detectors
 
@@ -24,7 +25,7 @@ JOBS = sorted((ROOT / "jobs").glob("*.yaml"))
 @pytest.mark.parametrize("path", JOBS, ids=lambda path: path.name)
 def test_job_files_are_valid(path: Path) -> None:
     job = load_job(path, {})
-    assert set(job.anonymize.ladder) <= set(known_methods())
+    assert set(Policy.from_config(job.anonymize).methods) <= set(plugins.names("methods"))
     assert {detector.name for detector in job.detect.detectors} <= set(known_detectors())
 
 

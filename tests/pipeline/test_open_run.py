@@ -67,8 +67,8 @@ def test_the_second_start_writes_no_rows_again(base: str) -> None:
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"anonymize__method": "blur"}, ["anonymize.method", '"solid"', '"blur"']),
-        ({"anonymize__expansion": 2}, ["anonymize.expansion", "1.3"]),
+        ({"anonymize__face__method": "blur"}, ["anonymize.face.method", '"solid"', '"blur"']),
+        ({"anonymize__face__expansion": 2}, ["anonymize.face.expansion", "1.3"]),
         ({"write__layout": "webdataset"}, ["write.layout"]),
         ({"engine__shard_rows": 2}, ["engine.shard_rows", "was 4, is 2"]),
         ({"limits__max_pixels": 10}, ["limits.max_pixels"]),
@@ -103,11 +103,11 @@ def test_many_differences_are_cut_short(base: str) -> None:
     message = _refusal(
         job(
             base,
-            anonymize__method="blur",
-            anonymize__expansion=2,
-            anonymize__shape="rectangle",
-            anonymize__soft_edge=0.1,
-            anonymize__cells=9,
+            anonymize__face__method="blur",
+            anonymize__face__expansion=2,
+            anonymize__face__shape="rectangle",
+            anonymize__face__soft_edge=0.1,
+            anonymize__face__min_score=0.2,
             write__quality=80,
             write__layout="parquet",
             write__format="jpeg",

@@ -9,11 +9,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from method_harness import RUNTIME
 from PIL import Image
 from pipeline_fixtures import job
 
-from anon_batch.anonymize.ladder import Ladder
-from anon_batch.anonymize.methods.solid import create as solid
+from anon_batch.anonymize.ladder import build_ladder
 from anon_batch.detect.ensemble import Ensemble
 from anon_batch.errors import FailedError
 from anon_batch.imaging import source as source_module
@@ -88,7 +88,7 @@ def fate(
 ) -> tuple[FinishedRow, SinkOfDict]:
     config, sink = job("memory://unused", **{"detect__max_side_px": max_side_px, **keys}), SinkOfDict()
     detector = Ensemble([finder or FindsRed()], 0.4, config.detect.min_side_px, max_side_px)
-    ladder = Ladder([solid(config.anonymize, None, 1, "cpu")])
+    ladder = build_ladder(config.anonymize, RUNTIME)
     stages = RowStages(config, b"k" * 32, detector, ladder, Source(data), sink, last_chance=False)
     [encode] = stages.treat([stages.decode(stages.read(ManifestRow(0, "a", "u")))])
     return encode()(), sink

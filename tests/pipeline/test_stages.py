@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from method_harness import RUNTIME, make_ladder
 from pipeline_fixtures import job, picture
 
-from anon_batch.anonymize.ladder import Ladder
-from anon_batch.anonymize.methods.solid import create as solid
+from anon_batch.anonymize.ladder import Ladder, build_ladder
+from anon_batch.anonymize.policy import Policy
+from anon_batch.anonymize.protocol import Method, Patch, Target
 from anon_batch.config import JobConfig
 from anon_batch.errors import (
     AccessDeniedError,
@@ -28,6 +30,7 @@ from anon_batch.errors import (
 )
 from anon_batch.imaging import source as source_module
 from anon_batch.pipeline import stages as row_module
+from anon_batch.geometry import crop
 from anon_batch.pipeline.stages import FinishedRow, RowStages
 from anon_batch.pipeline.writers import ImageLocation
 from anon_batch.records import AnonymizedImage, DecodedImage, Detections, EncodedImage, ManifestRow, Preview
@@ -79,7 +82,7 @@ class Detector:
 
 
 def _ladder(config: JobConfig) -> Ladder:
-    return Ladder([solid(config.anonymize, None, 1, "cpu")])
+    return build_ladder(config.anonymize, RUNTIME)
 
 
 def _stages(**parts: Any) -> RowStages:
@@ -218,7 +221,11 @@ def test_a_reason_that_the_detector_gives_is_kept() -> None:
 
 class LadderOf:
     names = ("fake",)
-    model_names: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    policy = Policy()
+
+    def is_synthetic(self, method: str) -> bool:
+        return False
 
     def __init__(self, answer: Callable[[Sequence[Any]], Any]) -> None:
         self.answer = answer
@@ -257,46 +264,43 @@ def test_a_ladder_that_misbehaves_lets_nothing_out(answer: Callable[[Sequence[An
     assert not sink.images
 
 
-class Lazy:
-    """A method that claims work that it did on some faces only, or not at all."""
+class Lazy(Method):
+    """A method that returns some regions as they were."""
 
     name = "lazy"
-    model_names: tuple[str, ...] = ()
+    sees_original = True
 
-    def __init__(self, treats: int) -> None:
-        self.treats = treats
+    def __init__(self, done_count: int) -> None:
+        self.done_count = done_count
 
-    def anonymize(self, batch: Sequence[Any], run_key: bytes) -> list[AnonymizedImage]:
-        out = []
-        for image, regions in batch:
-            pixels, touched = image.pixels.copy(), np.zeros(image.pixels.shape[:2], np.bool_)
-            for region in regions:
-                x1, y1, x2, y2 = region.extent
-                touched[y1:y2, x1:x2] = True
-                if region.index < self.treats:
-                    pixels[y1:y2, x1:x2] = 0
-            out.append(AnonymizedImage(pixels, touched, {r.index: "lazy" for r in regions}))
-        return out
+    def render(self, targets: Sequence[Target]) -> list[Patch]:
+        return [self._render_one(target) for target in targets]
+
+    def _render_one(self, target: Target) -> Patch:
+        pixels = crop(target.pixels, target.region.extent).copy()
+        if target.region.index < self.done_count:
+            pixels[:] = 0
+        return Patch(pixels)
 
 
-@pytest.mark.parametrize(("treats", "status"), [(0, "withheld"), (1, "withheld"), (2, "anonymized")])
-def test_a_method_that_claims_what_it_has_not_done(treats: int, status: str) -> None:
+@pytest.mark.parametrize(("done_count", "status"), [(0, "withheld"), (1, "withheld"), (2, "anonymized")])
+def test_method_that_leaves_regions_as_they_were(done_count: int, status: str) -> None:
     sink = SinkOfDict()
-    assert _fate(_stages(ladder=Ladder([Lazy(treats)]), sink=sink))[0] == status
+    assert _fate(_stages(ladder=make_ladder(Lazy(done_count)), sink=sink))[0] == status
     assert bool(sink.images) == (status == "anonymized")
 
 
 def test_regions_that_lose_a_face_let_nothing_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = row_module.regions_of
+    real = Policy.regions_of
     sink = SinkOfDict()
     for lost in (lambda *a: real(*a)[:1], lambda *a: []):
-        monkeypatch.setattr(row_module, "regions_of", lost)
+        monkeypatch.setattr(Policy, "regions_of", lost)
         assert _fate(_stages(sink=sink)) == ("withheld", "incomplete")
 
     def broken(*_: object) -> None:
         raise ValueError("extent")
 
-    monkeypatch.setattr(row_module, "regions_of", broken)
+    monkeypatch.setattr(Policy, "regions_of", broken)
     assert _fate(_stages(sink=sink)) == ("withheld", "detect")
     assert not sink.images
 

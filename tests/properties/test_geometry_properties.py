@@ -80,15 +80,15 @@ def test_an_ellipse_holds_every_pixel_with_a_point_of_it(box, width, height, exp
 @settings(deadline=None)
 @given(BOXES, SIZES, SIZES, SHAPES, st.floats(0, 0.5))
 def test_blend_is_one_exactly_on_the_mask(box, width, height, shape, soft_edge):
-    (region,) = geometry.regions_of(detections([box]), width, height, 1.3, shape)
-    alpha, (x1, y1, x2, y2) = geometry.soft_alpha(region, width, height, soft_edge)
+    (region,) = geometry.regions_of(detections([box]), width, height, 1.3, shape, soft_edge)
+    alpha, (x1, y1, x2, y2) = geometry.soft_alpha(region), region.extent
     assert alpha.shape == (y2 - y1, x2 - x1)
     assert 0 <= x1 < x2 <= width
     assert 0 <= y1 < y2 <= height
     assert alpha.dtype == np.float32
     assert (alpha >= 0).all()
     whole = np.zeros((height, width), bool)
-    left, top, right, bottom = region.extent
+    left, top, right, bottom = region.mask_extent
     whole[top:bottom, left:right] = geometry.region_mask(region)
     assert np.array_equal(alpha == 1, whole[y1:y2, x1:x2])
     assert whole.sum() == (alpha == 1).sum()

@@ -73,7 +73,9 @@ def run(tmp_path: Path) -> Run:
     secret = tmp_path / "SECRETPLACE"
     write_dataset(str(secret), [f"{n}.png" for n in range(10)])
     (secret / "src" / "3.png").write_bytes(b"no picture")
-    return release(job(str(secret), str(tmp_path / "public" / "out"), name="my-release", anonymize__method="pixelate"))
+    return release(
+        job(str(secret), str(tmp_path / "public" / "out"), name="my-release", anonymize__face__method="pixelate")
+    )
 
 
 def _page(output: str) -> str:
@@ -97,7 +99,7 @@ def test_what_it_shows(run: Run) -> None:
     assert page.row("finding faces")[0]
     assert page.row("busy: finding faces")[0]
     assert re.search(r"idle for \d+\.\d %", page.text)
-    assert page.row("anonymize.method") == ["anonymize.method", '"pixelate"']
+    assert page.row("anonymize.face.method") == ["anonymize.face.method", '"pixelate"']
     assert page.row("write.layout") == ["write.layout", '"files"']
     assert run.plan.run_id in page.text
     assert "No network took part" in page.text
@@ -157,7 +159,7 @@ def test_hostile_text_is_escaped(run: Run) -> None:
     record["config"]["name"] = record["tool_version"] = record["finished_at"] = HOSTILE
     record.pop("finished_at")
     record["models"] = [f"{HOSTILE}@{HOSTILE}"]
-    record["config"]["anonymize"]["method"] = HOSTILE
+    record["config"]["anonymize"]["face"]["method"] = HOSTILE
     record["config"]["detect"][HOSTILE] = HOSTILE
     stats["methods"] = {HOSTILE: 3}
     stats["labels"][HOSTILE] = stats["labels"]["face"]

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anon_batch.anonymize.faces import landmarks
-from anon_batch.anonymize.methods.inpaint import filled
+from anon_batch.anonymize.methods.inpaint import fill_unknown
 from anon_batch.records import BoolArray, FloatArray, PixelArray, Region
 
 CROP_SIDE = 128  # px
@@ -86,7 +86,7 @@ def extract(erased: PixelArray, unknown: BoolArray, frame: Frame, side: int) -> 
     if bool(missing.all()):
         pixels = np.full((side, side, 3), 127, np.float32)
     else:
-        pixels = filled(colours, np.where(missing, np.float32(0), np.float32(1)))
+        pixels = fill_unknown(colours, np.where(missing, np.float32(0), np.float32(1)))
     return Crop(pixels, missing, frame.points * side)
 
 
@@ -105,7 +105,7 @@ def _window(
     return erased[y1:y2, x1:x2], unknown[y1:y2, x1:x2], to_crop
 
 
-def reduced_unknown(unknown: BoolArray) -> BoolArray:
+def downscale_unknown(unknown: BoolArray) -> BoolArray:
     """The unknown pixels of a crop of twice the usual side, or more, at the usual one: known is what is known wholly."""
     factor = unknown.shape[0] // CROP_SIDE
     return np.asarray(unknown.reshape(CROP_SIDE, factor, CROP_SIDE, factor).any(axis=(1, 3)), np.bool_)

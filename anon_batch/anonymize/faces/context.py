@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from anon_batch.anonymize.faces.align import CROP_SIDE, Crop, reduced_unknown
+from anon_batch.anonymize.faces.align import CROP_SIDE, Crop, downscale_unknown
 from anon_batch.geometry import distance_to_zero
 from anon_batch.records import FloatArray
 
@@ -83,7 +83,7 @@ def _small_lab(crop: Crop) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
     pixels, unknown = crop.pixels, crop.unknown
     if side != CROP_SIDE:
         pixels = cv2.resize(pixels, (CROP_SIDE, CROP_SIDE), interpolation=cv2.INTER_AREA)
-        unknown = reduced_unknown(unknown)
+        unknown = downscale_unknown(unknown)
     return np.asarray(cv2.cvtColor(pixels / np.float32(255), cv2.COLOR_RGB2LAB), np.float32), unknown
 
 

@@ -1,87 +1,80 @@
-"""`blur`: a Gaussian whose width follows the size of the face.
+"""`blur`: a Gaussian whose width follows the size of the region.
 
-A blur of fixed width leaves large faces recognisable; here sigma is a share of the region, 0.1 of its longest
-side at least. Beyond the picture's border there is nothing: the weights are renormalised over the pixels that
-exist, so a face at the border is blurred as fully as one inside and no mirrored copy of it enters.
+A blur of fixed width leaves large faces recognisable; here sigma is a share of the region, at least 0.1 of its longer side.
+Beyond the image's border there is nothing: the weights are normalised over the pixels that exist, so that a face at the border
+is blurred as much as one inside and no mirrored copy of it appears.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
-from anon_batch.anonymize.compose import Extent, grown, longer_side_px, paint
-from anon_batch.anonymize.protocol import Batch
-from anon_batch.config import AnonymizeConfig
-from anon_batch.records import AnonymizedImage, DecodedImage, FloatArray, PixelArray, Region
+from anon_batch.anonymize.protocol import Method, Patch, Refusal, Target
+from anon_batch.geometry import Extent, grow_extent, longer_side_px
+from anon_batch.models.runtime import Runtime
+from anon_batch.plugins import PluginOptions
+from anon_batch.records import FloatArray, PixelArray
 
 MIN_SIGMA_SHARE = 0.1
-MIN_SIGMA_PX = 1.0  # a narrower kernel weighs one pixel alone and leaves the smallest faces as they are
-WORKING_SIGMA_PX = 8.0  # a wider Gaussian is computed on a picture reduced until this is its sigma
+MIN_SIGMA_PX = 1.0  # a narrower kernel weighs one pixel alone and leaves the smallest regions as they are
+WORKING_SIGMA_PX = 8.0  # for a wider Gaussian the image is downscaled until this is its sigma
 KERNEL_SIGMAS = 3
 
 Kernel = npt.NDArray[np.float64]
 
 
-class Blur:
-    """Paints regions with the blurred picture.
+class BlurOptions(PluginOptions):
+    """Options of `blur`."""
 
-    Args:
-        sigma_share: sigma as a share of the longer side of the expanded box, at least `MIN_SIGMA_SHARE`.
-        soft_edge: width of the blend outside the mask, as a share of the region's longer side.
+    sigma: float = Field(
+        0.2,
+        ge=MIN_SIGMA_SHARE,
+        le=2,
+        description=f"Sigma of the Gaussian, as a share of the region's longer side; at least {MIN_SIGMA_SHARE}.",
+    )
 
-    Raises:
-        ValueError: a share below the minimum.
-    """
 
-    def __init__(self, sigma_share: float = 0.2, soft_edge: float = 0.0) -> None:
-        if sigma_share < MIN_SIGMA_SHARE:
-            raise ValueError(f"sigma share: {sigma_share}, expected at least {MIN_SIGMA_SHARE}")
-        self.name = "blur"
-        self.model_names: tuple[str, ...] = ()
-        self._sigma_share = sigma_share
-        self._soft_edge = soft_edge
+class Blur(Method):
+    """Renders the blurred image."""
 
-    def anonymize(self, batch: Batch, run_key: bytes) -> list[AnonymizedImage]:
-        """Treats every face, except in a picture of one pixel, which has nothing to be mixed with: it is
-        refused.
-        """
-        return [self._one(image, regions) for image, regions in batch]
+    name = "blur"
+    sees_original = True
+    Options = BlurOptions
 
-    def _one(self, image: DecodedImage, regions: Sequence[Region]) -> AnonymizedImage:
-        if image.width * image.height == 1:
-            reasons = {region.index: "a picture of one pixel cannot be blurred" for region in regions}
-            untouched = np.zeros(image.pixels.shape[:2], np.bool_)
-            return AnonymizedImage(image.pixels.copy(), untouched, {}, reasons)
+    def __init__(self, options: BlurOptions, runtime: Runtime) -> None:
+        super().__init__(options, runtime)
+        self._sigma_share = options.sigma
 
-        def treat(region: Region, extent: Extent) -> PixelArray:
-            sigma_px = max(self._sigma_share * longer_side_px(region), MIN_SIGMA_PX)
-            return gaussian(image.pixels, extent, sigma_px)
+    def render(self, targets: Sequence[Target]) -> list[Patch | Refusal]:
+        """Return a patch for every target, except in an image of one pixel, which has no neighbour to mix with."""
+        return [self._render_one(target) for target in targets]
 
-        return paint(image, regions, self._soft_edge, self.name, treat)
+    def _render_one(self, target: Target) -> Patch | Refusal:
+        if target.width * target.height == 1:
+            return Refusal("an image of one pixel cannot be blurred")
+        sigma_px = max(self._sigma_share * longer_side_px(target.region), MIN_SIGMA_PX)
+        return Patch(gaussian(target.pixels, target.region.extent, sigma_px))
 
 
 def gaussian(
     pixels: PixelArray, extent: Extent, sigma_px: float, working_sigma_px: float = WORKING_SIGMA_PX
 ) -> PixelArray:
-    """The picture on `extent`, blurred by a Gaussian over the pixels that exist.
+    """Return the image on `extent`, blurred by a Gaussian over the pixels that exist, (h, w, 3) uint8.
 
     Args:
         pixels: (H, W, 3) uint8.
-        extent: (x1, y1, x2, y2) half-open, inside the picture.
+        extent: (x1, y1, x2, y2) half-open, inside the image.
         sigma_px: standard deviation.
-        working_sigma_px: sigma from which on the picture is reduced first; `math.inf` never reduces it.
-
-    Returns:
-        (h, w, 3) uint8.
+        working_sigma_px: sigma above which the image is downscaled first; `math.inf` never downscales it.
     """
     margin_px = math.ceil(KERNEL_SIGMAS * sigma_px)
-    left, top, right, bottom = grown(extent, margin_px, pixels.shape[1], pixels.shape[0])
+    left, top, right, bottom = grow_extent(extent, margin_px, pixels.shape[1], pixels.shape[0])
     source = pixels[top:bottom, left:right]
     height, width = source.shape[:2]
     factor = max(int(sigma_px / working_sigma_px), 1)
@@ -94,7 +87,7 @@ def gaussian(
     if factor == 1:
         values = blurred[y1 - top : y2 - top, x1 - left : x2 - left]
     else:
-        # Pixel centres: x + 0.5 of the picture lies at (x + 0.5 - left) * scale of the reduced one.
+        # Pixel centres: x + 0.5 of the image lies at (x + 0.5 - left) * scale of the downscaled one.
         to_small = np.array(
             [
                 [scale_x, 0, (x1 - left + 0.5) * scale_x - 0.5],
@@ -112,9 +105,7 @@ def gaussian(
 
 
 def _normalised_blur(source: FloatArray, sigma_x: float, sigma_y: float) -> FloatArray:
-    """Blur of (h, w, 3) with zeros beyond the border, divided by the blur of ones: the mean over pixels that
-    exist.
-    """
+    """Return the mean over the pixels that exist: the blur of (h, w, 3) with zeros beyond the border, divided by that of ones."""
     height, width = source.shape[:2]
     kernel_x, kernel_y = _kernel(sigma_x, width), _kernel(sigma_y, height)
     identity = np.ones(1)
@@ -130,12 +121,7 @@ def _filtered(source: FloatArray, kernel_x: Kernel, kernel_y: Kernel) -> FloatAr
 
 
 def _kernel(sigma_px: float, side_px: int) -> Kernel:
-    """Gaussian weights, cut at three sigmas or where no pixel can be reached any more."""
+    """Return Gaussian weights, cut at three sigmas or where no pixel lies."""
     radius = max(min(math.ceil(KERNEL_SIGMAS * sigma_px), side_px), 1)
     weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma_px) ** 2)
     return np.asarray(weights / weights.sum(), np.float64)
-
-
-def create(config: AnonymizeConfig, store: Any, threads: int, device: str) -> Blur:
-    """Factory of the registry."""
-    return Blur(config.blur_sigma, config.soft_edge)

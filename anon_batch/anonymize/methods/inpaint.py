@@ -1,94 +1,65 @@
-"""`inpaint`: the face is removed and its place rebuilt from what surrounds it.
+"""`inpaint`: the region is removed and its place rebuilt from what surrounds it.
 
-The pixels of all masks of the picture are erased before anything else happens, so the result is a function of
-the others. The known values are carried inwards over a pyramid (the pull-push of Gortler, Grzeszczuk,
-Szeliski and Cohen 1996, "The lumigraph") and at each of its levels relaxed towards the smoothest surface
-through them, the solution of Laplace's equation. Large regions are rebuilt on a reduced copy, which bounds
-the time.
+The known values are carried inwards over a pyramid (the pull-push of Gortler, Grzeszczuk, Szeliski and Cohen 1996, "The
+lumigraph") and at each of its levels relaxed towards the smoothest surface through them, the solution of Laplace's equation.
+Large regions are rebuilt on a downscaled copy, which limits the time.
 
-OpenCV's `inpaint` is not used: measured with 5.0, on arrays of one row the same input gives different
-results, and a mask in flat surroundings comes back up to 12 levels off.
+OpenCV's `inpaint` is not used: measured with 5.0, on arrays of one row the same input gives different results, and a mask in
+flat surroundings comes back up to 12 levels off.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import cv2
 import numpy as np
 
-from anon_batch.anonymize.compose import Extent, grown, longer_side_px, paint, union_of_masks
-from anon_batch.anonymize.protocol import Batch
-from anon_batch.config import AnonymizeConfig
-from anon_batch.records import AnonymizedImage, BoolArray, DecodedImage, FloatArray, PixelArray, Region
+from anon_batch.anonymize.protocol import Method, Patch, Refusal, Target
+from anon_batch.geometry import Extent, grow_extent, longer_side_px
+from anon_batch.records import BoolArray, FloatArray, PixelArray
 
 WORKING_SIDE_PX = 256  # longest side of the copy that is rebuilt
 RELAXATIONS = 8  # at each level of the pyramid
-MARGIN_SHARE = 0.125  # of the region's longer side, added around it as the source of values
+MARGIN_SHARE = 0.125  # width of the band around a region that values come from, as a share of its longer side
 MIN_MARGIN_PX = 16
 MIN_KNOWN_SHARE = 0.5  # a pixel of the copy is known when at least this share of what it stands for is
 
 _NEIGHBOURS = np.array([[0, 0.25, 0], [0.25, 0, 0.25], [0, 0.25, 0]], np.float32)
 
 
-class Inpaint:
-    """Paints regions with values rebuilt from their surroundings.
+class Inpaint(Method):
+    """Renders values rebuilt from the surroundings."""
 
-    Args:
-        soft_edge: width of the blend outside the mask, as a share of the region's longer side.
-    """
+    name = "inpaint"
 
-    def __init__(self, soft_edge: float = 0.0) -> None:
-        self.name = "inpaint"
-        self.model_names: tuple[str, ...] = ()
-        self._soft_edge = soft_edge
+    def render(self, targets: Sequence[Target]) -> list[Patch | Refusal]:
+        """Return a patch for every target, except in an image that is all mask, or nearly."""
+        return [self._render_one(target) for target in targets]
 
-    def anonymize(self, batch: Batch, run_key: bytes) -> list[AnonymizedImage]:
-        """Treats every face that has known pixels around it; refuses those in a picture that is all mask, or
-        nearly.
-        """
-        return [self._one(image, regions) for image, regions in batch]
-
-    def _one(self, image: DecodedImage, regions: Sequence[Region]) -> AnonymizedImage:
-        unknown = union_of_masks(regions, image.width, image.height)
-        erased = np.where(unknown[:, :, None], np.uint8(0), image.pixels)
-        refused: dict[int, str] = {}
-        treatable: list[Region] = []
-        for region in regions:
-            if _surroundings(unknown, region.extent, _margin_px(region)) is None:
-                refused[region.index] = "too little of the picture lies outside the masks"
-            else:
-                treatable.append(region)
-
-        def treat(region: Region, extent: Extent) -> PixelArray:
-            return rebuilt(erased, unknown, extent, _margin_px(region))
-
-        return paint(image, treatable, self._soft_edge, self.name, treat, refused=refused)
+    def _render_one(self, target: Target) -> Patch | Refusal:
+        region = target.region
+        margin_px = max(math.ceil(MARGIN_SHARE * longer_side_px(region)), MIN_MARGIN_PX)
+        pixels = rebuild(target.pixels, target.erased, region.extent, margin_px)
+        return Refusal("too little of the image lies outside the masks") if pixels is None else Patch(pixels)
 
 
-def rebuilt(erased: PixelArray, unknown: BoolArray, extent: Extent, margin_px: int) -> PixelArray:
-    """Values on `extent` made from the known pixels around it.
+def rebuild(erased: PixelArray, unknown: BoolArray, extent: Extent, margin_px: int) -> PixelArray | None:
+    """Return values on `extent` made from the known pixels around it, (h, w, 3) uint8; None when too few are known.
 
     Args:
         erased: (H, W, 3) uint8, 0 at unknown pixels.
         unknown: (H, W) bool.
-        extent: (x1, y1, x2, y2) half-open, inside the picture.
-        margin_px: what is looked at around the extent; the whole picture, when nothing is known there.
-
-    Returns:
-        (h, w, 3) uint8.
-
-    Raises:
-        ValueError: no pixel is known, or too few to survive the reduction.
+        extent: (x1, y1, x2, y2) half-open, inside the image.
+        margin_px: width of the band around the extent that is used; the whole image is, where nothing is known in the band.
     """
-    window = _surroundings(unknown, extent, margin_px)
+    window = _find_window(unknown, extent, margin_px)
     if window is None:
-        raise ValueError("no known pixel to rebuild the region from")
+        return None
     left, top, right, bottom = window
-    source, missing = _reduced(erased[top:bottom, left:right], unknown[top:bottom, left:right])
-    surface = filled(source.astype(np.float32), np.where(missing, np.float32(0), np.float32(1)))
+    source, missing = _downscale(erased[top:bottom, left:right], unknown[top:bottom, left:right])
+    surface = fill_unknown(source.astype(np.float32), np.where(missing, np.float32(0), np.float32(1)))
     x1, y1, x2, y2 = extent
     scale_x, scale_y = source.shape[1] / (right - left), source.shape[0] / (bottom - top)
     if scale_x == scale_y == 1:
@@ -109,15 +80,15 @@ def rebuilt(erased: PixelArray, unknown: BoolArray, extent: Extent, margin_px: i
     return _to_pixels(values)
 
 
-def filled(colour: FloatArray, weight: FloatArray) -> FloatArray:
-    """Colours (h, w, 3) with those of weight (h, w) 0 rebuilt from the others; some weight must be above 0.
+def fill_unknown(colour: FloatArray, weight: FloatArray) -> FloatArray:
+    """Return colours (h, w, 3) where those of weight 0 are rebuilt from the others; some weight (h, w) must be above 0.
 
-    Weights are 0 or 1, and in between in the coarser levels, where a pixel stands for some known ones.
+    Weights are 0 or 1, and in between in the coarser levels, where a pixel stands for several, some of them known.
     """
     if bool((weight >= 1).all()) or weight.size == 1:
         return colour
     height, width = weight.shape
-    coarse = filled(*_halved(colour, weight))
+    coarse = fill_unknown(*_halve(colour, weight))
     guess = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
     share = weight[:, :, None]
     known = colour * share
@@ -128,8 +99,8 @@ def filled(colour: FloatArray, weight: FloatArray) -> FloatArray:
     return np.asarray(result, np.float32)
 
 
-def _halved(colour: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The next level: weighted means of 2 x 2 pixels, and their weights' sum, at most 1."""
+def _halve(colour: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the next level: weighted means of 2 x 2 pixels, and the sum of their weights, at most 1."""
     odd = ((0, weight.shape[0] % 2), (0, weight.shape[1] % 2))
     weight = np.pad(weight, odd)
     weighted = np.pad(colour, (*odd, (0, 0))) * weight[:, :, None]
@@ -151,19 +122,13 @@ def _to_pixels(values: FloatArray) -> PixelArray:
     return np.rint(values).clip(0, 255).astype(np.uint8)
 
 
-def _margin_px(region: Region) -> int:
-    return max(math.ceil(MARGIN_SHARE * longer_side_px(region)), MIN_MARGIN_PX)
-
-
-def _surroundings(unknown: BoolArray, extent: Extent, margin_px: int) -> Extent | None:
-    """The window to work on: the extent and its margin, else the whole picture; None when that has too little
-    known.
-    """
+def _find_window(unknown: BoolArray, extent: Extent, margin_px: int) -> Extent | None:
+    """Return the window to work on: the extent with its margin, else the whole image; None when too little of it is known."""
     height, width = unknown.shape
-    near = grown(extent, margin_px, width, height)
+    near = grow_extent(extent, margin_px, width, height)
     for window in (near, (0, 0, width, height)):
         left, top, right, bottom = window
-        if not _reduced_unknown(unknown[top:bottom, left:right]).all():
+        if not _downscale_unknown(unknown[top:bottom, left:right]).all():
             return window
     return None
 
@@ -174,7 +139,7 @@ def _small_size(height: int, width: int) -> tuple[int, int]:
 
 
 def _known_share(unknown: BoolArray) -> PixelArray:
-    """Share of known pixels behind each pixel of the copy, 0 .. 255."""
+    """Return the share of known pixels behind each pixel of the downscaled copy, 0 .. 255."""
     known = np.where(unknown, np.uint8(0), np.uint8(255))
     size = _small_size(*unknown.shape)
     if size == unknown.shape[::-1]:
@@ -182,12 +147,12 @@ def _known_share(unknown: BoolArray) -> PixelArray:
     return np.asarray(cv2.resize(known, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _reduced_unknown(unknown: BoolArray) -> BoolArray:
+def _downscale_unknown(unknown: BoolArray) -> BoolArray:
     return _known_share(unknown) < 255 * MIN_KNOWN_SHARE
 
 
-def _reduced(erased: PixelArray, unknown: BoolArray) -> tuple[PixelArray, BoolArray]:
-    """The copy to work on and its unknown pixels; the known ones are means over known pixels alone."""
+def _downscale(erased: PixelArray, unknown: BoolArray) -> tuple[PixelArray, BoolArray]:
+    """Return the copy to work on and its unknown pixels; the known ones are means over known pixels alone."""
     share = _known_share(unknown)
     missing = share < 255 * MIN_KNOWN_SHARE
     source = erased
@@ -196,8 +161,3 @@ def _reduced(erased: PixelArray, unknown: BoolArray) -> tuple[PixelArray, BoolAr
         weight = np.maximum(share, 1)[:, :, None] / np.float32(255)
         source = np.minimum(np.rint(source / weight), 255).astype(np.uint8)
     return source, missing
-
-
-def create(config: AnonymizeConfig, store: Any, threads: int, device: str) -> Inpaint:
-    """Factory of the registry."""
-    return Inpaint(config.soft_edge)

@@ -1,71 +1,72 @@
 """`pixelate`: each cell of a coarse grid becomes its mean.
 
-A grid of 8 x 8 cells over a face is what the literature on pixelation attacks counts as strong (McPherson,
-Shokri and Shmatikov 2016, "Defeating image obfuscation with deep learning"); the number of cells, not their
-size in pixels, bounds what is left of a face.
+A grid of 8 x 8 cells over a face is what the literature on pixelation attacks counts as strong (McPherson, Shokri and
+Shmatikov 2016, "Defeating image obfuscation with deep learning"). The number of cells, not their size in pixels, limits what is
+left of a face.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
-from anon_batch.anonymize.compose import Extent, longer_side_px, paint
-from anon_batch.anonymize.protocol import Batch
-from anon_batch.config import AnonymizeConfig
-from anon_batch.records import AnonymizedImage, DecodedImage, PixelArray, Region
+from anon_batch.anonymize.protocol import Method, Patch, Refusal, Target
+from anon_batch.geometry import longer_side_px
+from anon_batch.models.runtime import Runtime
+from anon_batch.plugins import PluginOptions
+from anon_batch.records import PixelArray, Region
 
-# Cells of one pixel would leave the smallest faces as they are.
+# Cells of one pixel would leave the smallest regions as they are.
 MIN_CELL_PX = 2
 
 
-class Pixelate:
-    """Paints regions with the means of their cells.
+class PixelateOptions(PluginOptions):
+    """Options of `pixelate`."""
+
+    cells: int = Field(
+        8,
+        ge=2,
+        le=64,
+        description=f"Cells across the region's longer side; fewer where a cell would be smaller than {MIN_CELL_PX} px.",
+    )
+
+
+class Pixelate(Method):
+    """Renders the means of a region's cells."""
+
+    name = "pixelate"
+    sees_original = True
+    Options = PixelateOptions
+
+    def __init__(self, options: PixelateOptions, runtime: Runtime) -> None:
+        super().__init__(options, runtime)
+        self._cells = options.cells
+
+    def render(self, targets: Sequence[Target]) -> list[Patch | Refusal]:
+        """Return a patch for every target, except for a single pixel, whose mean is the pixel itself."""
+        return [self._render_one(target) for target in targets]
+
+    def _render_one(self, target: Target) -> Patch | Refusal:
+        if _is_single_pixel(target.region):
+            return Refusal("a single pixel cannot be pixelated")
+        return Patch(cell_means(target.pixels, target.region, self._cells))
+
+
+def cell_means(pixels: PixelArray, region: Region, cells: int) -> PixelArray:
+    """Return the means of a region's cells on its extent, (h, w, 3) uint8: a function of these means alone.
+
+    The cells divide the mask's extent into parts of about the same size; the soft edge outside continues the nearest cell.
 
     Args:
-        cells: across the longer side of the expanded box; fewer where a cell would fall below `MIN_CELL_PX`.
-        soft_edge: width of the blend outside the mask, as a share of the region's longer side.
-    """
-
-    def __init__(self, cells: int = 8, soft_edge: float = 0.0) -> None:
-        self.name = "pixelate"
-        self.model_names: tuple[str, ...] = ()
-        self._cells = cells
-        self._soft_edge = soft_edge
-
-    def anonymize(self, batch: Batch, run_key: bytes) -> list[AnonymizedImage]:
-        """Treats every face but those of a single pixel, whose mean is the pixel itself: they are refused."""
-        return [self._one(image, regions) for image, regions in batch]
-
-    def _one(self, image: DecodedImage, regions: Sequence[Region]) -> AnonymizedImage:
-        refused = {r.index: "a single pixel cannot be pixelated" for r in regions if _is_single_pixel(r)}
-        treatable = [region for region in regions if region.index not in refused]
-
-        def treat(region: Region, extent: Extent) -> PixelArray:
-            return cell_means(image.pixels, region, extent, self._cells)
-
-        return paint(image, treatable, self._soft_edge, self.name, treat, refused=refused)
-
-
-def cell_means(pixels: PixelArray, region: Region, extent: Extent, cells: int) -> PixelArray:
-    """Means of a region's cells, drawn on `extent`.
-
-    Cells are laid on the region's own extent, all of about the same size; outside of it the nearest cell goes
-    on.
-
-    Args:
-        pixels: (H, W, 3) uint8, the original picture.
-        region: whose cells.
-        extent: half-open, holds the region's extent.
+        pixels: (H, W, 3) uint8, the image.
+        region: to divide into cells.
         cells: across the longer side.
-
-    Returns:
-        (h, w, 3) uint8 on `extent`: a function of the cells' means alone.
     """
-    x1, y1, x2, y2 = region.extent
+    x1, y1, x2, y2 = region.mask_extent
+    extent = region.extent
     cell_px = max(longer_side_px(region) / cells, MIN_CELL_PX)
     rows = _cell_starts(y2 - y1, cell_px, cells)
     columns = _cell_starts(x2 - x1, cell_px, cells)
@@ -79,23 +80,16 @@ def cell_means(pixels: PixelArray, region: Region, extent: Extent, cells: int) -
 
 
 def _cells_at(starts: npt.NDArray[np.intp], low: int, high: int) -> npt.NDArray[np.intp]:
-    """Cell of each pixel low .. high - 1, counted from the region's first; the nearest cell beyond the
-    ends.
-    """
+    """Return the cell of each pixel low .. high - 1, counted from the mask's first pixel; beyond the ends the nearest cell."""
     return np.searchsorted(starts, np.maximum(np.arange(low, high), 0), side="right") - 1
 
 
 def _cell_starts(side_px: int, cell_px: float, cells: int) -> npt.NDArray[np.intp]:
-    """First pixel of each cell along one side; every cell spans at least `cell_px`, or the whole side."""
+    """Return the first pixel of each cell along one side; every cell spans at least `cell_px`, or the whole side."""
     count = min(max(int(side_px / cell_px), 1), cells)
     return np.arange(count, dtype=np.intp) * side_px // count
 
 
 def _is_single_pixel(region: Region) -> bool:
-    x1, y1, x2, y2 = region.extent
+    x1, y1, x2, y2 = region.mask_extent
     return (x2 - x1) * (y2 - y1) == 1
-
-
-def create(config: AnonymizeConfig, store: Any, threads: int, device: str) -> Pixelate:
-    """Factory of the registry."""
-    return Pixelate(config.cells, config.soft_edge)

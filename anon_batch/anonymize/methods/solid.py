@@ -1,40 +1,40 @@
-"""`solid`: one colour. Nothing of the face enters the result."""
+"""`solid`: one colour. Nothing of the original enters the result."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
+from pydantic import Field, field_validator
 
-from anon_batch.anonymize.compose import paint
-from anon_batch.anonymize.protocol import Batch
-from anon_batch.config import AnonymizeConfig
-from anon_batch.records import AnonymizedImage
-
-
-class Solid:
-    """Paints regions with a colour.
-
-    Args:
-        color: RGB, 0 .. 255.
-        soft_edge: width of the blend outside the mask, as a share of the region's longer side.
-    """
-
-    def __init__(self, color: Sequence[int] = (0, 0, 0), soft_edge: float = 0.0) -> None:
-        self.name = "solid"
-        self.model_names: tuple[str, ...] = ()
-        self._color = np.asarray(color, np.uint8)
-        self._soft_edge = soft_edge
-
-    def anonymize(self, batch: Batch, run_key: bytes) -> list[AnonymizedImage]:
-        """Treats every face; refuses none."""
-        return [
-            paint(image, regions, self._soft_edge, self.name, lambda _region, _extent: self._color)
-            for image, regions in batch
-        ]
+from anon_batch.anonymize.protocol import Method, Patch, Target
+from anon_batch.models.runtime import Runtime
+from anon_batch.plugins import PluginOptions
 
 
-def create(config: AnonymizeConfig, store: Any, threads: int, device: str) -> Solid:
-    """Factory of the registry."""
-    return Solid(config.color, config.soft_edge)
+class SolidOptions(PluginOptions):
+    """Options of `solid`."""
+
+    color: tuple[int, int, int] = Field((0, 0, 0), description="RGB, each channel 0 to 255.")
+
+    @field_validator("color")
+    @classmethod
+    def _in_range(cls, value: tuple[int, int, int]) -> tuple[int, int, int]:
+        if any(not 0 <= channel <= 255 for channel in value):
+            raise ValueError(f"{list(value)}: each of the three channels is 0 to 255")
+        return value
+
+
+class Solid(Method):
+    """Renders one colour."""
+
+    name = "solid"
+    Options = SolidOptions
+
+    def __init__(self, options: SolidOptions, runtime: Runtime) -> None:
+        super().__init__(options, runtime)
+        self._color = np.array(options.color, np.uint8)
+
+    def render(self, targets: Sequence[Target]) -> list[Patch]:
+        """Return a patch for every target; refuse none."""
+        return [Patch(np.broadcast_to(self._color, target.shape)) for target in targets]

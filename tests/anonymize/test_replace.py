@@ -6,19 +6,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from method_harness import KEY, make, make_ladder, run_method
 from replacement_scenes import erased, model, regions, scenery, turned
 
 from anon_batch import geometry, keys
+from anon_batch.anonymize.compose import compose
 from anon_batch.anonymize.faces.align import CROP_SIDE
 from anon_batch.anonymize.faces.donors import DonorBank
-from anon_batch.anonymize.faces.replace import LARGE_SIDE, Limits, opacity_of, painted, replacements
-from anon_batch.anonymize.ladder import Ladder
-from anon_batch.anonymize.methods.pixelate import Pixelate
-from anon_batch.anonymize.methods.swap import Swap
+from anon_batch.anonymize.faces.replace import LARGE_SIDE, Replacement, opacity_of, prepare, render_patch
+from anon_batch.anonymize.protocol import Target
 from anon_batch.records import DecodedImage
 
-KEY = bytes(range(32))
-LIMITS = Limits(4)
 WIDTH, HEIGHT = 320, 240
 BOXES = [(30, 40, 70, 90), (120, 100, 190, 190), (250, 30, 280, 70)]
 
@@ -36,12 +34,32 @@ def faces(*boxes, width=WIDTH, height=HEIGHT, **kind):
     return regions(*boxes, width=width, height=height, **kind)
 
 
+def replacements(image, regs, bank, key=KEY, min_side_px=4):
+    """Prepare all regions of an image: replacements, and region index -> reason of those that are refused."""
+    hidden, unknown = erased(image.pixels, regs)
+    made, refused = [], {}
+    for region in regs:
+        seed = keys.seed(key, image.image_id, region.subject)
+        target = Target(image.image_id, region, seed, image.width, image.height, lambda: (hidden, unknown))
+        face = prepare(target, bank, min_side_px)
+        if isinstance(face, Replacement):
+            made.append(face)
+        else:
+            refused[region.index] = face.reason
+    return made, refused
+
+
+def composed(image, pairs, regs):
+    """Compose crops' pixels: (replacement, pixels)."""
+    return compose(image.pixels, [(face.region, render_patch(face, own)) for face, own in pairs], regs, [], "surer")
+
+
 def test_each_region_has_its_replacement(bank):
-    made, refused = replacements(photo(), faces(*BOXES), bank, KEY, LIMITS)
+    made, refused = replacements(photo(), faces(*BOXES), bank)
     assert [face.region.index for face in made] == [0, 1, 2]
     assert refused == {}
     for face in made:
-        assert face.seed == keys.face_seed(KEY, "photo0", face.region.index)
+        assert face.seed == keys.seed(KEY, "photo0", face.region.index)
         assert face.choice.donor.index == bank.choose(face.crop, face.seed).donor.index
         assert face.crop.unknown.any()
         assert face.composite.pixels.shape == face.crop.pixels.shape
@@ -56,7 +74,7 @@ def test_nothing_under_any_mask_enters(bank, degrees, shape):
     other = image.pixels.copy()
     other[unknown] = np.random.default_rng(0).integers(0, 256, (unknown.sum(), 3))
     assert not np.array_equal(other, image.pixels)
-    one, two = (replacements(DecodedImage("p", pixels), regs, bank, KEY, LIMITS)[0] for pixels in (image.pixels, other))
+    one, two = (replacements(DecodedImage("p", pixels), regs, bank)[0] for pixels in (image.pixels, other))
     for a, b in zip(one, two, strict=True):
         assert np.array_equal(a.crop.pixels, b.crop.pixels)
         assert np.array_equal(a.composite.pixels, b.composite.pixels)
@@ -65,7 +83,7 @@ def test_nothing_under_any_mask_enters(bank, degrees, shape):
 
 def test_the_surroundings_do_enter(bank):
     (region,) = faces(BOXES[1])
-    one, two = (replacements(photo(seed, "p"), [region], bank, KEY, LIMITS)[0][0] for seed in (1, 2))
+    one, two = (replacements(photo(seed, "p"), [region], bank)[0][0] for seed in (1, 2))
     assert not np.array_equal(one.crop.pixels, two.crop.pixels)
     assert np.abs(one.choice.tone - two.choice.tone).max() > 0.1
 
@@ -74,7 +92,7 @@ def test_run_key_name_and_index_decide_among_donors(bank):
     regs = faces(*[(40 + 4 * i, 60, 90 + 4 * i, 120) for i in range(2)])
 
     def donors(name="p", key=KEY):
-        return [face.choice.donor.index for face in replacements(photo(3, name), regs, bank, key, LIMITS)[0]]
+        return [face.choice.donor.index for face in replacements(photo(3, name), regs, bank, key)[0]]
 
     assert donors() == donors()
     by_name = {tuple(donors(f"p{i}")) for i in range(8)}
@@ -93,37 +111,31 @@ def test_run_key_name_and_index_decide_among_donors(bank):
     ],
 )
 def test_large_faces_have_large_crops(bank, box, side):
-    ((face,), _) = replacements(photo(), faces(box), bank, KEY, LIMITS)
+    ((face,), _) = replacements(photo(), faces(box), bank)
     assert face.crop.pixels.shape == (side, side, 3)
     assert face.composite.weight.shape == (side, side)
 
 
 def test_small_faces_are_refused_with_the_limit(bank):
     regs = faces((30, 40, 70, 90), (120, 100, 123, 103), (200, 100, 211, 108))
-    made, refused = replacements(photo(), regs, bank, KEY, Limits(16))
+    made, refused = replacements(photo(), regs, bank, min_side_px=16)
     assert [face.region.index for face in made] == [0]
     assert refused == {1: "smaller than 16 px", 2: "smaller than 16 px"}
-    assert replacements(photo(), regs, bank, KEY, Limits(14.9))[1] == {1: "smaller than 14.9 px"}  # 15 px wide
-
-
-def test_faces_of_a_low_score_are_refused_with_the_limit(bank):
-    made, refused = replacements(photo(), faces(*BOXES, scores=[0.9, 0.39, 0.41]), bank, KEY, Limits(4, 0.4))
-    assert [face.region.index for face in made] == [0, 2]
-    assert refused == {1: "found with a score below 0.4"}
+    assert replacements(photo(), regs, bank, min_side_px=14.9)[1] == {1: "smaller than 14.9 px"}  # 15 px wide
 
 
 @pytest.mark.parametrize("box", [(-1e30, -1e30, 1e30, 1e30), (-4000, -4000, 4000, 4000), (-3e38, 0, 3e38, 40)])
 def test_enormous_boxes_are_refused(bank, box):
-    made, refused = replacements(photo(), faces(box), bank, KEY, LIMITS)
+    made, refused = replacements(photo(), faces(box), bank)
     assert made == []
-    assert refused == {0: "the box is far larger than the picture"}
+    assert refused == {0: "the box is far larger than the image"}
 
 
 def test_a_face_that_fills_its_picture_is_refused(bank):
     image = photo(size=(60, 50))
-    made, refused = replacements(image, faces((-20, -20, 70, 80), width=50, height=60), bank, KEY, LIMITS)
+    made, refused = replacements(image, faces((-20, -20, 70, 80), width=50, height=60), bank)
     assert made == []
-    assert refused == {0: "too little of the picture lies around it"}
+    assert refused == {0: "too little of the image lies around it"}
 
 
 def test_a_refused_face_is_erased_for_its_neighbours_all_the_same(bank):
@@ -133,53 +145,52 @@ def test_a_refused_face_is_erased_for_its_neighbours_all_the_same(bank):
     x1, y1, x2, y2 = regs[1].extent
     other[y1:y2, x1:x2] = 255
     one, two = (
-        replacements(DecodedImage("p", pixels), regs, bank, KEY, Limits(16))[0][0] for pixels in (image.pixels, other)
+        replacements(DecodedImage("p", pixels), regs, bank, min_side_px=16)[0][0] for pixels in (image.pixels, other)
     )
     assert np.array_equal(one.crop.pixels, two.crop.pixels)
 
 
 def test_painting_changes_the_masks_alone(bank):
     image, regs = photo(5), faces(*BOXES)
-    made, _ = replacements(image, regs, bank, KEY, LIMITS)
+    made, _ = replacements(image, regs, bank)
     pairs = [(face, np.full_like(face.crop.pixels, 10 * i + 5)) for i, face in enumerate(made)]
-    result = painted(image, pairs, {7: "why"}, 0, "x")
-    assert result.methods == {0: "x", 1: "x", 2: "x"}
-    assert result.refused == {7: "why"}
+    pixels, touched = composed(image, pairs, regs)
     _, unknown = erased(image.pixels, regs)
-    assert np.array_equal(result.touched, unknown)
-    assert np.array_equal(result.pixels[~unknown], image.pixels[~unknown])
+    assert np.array_equal(touched, unknown)
+    assert np.array_equal(pixels[~unknown], image.pixels[~unknown])
     for i, region in enumerate(regs):
         x1, y1, x2, y2 = region.extent
-        assert (result.pixels[y1:y2, x1:x2][geometry.region_mask(region)] == 10 * i + 5).all()
+        assert (pixels[y1:y2, x1:x2][geometry.region_mask(region)] == 10 * i + 5).all()
 
 
 @pytest.mark.parametrize("shape", ["ellipse", "rectangle"])
 @pytest.mark.parametrize("degrees", [0, 45])
-def test_a_wide_soft_edge_leaves_no_dark_rim(bank, degrees, shape):
+def test_a_wide_soft_edge_leaves_no_dark_rim(degrees, shape):
     level = 200
     image = DecodedImage("p", np.full((HEIGHT, WIDTH, 3), level, np.uint8))
-    regs = faces(BOXES[1], shape=shape, points=[turned(BOXES[1], degrees)])
-    (result,) = Swap(bank, LIMITS, 0.5).anonymize([(image, regs)], KEY)
+    regs = faces(BOXES[1], shape=shape, points=[turned(BOXES[1], degrees)], soft_edge=0.5)
+    (result,) = run_method(make("swap"), [(image, regs)])
     _, unknown = erased(image.pixels, regs)
     rim = result.touched & ~unknown
     assert rim.sum() > 1000
     assert result.pixels[rim].min() > level - 20
 
 
-def test_swap_gives_the_same_alone_and_in_company_and_in_any_order(bank):
+def test_swap_gives_the_same_alone_and_in_company_and_in_any_order():
     batch = [(photo(i), faces(*BOXES[: i % 3 + 1])) for i in range(4)]
-    together = Swap(bank, LIMITS).anonymize(batch, KEY)
-    backwards = Swap(DonorBank(model("donors")), LIMITS).anonymize(batch[::-1], KEY)[::-1]
+    swap = make("swap")
+    together = run_method(swap, batch)
+    backwards = run_method(make("swap"), batch[::-1])[::-1]
     for item, a, b in zip(batch, together, backwards, strict=True):
-        (alone,) = Swap(bank, LIMITS).anonymize([item], KEY)
+        (alone,) = run_method(swap, [item])
         assert np.array_equal(a.pixels, alone.pixels)
         assert np.array_equal(b.pixels, alone.pixels)
         assert a.methods == alone.methods == dict.fromkeys(range(len(item[1])), "swap")
 
 
-def test_what_swap_refuses_falls_to_the_next_method(bank):
+def test_what_swap_refuses_goes_to_the_next_method():
     regs = faces(BOXES[0], (200, 100, 201.2, 101.2))
-    (result,) = Ladder([Swap(bank, LIMITS), Pixelate(8)]).anonymize([(photo(), regs)], KEY)
+    (result,) = make_ladder(make("swap"), make("pixelate")).anonymize([(photo(), regs)], KEY)
     assert result.methods == {0: "swap", 1: "pixelate"}
 
 
@@ -212,15 +223,16 @@ def test_opacity_rises_with_score_and_size(score, other_score, side, other_side)
 def test_a_doubtful_small_face_is_painted_faintly_and_nothing_of_the_old_one_shows(bank):
     box, image = (100, 100, 118, 122), photo(4)
     sure, doubtful = (faces(box, scores=[score]) for score in (0.9, 0.2))
-    whole, faint = (Swap(bank, LIMITS).anonymize([(image, regs)], KEY)[0] for regs in (sure, doubtful))
-    (made,), _ = replacements(image, sure, bank, KEY, LIMITS)
-    bare = painted(image, [(made, made.crop.pixels)], {}, 0.0, "swap").pixels.astype(float)
+    swap = make("swap")
+    whole, faint = (run_method(swap, [(image, regs)])[0] for regs in (sure, doubtful))
+    (made,), _ = replacements(image, sure, bank)
+    bare = composed(image, [(made, made.crop.pixels)], sure)[0].astype(float)
     inside = whole.touched
     change, faint_change = (np.abs(out.pixels - bare)[inside].mean() for out in (whole, faint))
     assert faint_change == pytest.approx(0.16 * change, rel=0.1)
     spoilt = image.pixels.copy()
     spoilt[inside] = 255 - spoilt[inside]
-    (again,) = Swap(bank, LIMITS).anonymize([(DecodedImage(image.image_id, spoilt), doubtful)], KEY)
+    (again,) = run_method(swap, [(DecodedImage(image.image_id, spoilt), doubtful)])
     assert np.array_equal(again.pixels, faint.pixels)
 
 
@@ -229,8 +241,8 @@ def test_where_masks_overlap_the_surer_face_is_seen(bank, order):
     image = photo(4)
     boxes, scores = ((90, 90, 114, 118), (96, 84, 126, 124)), (0.9, 0.16)  # the doubtful one is larger
     regs = faces(*(boxes[i] for i in order), scores=[scores[i] for i in order])
-    made, refused = replacements(image, regs, bank, KEY, LIMITS)
-    result = painted(image, [(face, face.composite.pixels) for face in made], refused, 0.0, "swap")
+    made, _ = replacements(image, regs, bank)
+    pixels, _ = composed(image, [(face, face.composite.pixels) for face in made], regs)
     sure = next(face for face in made if face.region.score > 0.5)
-    alone = painted(image, [(sure, sure.composite.pixels)], {}, 0.0, "swap")
-    assert np.array_equal(result.pixels[alone.touched], alone.pixels[alone.touched])
+    alone, touched = composed(image, [(sure, sure.composite.pixels)], regs)
+    assert np.array_equal(pixels[touched], alone[touched])

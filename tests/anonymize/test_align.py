@@ -10,7 +10,7 @@ from replacement_scenes import erased, regions, scenery, turned
 
 from anon_batch import geometry
 from anon_batch.anonymize.faces import landmarks
-from anon_batch.anonymize.faces.align import CROP_SIDE, extract, frame_of, paste, reduced_unknown
+from anon_batch.anonymize.faces.align import CROP_SIDE, downscale_unknown, extract, frame_of, paste
 
 ANGLES = [0, 17, -40, 45, 90, 135, 180]
 SIDES = [CROP_SIDE, 2 * CROP_SIDE]
@@ -214,10 +214,10 @@ def test_a_frame_outside_the_picture_shows_nothing():
     assert crop.unknown.all()
 
 
-def test_reduced_unknown_keeps_every_unknown_pixel():
+def test_downscale_unknown_keeps_every_unknown_pixel():
     unknown = np.zeros((256, 256), bool)
     unknown[41, 77] = True
-    small = reduced_unknown(unknown)
+    small = downscale_unknown(unknown)
     assert small.shape == (128, 128)
     assert np.argwhere(small).tolist() == [[20, 38]]
-    assert not reduced_unknown(np.zeros((128, 128), bool)).any()
+    assert not downscale_unknown(np.zeros((128, 128), bool)).any()

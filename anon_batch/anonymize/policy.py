@@ -1,0 +1,111 @@
+"""What to do with the regions of each label."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from anon_batch import geometry
+from anon_batch.config import AnonymizeConfig, TreatmentConfig
+from anon_batch.records import DEFAULT_LABEL, Detections, Region, Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Treatment:
+    """What to do with the regions of one label.
+
+    Args:
+        method: name of the first method to try.
+        fallback: names of the methods to try next, in order.
+        expansion: factor by which a detected box grows about its centre.
+        shape: of the mask.
+        soft_edge: width of the blend outside the mask, as a share of the mask's longer side.
+        min_side_px: longer side of the expanded box below which synthetic methods are skipped.
+        min_score: score below which synthetic methods are skipped.
+    """
+
+    method: str
+    fallback: tuple[str, ...] = ()
+    expansion: float = 1.3
+    shape: Shape = "ellipse"
+    soft_edge: float = 0.0
+    min_side_px: float = 0.0
+    min_score: float = 0.0
+
+    @property
+    def ladder(self) -> tuple[str, ...]:
+        """The methods in the order in which a region tries them, each once."""
+        return tuple(dict.fromkeys((self.method, *self.fallback)))
+
+    @classmethod
+    def from_config(cls, config: TreatmentConfig) -> Treatment:
+        """Return the treatment that a section of the job file describes."""
+        method, *fallback = config.ladder
+        return cls(
+            method,
+            tuple(fallback),
+            config.expansion,
+            config.shape,
+            config.soft_edge,
+            config.min_side_px,
+            config.min_score,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A treatment for every label.
+
+    Args:
+        by_label: label -> treatment. The order is that in which methods run when labels share a level of the ladder.
+        default: for every other label, so that a label that nobody configured is anonymized too.
+    """
+
+    by_label: Mapping[str, Treatment] = field(default_factory=dict)
+    default: Treatment = field(default_factory=lambda: Treatment("solid", ("pixelate",)))
+
+    @classmethod
+    def from_config(cls, config: AnonymizeConfig) -> Policy:
+        """Return the policy of a job file's section `anonymize`."""
+        by_label = {label: Treatment.from_config(section) for label, section in config.labels()}
+        return cls(by_label, Treatment.from_config(config.default))
+
+    @classmethod
+    def for_faces(cls, treatment: Treatment) -> Policy:
+        """Return a policy with one treatment for faces and the default for everything else."""
+        return cls({DEFAULT_LABEL: treatment})
+
+    def __getitem__(self, label: str) -> Treatment:
+        return self.by_label.get(label, self.default)
+
+    def regions_of(
+        self, detections: Detections, width: int, height: int, subjects: Sequence[int | str] | None = None
+    ) -> list[Region]:
+        """Return the regions to anonymize, one for each detection, in the detections' order.
+
+        Args:
+            detections: px of the upright image.
+            width: of the image, px.
+            height: of the image, px.
+            subjects: what each region's seed derives from; None takes the position among the detections.
+        """
+        regions = []
+        for index, label in enumerate(detections.labels):
+            how = self[label]
+            subject = index if subjects is None else subjects[index]
+            regions.append(
+                geometry.region_of(
+                    detections, index, width, height, how.expansion, how.shape, how.soft_edge, subject=subject
+                )
+            )
+        return regions
+
+    @property
+    def treatments(self) -> tuple[Treatment, ...]:
+        """All treatments, the default last."""
+        return (*self.by_label.values(), self.default)
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The names of all methods that any label may try, each once."""
+        return tuple(dict.fromkeys(name for treatment in self.treatments for name in treatment.ladder))
