@@ -31,7 +31,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from enum import IntEnum
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from anon_batch.reasons import REASONS
 
@@ -196,7 +196,7 @@ class RowError(AnonBatchError):
         ValueError: the code is unknown, or belongs to the other status.
     """
 
-    status: ClassVar[str]
+    status: ClassVar[Literal["failed", "withheld"]]
 
     def __init__(self, reason: str, detail: str = "") -> None:
         if reason not in REASONS or REASONS[reason].status != self.status:

@@ -75,6 +75,11 @@ _WITHHELD = (
         "see the audit; end the fallbacks with `solid`",
     ),
     (
+        "check",
+        "an image check failed, or found more to anonymize in every round",
+        "see the audit; change or remove the check in `checks`",
+    ),
+    (
         "encode",
         "the output could not be encoded, e.g. an image too large for WebP",
         "choose another `write.format`",

@@ -20,14 +20,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from anon_batch.anonymize.faces.donors import MODEL_NAME, DonorBank
+from anon_batch import keys
 from anon_batch.anonymize.compose import compose
 from anon_batch.anonymize.faces.align import paste
+from anon_batch.anonymize.faces.donors import MODEL_NAME, DonorBank
 from anon_batch.anonymize.faces.replace import prepare
 from anon_batch.anonymize.protocol import Patch, Refusal, Target
 from anon_batch.config import DetectConfig, DetectorConfig, ModelsConfig
 from anon_batch.detect.ensemble import Ensemble, build_detector
-from anon_batch import keys
 from anon_batch.geometry import regions_of, union_of_masks
 from anon_batch.models.runtime import Runtime
 from anon_batch.models.store import ModelStore

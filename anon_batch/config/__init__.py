@@ -11,7 +11,7 @@ from anon_batch.config.description import describe
 from anon_batch.config.detect import DetectConfig, DetectorConfig, TileConfig
 from anon_batch.config.engine import EngineConfig
 from anon_batch.config.gates import GatesConfig
-from anon_batch.config.job import JobConfig, SampleConfig
+from anon_batch.config.job import ImageConfig, JobConfig, SampleConfig
 from anon_batch.config.limits import LimitsConfig
 from anon_batch.config.loading import load_job, parse_override
 from anon_batch.config.models import ModelsConfig
@@ -26,6 +26,7 @@ __all__ = [
     "EngineConfig",
     "FaceConfig",
     "GatesConfig",
+    "ImageConfig",
     "JobConfig",
     "LimitsConfig",
     "ModelsConfig",

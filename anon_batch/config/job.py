@@ -27,6 +27,16 @@ class SampleConfig(Section):
     seed: int = Field(0, ge=0, description="Seed of the random subset.")
 
 
+class ImageConfig(Section):
+    """The sections of a job that decide what happens to one image."""
+
+    detect: DetectConfig = Field(default_factory=DetectConfig)
+    anonymize: AnonymizeConfig = Field(default_factory=AnonymizeConfig)
+    checks: ChecksConfig = Field({"structure": {}})
+    write: WriteConfig = Field(default_factory=WriteConfig)
+    limits: LimitsConfig = Field(default_factory=LimitsConfig)
+
+
 class JobConfig(Section):
     """A job."""
 
@@ -50,6 +60,11 @@ class JobConfig(Section):
     engine: EngineConfig = Field(default_factory=EngineConfig, description="Workers and resources.")
     models: ModelsConfig = Field(default_factory=ModelsConfig, description="Sources of model weights.")
     storage: StorageConfig = Field(default_factory=StorageConfig, description="Access to object stores.")
+
+    @property
+    def image(self) -> ImageConfig:
+        """The sections that decide what happens to one image."""
+        return ImageConfig(**{name: getattr(self, name) for name in ImageConfig.model_fields})
 
     @field_validator("manifest", "output", "ledger")
     @classmethod

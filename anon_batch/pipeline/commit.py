@@ -83,15 +83,20 @@ def statistics(rows: Sequence[FinishedRow]) -> ShardStats:
             out.reason,
             row.detections,
             row.row.regions,
-            methods=_methods(out),
+            methods=row.methods,
+            kept=_kept(row),
             bytes_in=row.source_size_bytes or 0,
             bytes_out=out.size_bytes or 0,
         )
+        stats.add_checks(row.checks)
     return stats
 
 
-def _methods(out: ProvenanceRow) -> dict[int, str]:
-    return dict(enumerate(region.method for region in out.regions))
+def _kept(row: FinishedRow) -> list[int]:
+    """Return the detections in a published image that were left untouched on the owner's word."""
+    if row.detections is None or row.provenance.output is None:
+        return []
+    return [index for index in range(len(row.detections)) if index not in row.methods]
 
 
 def _audit_row(row: FinishedRow) -> AuditRow:
@@ -110,7 +115,7 @@ def _audit_row(row: FinishedRow) -> AuditRow:
         out.reason,
         detail,
         found,
-        _methods(out),
+        row.methods,
         truth,
         matches,
     )

@@ -1,5 +1,6 @@
-"""The flow of rows inside one worker: threads read and put around the one that drives the networks; what computes does so
-in as many threads as there are CPUs for it.
+"""Run the rows of a shard through read -> decode -> anonymize -> encode -> put with bounded memory, in order.
+
+The calling thread runs `anonymize`, because it drives the networks. Threads read ahead of it and write behind it.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
 from anon_batch.records import ManifestRow
 
-PIXELS_IN_FLIGHT = 120_000_000  # 360 MB as RGB; one larger picture passes alone
+PIXELS_IN_FLIGHT = 120_000_000  # 360 MB as RGB; one larger image passes alone
 
 
 class Sized(Protocol):
-    """Something that occupies a number of decoded pixels."""
+    """Something that occupies memory for a number of decoded pixels."""
 
     @property
     def pixel_count(self) -> int: ...
@@ -24,16 +25,37 @@ class Sized(Protocol):
 
 Read = TypeVar("Read", bound=Sized)
 Decoded = TypeVar("Decoded", bound=Sized)
-Done = TypeVar("Done")
-Got = TypeVar("Got")
+Result = TypeVar("Result")
+Encoded = TypeVar("Encoded")
+Finished_co = TypeVar("Finished_co", covariant=True)
+Returned = TypeVar("Returned")
 Given = ParamSpec("Given")
 
 
-class Inline(Executor):
-    """Makes each call at once, in the thread that submits it."""
+class RowStages(Protocol[Read, Decoded, Result, Encoded, Finished_co]):
+    """The stages that a row passes, in this order. An exception of any stage ends the shard's attempt."""
 
-    def submit(self, fn: Callable[Given, Got], /, *args: Given.args, **kwargs: Given.kwargs) -> Future[Got]:
-        future: Future[Got] = Future()
+    def read(self, row: ManifestRow) -> Read:
+        """Fetch the source bytes and read the image's size from its header."""
+
+    def decode(self, item: Read) -> Decoded:
+        """Decode the pixels that the detectors see."""
+
+    def anonymize(self, batch: Sequence[Decoded]) -> Sequence[Result]:
+        """Detect and anonymize; return one result for each item, in order."""
+
+    def encode(self, item: Result) -> Encoded:
+        """Encode the output. The returned object holds no pixels."""
+
+    def put(self, item: Encoded) -> Finished_co:
+        """Write the output to storage."""
+
+
+class InlineExecutor(Executor):
+    """Run each call at once in the thread that submits it."""
+
+    def submit(self, fn: Callable[Given, Returned], /, *args: Given.args, **kwargs: Given.kwargs) -> Future[Returned]:
+        future: Future[Returned] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
         except Exception as exc:
@@ -41,60 +63,61 @@ class Inline(Executor):
         return future
 
 
-class Flow(Generic[Read, Decoded, Done]):
-    """Takes rows through read -> decode -> treat -> encode -> put, in order, with bounded memory.
+class RowExecutor(Generic[Read, Decoded, Result, Encoded, Finished_co]):
+    """Run rows through their stages.
 
     Args:
-        io: threads for `read` and the puts, which mostly wait.
-        cpu: runs `decode` and the encodings. Threads only where CPUs are left beside the calling thread's, else `Inline`: threads
-            that share one CPU, and Python's lock, hinder each other.
-        read: fetches a row's bytes and sizes the picture from its header.
-        decode: makes pixels of it.
-        treat: runs in the calling thread on a batch; returns for each item the call that encodes it, which returns the one that
-            puts it.
-        batch_size: items handed to `treat` at once, fewer when they are large.
-        read_ahead: items on their way to `treat`, and on their way out of it.
+        stages: the stages of a row.
+        io: thread pool for `read` and `put`, which mostly wait.
+        cpu: runs `decode` and `encode`. Use a thread pool only where CPUs are left beside the calling thread's, otherwise
+            `InlineExecutor`, because threads that share one CPU contend for the interpreter lock.
+        batch_size: images in one call of `anonymize`; fewer when they are large.
+        read_ahead: items between `read` and `anonymize`, and items between `anonymize` and `put`.
 
     Attributes:
-        waited_s: seconds that the calling thread waited: `wait_input` for pictures to be read and decoded, `wait_output` for
-            finished ones to be encoded and put.
+        waited_s: seconds that the calling thread waited: `wait_input` for images to be read and decoded, `wait_output` for
+            outputs to be encoded and written.
     """
 
     def __init__(
         self,
+        stages: RowStages[Read, Decoded, Result, Encoded, Finished_co],
         io: Executor,
         cpu: Executor,
-        read: Callable[[ManifestRow], Read],
-        decode: Callable[[Read], Decoded],
-        treat: Callable[[Sequence[Decoded]], Sequence[Callable[[], Callable[[], Done]]]],
         batch_size: int,
         read_ahead: int,
     ) -> None:
+        self._stages = stages
         self._io = io
         self._cpu = cpu
-        self._read = read
-        self._decode = decode
-        self._treat = treat
         self._batch_size = batch_size
         self._read_ahead = read_ahead
         self._reads: deque[Future[Read]] = deque()
         self._decodes: deque[Future[Decoded]] = deque()
-        self._finishes: deque[tuple[int, Future[Future[Done]]]] = deque()
+        self._outputs: deque[tuple[int, Future[Future[Finished_co]]]] = deque()
         self._pixels = 0
         self.waited_s = {"wait_input": 0.0, "wait_output": 0.0}
 
-    def run(self, rows: Sequence[ManifestRow]) -> Iterator[Done]:
-        """Yields what the puts returned, in the order of `rows`. An exception of any stage ends the flow, with no thread
-        of it left running.
+    def run(self, rows: Sequence[ManifestRow]) -> Iterator[Finished_co]:
+        """Yield what `put` returned, in the order of `rows`.
+
+        An exception of any stage ends the run; no thread is left running.
         """
         try:
             for batch in self._batches(rows):
-                for item, encode in zip(batch, self._treat(batch), strict=True):
-                    self._finishes.append((item.pixel_count, self._cpu.submit(self._finish, encode)))
+                sizes = [item.pixel_count for item in batch]
+                results = self._stages.anonymize(batch)
+                del batch  # the items hold pixels
+                for size, result in zip(sizes, results, strict=True):
+                    self._outputs.append((size, self._cpu.submit(self._write, result)))
+                del results
                 yield from self._collect(self._read_ahead)
             yield from self._collect(0)
         finally:
-            self._abandon()
+            self._cancel()
+
+    def _write(self, result: Result) -> Future[Finished_co]:
+        return self._io.submit(self._stages.put, self._stages.encode(result))
 
     def _batches(self, rows: Sequence[ManifestRow]) -> Iterator[list[Decoded]]:
         batch: list[Decoded] = []
@@ -112,58 +135,57 @@ class Flow(Generic[Read, Decoded, Done]):
         source = iter(rows)
         while True:
             while len(self._reads) + len(self._decodes) < self._read_ahead and (row := next(source, None)) is not None:
-                self._reads.append(self._io.submit(self._read, row))
+                self._reads.append(self._io.submit(self._stages.read, row))
             while self._reads and self._may_decode(self._reads[0]):
                 item = self._result(self._reads.popleft(), "wait_input")
                 self._pixels += item.pixel_count
-                self._decodes.append(self._cpu.submit(self._decode, item))
+                self._decodes.append(self._cpu.submit(self._stages.decode, item))
             if not self._decodes:
                 return
             yield self._result(self._decodes.popleft(), "wait_input")
 
     def _may_decode(self, head: Future[Read]) -> bool:
-        """Rows enter in order, so the one that all others wait for always gets through."""
+        """Return whether the next image fits into memory. With nothing in flight any image may pass, so none blocks."""
         if not self._decodes:
             return True
         return head.done() and self._pixels + head.result().pixel_count <= PIXELS_IN_FLIGHT
 
-    def _finish(self, encode: Callable[[], Callable[[], Done]]) -> Future[Done]:
-        return self._io.submit(encode())
-
-    def _collect(self, keep: int) -> Iterator[Done]:
-        while self._finishes and (
-            len(self._finishes) > keep or self._pixels > PIXELS_IN_FLIGHT // 2 or _is_put(self._finishes[0][1])
+    def _collect(self, keep: int) -> Iterator[Finished_co]:
+        while self._outputs and (
+            len(self._outputs) > keep or self._pixels > PIXELS_IN_FLIGHT // 2 or _is_written(self._outputs[0][1])
         ):
-            pixels, future = self._finishes.popleft()
-            done = self._result(self._result(future, "wait_output"), "wait_output")
+            pixels, future = self._outputs.popleft()
+            finished = self._result(self._result(future, "wait_output"), "wait_output")
             self._pixels -= pixels
-            yield done
+            yield finished
 
-    def _result(self, future: Future[Got], why: str) -> Got:
+    def _result(self, future: Future[Returned], phase: str) -> Returned:
         if future.done():
             return future.result()
         begin = time.perf_counter()
         try:
             return future.result()
         finally:
-            self.waited_s[why] += time.perf_counter() - begin
+            self.waited_s[phase] += time.perf_counter() - begin
 
-    def _abandon(self) -> None:
-        encodes = [future for _, future in self._finishes]
-        _end([*self._reads, *self._decodes, *encodes])
-        _end([future.result() for future in encodes if not future.cancelled() and future.exception() is None])
+    def _cancel(self) -> None:
+        encodes = [future for _, future in self._outputs]
+        _cancel_and_wait([*self._reads, *self._decodes, *encodes])
+        _cancel_and_wait(
+            [future.result() for future in encodes if not future.cancelled() and future.exception() is None]
+        )
         self._reads.clear()
         self._decodes.clear()
-        self._finishes.clear()
+        self._outputs.clear()
         self._pixels = 0
 
 
-def _is_put(finish: Future[Future[Done]]) -> bool:
-    """Whether nothing is left to wait for; also after an exception."""
-    return finish.done() and (finish.exception() is not None or finish.result().done())
+def _is_written(output: Future[Future[Any]]) -> bool:
+    """Return whether the output is written or has failed, so that collecting it does not wait."""
+    return output.done() and (output.exception() is not None or output.result().done())
 
 
-def _end(futures: Sequence[Future[Any]]) -> None:
+def _cancel_and_wait(futures: Sequence[Future[Any]]) -> None:
     for future in futures:
         future.cancel()
     wait(futures)

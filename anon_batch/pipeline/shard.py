@@ -8,18 +8,16 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 
-from anon_batch.anonymize.checks import load_checks
-from anon_batch.anonymize.ladder import build_ladder
-from anon_batch.detect.ensemble import build_detector
+from anon_batch.anonymizer import Anonymizer
 from anon_batch.errors import IntegrityError, StorageError
 from anon_batch.formats import layout
 from anon_batch.manifest.fetch import SourceReader
 from anon_batch.models.runtime import Runtime
 from anon_batch.pipeline.attempts import begin_attempt
 from anon_batch.pipeline.commit import FinishedShard, commit, statistics
-from anon_batch.pipeline.executor import Flow, Inline
+from anon_batch.pipeline.executor import InlineExecutor, RowExecutor
 from anon_batch.pipeline.run import Run
-from anon_batch.pipeline.stages import DecodedRow, FinishedRow, ReadRow, RowStages
+from anon_batch.pipeline.stages import FinishedRow, ImageStages
 from anon_batch.pipeline.timing import Stopwatch, WorkerClock
 from anon_batch.pipeline.writers import open_sink
 from anon_batch.records import ManifestRow, ShardResult, ShardSpec
@@ -38,8 +36,7 @@ class ShardProcessor:
         config, begin = run.config, time.perf_counter()
         self._run = run
         runtime = Runtime.for_job(config, run.storage)
-        self._detector = build_detector(config.detect, runtime)
-        self._ladder = build_ladder(config.anonymize, runtime, load_checks(config.checks, runtime).of_regions)
+        self.anonymizer = Anonymizer.from_config(config.image, runtime, run.run_key)
         self._planned = run.planned_rows()
         self._io = ThreadPoolExecutor(config.engine.io_threads, thread_name_prefix="io")
         self._cpu = self._io if runtime.device == "cuda" else _cpu_executor(runtime.threads - 1)
@@ -86,22 +83,20 @@ class ShardProcessor:
         rows = self._planned.read(spec)
         key = layout.shard_file(spec.name, attempt.name, write.layout)
         sink = open_sink(write, run.release, key, self._planned.extra_schema)
-        stages = RowStages(
-            run.config,
-            run.run_key,
-            self._detector,
-            self._ladder,
+        stages = ImageStages(
+            self.anonymizer,
             SourceReader(run.storage),
             sink,
+            run.config.limits.max_bytes,
             last_chance=spec.count == 1 and attempt.is_last,
         )
         self._time.lap("open")
         finished = self._finish_all(stages, rows)
-        with stages.clock("put"):
+        with stages.timer("put"):
             shard_sha256 = sink.close()
         self._time.lap("close")
         stats = statistics(finished)
-        self._add_times(stats, stages.clock)
+        self._add_times(stats, stages.timer)
         shard = FinishedShard(spec, attempt.name, finished, stats, shard_sha256)
         if not commit(run, shard, self._planned.extra_schema):
             return ShardResult(spec, "already_committed")
@@ -111,27 +106,19 @@ class ShardProcessor:
             shard.statuses,
             sum(len(row.provenance.regions) for row in finished),
             time.perf_counter() - begin,
-            dict(stages.clock.seconds),
+            dict(stages.timer.seconds),
         )
 
-    def _finish_all(self, stages: RowStages, rows: Sequence[ManifestRow]) -> list[FinishedRow]:
+    def _finish_all(self, stages: ImageStages, rows: Sequence[ManifestRow]) -> list[FinishedRow]:
         config = self._run.config
-        flow: Flow[ReadRow, DecodedRow, FinishedRow] = Flow(
-            self._io,
-            self._cpu,
-            stages.read,
-            stages.decode,
-            stages.treat,
-            config.detect.batch_size,
-            config.engine.read_ahead,
-        )
+        executor = RowExecutor(stages, self._io, self._cpu, config.detect.batch_size, config.engine.read_ahead)
         finished = []
-        for row in flow.run(list(rows)):
+        for row in executor.run(list(rows)):
             self.progress_at = time.monotonic()
             finished.append(row)
-        here = BUSY if isinstance(self._cpu, Inline) else NETWORKS  # the stages that run in this thread alone
-        busy = {stage: stages.clock.seconds.get(stage, 0.0) for stage in here}
-        self._time.lap("other", {**busy, **flow.waited_s})
+        here = BUSY if isinstance(self._cpu, InlineExecutor) else NETWORKS  # the stages that run in this thread alone
+        busy = {stage: stages.timer.seconds.get(stage, 0.0) for stage in here}
+        self._time.lap("other", {**busy, **executor.waited_s})
         return finished
 
     def _add_times(self, stats: ShardStats, clock: Stopwatch) -> None:
@@ -143,7 +130,7 @@ class ShardProcessor:
 
 def _cpu_executor(cpus: int) -> Executor:
     """Return where images are decoded and encoded: the thread that drives the networks, if no other CPU is free."""
-    return ThreadPoolExecutor(cpus, thread_name_prefix="cpu") if cpus > 0 else Inline()
+    return ThreadPoolExecutor(cpus, thread_name_prefix="cpu") if cpus > 0 else InlineExecutor()
 
 
 def _error(spec: ShardSpec, begin: float, message: str, *, retryable: bool) -> ShardResult:

@@ -20,6 +20,7 @@ from pipeline_fixtures import (
 )
 from releases import release_of
 
+from anon_batch.detect.ensemble import Ensemble
 from anon_batch.errors import IntegrityError, TransientStorageError
 from anon_batch.pipeline.attempts import Attempt, begin_attempt, count_attempts
 from anon_batch.pipeline.commit import commit_poison
@@ -241,7 +242,7 @@ def test_a_damaged_ledger_stops_the_run_instead_of_trying_for_ever(base: str) ->
     assert "Traceback" not in (result.error or "")
 
 
-def test_a_detector_that_raises_with_odd_text_costs_its_row_alone(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_detector_that_raises_with_odd_text_withholds_its_row_alone(base: str) -> None:
     run, _ = open_run(job(base), ())
     processor = ShardProcessor(run)
 
@@ -251,6 +252,6 @@ def test_a_detector_that_raises_with_odd_text_costs_its_row_alone(base: str, mon
                 raise RuntimeError("lone surrogate \udcff, NUL \0")
             return super().detect(images)
 
-    monkeypatch.setattr(processor, "_detector", Odd())
+    processor.anonymizer.detector = Ensemble([Odd()], 0.4, 0.0)
     result = processor.process(ShardSpec(0, 4))
     assert (result.outcome, result.statuses) == ("committed", {"anonymized": 3, "withheld": 1})

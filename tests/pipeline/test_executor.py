@@ -1,20 +1,19 @@
-"""Order, bounds and clean ends of the flow, whatever the batch size, the look-ahead, the sizes and the fault."""
+"""Order, bounds and clean ends of the executor, whatever the batch size, the look-ahead, the sizes and the fault."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anon_batch.pipeline import executor as flow_module
-from anon_batch.pipeline.executor import Flow, Inline
+from anon_batch.pipeline import executor as executor_module
+from anon_batch.pipeline.executor import InlineExecutor, RowExecutor
 from anon_batch.records import ManifestRow
 
 SIZES = st.lists(st.sampled_from([0, 1, 5, 20, 31, 101, 500]), max_size=40)
@@ -28,7 +27,7 @@ class Item:
 
 
 class Stages:
-    """Stages that count what is inside them, and raise where told."""
+    """Stages that count what is inside them, and raise where asked."""
 
     def __init__(self, sizes: Sequence[int], fails: tuple[str, int] | None = None) -> None:
         self.sizes = sizes
@@ -36,7 +35,7 @@ class Stages:
         self.lock = threading.Lock()
         self.inside = 0
         self.begun = 0
-        self.treated = 0
+        self.anonymized = 0
         self.running = 0
         self.pixels = 0
         self.most_pixels_before_one_more = 0
@@ -56,7 +55,7 @@ class Stages:
     def read(self, row: ManifestRow) -> Item:
         with self.lock:
             self.begun += 1
-            self.most_ahead = max(self.most_ahead, self.begun - self.treated)
+            self.most_ahead = max(self.most_ahead, self.begun - self.anonymized)
         self._enter("read", row.index)
         return Item(row.index, self.sizes[row.index])
 
@@ -67,19 +66,19 @@ class Stages:
         self._enter("decode", item.index)
         return item
 
-    def treat(self, batch: Sequence[Item]) -> list[Callable[[], Callable[[], int]]]:
+    def anonymize(self, batch: Sequence[Item]) -> list[Item]:
         self.batches.append(len(batch))
         with self.lock:
-            self.treated += len(batch)
+            self.anonymized += len(batch)
         for item in batch:
-            self._enter("treat", item.index)
-        return [partial(self._encode, item) for item in batch]
+            self._enter("anonymize", item.index)
+        return list(batch)
 
-    def _encode(self, item: Item) -> Callable[[], int]:
+    def encode(self, item: Item) -> Item:
         self._enter("encode", item.index)
-        return partial(self._put, item)
+        return item
 
-    def _put(self, item: Item) -> int:
+    def put(self, item: Item) -> int:
         self._enter("put", item.index)
         with self.lock:
             self.pixels -= item.pixel_count
@@ -93,7 +92,7 @@ def _rows(count: int) -> list[ManifestRow]:
 @pytest.fixture(scope="module", autouse=True)
 def _small_limit() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(flow_module, "PIXELS_IN_FLIGHT", LIMIT)
+        patch.setattr(executor_module, "PIXELS_IN_FLIGHT", LIMIT)
         yield
 
 
@@ -106,7 +105,7 @@ def io() -> Iterator[Executor]:
 @pytest.fixture(scope="module", params=["inline", "threads", "the same threads"])
 def cpu(request: pytest.FixtureRequest, io: Executor) -> Iterator[Executor]:
     if request.param == "inline":
-        yield Inline()
+        yield InlineExecutor()
     elif request.param == "the same threads":
         yield io
     else:
@@ -120,31 +119,31 @@ def test_order_is_kept_and_bounds_hold(
     io: Executor, cpu: Executor, sizes: list[int], batch_size: int, read_ahead: int
 ) -> None:
     stages = Stages(sizes)
-    flow = Flow(io, cpu, stages.read, stages.decode, stages.treat, batch_size, read_ahead)
-    done = list(flow.run(_rows(len(sizes))))
+    executor = RowExecutor(stages, io, cpu, batch_size, read_ahead)
+    done = list(executor.run(_rows(len(sizes))))
     assert done == list(range(len(sizes)))
     assert max(stages.batches, default=0) <= batch_size
     assert stages.most_ahead <= read_ahead + batch_size
     assert stages.most_pixels_before_one_more <= LIMIT + max(sizes, default=0)
 
 
-def test_a_huge_picture_is_decoded_alone(io: Executor, cpu: Executor) -> None:
+def test_a_huge_image_is_decoded_alone(io: Executor, cpu: Executor) -> None:
     sizes = [5] * 6 + [10 * LIMIT] + [5] * 6
-    stages = Stages(sizes)
     together: list[tuple[int, int]] = []
 
-    def decode(item: Item) -> Item:
-        out = stages.decode(item)
-        time.sleep(0.005)
-        with stages.lock:
-            together.append((item.index, stages.pixels - item.pixel_count))
-        return out
+    class Slow(Stages):
+        def decode(self, item: Item) -> Item:
+            out = super().decode(item)
+            time.sleep(0.005)
+            with self.lock:
+                together.append((item.index, self.pixels - item.pixel_count))
+            return out
 
-    assert list(Flow(io, cpu, stages.read, decode, stages.treat, 4, 8).run(_rows(len(sizes)))) == list(range(13))
+    assert list(RowExecutor(Slow(sizes), io, cpu, 4, 8).run(_rows(len(sizes)))) == list(range(13))
     [beside_the_huge_one] = [pixels for index, pixels in together if index == 6]
     assert beside_the_huge_one <= 6 * 5
     assert all(index < 7 or pixels < 10 * LIMIT for index, pixels in together), (
-        "a picture was decoded beside the huge one"
+        "an image was decoded beside the huge one"
     )
 
 
@@ -153,18 +152,18 @@ def test_a_huge_picture_is_decoded_alone(io: Executor, cpu: Executor) -> None:
     SIZES.filter(bool),
     st.integers(1, 9),
     st.integers(1, 12),
-    st.sampled_from(["read", "decode", "treat", "encode", "put"]),
+    st.sampled_from(["read", "decode", "anonymize", "encode", "put"]),
     st.data(),
 )
-def test_an_exception_of_any_stage_ends_it_with_nothing_left_running(
+def test_an_exception_of_any_stage_ends_the_run_and_leaves_no_thread_running(
     io: Executor, cpu: Executor, sizes: list[int], batch_size: int, read_ahead: int, stage: str, data: st.DataObject
 ) -> None:
     at = data.draw(st.integers(0, len(sizes) - 1))
     stages = Stages(sizes, (stage, at))
-    flow = Flow(io, cpu, stages.read, stages.decode, stages.treat, batch_size, read_ahead)
+    executor = RowExecutor(stages, io, cpu, batch_size, read_ahead)
     done: list[int] = []
     with pytest.raises(RuntimeError, match=f"{stage} of {at}"):
-        done.extend(flow.run(_rows(len(sizes))))
+        done.extend(executor.run(_rows(len(sizes))))
     assert stages.running == 0
     begun = stages.begun
     assert done == list(range(len(done)))
@@ -172,12 +171,12 @@ def test_an_exception_of_any_stage_ends_it_with_nothing_left_running(
     time.sleep(0.001)
     assert stages.begun == begun, "a thread went on after the end"
     stages.fails = None
-    assert list(flow.run(_rows(len(sizes)))) == list(range(len(sizes))), "the flow can be used again"
+    assert list(executor.run(_rows(len(sizes)))) == list(range(len(sizes))), "the executor can be used again"
 
 
-def test_leaving_it_half_way_ends_it(io: Executor, cpu: Executor) -> None:
+def test_closing_the_iterator_ends_the_run(io: Executor, cpu: Executor) -> None:
     stages = Stages([1] * 50)
-    running = Flow(io, cpu, stages.read, stages.decode, stages.treat, 2, 4).run(_rows(50))
+    running = RowExecutor(stages, io, cpu, 2, 4).run(_rows(50))
     assert next(running) == 0
     running.close()  # type: ignore[attr-defined]
     assert stages.running == 0
@@ -185,12 +184,15 @@ def test_leaving_it_half_way_ends_it(io: Executor, cpu: Executor) -> None:
 
 
 def test_too_few_results_of_a_batch_are_an_error_not_a_loss(io: Executor, cpu: Executor) -> None:
-    stages = Stages([1] * 4)
+    class Short(Stages):
+        def anonymize(self, batch: Sequence[Item]) -> list[Item]:
+            return super().anonymize(batch)[1:]
+
     with pytest.raises(ValueError, match="zip"):
-        list(Flow(io, cpu, stages.read, stages.decode, lambda batch: stages.treat(batch)[1:], 4, 4).run(_rows(4)))
+        list(RowExecutor(Short([1] * 4), io, cpu, 4, 4).run(_rows(4)))
 
 
-def test_without_threads_of_its_own_all_computing_is_the_callers(io: Executor) -> None:
+def test_inline_executor_computes_in_the_calling_thread(io: Executor) -> None:
     threads: dict[str, set[str]] = {}
 
     class Named(Stages):
@@ -199,24 +201,24 @@ def test_without_threads_of_its_own_all_computing_is_the_callers(io: Executor) -
                 threads.setdefault(stage, set()).add(threading.current_thread().name)
 
     stages = Named([1] * 20)
-    assert len(list(Flow(io, Inline(), stages.read, stages.decode, stages.treat, 4, 8).run(_rows(20)))) == 20
+    assert len(list(RowExecutor(stages, io, InlineExecutor(), 4, 8).run(_rows(20)))) == 20
     here = {threading.current_thread().name}
-    assert threads["decode"] == threads["treat"] == threads["encode"] == here
+    assert threads["decode"] == threads["anonymize"] == threads["encode"] == here
     assert not (threads["read"] | threads["put"]) & here
 
 
-def test_rows_are_read_and_put_while_the_caller_treats(io: Executor) -> None:
+def test_rows_are_read_and_put_while_the_caller_anonymizes(io: Executor) -> None:
     put, read = threading.Event(), threading.Event()
 
-    class Told(Stages):
+    class Waiting(Stages):
         def _enter(self, stage: str, index: int) -> None:
             if (stage, index) == ("put", 3):
                 put.set()
             if (stage, index) == ("read", 9):
                 read.set()
-            if (stage, index) == ("treat", 4):
+            if (stage, index) == ("anonymize", 4):
                 assert put.wait(5), "of the batch before"
                 assert read.wait(5), "of the batch after"
 
-    stages = Told([1] * 12)
-    assert len(list(Flow(io, Inline(), stages.read, stages.decode, stages.treat, 4, 8).run(_rows(12)))) == 12
+    stages = Waiting([1] * 12)
+    assert len(list(RowExecutor(stages, io, InlineExecutor(), 4, 8).run(_rows(12)))) == 12
