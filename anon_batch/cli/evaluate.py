@@ -119,7 +119,8 @@ def _table(measures: Measures) -> Table:
     columns = [_figures(column) for column in (measures.originals, *measures.methods.values())]
     for name in ("originals", *measures.methods):
         table.add_column(name, justify="right")
-    for label in dict.fromkeys(label for figures in columns for label in figures):
+    # Methods first, because the originals lack measures and would change the order.
+    for label in dict.fromkeys(label for figures in (*columns[1:], columns[0]) for label in figures):
         cells = [figures.get(label, "") for figures in columns]
         if any(cells):
             table.add_row(label[1], *cells)

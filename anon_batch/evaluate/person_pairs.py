@@ -105,7 +105,7 @@ def measure_pairs(
     if state.persons < 2:
         detectors = ", ".join(detector.name for detector in config.job.detect.detectors)
         raise ConfigError(
-            f"--pairs {config.pairs}: detector {detectors} found a face with landmarks in both pictures of {state.persons} of "
+            f"--pairs {config.pairs}: detector {detectors} found a face with landmarks in both images of {state.persons} of "
             f"{len(pairs)} persons, expected at least two: use a detector that gives landmarks, or larger images"
         )
     return state

@@ -1,1 +1,1 @@
-"""Training of the generator that the method `gan` paints with."""
+"""Train the generator of the method `gan`."""
