@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
 
 from anon_batch.config import LimitsConfig
-from anon_batch.errors import ConfigError, ManifestError, RowError
-from anon_batch.imaging.decode import decode
+from anon_batch.errors import ConfigError, ManifestError
+from anon_batch.imaging.rows import decode_rows
 from anon_batch.manifest import check_rows, open_manifest, rows_from_table
-from anon_batch.manifest.fetch import SourceReader
 from anon_batch.manifest.names import has_image_suffix
 from anon_batch.manifest.sampling import sample_hashes, sample_threshold
 from anon_batch.manifest.schema import FIXED_COLUMNS
@@ -190,23 +190,9 @@ class ImageReader:
         Raises:
             StorageError: a file cannot be read, because a missing file is an error of the list.
         """
-        source, batch = SourceReader(self.storage), []
-        for row in rows:
-            try:
-                image = decode(
-                    row.image_id,
-                    source.read(row, self.limits.max_bytes),
-                    self.limits.max_pixels,
-                    self.limits.max_bytes,
-                )
-            except RowError as exc:
-                self.failures[exc.reason] += 1
-                continue
-            batch.append((row, image))
-            if len(batch) == size:
-                yield batch
-                batch = []
-        if batch:
+        limits = self.limits
+        images = decode_rows(self.storage, rows, limits.max_pixels, limits.max_bytes, self.failures)
+        while batch := list(islice(images, size)):
             yield batch
 
 

@@ -17,10 +17,9 @@ import numpy as np
 
 from anon_batch.config import DetectConfig, DetectorConfig, LimitsConfig, ModelsConfig
 from anon_batch.detect.ensemble import Ensemble, build_detector
-from anon_batch.errors import ConfigError, RowError, StorageError
-from anon_batch.imaging.decode import decode
+from anon_batch.errors import ConfigError, StorageError
+from anon_batch.imaging.rows import decode_rows
 from anon_batch.manifest import check_rows, open_manifest, rows_from_table
-from anon_batch.manifest.fetch import SourceReader
 from anon_batch.manifest.names import has_image_suffix
 from anon_batch.manifest.schema import FIXED_COLUMNS
 from anon_batch.models.runtime import Runtime
@@ -99,9 +98,10 @@ def _crop_source(folder: Path, address: str, config: TrainConfig, on_message: On
     )
     skipped: Counter[str] = Counter()
     image_count, lines = 0, []
-    decoded = _decode_rows(storage, rows, skipped)
+    limits = LimitsConfig()
+    decoded = decode_rows(storage, rows, limits.max_pixels, limits.max_bytes, skipped)
     while images := list(islice(decoded, detect.batch_size)):
-        lines += [line for image in images for line in _crop_faces(folder, image, detector)]
+        lines += [line for _, image in images for line in _crop_faces(folder, image, detector)]
         before, image_count = image_count, image_count + len(images)
         if image_count // _MESSAGE_EVERY > before // _MESSAGE_EVERY:
             on_message(f"{address}: {image_count:,} images, {len(lines):,} faces")
@@ -126,15 +126,6 @@ def _read_rows(storage: Storage, address: str) -> Iterator[ManifestRow]:
             f"faces: no images at {folder}; use a folder with {CROPS}/ and {LISTING}, an image folder or a manifest (.parquet)"
         )
     return (ManifestRow(index, key, join(folder, key)) for index, key in enumerate(keys))
-
-
-def _decode_rows(storage: Storage, rows: Iterator[ManifestRow], skipped: Counter[str]) -> Iterator[DecodedImage]:
-    limits, reader = LimitsConfig(), SourceReader(storage)
-    for row in rows:
-        try:
-            yield decode(row.image_id, reader.read(row, limits.max_bytes), limits.max_pixels, limits.max_bytes)
-        except RowError as exc:
-            skipped[exc.reason] += 1
 
 
 def _crop_faces(folder: Path, image: DecodedImage, detector: Ensemble) -> Iterator[dict[str, Any]]:
