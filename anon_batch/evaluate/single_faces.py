@@ -33,7 +33,6 @@ class SingleFaceMeasures:
         original_moments: of all originals.
         halves: moments of every second original: two sets that differ by chance alone.
         moments: method -> moments of the outputs.
-        withheld: method -> faces without an output.
         faces: measured.
         unusable: images without a face with landmarks.
         failures: reason -> skipped images.
@@ -46,7 +45,6 @@ class SingleFaceMeasures:
     original_moments: FeatureMoments | None
     halves: tuple[FeatureMoments, FeatureMoments] | None
     moments: dict[str, FeatureMoments]
-    withheld: Counter[str] = field(default_factory=Counter)
     faces: int = 0
     unusable: int = 0
     failures: Counter[str] = field(default_factory=Counter)
@@ -146,7 +144,6 @@ def _measure_method(
 ) -> list[AnonymizedImage | None]:
     results = method.anonymize([(subject.image, subject.detections) for subject in subjects], key)
     present = [(subject, result) for subject, result in zip(subjects, results, strict=True) if result is not None]
-    state.withheld[method.name] += len(results) - len(present)
     if present:
         outputs = [replace(subject.image, pixels=result.pixels) for subject, result in present]
         originals = [subject for subject, _ in present]

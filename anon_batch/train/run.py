@@ -103,8 +103,8 @@ def _run_steps(
         f"{training:,} training faces, {held_out:,} held out; {processes.count} process{plural} on {processes.device.type}"
     )
     local = config.model_copy(update={"faces": tuple(map(str, folders))})
-    detector = ModelStore(Storage(), ModelsConfig()).load(_DETECTOR)
-    trainer = Trainer(local, _donor_bank(config), detector, processes)
+    store = ModelStore(Storage(), ModelsConfig())
+    trainer = Trainer(local, _donor_bank(config, store), store.load(_DETECTOR), processes)
     metrics_file = MetricsFile(config.output, trainer.step) if processes.is_first else None
     start = "resuming at" if trainer.step else "starting at"
     message(f"{start} step {trainer.step:,} of {config.steps:,}; output {config.output}")
@@ -118,9 +118,9 @@ def _run_steps(
     return trainer.step
 
 
-def _donor_bank(config: TrainConfig) -> DonorBank:
+def _donor_bank(config: TrainConfig, store: ModelStore) -> DonorBank:
     if config.donors is None:
-        return DonorBank(ModelStore(Storage(), ModelsConfig()).load(DONORS))
+        return DonorBank(store.load(DONORS))
     try:
         return DonorBank(config.donors.read_bytes())
     except OSError as exc:
