@@ -13,6 +13,7 @@ from PIL import Image, features
 
 from anon_batch.errors import FailedError
 from anon_batch.imaging.decode import decode
+from anon_batch.imaging.jpeg.markers import SOS, iter_segments
 from anon_batch.imaging.metadata.orientation import turn_as_stored, turn_upright
 
 
@@ -274,3 +275,19 @@ def test_threads_share_decode():
         for _ in range(5):
             got = pool.map(lambda data: decode("a", data).pixels, files)
             assert all(np.array_equal(a, b) for a, b in zip(got, wanted, strict=True))
+
+
+@pytest.mark.parametrize("table", [b"\xff\xc4\x00\x03\x00", b"\xff\xdb\x00\x03\x00", b"\xff\xdd\x00\x05\x00\x00\x00"])
+def test_a_jpeg_that_libjpeg_leaves_unfinished_fails(table):
+    """libjpeg takes an error after a warning for a warning; then the pixels would be whatever was in memory."""
+    data = file(picture(size=(640, 480)), "JPEG", progressive=True)
+    end = next(segment.end for segment in iter_segments(data) if segment.marker == SOS)
+    damaged = data[:end] + bytes(40) + table + data[end:]  # extraneous bytes, then a table of a bad length
+    assert failure(damaged) == "decode"
+
+
+def test_a_jpeg_with_a_flaw_that_costs_no_pixel_is_decoded():
+    data = file(picture(size=(640, 480)), "JPEG", progressive=True)
+    end = next(segment.end for segment in iter_segments(data) if segment.marker == SOS)
+    flawed = data[:end] + bytes(40) + data[end:]
+    np.testing.assert_array_equal(decode("a", flawed).pixels, decode("a", data).pixels)

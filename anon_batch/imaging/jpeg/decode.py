@@ -69,7 +69,25 @@ def _decode_samples(plain: bytes, header: JpegHeader) -> tuple[Samples | None, b
         raise FailedError("truncated", f"JPEG: {text}")
     if "Corrupt JPEG data" in text and "extraneous" not in text:
         raise FailedError("decode", f"JPEG: {text}")
-    return simplejpeg.decode_jpeg(plain, space, strict=False), "extraneous" in text
+    return _decode_flawed(plain, header, space, text), "extraneous" in text
+
+
+def _decode_flawed(plain: bytes, header: JpegHeader, space: str, flaw: str) -> Samples:
+    """Decode a file in which libjpeg found a flaw.
+
+    libjpeg takes an error after a warning for a warning, and stops. The rest of the buffer would then hold whatever was in
+    memory, and detectors would search that instead of the image. So decode into two buffers with different contents.
+
+    Raises:
+        FailedError: `decode` when some samples were not written.
+    """
+    size = header.width * header.height * len(header.components)
+    first, second = (
+        simplejpeg.decode_jpeg(plain, space, strict=False, buffer=np.full(size, fill, np.uint8)) for fill in (0, 255)
+    )
+    if not np.array_equal(first, second):
+        raise FailedError("decode", f"JPEG: not all pixels can be decoded: {flaw}")
+    return np.asarray(first)
 
 
 def choose_divisor(header: JpegHeader, max_side_px: int) -> int | None:
