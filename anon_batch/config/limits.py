@@ -8,9 +8,7 @@ from anon_batch.config.section import Section
 
 
 class LimitsConfig(Section):
-    """What is refused before it is decoded."""
+    """Input size limits."""
 
-    max_pixels: int = Field(
-        200_000_000, ge=1, description="Pictures with more pixels end as `failed(too_many_pixels)`."
-    )
+    max_pixels: int = Field(200_000_000, ge=1, description="Images with more pixels end as `failed(too_many_pixels)`.")
     max_bytes: int = Field(256 * 2**20, ge=1, description="Sources with more bytes end as `failed(too_many_bytes)`.")

@@ -1,4 +1,4 @@
-"""Keys of `write`: how outputs are stored."""
+"""Keys of `write`: format and layout of the outputs."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from anon_batch.config.section import Section
 
 
 class WriteConfig(Section):
-    """How outputs are stored."""
+    """Format and layout of the outputs."""
 
     layout: Literal["files", "webdataset", "parquet"] = Field(
         "files",
-        description="`files`: one object a picture; `webdataset`: a tar a shard; `parquet`: a Parquet file with an "
-        "`image` struct a shard.",
+        description="`files`: one object for each image; `webdataset`: one tar for each shard; `parquet`: one Parquet file "
+        "with an `image` struct for each shard.",
     )
     format: Literal["keep", "jpeg", "png", "webp"] = Field(
-        "keep", description="`keep` writes each picture in its own format; else the format of all outputs."
+        "keep", description="`keep` writes each image in its own format; any other value is the format of all outputs."
     )
     quality: Literal["keep"] | int = Field(
         "keep",
-        description="`keep` re-uses a JPEG's own quantisation tables and sampling (92 where there are none); 1 to 100 "
-        "sets it.",
+        description="`keep` reuses a JPEG's own quantisation tables and sampling (quality 92 for images that have none); 1 to "
+        "100 sets the quality.",
     )
 
     @field_validator("quality")
     @classmethod
     def _quality_range(cls, value: str | int) -> str | int:
         if isinstance(value, int) and not 1 <= value <= 100:
-            raise ValueError(f"{value}: `keep`, or 1 to 100")
+            raise ValueError(f"{value} is not `keep` or 1 to 100")
         return value

@@ -17,8 +17,8 @@ from anon_batch.imaging.jpeg.markers import SOS, iter_segments
 from anon_batch.imaging.metadata.orientation import turn_as_stored, turn_upright
 
 
-def picture(mode="RGB", size=(37, 23), seed=0):
-    """A smooth picture, so that lossy formats stay near it."""
+def make_image(mode="RGB", size=(37, 23), seed=0):
+    """Return a smooth image, so that lossy formats stay close to it."""
     width, height = size
     y, x = np.mgrid[:height, :width]
     phase = seed * 40
@@ -67,7 +67,7 @@ def failure(data, **limits):
     ],
 )
 def test_lossless_modes_give_the_samples_of_the_file(kind, mode, native_mode):
-    image = picture(mode)
+    image = make_image(mode)
     got = decode("a", file(image, kind))
     assert (got.format, got.native_mode, got.orientation) == (kind, native_mode, 1)
     if mode in ("RGB", "L", "1", "P", "CMYK"):
@@ -81,7 +81,7 @@ def test_lossless_modes_give_the_samples_of_the_file(kind, mode, native_mode):
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 @pytest.mark.parametrize("progressive", [False, True])
 def test_jpeg_pixels_are_those_of_pillow(mode, progressive):
-    data = file(picture(mode), "JPEG", quality=88, progressive=progressive)
+    data = file(make_image(mode), "JPEG", quality=88, progressive=progressive)
     got = decode("a", data)
     reference = Image.open(io.BytesIO(data))
     assert got.native_mode == mode
@@ -91,12 +91,12 @@ def test_jpeg_pixels_are_those_of_pillow(mode, progressive):
 
 
 @pytest.mark.parametrize(("kind", "tolerance"), [("WEBP", 12), ("AVIF", 12)])
-def test_lossy_formats_stay_near_the_picture(kind, tolerance):
+def test_lossy_formats_stay_close_to_the_image(kind, tolerance):
     if not features.check(kind.lower()):
         pytest.skip(f"Pillow has no {kind}")
-    got = decode("a", file(picture(), kind, quality=95))
+    got = decode("a", file(make_image(), kind, quality=95))
     assert got.format == kind
-    assert np.abs(got.pixels.astype(int) - np.asarray(picture()).astype(int)).mean() < tolerance
+    assert np.abs(got.pixels.astype(int) - np.asarray(make_image()).astype(int)).mean() < tolerance
 
 
 @pytest.mark.parametrize("channels", [3, 4])
@@ -118,14 +118,14 @@ def test_16_bit_grey_keeps_its_depth(kind):
     np.testing.assert_array_equal(got.native, samples)
 
 
-def test_transparent_parts_lie_over_mid_grey():
+def test_transparency_is_composited_over_mid_grey():
     rgba = np.full((4, 4, 4), 200, np.uint8)
     rgba[..., 3] = [255, 0, 128, 255]
     got = decode("a", file(Image.fromarray(rgba), "PNG"))
     assert got.pixels[0, :, 0].tolist() == [200, 128, 164, 200]
 
 
-def test_a_transparent_palette_entry_lies_over_mid_grey():
+def test_a_transparent_palette_entry_is_composited_over_mid_grey():
     image = Image.new("P", (2, 1))
     image.putpalette([255, 0, 0, 0, 0, 255])
     image.putdata([0, 1])
@@ -136,7 +136,7 @@ def test_a_transparent_palette_entry_lies_over_mid_grey():
 @pytest.mark.parametrize("value", range(1, 9))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_orientation_is_applied(kind, value):
-    image = picture("RGB", (40, 24))
+    image = make_image("RGB", (40, 24))
     exif = Image.Exif()
     exif[0x0112] = value
     options = {"quality": 95} if kind == "JPEG" else {"lossless": True} if kind == "WEBP" else {}
@@ -149,10 +149,10 @@ def test_orientation_is_applied(kind, value):
 
 
 @pytest.mark.parametrize("value", range(1, 9))
-def test_upright_agrees_with_pillow_and_has_an_inverse(value):
+def test_turning_agrees_with_pillow_and_has_an_inverse(value):
     from PIL import ImageOps
 
-    image = picture("RGB", (5, 3))
+    image = make_image("RGB", (5, 3))
     exif = image.getexif()
     exif[0x0112] = value
     array = np.asarray(image)
@@ -175,11 +175,11 @@ def test_orientation_of_a_16_bit_tiff_is_applied():
     np.testing.assert_array_equal(got.native, turn_upright(samples, 6))
 
 
-def test_content_decides_and_never_the_name():
-    assert decode("photo.jpg", file(picture(), "PNG")).format == "PNG"
+def test_the_content_decides_the_format_not_the_name():
+    assert decode("photo.jpg", file(make_image(), "PNG")).format == "PNG"
 
 
-def test_reasons_of_what_is_no_picture():
+def test_files_that_are_not_images_fail_with_a_reason():
     assert failure(b"") == "empty"
     assert failure(b"hello world, this is text") == "unsupported_format"
     assert failure(b"BMore text that starts like a bitmap") == "unsupported_format"
@@ -187,20 +187,20 @@ def test_reasons_of_what_is_no_picture():
 
 
 def test_limits_are_checked_before_pixels():
-    data = file(picture(size=(50, 40)), "PNG")
+    data = file(make_image(size=(50, 40)), "PNG")
     assert failure(data, max_pixels=1999) == "too_many_pixels"
     assert decode("a", data, max_pixels=2000).width == 50
     assert failure(data, max_bytes=len(data) - 1) == "too_many_bytes"
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
-def test_every_format_keeps_to_the_pixel_limit(kind):
+def test_every_format_obeys_the_pixel_limit(kind):
     if kind == "AVIF" and not features.check("avif"):
         pytest.skip("Pillow has no AVIF")
-    assert failure(file(picture(), kind), max_pixels=850) == "too_many_pixels"
+    assert failure(file(make_image(), kind), max_pixels=850) == "too_many_pixels"
 
 
-def test_a_bomb_is_refused_by_its_header():
+def test_a_decompression_bomb_fails_at_its_header():
     header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0))
     data = b"\x89PNG\r\n\x1a\n" + header + png_chunk(b"IDAT", zlib.compress(b"")) + png_chunk(b"IEND", b"")
     assert failure(data, max_pixels=200_000_000) == "too_many_pixels"
@@ -211,29 +211,29 @@ def test_pillows_own_limit_neither_warns_nor_stops(kind, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert decode("a", file(picture(), kind)).width == 37
+        assert decode("a", file(make_image(), kind)).width == 37
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
-def test_several_frames_are_refused(kind):
-    more = [picture(seed=1)]
-    assert failure(file(picture(), kind, save_all=True, append_images=more)) == "multi_frame"
+def test_several_frames_fail(kind):
+    more = [make_image(seed=1)]
+    assert failure(file(make_image(), kind, save_all=True, append_images=more)) == "multi_frame"
 
 
-def test_mpo_is_its_first_picture():
-    data = file(picture(), "MPO", save_all=True, append_images=[picture(seed=3)], quality=90)
+def test_an_mpo_is_decoded_as_its_first_image():
+    data = file(make_image(), "MPO", save_all=True, append_images=[make_image(seed=3)], quality=90)
     got = decode("a", data)
     assert got.format == "JPEG"
     np.testing.assert_array_equal(got.pixels, np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
 
 
 @pytest.mark.parametrize("mode", ["F", "I", "LAB"])
-def test_modes_without_a_meaning_here_are_named(mode):
+def test_unsupported_modes_fail_with_a_reason(mode):
     image = Image.new(mode, (8, 8))
     assert failure(file(image, "TIFF")) == "unsupported_mode"
 
 
-def test_16_bit_colour_tiff_with_alpha_is_named():
+def test_a_16_bit_colour_tiff_with_alpha_is_unsupported():
     samples = np.zeros((8, 8, 3), np.uint16)
     data = bytearray(cv2.imencode(".tiff", samples)[1].tobytes())
     at = struct.unpack_from("<I", data, 4)[0]
@@ -246,30 +246,30 @@ def test_16_bit_colour_tiff_with_alpha_is_named():
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP"])
 def test_cut_files_are_truncated(kind, share):
-    data = file(picture(size=(200, 150)), kind)
+    data = file(make_image(size=(200, 150)), kind)
     assert failure(data[: int(len(data) * share)]) == "truncated"
 
 
 @pytest.mark.parametrize("progressive", [False, True])
 def test_a_cut_jpeg_is_not_padded_with_grey_even_with_an_end_marker(progressive):
-    data = file(picture(size=(200, 150)), "JPEG", progressive=progressive)
+    data = file(make_image(size=(200, 150)), "JPEG", progressive=progressive)
     cut = data[: len(data) * 2 // 3]
     assert failure(cut) == "truncated"
     assert failure(data[:-2]) == "truncated"
-    if not progressive:  # fewer scans of a progressive file are a whole picture, only a coarser one
+    if not progressive:  # because fewer scans of a progressive file are a whole, coarser image
         assert failure(cut + b"\xff\xd9") == "truncated"
 
 
-def test_bytes_between_scan_and_end_marker_leave_the_source_but_no_pixel():
-    data = file(picture(size=(64, 48)), "JPEG")
+def test_extraneous_bytes_of_a_scan_are_dropped_without_changing_pixels():
+    data = file(make_image(size=(64, 48)), "JPEG")
     got = decode("a", data[:-2] + b"SECRET PAYLOAD" * 4 + b"\xff\xd9")
     assert b"SECRET" not in got.source
     np.testing.assert_array_equal(got.pixels, decode("a", data).pixels)
     np.testing.assert_array_equal(got.pixels, decode("b", got.source).pixels)
 
 
-def test_threads_share_decode():
-    files = [file(picture(seed=i), kind) for i in range(6) for kind in ("JPEG", "PNG", "WEBP")]
+def test_threads_can_decode_at_the_same_time():
+    files = [file(make_image(seed=i), kind) for i in range(6) for kind in ("JPEG", "PNG", "WEBP")]
     wanted = [decode("a", data).pixels for data in files]
     with ThreadPoolExecutor(8) as pool:
         for _ in range(5):
@@ -280,14 +280,14 @@ def test_threads_share_decode():
 @pytest.mark.parametrize("table", [b"\xff\xc4\x00\x03\x00", b"\xff\xdb\x00\x03\x00", b"\xff\xdd\x00\x05\x00\x00\x00"])
 def test_a_jpeg_that_libjpeg_leaves_unfinished_fails(table):
     """libjpeg takes an error after a warning for a warning; then the pixels would be whatever was in memory."""
-    data = file(picture(size=(640, 480)), "JPEG", progressive=True)
+    data = file(make_image(size=(640, 480)), "JPEG", progressive=True)
     end = next(segment.end for segment in iter_segments(data) if segment.marker == SOS)
     damaged = data[:end] + bytes(40) + table + data[end:]  # extraneous bytes, then a table of a bad length
     assert failure(damaged) == "decode"
 
 
 def test_a_jpeg_with_a_flaw_that_costs_no_pixel_is_decoded():
-    data = file(picture(size=(640, 480)), "JPEG", progressive=True)
+    data = file(make_image(size=(640, 480)), "JPEG", progressive=True)
     end = next(segment.end for segment in iter_segments(data) if segment.marker == SOS)
     flawed = data[:end] + bytes(40) + data[end:]
     np.testing.assert_array_equal(decode("a", flawed).pixels, decode("a", data).pixels)

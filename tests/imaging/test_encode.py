@@ -1,4 +1,4 @@
-"""encode: every mode comes back as it was outside the treated pixels, and the files are clean."""
+"""Encoding keeps every mode outside the anonymized pixels, and the files are clean."""
 
 import io
 from concurrent.futures import ThreadPoolExecutor
@@ -14,18 +14,19 @@ from anon_batch.imaging.decode import decode
 from anon_batch.imaging.encode import encode_anonymized, encode_clean
 from anon_batch.imaging.jpeg.markers import read_jpeg_header
 from anon_batch.imaging.merge_pixels import merge_native
-from anon_batch.imaging.metadata.strip import inspect, strip
+from anon_batch.imaging.metadata.inspect import inspect
+from anon_batch.imaging.metadata.strip import strip
 from anon_batch.imaging.source import SourceImage
 from anon_batch.records import AnonymizedImage
 
 
-def picture(mode="RGB", size=(43, 29)):
+def make_image(mode="RGB", size=(43, 29)):
     samples = np.random.default_rng(4).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     return Image.fromarray(samples).resize(size, Image.Resampling.BICUBIC).convert(mode)
 
 
 def with_alpha(mode):
-    image = picture("RGBA")
+    image = make_image("RGBA")
     alpha = np.tile(np.linspace(1, 255, image.width).astype(np.uint8), (image.height, 1))
     image.putalpha(Image.fromarray(alpha))
     return image.convert(mode)
@@ -51,7 +52,7 @@ def encode_as_clean(data, *output):
     return encode_clean(SourceImage.open("a", data), *output)
 
 
-def treated(image, colour=(250, 10, 60)):
+def anonymize(image, colour=(250, 10, 60)):
     touched = np.zeros((image.height, image.width), np.bool_)
     touched[8:20, 10:27] = True
     pixels = image.pixels.copy()
@@ -60,14 +61,14 @@ def treated(image, colour=(250, 10, 60)):
 
 
 LOSSLESS = {
-    **{f"PNG {m}": file(picture(m), "PNG") for m in ("RGB", "L", "P", "1")},
+    **{f"PNG {m}": file(make_image(m), "PNG") for m in ("RGB", "L", "P", "1")},
     **{f"PNG {m}": file(with_alpha(m), "PNG") for m in ("LA", "RGBA")},
-    **{f"TIFF {m}": file(picture(m), "TIFF") for m in ("RGB", "L", "P", "1", "CMYK")},
+    **{f"TIFF {m}": file(make_image(m), "TIFF") for m in ("RGB", "L", "P", "1", "CMYK")},
     **{f"TIFF {m}": file(with_alpha(m), "TIFF") for m in ("LA", "RGBA")},
-    **{f"BMP {m}": file(picture(m), "BMP") for m in ("RGB", "L", "P", "1")},
-    "GIF P": file(picture("P"), "GIF"),
-    "GIF L": file(picture("L"), "GIF"),
-    "WEBP lossless": file(picture(), "WEBP", lossless=True),
+    **{f"BMP {m}": file(make_image(m), "BMP") for m in ("RGB", "L", "P", "1")},
+    "GIF P": file(make_image("P"), "GIF"),
+    "GIF L": file(make_image("L"), "GIF"),
+    "WEBP lossless": file(make_image(), "WEBP", lossless=True),
     "WEBP lossless RGBA": file(with_alpha("RGBA"), "WEBP", lossless=True),
     "PNG I;16": file(Image.fromarray(np.arange(29 * 43, dtype=np.uint16).reshape(29, 43) * 50), "PNG"),
     "TIFF I;16": file(Image.fromarray(np.arange(29 * 43, dtype=np.uint16).reshape(29, 43) * 50), "TIFF"),
@@ -75,12 +76,12 @@ LOSSLESS = {
     "TIFF RGB;16": wide(3),
 }
 LOSSY = {
-    "JPEG": file(picture(), "JPEG"),
-    "JPEG grey": file(picture("L"), "JPEG"),
-    "JPEG cmyk": file(picture("CMYK"), "JPEG"),
-    "WEBP": file(picture(), "WEBP"),
+    "JPEG": file(make_image(), "JPEG"),
+    "JPEG grey": file(make_image("L"), "JPEG"),
+    "JPEG cmyk": file(make_image("CMYK"), "JPEG"),
+    "WEBP": file(make_image(), "WEBP"),
     "WEBP alpha": file(with_alpha("RGBA"), "WEBP"),
-    **({"AVIF": file(picture(), "AVIF")} if features.check("avif") else {}),
+    **({"AVIF": file(make_image(), "AVIF")} if features.check("avif") else {}),
 }
 
 
@@ -90,7 +91,7 @@ def samples(image):
 
 
 @pytest.mark.parametrize("name", LOSSLESS)
-def test_clean_lossless_pictures_come_back_exactly(name):
+def test_clean_lossless_images_keep_every_sample(name):
     before = read(LOSSLESS[name])
     out = encode_as_clean(LOSSLESS[name])
     after = read(out.data)
@@ -101,9 +102,9 @@ def test_clean_lossless_pictures_come_back_exactly(name):
 
 
 @pytest.mark.parametrize("name", LOSSLESS)
-def test_treated_lossless_pictures_change_only_where_they_were_touched(name):
+def test_anonymized_lossless_images_change_only_where_touched(name):
     before = read(LOSSLESS[name])
-    change = treated(before)
+    change = anonymize(before)
     out = encode_anonymized(before, change)
     after = read(out.data)
     assert out.format == before.format
@@ -120,9 +121,9 @@ def test_treated_lossless_pictures_change_only_where_they_were_touched(name):
 
 
 @pytest.mark.parametrize("name", LOSSY)
-def test_treated_lossy_pictures_stay_near_and_lose_the_region(name):
+def test_anonymized_lossy_images_stay_close_and_lose_the_region(name):
     before = read(LOSSY[name])
-    change = treated(before)
+    change = anonymize(before)
     out = encode_anonymized(before, change)
     after = read(out.data)
     assert out.format == before.format
@@ -139,7 +140,7 @@ def test_treated_lossy_pictures_stay_near_and_lose_the_region(name):
 def test_every_source_becomes_every_output_format(name, target):
     data = {**LOSSLESS, **LOSSY}[name]
     before = read(data)
-    for out in (encode_as_clean(data, target), encode_anonymized(before, treated(before), target)):
+    for out in (encode_as_clean(data, target), encode_anonymized(before, anonymize(before), target)):
         assert out.format == target.upper()
         assert inspect(out.data) == []
         after = read(out.data)
@@ -149,42 +150,42 @@ def test_every_source_becomes_every_output_format(name, target):
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-def test_clean_pictures_are_only_stripped(kind):
-    data = file(picture(), kind)
+def test_clean_images_are_only_stripped(kind):
+    data = file(make_image(), kind)
     assert encode_as_clean(data).data == strip(data, kind)
     assert encode_as_clean(data, kind.lower()).data == strip(data, kind)
 
 
-def test_quality_sets_lossy_files_and_leaves_lossless_ones():
-    jpeg = file(picture(), "JPEG", quality=95)
+def test_quality_changes_lossy_files_only():
+    jpeg = file(make_image(), "JPEG", quality=95)
     low, high = (encode_as_clean(jpeg, "keep", quality).data for quality in (10, 95))
     assert len(low) < len(high)
-    png = file(picture(), "PNG")
+    png = file(make_image(), "PNG")
     assert encode_as_clean(png, "keep", 10).data == strip(png, "PNG")
-    webp = file(picture(), "WEBP", lossless=True)
+    webp = file(make_image(), "WEBP", lossless=True)
     assert encode_as_clean(webp, "keep", 10).data == strip(webp, "WEBP")
 
 
 @pytest.mark.parametrize("subsampling", [0, 1, 2])
-def test_plain_encoding_keeps_tables_and_sampling(subsampling, monkeypatch):
+def test_encoding_without_a_splice_keeps_tables_and_sampling(subsampling, monkeypatch):
     def refuse(*_):
         raise encode_module.SpliceError("not here")
 
     monkeypatch.setattr(encode_module, "splice", refuse)
-    before = read(file(picture(), "JPEG", quality=71, subsampling=subsampling))
-    out = encode_anonymized(before, treated(before))
+    before = read(file(make_image(), "JPEG", quality=71, subsampling=subsampling))
+    out = encode_anonymized(before, anonymize(before))
     old, new = read_jpeg_header(before.source), read_jpeg_header(out.data)
     assert new.tables == old.tables
     assert [c[1:3] for c in new.components] == [c[1:3] for c in old.components]
 
 
 @pytest.mark.parametrize("value", range(1, 9))
-def test_orientation_through_all_ways_of_writing(value):
+def test_every_encoding_keeps_the_orientation(value):
     exif = Image.Exif()
     exif[0x0112] = value
-    data = file(picture(), "JPEG", exif=exif, quality=95, subsampling=0)
+    data = file(make_image(), "JPEG", exif=exif, quality=95, subsampling=0)
     before = read(data)
-    change = treated(before)
+    change = anonymize(before)
     for output, tag in (((), value), (("keep", 95), 1), (("png",), 1)):
         for out in (encode_as_clean(data, *output), encode_anonymized(before, change, *output)):
             after = read(out.data)
@@ -204,7 +205,7 @@ def test_colours_under_full_transparency_are_not_published():
         np.testing.assert_array_equal(after[:8], rgba[:8])
 
 
-def test_transparent_palette_entries_become_one():
+def test_transparent_palette_entries_are_merged():
     image = Image.new("P", (4, 1))
     image.putpalette([10, 10, 10, 200, 0, 0, 0, 200, 0])
     image.putdata([0, 1, 2, 1])
@@ -215,22 +216,22 @@ def test_transparent_palette_entries_become_one():
 
 def test_touched_pixels_become_opaque():
     before = read(file(with_alpha("RGBA"), "PNG"))
-    change = treated(before)
+    change = anonymize(before)
     merged = merge_native(before, change)
     assert (merged[change.touched][:, 3] == 255).all()
     np.testing.assert_array_equal(merged[~change.touched], before.native[~change.touched])
 
 
-def test_only_touched_pixels_are_taken_from_the_treated_picture():
+def test_only_touched_pixels_of_the_anonymized_image_are_used():
     for data in (LOSSLESS["PNG RGB"], LOSSY["JPEG"]):
         before = read(data)
-        change = treated(before)
+        change = anonymize(before)
         noisy = np.where(change.touched[..., None], change.pixels, 255 - change.pixels)
         forged = AnonymizedImage(noisy, change.touched, {0: "solid"})
         assert encode_anonymized(before, forged).data == encode_anonymized(before, change).data
 
 
-def test_failures_withhold():
+def test_encoding_errors_withhold_the_image():
     before = read(LOSSLESS["PNG RGB"])
     wrong = AnonymizedImage(np.zeros((5, 5, 3), np.uint8), np.zeros((5, 5), np.bool_), {})
     with pytest.raises(WithheldError, match="encode"):
@@ -240,17 +241,17 @@ def test_failures_withhold():
         encode_as_clean(tall, "webp")  # WebP ends at 16383 px
 
 
-def test_what_inspection_finds_is_withheld(monkeypatch):
-    monkeypatch.setattr(encode_module, "write_image", lambda *_: file(picture(), "JPEG", comment=b"secret"))
+def test_an_output_with_metadata_is_withheld(monkeypatch):
+    monkeypatch.setattr(encode_module, "write_image", lambda *_: file(make_image(), "JPEG", comment=b"secret"))
     before = read(LOSSLESS["PNG RGB"])
     with pytest.raises(WithheldError, match="metadata"):
-        encode_anonymized(before, treated(before), "jpeg")
+        encode_anonymized(before, anonymize(before), "jpeg")
 
 
-def test_threads_share_encoding():
+def test_threads_can_encode_at_the_same_time():
     images = [read(data) for data in [*LOSSY.values(), *LOSSLESS.values()]]
-    wanted = [encode_anonymized(i, treated(i)).data for i in images]
+    wanted = [encode_anonymized(i, anonymize(i)).data for i in images]
     with ThreadPoolExecutor(8) as pool:
         for _ in range(3):
-            got = pool.map(lambda i: encode_anonymized(i, treated(i)).data, images)
+            got = pool.map(lambda i: encode_anonymized(i, anonymize(i)).data, images)
             assert list(got) == wanted

@@ -1,4 +1,4 @@
-"""The promises on real photographs."""
+"""Encoding of real photographs."""
 
 import external_data
 import numpy as np
@@ -15,7 +15,7 @@ PHOTOS = sorted((external_data.PHOTOS / "images").glob("*.jpg"))[::10]
 pytestmark = needs_data(external_data.PHOTOS)
 
 
-def test_photos_without_a_face_keep_every_pixel():
+def test_clean_photos_keep_every_pixel():
     for path in PHOTOS:
         before = decode(path.name, path.read_bytes())
         out = encode_clean(SourceImage.open(path.name, path.read_bytes()))

@@ -12,7 +12,7 @@ from anon_batch.imaging.jpeg.coefficients import SpliceError, block_dims, read_b
 from anon_batch.imaging.jpeg.markers import DQT, iter_segments, read_jpeg_header, strip_jpeg
 
 
-def picture(mode="RGB", size=(75, 41), **options):
+def make_image(mode="RGB", size=(75, 41), **options):
     out = io.BytesIO()
     coarse = np.random.default_rng(4).integers(0, 256, (9, 9, 3), dtype=np.uint8)
     Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).convert(mode).save(out, "JPEG", **options)
@@ -20,18 +20,18 @@ def picture(mode="RGB", size=(75, 41), **options):
 
 
 FILES = {
-    "420": picture(subsampling=2),
-    "444": picture(subsampling=0),
-    "grey": picture("L"),
-    "cmyk": picture("CMYK"),
-    "rgb": picture(keep_rgb=True),
-    "progressive": picture(progressive=True),
-    "restarts": picture(restart_marker_blocks=2),
+    "420": make_image(subsampling=2),
+    "444": make_image(subsampling=0),
+    "grey": make_image("L"),
+    "cmyk": make_image("CMYK"),
+    "rgb": make_image(keep_rgb=True),
+    "progressive": make_image(progressive=True),
+    "restarts": make_image(restart_marker_blocks=2),
 }
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_coefficients_survive_a_round(name, capfd):
+def test_coefficients_round_trip(name, capfd):
     data = FILES[name]
     header = read_jpeg_header(data)
     blocks = read_blocks(data, header, header.components)
@@ -60,7 +60,7 @@ def test_another_size_has_the_same_tables(name, size, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_file_that_libjpeg_refuses():
+def test_a_file_that_libjpeg_cannot_read_is_an_error():
     data = FILES["420"]
     without = b"".join(data[s.start : s.end] for s in iter_segments(data) if s.marker != DQT)
     header = read_jpeg_header(data)
@@ -71,7 +71,7 @@ def test_a_file_that_libjpeg_refuses():
 
 
 @pytest.mark.parametrize("change", [{"sof": 0xC3}, {"sof": 0xC5}, {"precision": 12}])
-def test_a_frame_that_libjpeg_does_not_know_never_gets_there(change):
+def test_an_unknown_frame_never_reaches_libjpeg(change):
     header = dataclasses.replace(read_jpeg_header(FILES["420"]), **change)
     with pytest.raises(SpliceError, match="kind"):
         read_blocks(FILES["420"], header, header.components)

@@ -44,7 +44,7 @@ def test_a_scan_ends_where_its_marker_begins(coded):
 
 
 @given(codes.map(b"".join), st.integers(1, 9))
-def test_a_scan_ends_there_however_far_the_first_look_reaches(coded, look):
+def test_the_end_of_a_scan_does_not_depend_on_the_search_method(coded, look):
     data = HEADER + coded
     found = MARKER.search(data, len(HEADER))
     with pytest.MonkeyPatch.context() as patch:

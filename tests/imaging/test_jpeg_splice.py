@@ -1,4 +1,4 @@
-"""The splice: untouched blocks keep every DCT coefficient, touched ones hold the treated picture."""
+"""The splice: untouched blocks keep every DCT coefficient, touched ones hold the anonymized pixels."""
 
 import io
 from concurrent.futures import ThreadPoolExecutor
@@ -19,8 +19,8 @@ from anon_batch.imaging.jpeg import splice as jpeg_splice
 from anon_batch.imaging.jpeg.coefficients import SpliceError, recode
 from anon_batch.imaging.jpeg.markers import read_jpeg_header
 from anon_batch.imaging.jpeg.splice import splice
+from anon_batch.imaging.metadata.inspect import inspect
 from anon_batch.imaging.metadata.orientation import turn_as_stored
-from anon_batch.imaging.metadata.strip import inspect
 from anon_batch.imaging.modes import luma
 from anon_batch.records import AnonymizedImage
 
@@ -50,7 +50,7 @@ def read(data):
     return decode("a", data)
 
 
-def treated(image, box=(33, 20, 61, 45), colour=(20, 200, 90)):
+def anonymize(image, box=(33, 20, 61, 45), colour=(20, 200, 90)):
     x1, y1, x2, y2 = box
     touched = np.zeros((image.height, image.width), np.bool_)
     touched[y1:y2, x1:x2] = True
@@ -60,7 +60,7 @@ def treated(image, box=(33, 20, 61, 45), colour=(20, 200, 90)):
 
 
 def coefficients(data, tmp_path):
-    path = tmp_path / "picture.jpg"
+    path = tmp_path / "image.jpg"
     path.write_bytes(data)
     image = jpeglib.read_dct(str(path))
     return [c for c in (image.Y, image.Cb, image.Cr) if c is not None]
@@ -75,7 +75,7 @@ def touched_blocks(touched, mcu, shape, blocks_in_mcu):
     return out
 
 
-def check(data, change_of=treated, mcu=(16, 16), tmp_path=None):
+def check(data, change_of=anonymize, mcu=(16, 16), tmp_path=None):
     before = read(data)
     change = change_of(before)
     out = splice(before, change)
@@ -121,12 +121,12 @@ def test_progressive_restart_and_optimised_files(options, tmp_path):
 @pytest.mark.parametrize("box", [(0, 0, 3, 3), (98, 72, 101, 75), (0, 0, 101, 75), (50, 74, 51, 75)])
 @pytest.mark.parametrize("sampling", ["420", "411", "Gray"])
 def test_regions_at_the_borders(box, sampling, tmp_path):
-    check(jpeg(sampling), lambda image: treated(image, box), MCU[sampling], tmp_path)
+    check(jpeg(sampling), lambda image: anonymize(image, box), MCU[sampling], tmp_path)
 
 
-def test_chroma_isreplace_rows_as_well(tmp_path):
+def test_chroma_is_replaced_too(tmp_path):
     before, after, change = check(
-        jpeg(), lambda image: treated(image, (16, 16, 80, 64), (200, 30, 30)), (16, 16), tmp_path
+        jpeg(), lambda image: anonymize(image, (16, 16, 80, 64), (200, 30, 30)), (16, 16), tmp_path
     )
     assert np.abs(after.pixels[20:60, 20:76].astype(int) - [200, 30, 30]).mean() < 4
     assert np.abs(before.pixels[20:60, 20:76].astype(int) - [200, 30, 30]).mean() > 20
@@ -149,13 +149,13 @@ def test_nothing_touched_changes_no_coefficient(tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
-def test_what_cannot_be_spliced_is_encoded_plainly():
+def test_files_that_cannot_be_spliced_are_encoded_whole():
     cmyk, rgb = io.BytesIO(), io.BytesIO()
     Image.fromarray(scene(101, 75)).convert("CMYK").save(cmyk, "JPEG")
     Image.fromarray(scene(101, 75)).save(rgb, "JPEG", keep_rgb=True)
     for data in (cmyk.getvalue(), rgb.getvalue()):
         before = read(data)
-        change = treated(before)
+        change = anonymize(before)
         with pytest.raises(SpliceError):
             splice(before, change)
         after = read(encode_anonymized(before, change).data)
@@ -163,7 +163,7 @@ def test_what_cannot_be_spliced_is_encoded_plainly():
 
 
 def exchanging_others(monkeypatch, change):
-    """Has other blocks exchanged than those that were meant."""
+    """Replace other blocks than the expected ones."""
     exchanged = jpeg_splice.replace_rows
     monkeypatch.setattr(
         jpeg_splice,
@@ -173,16 +173,16 @@ def exchanging_others(monkeypatch, change):
 
 
 @pytest.mark.parametrize("kept", [{0, 1, 2}, {0}, {1}, {2}, {1, 2}])
-def test_a_result_that_kept_old_blocks_is_refused(kept, monkeypatch):
+def test_a_result_that_kept_old_blocks_is_an_error(kept, monkeypatch):
     before = read(jpeg())
     exchanging_others(monkeypatch, lambda rows: {key: parts for key, parts in rows.items() if key[0] not in kept})
     with pytest.raises(SpliceError, match="touched blocks"):
-        splice(before, treated(before))
+        splice(before, anonymize(before))
 
 
 @pytest.mark.parametrize("component", [0, 1, 2])
 @pytest.mark.parametrize("sampling", ["444", "420", "411"])
-def test_one_wrong_block_inside_is_noticed(component, sampling, monkeypatch):
+def test_one_wrong_block_inside_is_an_error(component, sampling, monkeypatch):
     def spoil(rows):
         key = max(key for key in rows if key[0] == component)
         rows[key][0][1][0, 9] += 5
@@ -191,7 +191,7 @@ def test_one_wrong_block_inside_is_noticed(component, sampling, monkeypatch):
     before = read(jpeg(sampling))
     exchanging_others(monkeypatch, spoil)
     with pytest.raises(SpliceError, match="touched blocks"):
-        splice(before, treated(before))
+        splice(before, anonymize(before))
 
 
 @pytest.mark.parametrize("sampling", ["422", "420", "440", "411"])
@@ -206,9 +206,9 @@ def test_one_wrong_block_inside_is_noticed(component, sampling, monkeypatch):
         ((1, 1), (0, 0, 1, 1)),
     ],
 )
-def test_mcus_of_which_little_is_seen_are_compared(sampling, size, box, monkeypatch):
+def test_mcus_that_lie_mostly_outside_the_image_are_compared(sampling, size, box, monkeypatch):
     before = read(jpeg(sampling, size))
-    change = treated(before, box)
+    change = anonymize(before, box)
     assert splice(before, change)
 
     def spoil_last(rows):
@@ -224,17 +224,17 @@ def test_mcus_of_which_little_is_seen_are_compared(sampling, size, box, monkeypa
 
 @pytest.mark.parametrize("component", [0, 1, 2])
 @pytest.mark.parametrize("sampling", ["444", "420", "411"])
-def test_one_wrong_block_outside_is_noticed(component, sampling, monkeypatch):
+def test_one_wrong_block_outside_is_an_error(component, sampling, monkeypatch):
     before = read(jpeg(sampling))
     empty = np.zeros((1, 64), np.int16)
     exchanging_others(monkeypatch, lambda rows: {**rows, (component, 0): [(0, empty)]})
     with pytest.raises(SpliceError, match="outside"):
-        splice(before, treated(before))
+        splice(before, anonymize(before))
 
 
 @pytest.mark.parametrize("value", [0, 20_000])  # the latter is more than a code can say
 @pytest.mark.parametrize("sampling", ["444", "420", "Gray"])
-def test_new_blocks_that_are_not_the_treated_pixels_are_refused(sampling, value, monkeypatch):
+def test_new_blocks_that_differ_from_the_anonymized_pixels_are_an_error(sampling, value, monkeypatch):
     def other(*arguments):
         luma, blocks = compute_coefficients(*arguments)
         blocks[0][0, 1] = value
@@ -244,16 +244,16 @@ def test_new_blocks_that_are_not_the_treated_pixels_are_refused(sampling, value,
     monkeypatch.setattr(jpeg_splice, "compute_coefficients", other)
     before = read(jpeg(sampling))
     with pytest.raises(SpliceError, match="anonymized pixels differ"):
-        splice(before, treated(before))
+        splice(before, anonymize(before))
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(["444", "420", "Gray"]), st.floats(0, 1, exclude_max=True), st.integers(1, 255))
 @example("420", 0.0, 1)
 @example("420", 0.9999999, 1)
-def test_a_corrupted_scan_is_noticed(sampling, position, flipped):
+def test_a_corrupted_scan_is_an_error(sampling, position, flipped):
     before = read(jpeg(sampling, (64, 48)))
-    change = treated(before)
+    change = anonymize(before)
     exchanged = jpeg_splice.replace_rows
 
     def corrupt(*arguments):
@@ -271,9 +271,9 @@ def test_a_corrupted_scan_is_noticed(sampling, position, flipped):
     np.testing.assert_array_equal(read(out).pixels, read(splice(before, change)).pixels)  # in padding, at the end
 
 
-def test_a_refused_splice_still_hides_the_region(monkeypatch):
+def test_a_failed_splice_still_hides_the_region(monkeypatch):
     before = read(jpeg())
-    change = treated(before)
+    change = anonymize(before)
     exchanging_others(monkeypatch, lambda _: {})
     after = read(encode_anonymized(before, change).data)
     assert np.abs(after.pixels[24:41, 37:57].astype(int) - [20, 200, 90]).mean() < 6
@@ -299,18 +299,18 @@ def test_many_regions_at_once(sampling, tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-def test_rewriting_keeps_pixels(mode):
+def test_recoding_keeps_pixels(mode):
     out = io.BytesIO()
     Image.fromarray(scene(50, 33)).convert(mode).save(out, "JPEG")
     np.testing.assert_array_equal(read(recode(out.getvalue())).pixels, read(out.getvalue()).pixels)
 
 
-def test_threads_share_the_splice():
+def test_threads_can_splice_at_the_same_time():
     images = [read(jpeg(sampling, size)) for sampling in MCU for size in ((101, 75), (64, 80))]
-    wanted = [splice(image, treated(image)) for image in images]
+    wanted = [splice(image, anonymize(image)) for image in images]
     with ThreadPoolExecutor(8) as pool:
         for _ in range(10):
-            assert list(pool.map(lambda image: splice(image, treated(image)), images)) == wanted
+            assert list(pool.map(lambda image: splice(image, anonymize(image)), images)) == wanted
 
 
 @pytest.mark.parametrize("platform", ["linux", "darwin"])
@@ -318,5 +318,5 @@ def test_nothing_is_left_on_disk(platform, monkeypatch, tmp_path):
     monkeypatch.setattr(jpeg_coefficients.sys, "platform", platform)
     monkeypatch.setattr(jpeg_coefficients.tempfile, "tempdir", str(tmp_path))
     before = read(jpeg())
-    assert inspect(splice(before, treated(before))) == []
+    assert inspect(splice(before, anonymize(before))) == []
     assert list(tmp_path.iterdir()) == []

@@ -18,7 +18,7 @@ PARTS = {
 
 
 @given(st.sampled_from(sorted(PARTS)), arrays(np.bool_, st.tuples(st.integers(1, 70), st.integers(1, 90))))
-def test_each_touched_mcu_is_on_the_patch_once(sampling, touched):
+def test_each_touched_mcu_is_in_the_patch_once(sampling, touched):
     patch = McuPatch.from_mask(touched, PARTS[sampling])
     height, width = patch.mcu_height, patch.mcu_width
     wanted = {(y // height, x // width) for y, x in np.argwhere(touched).tolist()}
@@ -35,18 +35,18 @@ def test_each_touched_mcu_is_on_the_patch_once(sampling, touched):
 
 
 @pytest.mark.parametrize("sampling", PARTS)
-def test_beyond_the_picture_the_border_goes_on(sampling):
-    picture = np.arange(61 * 75, dtype=np.uint16).reshape(61, 75)
+def test_border_pixels_are_repeated_beyond_the_image(sampling):
+    image = np.arange(61 * 75, dtype=np.uint16).reshape(61, 75)
     touched = np.zeros((61, 75), np.bool_)
     touched[60, 74] = True
     patch = McuPatch.from_mask(touched, PARTS[sampling])
     (run,) = patch.runs
     rows = np.minimum(np.arange(run.row * patch.mcu_height, (run.row + 1) * patch.mcu_height), 60)
     columns = np.minimum(np.arange(run.column * patch.mcu_width, (run.column + 1) * patch.mcu_width), 74)
-    np.testing.assert_array_equal(patch.cut(picture, 9), picture[np.ix_(rows, columns)])
+    np.testing.assert_array_equal(patch.cut(image, 9), image[np.ix_(rows, columns)])
 
 
-def test_between_the_mcus_stands_what_was_asked_for():
+def test_the_rest_of_the_patch_has_the_fill_value():
     touched = np.zeros((16, 1600), np.bool_)
     touched[:8, :40] = touched[8:, 80:96] = True  # five, then two: the second run does not fit beside the first
     patch = McuPatch.from_mask(touched, PARTS["Gray"])
@@ -62,7 +62,7 @@ def test_between_the_mcus_stands_what_was_asked_for():
 
 
 @pytest.mark.parametrize("sampling", PARTS)
-def test_rows_hold_the_blocks_of_the_touched_mcus_alone(sampling):
+def test_rows_hold_only_blocks_of_touched_mcus(sampling):
     parts = PARTS[sampling]
     touched = np.zeros((61, 75), np.bool_)
     touched[20:40, 30:75] = touched[60, 2] = True

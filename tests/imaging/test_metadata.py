@@ -9,12 +9,13 @@ import pytest
 from PIL import Image, features
 
 from anon_batch.errors import FailedError
-from anon_batch.imaging.metadata.strip import inspect, png_chunks, strip
+from anon_batch.imaging.metadata.inspect import inspect
+from anon_batch.imaging.metadata.strip import png_chunks, strip
 
 SECRET = b"SECRET-GPS-47.3769N"
 
 
-def picture(seed=0, size=(48, 32)):
+def make_image(seed=0, size=(48, 32)):
     samples = np.random.default_rng(seed).integers(0, 256, (size[1] // 8, size[0] // 8, 3), dtype=np.uint8)
     return Image.fromarray(samples).resize(size)
 
@@ -39,7 +40,7 @@ def segment(marker, body):
 
 
 def jpeg_with(*segments, tail=b"", **options):
-    data = file(picture(), "JPEG", **options)
+    data = file(make_image(), "JPEG", **options)
     return data[:2] + b"".join(segments) + data[2:] + tail
 
 
@@ -67,7 +68,7 @@ JPEG_EXTRAS = {
     "comment": jpeg_with(comment=SECRET),
     "maker app": jpeg_with(segment(0xE5, SECRET), segment(0xEF, SECRET)),
     "trailing bytes": jpeg_with(tail=SECRET),
-    "second picture behind the end": jpeg_with(tail=file(picture(1), "JPEG", comment=SECRET)),
+    "second image after the end": jpeg_with(tail=file(make_image(1), "JPEG", comment=SECRET)),
     "longer adobe": jpeg_with(segment(0xEE, b"Adobe\0\x64\0\0\0\0\x01" + SECRET)),
     "second jfif": jpeg_with(segment(0xFE, SECRET), JFIF_WITH_THUMBNAIL),
 }
@@ -75,10 +76,10 @@ JPEG_EXTRAS = {
 
 @pytest.mark.parametrize("name", JPEG_EXTRAS)
 @pytest.mark.parametrize("progressive", [False, True])
-def test_jpeg_extras_go_and_pixels_stay(name, progressive):
+def test_stripping_a_jpeg_keeps_its_pixels(name, progressive):
     data = JPEG_EXTRAS[name]
     if progressive:
-        data = data.replace(file(picture(), "JPEG")[2:], file(picture(), "JPEG", progressive=True)[2:])
+        data = data.replace(file(make_image(), "JPEG")[2:], file(make_image(), "JPEG", progressive=True)[2:])
     clean = strip(data, "JPEG")
     assert inspect(data), "the fixture itself must be dirty"
     assert inspect(clean) == []
@@ -90,7 +91,7 @@ def test_jpeg_extras_go_and_pixels_stay(name, progressive):
 @pytest.mark.parametrize("progressive", [False, True])
 def test_stripped_jpegs_of_every_kind_keep_their_entropy_coded_bytes(mode, progressive):
     options = {"progressive": progressive, "comment": SECRET, "restart_marker_blocks": 2}
-    data = file(picture().convert(mode), "JPEG", **options)
+    data = file(make_image().convert(mode), "JPEG", **options)
     clean = strip(data, "JPEG")
     assert inspect(clean) == []
     assert clean[clean.index(b"\xff\xda") :] == data[data.index(b"\xff\xda") :]
@@ -98,8 +99,8 @@ def test_stripped_jpegs_of_every_kind_keep_their_entropy_coded_bytes(mode, progr
 
 @pytest.mark.parametrize("value", range(2, 9))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-def test_the_orientation_stays_alone(kind, value):
-    clean = strip(file(picture(), kind, exif=exif(value)), kind)
+def test_only_the_orientation_is_kept(kind, value):
+    clean = strip(file(make_image(), kind, exif=exif(value)), kind)
     assert inspect(clean) == []
     assert SECRET not in clean
     assert dict(Image.open(io.BytesIO(clean)).getexif()) == {0x0112: value}
@@ -107,12 +108,12 @@ def test_the_orientation_stays_alone(kind, value):
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_orientation_1_needs_no_tag(kind):
-    clean = strip(file(picture(), kind, exif=exif(1)), kind)
+    clean = strip(file(make_image(), kind, exif=exif(1)), kind)
     assert dict(Image.open(io.BytesIO(clean)).getexif()) == {}
 
 
-def test_mpo_loses_its_other_pictures():
-    data = file(picture(), "MPO", save_all=True, append_images=[picture(5)], quality=90)
+def test_stripping_an_mpo_drops_its_other_images():
+    data = file(make_image(), "MPO", save_all=True, append_images=[make_image(5)], quality=90)
     clean = strip(data, "JPEG")
     assert inspect(clean) == []
     assert clean.count(b"\xff\xd8\xff") == 1
@@ -121,7 +122,7 @@ def test_mpo_loses_its_other_pictures():
 
 
 def png_with(*chunks, tail=b""):
-    data = file(picture(), "PNG")
+    data = file(make_image(), "PNG")
     return data[:33] + b"".join(png_chunk(*c) for c in chunks) + data[33:] + tail
 
 
@@ -138,7 +139,7 @@ PNG_EXTRAS = {
 
 
 @pytest.mark.parametrize("name", PNG_EXTRAS)
-def test_png_extras_go_and_samples_stay(name):
+def test_stripping_a_png_keeps_its_samples(name):
     data = PNG_EXTRAS[name]
     clean = strip(data, "PNG")
     assert inspect(data)
@@ -149,23 +150,23 @@ def test_png_extras_go_and_samples_stay(name):
     np.testing.assert_array_equal(pixels(clean), pixels(data))
 
 
-def test_png_chunks_about_colour_stay():
+def test_stripping_a_png_keeps_its_colour_chunks():
     data = png_with((b"gAMA", struct.pack(">I", 45455)), (b"pHYs", struct.pack(">IIB", 2835, 2835, 1)))
     assert strip(data, "PNG") == data
     assert inspect(data) == []
 
 
-def test_data_behind_the_compressed_samples_of_a_png_is_found():
-    data = file(picture(), "PNG")
+def test_data_after_the_compressed_samples_of_a_png_is_a_finding():
+    data = file(make_image(), "PNG")
     chunks = list(png_chunks(data))
     forged = data[:8] + b"".join(png_chunk(c.name, c.body + SECRET * (c.name == b"IDAT")) for c in chunks)
-    assert inspect(forged) == ["PNG chunk IDAT holds more or less than the picture"]
+    assert inspect(forged) == ["PNG chunk IDAT holds more or less than the image"]
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
 def test_sizes_of_png_samples_are_counted_right(mode):
     for size in ((1, 1), (3, 2), (9, 7)):
-        assert inspect(file(picture(size=(16, 16)).resize(size).convert(mode), "PNG")) == []
+        assert inspect(file(make_image(size=(16, 16)).resize(size).convert(mode), "PNG")) == []
 
 
 def test_interlaced_png_samples_are_counted_right():
@@ -180,8 +181,8 @@ def test_interlaced_png_samples_are_counted_right():
 
 @pytest.mark.parametrize("lossless", [False, True])
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
-def test_webp_extras_go_and_pixels_stay(lossless, mode):
-    image = picture().convert(mode)
+def test_stripping_a_webp_keeps_its_pixels(lossless, mode):
+    image = make_image().convert(mode)
     if mode == "RGBA":
         image.putalpha(Image.linear_gradient("L").resize(image.size))
     data = file(image, "WEBP", lossless=lossless, exif=exif(), xmp=SECRET, icc_profile=SECRET * 9)
@@ -196,7 +197,7 @@ def test_webp_extras_go_and_pixels_stay(lossless, mode):
 
 def test_other_formats_cannot_be_stripped():
     with pytest.raises(FailedError, match="unsupported_format"):
-        strip(file(picture(), "GIF"), "GIF")
+        strip(file(make_image(), "GIF"), "GIF")
 
 
 CLEAN_WRITES = {
@@ -214,7 +215,7 @@ CLEAN_WRITES = {
 def test_plain_files_are_clean(kind):
     if kind == "AVIF" and not features.check("avif"):
         pytest.skip("Pillow has no AVIF")
-    data = file(picture(), kind, **CLEAN_WRITES[kind])
+    data = file(make_image(), kind, **CLEAN_WRITES[kind])
     assert inspect(data) == []
     assert inspect(data + SECRET) != []
 
@@ -233,46 +234,46 @@ def test_plain_files_are_clean(kind):
         ("AVIF", {"icc_profile": SECRET * 9}, "AVIF property colr"),
     ],
 )
-def test_metadata_of_other_formats_is_named(kind, options, finding):
+def test_metadata_of_other_formats_is_a_finding(kind, options, finding):
     if kind == "AVIF" and not features.check("avif"):
         pytest.skip("Pillow has no AVIF")
-    assert any(finding in found for found in inspect(file(picture(), kind, **options)))
+    assert any(finding in found for found in inspect(file(make_image(), kind, **options)))
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF", "AVIF"])
-def test_several_frames_are_named(kind):
+def test_several_frames_are_a_finding(kind):
     if kind == "AVIF" and not features.check("avif"):
         pytest.skip("Pillow has no AVIF")
-    assert inspect(file(picture(), kind, save_all=True, append_images=[picture(7)]))
+    assert inspect(file(make_image(), kind, save_all=True, append_images=[make_image(7)]))
 
 
-def test_bytes_in_gaps_are_named():
-    tiff = file(picture(), "TIFF")
+def test_bytes_in_gaps_are_a_finding():
+    tiff = file(make_image(), "TIFF")
     start = struct.unpack_from("<I", tiff, 4)[0]
     directory = bytes(tiff[start:])
     moved = tiff[:4] + struct.pack("<I", len(tiff) + 20) + tiff[8:] + SECRET + b"\0" + directory
     assert any("no TIFF tag refers to" in found for found in inspect(moved))
-    bmp = file(picture(), "BMP")
+    bmp = file(make_image(), "BMP")
     gap = bmp[:10] + struct.pack("<I", 54 + len(SECRET)) + bmp[14:54] + SECRET + bmp[54:]
     assert inspect(gap) == ["bytes between the BMP header and its samples"]
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"no picture", b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"RIFF", b"GIF89a", b"BM", b"II*\0"]
+    "data", [b"", b"no image", b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"RIFF", b"GIF89a", b"BM", b"II*\0"]
 )
-def test_what_is_no_picture_is_never_clean(data):
+def test_a_file_that_is_not_an_image_is_never_clean(data):
     assert inspect(data) != []
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_a_cut_file_cannot_be_stripped(kind):
-    data = file(picture(), kind)
+    data = file(make_image(), kind)
     with pytest.raises(FailedError, match="truncated"):
         strip(data[: len(data) // 2], kind)
 
 
-def test_a_wrong_checksum_is_not_mended():
-    data = bytearray(file(picture(), "PNG"))
+def test_a_wrong_checksum_is_an_error():
+    data = bytearray(file(make_image(), "PNG"))
     data[20] ^= 1
     with pytest.raises(FailedError, match="checksum"):
         strip(bytes(data), "PNG")

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from anon_batch.imaging.decode import decode
-from anon_batch.imaging.metadata.strip import inspect
+from anon_batch.imaging.metadata.inspect import inspect
 
 SAMPLE = Path(__file__).parents[2] / "manifests" / "sample"
 PHOTOS = sorted(path for path in (SAMPLE / "photos").rglob("*") if path.is_file())

@@ -1,4 +1,4 @@
-"""Broken bytes: decode ends in a picture or a FailedError, and what it takes in can be written clean."""
+"""Damaged bytes decode or raise FailedError, and everything that decodes can be written clean."""
 
 import io
 
@@ -11,6 +11,7 @@ from PIL import Image, features
 from anon_batch.errors import FailedError, WithheldError
 from anon_batch.imaging.decode import decode
 from anon_batch.imaging.encode import encode_anonymized, encode_clean
+from anon_batch.imaging.metadata.inspect import inspect
 from anon_batch.imaging.metadata.orientation import (
     orientation_exif,
     read_orientation,
@@ -18,7 +19,7 @@ from anon_batch.imaging.metadata.orientation import (
     turn_upright,
     view_as_stored,
 )
-from anon_batch.imaging.metadata.strip import inspect, strip
+from anon_batch.imaging.metadata.strip import strip
 from anon_batch.imaging.source import SourceImage
 from anon_batch.records import AnonymizedImage
 
@@ -90,7 +91,7 @@ def _outcome(data):
 
 @settings(max_examples=600, deadline=None)
 @given(broken())
-def test_broken_files_end_in_a_picture_or_a_reason(data):
+def test_damaged_files_decode_or_fail_with_a_reason(data):
     source = _outcome(data)
     if source is None:
         return
@@ -113,21 +114,21 @@ def test_broken_files_end_in_a_picture_or_a_reason(data):
 
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=400))
-def test_random_bytes_end_in_a_reason(data):
+def test_random_bytes_fail_with_a_reason(data):
     _outcome(data)
     assert inspect(data) != []
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.sampled_from(STARTS), st.binary())
-def test_a_known_start_and_random_bytes_end_in_a_reason(start, rest):
+def test_a_known_start_and_random_bytes_fail_with_a_reason(start, rest):
     _outcome(start + rest)
     assert isinstance(inspect(start + rest), list)
 
 
 @settings(max_examples=300, deadline=None)
 @given(broken())
-def test_strip_is_clean_and_idempotent_or_refuses(data):
+def test_strip_is_clean_and_idempotent_or_fails(data):
     for kind in ("JPEG", "PNG", "WEBP"):
         try:
             once = strip(data, kind)
@@ -166,5 +167,5 @@ def test_any_exif_gives_a_legal_orientation(data):
 
 
 @pytest.mark.parametrize("data", VALID)
-def test_the_unbroken_files_decode(data):
+def test_undamaged_files_decode(data):
     assert decode("a", data).pixels.shape == (26, 31, 3)

@@ -1,7 +1,7 @@
-"""An independent look at a finished file: what is in it beside the picture.
+"""Find everything in an output file that is not the coded image.
 
-It shares no parser with the code that strips and encodes, and it errs towards naming too much: whatever a
-parser here does not expect is a finding.
+This module shares no parser with the code that strips and encodes. It works with allow-lists: whatever it does not expect
+is a finding.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 
 
 def inspect(data: bytes) -> list[str]:
-    """Names everything in a file that is not on the allow-list; an empty list means clean.
+    """Return a description of everything in a file that is not on the allow-list; an empty list means clean.
 
     Args:
-        data: a file of a format that this package writes: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF. Anything
-            else, and a file whose structure is broken, is a finding. The pixels are not decoded.
+        data: a file of a format that this package writes: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF. Any
+            other file, and one whose structure is damaged, is a finding. The pixels are not decoded.
     """
     kinds: dict[bytes, Callable[[bytes], Iterator[str]]] = {
         b"\xff\xd8": _inspect_jpeg,
@@ -41,16 +41,16 @@ def inspect(data: bytes) -> list[str]:
         b"II*\0": inspect_tiff,
         b"MM\0*": inspect_tiff,
     }
-    look = next((look for start, look in kinds.items() if data.startswith(start)), None)
-    if look is None:
-        look = inspect_avif if data[4:8] == b"ftyp" else None
-    if look is None:
+    inspect_kind = next((function for start, function in kinds.items() if data.startswith(start)), None)
+    if inspect_kind is None and data[4:8] == b"ftyp":
+        inspect_kind = inspect_avif
+    if inspect_kind is None:
         return ["unknown format"]
     findings: list[str] = []
     try:
-        findings.extend(look(data))
+        findings.extend(inspect_kind(data))
     except (IndexError, ValueError, struct.error) as exc:
-        findings.append(f"broken structure: {exc}")
+        findings.append(f"damaged structure: {exc}")
     return findings
 
 
@@ -79,7 +79,7 @@ def _inspect_jpeg(data: bytes) -> Iterator[str]:
 
 
 def _jpeg_segment(marker: int, body: bytes) -> str | None:
-    """A name for what is allowed, None for what is not."""
+    """Return a name for an allowed segment, None for any other."""
     if marker == 0xE0:
         return "JFIF" if body[:5] == b"JFIF\0" and len(body) == 14 and body[12:] == b"\0\0" else None
     if marker == 0xE1:
@@ -123,11 +123,11 @@ def _inspect_png(data: bytes) -> Iterator[str]:
     except zlib.error as exc:
         raise ValueError(f"IDAT: {exc}") from None
     if len(samples) != expected or unpack.unused_data or unpack.unconsumed_tail:
-        yield "PNG chunk IDAT holds more or less than the picture"
+        yield "PNG chunk IDAT holds more or less than the image"
 
 
 def _png_raw_bytes(header: bytes) -> int:
-    """Bytes of the filtered samples that a PNG header announces (PNG specification, 7.2 and 8.2)."""
+    """Return how many bytes of filtered samples a PNG header announces (PNG specification, 7.2 and 8.2)."""
     width, height, depth, colour, _, _, interlace = struct.unpack(">IIBBBBB", header)
     if colour not in _PNG_CHANNELS:
         raise ValueError(f"PNG colour type {colour}")
@@ -144,7 +144,7 @@ def _inspect_webp(data: bytes) -> Iterator[str]:
     size, kind = struct.unpack_from("<I4s", data, 4)
     if kind != b"WEBP" or size + 8 != len(data):
         yield f"WebP container says {size + 8} bytes, the file has {len(data)}"
-    at, pictures, bodies = 12, 0, {b"VP8X": 10}
+    at, frames, bodies = 12, 0, {b"VP8X": 10}
     while at < len(data):
         name, length = struct.unpack_from("<4sI", data, at)
         body = data[at + 8 : at + 8 + length]
@@ -154,9 +154,9 @@ def _inspect_webp(data: bytes) -> Iterator[str]:
             if body[0] & ~0x18 or any(body[1:4]) or length != bodies[name]:
                 yield f"WebP header flags {body[0]:#04x}"
         elif name in (b"VP8 ", b"VP8L"):
-            pictures += 1
+            frames += 1
         elif name != b"ALPH" and not (name == b"EXIF" and body in _EXIF_BLOCKS):
             yield f"WebP chunk {name.decode('latin-1')} ({length} bytes)"
         at += 8 + length + length % 2
-    if pictures != 1:
-        yield f"{pictures} frames"
+    if frames != 1:
+        yield f"{frames} frames"

@@ -1,4 +1,4 @@
-"""`inspect` for the formats that are only ever re-encoded: GIF, BMP, TIFF, AVIF."""
+"""Inspect the formats that are always encoded again: GIF, BMP, TIFF, AVIF."""
 
 from __future__ import annotations
 
@@ -8,31 +8,21 @@ from collections.abc import Iterator
 # TIFF 6.0 tags that describe the samples: size, depth, compression, photometry, strips, tiles, planes,
 # resolution, palette, predictor, extra samples, sample format.
 _TIFF_TAGS = frozenset(
-    {
+    [
         254,
-        256,
-        257,
-        258,
-        259,
+        *range(256, 260),
         262,
         266,
         273,
-        277,
-        278,
-        279,
-        282,
-        283,
-        284,
+        *range(277, 280),
+        *range(282, 285),
         296,
         317,
         320,
-        322,
-        323,
-        324,
-        325,
+        *range(322, 326),
         338,
         339,
-    }
+    ]
 )
 _TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
 _TIFF_DATA = {273: 279, 324: 325}
@@ -42,7 +32,7 @@ _AVIF_PROPERTIES = frozenset({b"ispe", b"pixi", b"av1C", b"colr", b"auxC", b"pas
 
 
 def inspect_gif(data: bytes) -> Iterator[str]:
-    """Names comments, application and text extensions, further frames, bytes behind the trailer."""
+    """Yield comments, application and text extensions, further frames, bytes after the trailer."""
     at, frames = _after_table(13, data[10]), 0
     while data[at] != 0x3B:
         if data[at] == 0x2C:
@@ -72,7 +62,7 @@ def _after_blocks(data: bytes, at: int) -> int:
 
 
 def inspect_bmp(data: bytes) -> Iterator[str]:
-    """Names an embedded profile, gaps before the samples, bytes behind them."""
+    """Yield an embedded profile, gaps before the samples, bytes after them."""
     _, _, start, header, width, height, _, bits, compression = struct.unpack_from("<IIIIiiHHI", data, 2)
     colours = struct.unpack_from("<I", data, 46)[0]
     masks = 12 if header == 40 and compression == 3 else 0
@@ -88,7 +78,7 @@ def inspect_bmp(data: bytes) -> Iterator[str]:
 
 
 def inspect_tiff(data: bytes) -> Iterator[str]:
-    """Names tags that do not describe samples, further directories, bytes that no tag refers to."""
+    """Yield tags that do not describe samples, further directories, bytes that no tag refers to."""
     order = "<" if data[:2] == b"II" else ">"
     (start,) = struct.unpack_from(f"{order}I", data, 4)
     (count,) = struct.unpack_from(f"{order}H", data, start)
@@ -119,7 +109,7 @@ def inspect_tiff(data: bytes) -> Iterator[str]:
 
 
 def inspect_avif(data: bytes) -> Iterator[str]:
-    """Names boxes and items other than the coded picture and its alpha plane."""
+    """Yield boxes and items other than the coded image and its alpha plane."""
     for name, start, end in _boxes(data, 0, len(data)):
         if name not in _AVIF_TOP:
             yield f"AVIF box {name.decode('latin-1')} ({end - start} bytes)"
@@ -136,14 +126,14 @@ def inspect_avif(data: bytes) -> Iterator[str]:
 
 def _avif_items(data: bytes, start: int, end: int) -> Iterator[str]:
     first = start + (6 if data[start] == 0 else 8)
-    pictures = 0
+    images = 0
     for _, at, _stop in _boxes(data, first, end):
         kind = data[at + 8 : at + 12] if data[at] == 2 else data[at + 10 : at + 14]
-        pictures += kind == b"av01"
+        images += kind == b"av01"
         if kind != b"av01":
             yield f"AVIF item {kind.decode('latin-1')}"
-    if not 1 <= pictures <= 2:  # the picture, and its alpha plane
-        yield f"{pictures} AVIF pictures"
+    if not 1 <= images <= 2:  # the image, and its alpha plane
+        yield f"{images} AVIF images"
 
 
 def _avif_properties(data: bytes, start: int, end: int) -> Iterator[str]:
@@ -156,7 +146,7 @@ def _avif_properties(data: bytes, start: int, end: int) -> Iterator[str]:
 
 
 def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """(name, start of the body, end) of the boxes in a range (ISO/IEC 14496-12, 4.2)."""
+    """Yield (name, start of the body, end) of the boxes in a range (ISO/IEC 14496-12, 4.2)."""
     while at < end:
         size, name = struct.unpack_from(">I4s", data, at)
         head = 8

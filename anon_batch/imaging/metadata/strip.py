@@ -1,10 +1,9 @@
-"""Removing, at byte level, everything in a file that is not the picture.
+"""Remove everything but the coded pixels from a file, without coding them again.
 
-`strip` keeps the bytes that bear pixels exactly as they are, so that a picture without a face keeps its DCT
-blocks and its compressed samples. What goes: EXIF, GPS, maker notes, thumbnails, XMP, IPTC, comments, text,
-times, further frames and any bytes behind the end. ICC profiles go as well, for they can name a device or its
-owner: pictures in a wide gamut are then shown as sRGB, with duller colours. `inspect`, a parser of its own,
-is the check on it.
+`strip` keeps the bytes that carry pixels unchanged, so that an image without detections keeps its DCT blocks and its
+compressed samples. It removes EXIF, GPS, maker notes, thumbnails, XMP, IPTC, comments, text, times, further frames and
+all bytes after the end. It also removes ICC profiles, because they can name a device or its owner: images in a wide gamut
+are then shown as sRGB, with duller colours. `metadata.inspect`, an independent parser, checks the result.
 """
 
 from __future__ import annotations
@@ -15,10 +14,7 @@ from zlib import crc32
 
 from anon_batch.errors import FailedError
 from anon_batch.imaging.jpeg.markers import strip_jpeg
-from anon_batch.imaging.metadata.inspect import inspect
 from anon_batch.imaging.metadata.orientation import orientation_exif, read_orientation
-
-__all__ = ["Chunk", "inspect", "png_chunks", "strip", "webp_chunks", "webp_size"]
 
 PNG_KEPT = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"sRGB", b"gAMA", b"cHRM", b"sBIT", b"pHYs"})
 WEBP_KEPT = frozenset({b"VP8 ", b"VP8L", b"VP8X", b"ALPH"})
@@ -32,30 +28,28 @@ class Chunk(NamedTuple):
     body: bytes
 
 
-def strip(data: bytes, format: str) -> bytes:  # noqa: A002  Pillow's and this package's word for it
-    """The file without metadata.
-
-    The EXIF orientation stays, alone, where it is not 1.
+def strip(data: bytes, format: str) -> bytes:  # noqa: A002  Pillow's word
+    """Return the file without metadata, except for the EXIF orientation where that is not 1.
 
     Args:
         data: a JPEG, PNG or WebP file.
         format: JPEG, PNG or WEBP.
 
     Raises:
-        FailedError: `truncated` or `decode` for a file whose structure is broken, `unsupported_format` for
+        FailedError: `truncated` or `decode` for a file whose structure is damaged, `unsupported_format` for
             another format.
     """
     strippers = {"JPEG": strip_jpeg, "PNG": _strip_png, "WEBP": _strip_webp}
     if format not in strippers:
-        raise FailedError("unsupported_format", f"{format} cannot be stripped, only re-encoded")
+        raise FailedError("unsupported_format", f"{format} cannot be stripped, only encoded again")
     return strippers[format](data)
 
 
 def png_chunks(data: bytes) -> Iterator[Chunk]:
-    """The chunks up to the first IEND.
+    """Yield the chunks up to the first IEND.
 
     Raises:
-        FailedError: `truncated` when the file ends before, `decode` when a kept chunk's checksum is wrong.
+        FailedError: `truncated` when the file ends before it, `decode` when a kept chunk's checksum is wrong.
     """
     at = 8
     while True:
@@ -73,10 +67,14 @@ def png_chunks(data: bytes) -> Iterator[Chunk]:
 
 
 def webp_chunks(data: bytes) -> Iterator[Chunk]:
-    """The chunks inside the RIFF container. Raises FailedError `truncated` when the file ends before it."""
+    """Yield the chunks inside the RIFF container.
+
+    Raises:
+        FailedError: `truncated` when the file ends before the container.
+    """
     stop = 8 + int.from_bytes(data[4:8], "little")
     if stop > len(data):
-        raise FailedError("truncated", f"the WebP says {stop} bytes and has {len(data)}")
+        raise FailedError("truncated", f"the WebP header says {stop} bytes, the file has {len(data)}")
     at = 12
     while at + 8 <= stop:
         length = int.from_bytes(data[at + 4 : at + 8], "little")
@@ -87,7 +85,7 @@ def webp_chunks(data: bytes) -> Iterator[Chunk]:
 
 
 def webp_size(chunk: Chunk) -> tuple[int, int] | None:
-    """Width and height, px, that a VP8X, VP8L or VP8 chunk names; None for any other."""
+    """Return width and height, px, from a VP8X, VP8L or VP8 chunk; None for any other."""
     name, body = chunk
     if name == b"VP8X" and len(body) >= 10:
         return int.from_bytes(body[4:7], "little") + 1, int.from_bytes(body[7:10], "little") + 1
@@ -120,7 +118,7 @@ def _strip_webp(data: bytes) -> bytes:
     chunks = list(webp_chunks(data))
     orientation = next((read_orientation(c.body) for c in chunks if c.name == b"EXIF"), 1)
     if orientation != 1 and not any(c.name == b"VP8X" for c in chunks):
-        orientation = 1  # without the extended header no reader looks for EXIF
+        orientation = 1  # because readers look for EXIF only with the extended header
     parts: list[bytes] = []
     for name, body in chunks:
         if name == b"VP8X":

@@ -42,7 +42,7 @@ def _end(data, at):
 @example(b"\xff\x00\xff\xd3\n\xff\xd9")
 @example(b"\xff\xff\xd9")
 @example(b"\xff\xd9\xff\xd9")
-def test_what_follows_the_first_marker_is_named(coded):
+def test_segments_after_the_first_marker_are_findings(coded):
     data = FILE[:SCAN] + coded
     end = _end(data, SCAN)
     clean = end is not None and data[end:] == b"\xff\xd9"
@@ -50,7 +50,7 @@ def test_what_follows_the_first_marker_is_named(coded):
 
 
 @pytest.mark.parametrize("options", [{}, {"restart_marker_blocks": 1}, {"progressive": True}])
-def test_whole_files_pass(options):
+def test_complete_files_pass(options):
     data = _file(**options)
     assert inspect(data) == []
     assert inspect(data[:-2]) != []

@@ -16,7 +16,7 @@ ROWS, COLUMNS = (32, 48), (48, 80)  # two MCUs
 
 @pytest.fixture
 def checked(monkeypatch):
-    """Checks a picture that a decoder is made to give."""
+    """Return a function that checks pixels which the decoder is made to return."""
     touched = np.zeros(BEFORE.shape[:2], np.bool_)
     touched[40, [50, 70]] = True
     patch = McuPatch.from_mask(touched, PARTS)
@@ -40,7 +40,7 @@ def _changed(row, column):
     return change
 
 
-def test_the_new_blocks_pass(checked):
+def test_new_blocks_pass(checked):
     checked(lambda after: None)
 
 
@@ -62,7 +62,7 @@ def test_columns_that_may_differ(checked, column):
         checked(_changed(40, column))
 
 
-def test_another_size_is_refused(monkeypatch):
+def test_another_size_is_an_error(monkeypatch):
     touched = np.ones(BEFORE.shape[:2], np.bool_)
     patch = McuPatch.from_mask(touched, PARTS)
     monkeypatch.setattr(jpeg_check, "_decode", lambda _data, _space: BEFORE[:-1])
