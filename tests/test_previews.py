@@ -16,7 +16,7 @@ from anon_batch import Anonymized, Anonymizer, Withheld
 from anon_batch.detect.ensemble import Ensemble
 from anon_batch.errors import FailedError
 from anon_batch.imaging import source as source_module
-from anon_batch.imaging.metadata.orientation import orientation_exif
+from anon_batch.imaging.orientation import orientation_exif
 from anon_batch.outcomes import Outcome
 from anon_batch.records import DecodedImage, Detections, EncodedImage, Preview
 

@@ -15,9 +15,9 @@ import numpy as np
 from anon_batch.errors import FailedError
 from anon_batch.imaging.header import ImageHeader, read_image_header
 from anon_batch.imaging.jpeg.decode import decode_jpeg
-from anon_batch.imaging.metadata.orientation import turn_upright
 from anon_batch.imaging.metadata.strip import strip
 from anon_batch.imaging.modes import Raster, Samples, load_raster, to_rgb
+from anon_batch.imaging.orientation import turn_upright
 from anon_batch.imaging.pillow import classify_error, open_with_pillow
 from anon_batch.records import DecodedImage
 

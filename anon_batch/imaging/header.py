@@ -13,8 +13,8 @@ from PIL import ImageFile, TiffImagePlugin
 
 from anon_batch.errors import FailedError
 from anon_batch.imaging.jpeg.markers import JpegHeader, Segment, iter_segments, read_jpeg_header
-from anon_batch.imaging.metadata.orientation import read_orientation
 from anon_batch.imaging.metadata.strip import png_chunks, webp_chunks, webp_size
+from anon_batch.imaging.orientation import read_orientation
 from anon_batch.imaging.pillow import classify_error, open_with_pillow
 from anon_batch.imaging.sniff import check_bytes, check_pixels, sniff
 

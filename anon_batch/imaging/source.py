@@ -6,7 +6,7 @@ from anon_batch.imaging.decode import decode_after_header
 from anon_batch.imaging.downscale import downscale, fit_size, resize
 from anon_batch.imaging.header import ImageHeader, read_image_header
 from anon_batch.imaging.jpeg.decode import choose_divisor, decode_jpeg_fraction
-from anon_batch.imaging.metadata.orientation import turn_upright
+from anon_batch.imaging.orientation import turn_upright
 from anon_batch.records import DecodedImage, PixelArray, Preview
 
 

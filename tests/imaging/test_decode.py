@@ -14,7 +14,7 @@ from PIL import Image, features
 from anon_batch.errors import FailedError
 from anon_batch.imaging.decode import decode
 from anon_batch.imaging.jpeg.markers import SOS, iter_segments
-from anon_batch.imaging.metadata.orientation import turn_as_stored, turn_upright
+from anon_batch.imaging.orientation import turn_as_stored, turn_upright
 
 
 def make_image(mode="RGB", size=(37, 23), seed=0):

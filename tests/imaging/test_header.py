@@ -11,7 +11,7 @@ from PIL import Image, features
 
 from anon_batch.errors import FailedError
 from anon_batch.imaging.header import read_image_header
-from anon_batch.imaging.metadata.orientation import orientation_exif
+from anon_batch.imaging.orientation import orientation_exif
 
 KINDS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", *(["AVIF"] if features.check("avif") else [])]
 

@@ -20,8 +20,8 @@ from anon_batch.imaging.jpeg.coefficients import SpliceError, recode
 from anon_batch.imaging.jpeg.markers import read_jpeg_header
 from anon_batch.imaging.jpeg.splice import splice
 from anon_batch.imaging.metadata.inspect import inspect
-from anon_batch.imaging.metadata.orientation import turn_as_stored
 from anon_batch.imaging.modes import luma
+from anon_batch.imaging.orientation import turn_as_stored
 from anon_batch.records import AnonymizedImage
 
 MCU = {"444": (8, 8), "422": (16, 8), "440": (8, 16), "420": (16, 16), "411": (32, 8), "Gray": (8, 8)}

@@ -18,7 +18,7 @@ from anon_batch.imaging import source as source_module
 from anon_batch.imaging.decode import decode
 from anon_batch.imaging.downscale import downscale, fit_size
 from anon_batch.imaging.encode import encode_anonymized, encode_clean
-from anon_batch.imaging.metadata.orientation import orientation_exif
+from anon_batch.imaging.orientation import orientation_exif
 from anon_batch.imaging.source import SourceImage
 from anon_batch.records import AnonymizedImage, PixelArray, Preview
 

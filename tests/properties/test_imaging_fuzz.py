@@ -12,14 +12,14 @@ from anon_batch.errors import FailedError, WithheldError
 from anon_batch.imaging.decode import decode
 from anon_batch.imaging.encode import encode_anonymized, encode_clean
 from anon_batch.imaging.metadata.inspect import inspect
-from anon_batch.imaging.metadata.orientation import (
+from anon_batch.imaging.metadata.strip import strip
+from anon_batch.imaging.orientation import (
     orientation_exif,
     read_orientation,
     turn_as_stored,
     turn_upright,
     view_as_stored,
 )
-from anon_batch.imaging.metadata.strip import strip
 from anon_batch.imaging.source import SourceImage
 from anon_batch.records import AnonymizedImage
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from anon_batch.errors import FailedError
-from anon_batch.imaging.metadata.orientation import orientation_exif, read_orientation
+from anon_batch.imaging.orientation import orientation_exif, read_orientation
 
 SOI, EOI, SOS, DQT, DHT, DAC, DRI = 0xD8, 0xD9, 0xDA, 0xDB, 0xC4, 0xCC, 0xDD
 APP0, APP1, APP14 = 0xE0, 0xE1, 0xEE

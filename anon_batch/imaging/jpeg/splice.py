@@ -29,7 +29,7 @@ from anon_batch.imaging.jpeg.markers import (
     strip_segments,
 )
 from anon_batch.imaging.jpeg.mcu_patch import McuPatch
-from anon_batch.imaging.metadata.orientation import turn_as_stored, view_as_stored
+from anon_batch.imaging.orientation import turn_as_stored, view_as_stored
 from anon_batch.records import AnonymizedImage, DecodedImage
 
 

@@ -14,7 +14,7 @@ from zlib import crc32
 
 from anon_batch.errors import FailedError
 from anon_batch.imaging.jpeg.markers import strip_jpeg
-from anon_batch.imaging.metadata.orientation import orientation_exif, read_orientation
+from anon_batch.imaging.orientation import orientation_exif, read_orientation
 
 PNG_KEPT = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"sRGB", b"gAMA", b"cHRM", b"sBIT", b"pHYs"})
 WEBP_KEPT = frozenset({b"VP8 ", b"VP8L", b"VP8X", b"ALPH"})
