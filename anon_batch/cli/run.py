@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from anon_batch.cli.console import err, out, print_json, statuses_line
+from anon_batch.cli.gates import gates_for_machines, show_gates
 from anon_batch.cli.options import JobFile, Json, Set, overrides
 from anon_batch.cli.progress import RunProgress
 from anon_batch.config import load_job
 from anon_batch.errors import ExitCode
 from anon_batch.process import stoppable
+from anon_batch.reasons import REASONS
 from anon_batch.units import format_duration
 
 if TYPE_CHECKING:
@@ -73,18 +75,26 @@ def _for_machines(summary: RunSummary) -> dict[str, Any]:
         "ledger": summary.run.ledger.uri,
         "seconds": round(summary.seconds, 3),
         "exit_code": int(summary.exit_code),
-        **summary.figures,
+        **gates_for_machines(summary.gates),
+        **summary.stats.summary,
     }
 
 
 def _print(summary: RunSummary) -> None:
-    rows = sum(summary.statuses.values())
+    stats = summary.stats
     out.print(
-        f"{rows:,} rows in {format_duration(summary.seconds)}: {statuses_line(summary.statuses)}",
-        markup=False,
+        f"{stats.rows:,} rows in {format_duration(summary.seconds)}: {statuses_line(stats.statuses)}", markup=False
     )
+    show_gates(summary.gates)
     out.print(f"release  {summary.run.release.uri}\nledger   {summary.run.ledger.uri}  (private)", markup=False)
-    if summary.statuses.get("withheld", 0) + summary.statuses.get("failed", 0):
+    if (failure := summary.common_failure) is not None:
+        status, reason = failure
+        err.print(
+            f"No row was published: all {stats.rows:,} rows ended as {status}({reason}): {REASONS[reason].meaning}. "
+            f"To fix it: {REASONS[reason].fix}; then delete OUTPUT and ledger, or name another output, and run again.",
+            markup=False,
+        )
+    elif stats.statuses.get("withheld", 0) + stats.statuses.get("failed", 0):
         err.print(
             "Rows without an output: see column `reason` of the provenance, and the details in the ledger's audit.",
             markup=False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from anon_batch.cli.console import out, print_json, statuses_line
+from anon_batch.cli.gates import gates_for_machines, show_gates
 from anon_batch.cli.options import Json, Output, StorageJob, storage_of
 from anon_batch.units import format_duration
 
@@ -14,9 +15,11 @@ def status(output: Output, job: StorageJob = None, json: Json = False) -> None:
     from anon_batch.formats.release import Release
     from anon_batch.release.status import read_status
 
-    state = read_status(Release(storage_of(job), output))
+    release = Release(storage_of(job), output)
+    state = read_status(release)
+    gates = release.read_gates() if state.state == "finished" else None
     if json:
-        print_json(dataclasses.asdict(state))
+        print_json({**dataclasses.asdict(state), **gates_for_machines(gates)})
         return
     rate = f"{state.images_per_s:.1f} images/s" if state.images_per_s else "rate unknown"
     left = f", {format_duration(state.left_s)} left" if state.state != "finished" and state.left_s is not None else ""
@@ -27,3 +30,4 @@ def status(output: Output, job: StorageJob = None, json: Json = False) -> None:
     )
     out.print(statuses_line(state.statuses), markup=False)
     out.print(f"started {state.created_at}, last commit {state.last_commit_at or 'none yet'}", markup=False)
+    show_gates(gates)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from anon_batch.cli.console import err, out, print_json, statuses_line
+from anon_batch.cli.gates import gates_for_machines, show_gates
 from anon_batch.cli.options import Json, Output, StorageJob, ledger_of, storage_of
-from anon_batch.errors import ExitCode
+from anon_batch.errors import AnonBatchError, ExitCode
+
+if TYPE_CHECKING:
+    from anon_batch.formats.gates_json import Gates
+    from anon_batch.formats.release import Release
 
 
 def verify(
@@ -27,6 +32,7 @@ def verify(
     release = Release(storage_of(job), output)
     for step in check(release, ledger_of(release, ledger, no_ledger=no_ledger)):
         result = step
+    gates = _readable_gates(release)
     if json:
         print_json(
             {
@@ -36,6 +42,7 @@ def verify(
                 "statuses": dict(result.statuses),
                 "faults_count": result.faults_count,
                 "faults": result.faults,
+                **gates_for_machines(gates),
             }
         )
     else:
@@ -45,8 +52,17 @@ def verify(
             f"{statuses_line(dict(result.statuses))}",
             markup=False,
         )
+        show_gates(gates)
         out.print(verdict_line(result.faults_count), markup=False)
     raise typer.Exit(int(ExitCode.INTEGRITY if result.faults_count else ExitCode.FINISHED))
+
+
+def _readable_gates(release: Release) -> Gates | None:
+    """Return the gates; None if gates.json is damaged, which is a fault of the verification already."""
+    try:
+        return release.read_gates()
+    except AnonBatchError:
+        return None
 
 
 def print_faults(faults: list[str], faults_count: int) -> None:

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from ray.exceptions import RayError
 
@@ -14,9 +14,12 @@ from anon_batch.cluster.pool import ShardPool
 from anon_batch.cluster.ray_cluster import check_reachable, connected, worker_count
 from anon_batch.config import JobConfig
 from anon_batch.errors import ClusterError, ConfigError, ExitCode, RunStoppedError, TransientStorageError
+from anon_batch.formats.gates_json import Gates
+from anon_batch.formats.stats_json import StatsJson
 from anon_batch.pipeline.attempts import count_attempts
 from anon_batch.pipeline.commit import commit_poison
 from anon_batch.pipeline.finalize import finalize
+from anon_batch.pipeline.gates import common_failure
 from anon_batch.pipeline.preflight import preflight
 from anon_batch.pipeline.run import Run, open_run
 from anon_batch.records import ShardResult, ShardSpec
@@ -44,20 +47,27 @@ class RunSummary:
 
     Args:
         run: the run.
-        figures: content of stats.json.
-        statuses: status -> rows.
+        stats: content of stats.json.
+        gates: content of gates.json.
         seconds: wall time of this invocation.
     """
 
     run: Run
-    figures: dict[str, Any]
-    statuses: dict[str, int]
+    stats: StatsJson
+    gates: Gates
     seconds: float
 
     @property
+    def common_failure(self) -> tuple[str, str] | None:
+        """(status, reason) if no row was published and all rows share one reason."""
+        return common_failure(self.stats)
+
+    @property
     def exit_code(self) -> ExitCode:
-        lossy = self.statuses.get("withheld", 0) + self.statuses.get("failed", 0)
-        return ExitCode.GATE_EXCEEDED if lossy else ExitCode.FINISHED
+        """What the command line returns."""
+        if self.common_failure is not None:  # because no other input than a changed one would give another result
+            return ExitCode.USAGE
+        return ExitCode.FINISHED if self.gates.passed else ExitCode.GATE_EXCEEDED
 
 
 def run_job(config: JobConfig, reporter: Reporter) -> RunSummary:
@@ -83,8 +93,8 @@ def run_job(config: JobConfig, reporter: Reporter) -> RunSummary:
     reporter.started(run, done, resumed=resumed)
     if done.total() < run.plan.total:
         _run_on_ray(run, reporter)
-    stats = finalize(run)
-    return RunSummary(run, dict(stats.summary), stats.statuses, time.monotonic() - begin)
+    stats, gates = finalize(run)
+    return RunSummary(run, stats, gates, time.monotonic() - begin)
 
 
 def _run_on_ray(run: Run, reporter: Reporter) -> None:

@@ -10,7 +10,7 @@ cell of a Parquet file takes less than the one GET that is counted for it, as it
 
     PUT   p pictures (`files`), or S shard files (more where one has 100 MiB or more and goes up in parts of 50)
           + 3 S: marker of the attempt, audit part, provenance part
-          + C + 5: chunks of rows; plan, run key, run.json twice, stats.json
+          + C + 6: chunks of rows; plan, run key, run.json twice, stats.json, gates.json
     LIST  S: a provenance part that is not there yet is looked for twice, by HEAD and by LIST
           + S: the shard's own markers, of which there are none yet
           + 7 + 3 pages(S) + (1, or pages(S) for shard files) + pages(C): before, between and after the rounds
@@ -114,11 +114,11 @@ def requests_of(work: Workload) -> Requests:
     # 7 LISTs at the start find nothing. Then the commits after the round and at the end, audit parts, shard files, rows.
     ends = 3 * shard_pages + (1 if in_files else shard_pages) + _pages(chunks, work.list_page)
     return Requests(
-        put=pictures + 3 * shards + chunks + 5,
+        put=pictures + 3 * shards + chunks + 6,
         list=7 + begin_lists + ends,
         get=work.rows + min(workers * chunks, workers + shards) + shards + 5 + (work.lossy_shards if in_files else 0),
         head=2 * shards + 3,
-        output_objects=(work.published if in_files else shards) + shards + 2,
+        output_objects=(work.published if in_files else shards) + shards + 3,
         ledger_objects=2 * shards + chunks + 2,
         shards=shards,
     )

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from anon_batch.errors import IntegrityError
 from anon_batch.formats import layout
+from anon_batch.formats.gates_json import Gates
 from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.release import Release
 from anon_batch.formats.stats_json import StatsJson
+from anon_batch.pipeline.gates import evaluate_gates
 from anon_batch.pipeline.run import Run
 from anon_batch.records import ShardSpec
 from anon_batch.shards import effective, gaps
@@ -35,10 +38,17 @@ class _Commits:
     lossy: list[ShardSpec] = field(default_factory=list)
 
 
-def finalize(run: Run) -> StatsJson:
-    """Write stats.json and run.json of a run whose rows are all committed, and delete orphans.
+class Finished(NamedTuple):
+    """What a finished run wrote: statistics, and the verdicts of its gates."""
 
-    Repeating it changes nothing.
+    stats: StatsJson
+    gates: Gates
+
+
+def finalize(run: Run) -> Finished:
+    """Write stats.json, gates.json and run.json of a run whose rows are all committed, and delete orphans.
+
+    Repeating it changes nothing but the verdicts of gates whose limits changed.
 
     Raises:
         IntegrityError: rows are missing, or a part belongs to another run.
@@ -53,9 +63,11 @@ def finalize(run: Run) -> StatsJson:
         release.delete(_unpublished(run, commits.lossy))
     _delete_orphans(run, set(found) - set(kept), commits.winners)
     stats = StatsJson(summarise(commits.stats))
+    gates = evaluate_gates(stats, run.config.gates)
     release.write_stats(stats)
+    release.write_gates(gates)
     release.write_run_json(run.describe().finished(commits.stats.statuses))
-    return stats
+    return Finished(stats, gates)
 
 
 def _read_commits(run: Run, kept: list[ShardSpec]) -> _Commits:

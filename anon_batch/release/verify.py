@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from anon_batch.errors import IntegrityError, ObjectNotFoundError, ResumeRefusedError
+from anon_batch.config import GatesConfig, validate
+from anon_batch.errors import ConfigError, IntegrityError, ObjectNotFoundError, ResumeRefusedError
 from anon_batch.formats import layout
-from anon_batch.formats.gates_json import Gates
 from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.release import Release
 from anon_batch.formats.run_json import RunJson
 from anon_batch.formats.stats_json import StatsJson
 from anon_batch.manifest.chunks import PlannedRows
+from anon_batch.pipeline.gates import evaluate_gates
 from anon_batch.records import STATUSES, ShardSpec
 from anon_batch.release.output_names import OutputNames
 from anon_batch.release.verify_files import check_images
 from anon_batch.shards import effective, gaps
 from anon_batch.stats import ShardStats, merge, summarise
-
-EvaluateGates = Callable[[RunJson, StatsJson], Gates]
-"""Compare the statistics of a release with the limits of its job."""
 
 _CHECKERS = 4
 _SHOWN_FAULTS = 100
@@ -57,14 +55,13 @@ class Verification:
             self.faults.append(text)
 
 
-def verify(release: Release, ledger: Ledger | None, evaluate: EvaluateGates | None = None) -> Iterator[Verification]:
+def verify(release: Release, ledger: Ledger | None) -> Iterator[Verification]:
     """Check a release, shard by shard.
 
     Args:
         release: what to check.
         ledger: its ledger, whose rows the provenance must match; None checks the public files alone, that is, row numbers
             without gaps, but not the rows' ids.
-        evaluate: recomputes the gates, which gates.json must equal; None leaves gates.json out.
 
     Yields:
         The same growing record after every shard; the last one is the verdict.
@@ -86,8 +83,7 @@ def verify(release: Release, ledger: Ledger | None, evaluate: EvaluateGates | No
             yield checker.result
     checker.check_names()
     checker.check_summaries()
-    if evaluate is not None:
-        checker.check_gates(evaluate)
+    checker.check_gates()
     yield checker.result
 
 
@@ -221,14 +217,15 @@ class _Checker:
             keys = [key for key in expected if published.get(key) != expected[key]]
             result.fault(f"{layout.STATS}: differs from the sum of the parts in {', '.join(keys) or 'further keys'}")
 
-    def check_gates(self, evaluate: EvaluateGates) -> None:
+    def check_gates(self) -> None:
         """Check that gates.json exists once the run is finished, and that it is what the statistics give."""
         if not self._record.is_finished:
             return
         try:
             published = self._release.read_gates()
-            expected = evaluate(self._record, self._release.read_stats())
-        except IntegrityError as exc:
+            limits = validate(GatesConfig, self._record.gates, f"{layout.RUN}: gates")
+            expected = evaluate_gates(StatsJson(summarise(self._stats)), limits)
+        except (IntegrityError, ConfigError) as exc:
             self.result.fault(str(exc))
             return
         if published is None:

@@ -18,6 +18,7 @@ from anon_batch import __version__, cli
 from anon_batch.cli.console import statuses_line
 from anon_batch.cluster import driver
 from anon_batch.config import JobConfig, describe
+from anon_batch.formats.gates_json import Gates
 
 
 def _main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
@@ -87,7 +88,9 @@ def test_integrity_errors_exit_with_3(main: Any, tmp_path: Path) -> None:
     assert (code, "images/a.png: missing" in err, "VERIFICATION FAILED: 1 faults" in out) == (3, True, True)
     code, out, _ = main("verify", run.release.uri, "--json")
     assert code == 3
-    assert set(json.loads(out)) == {"rows", "accounted", "objects", "statuses", "faults_count", "faults"}
+    assert set(json.loads(out)) == {
+        *("rows", "accounted", "objects", "statuses", "faults_count", "faults", "gates_passed", "gates")
+    }
     (Path(run.release.uri) / "run.json").write_text("{")
     for args in (["verify", run.release.uri], ["status", run.release.uri]):
         code, out, err = main(*args)
@@ -225,12 +228,12 @@ def test_the_result_alone_is_on_standard_output(main: Any, monkeypatch: pytest.M
 
     def noisy(config: JobConfig, reporter: Any) -> driver.RunSummary:
         print("(raylet) Task ShardActor.ready failed.")
-        return driver.RunSummary(finished, {"statuses": {"clean": 1}}, {"clean": 1}, 1.0)
+        return driver.RunSummary(finished, finished.release.read_stats(), Gates(()), 1.0)
 
     monkeypatch.setattr(driver, "run_job", noisy)
     code, out, err = main("run", "--manifest", "m", "--output", "o", "--json")
     assert code == 0
-    assert json.loads(out)["statuses"] == {"clean": 1}
+    assert json.loads(out)["statuses"]["anonymized"] == 1
     assert "(raylet)" in err
 
 

@@ -174,8 +174,8 @@ def test_figures_of_the_readme() -> None:
     imagenet, billion = 1_281_167, 1_000_000_000
     shards = shards_count(imagenet, 512)
     assert (shards, shards_count(billion, 512)) == (2531, 1_953_154)
-    assert (_figures(imagenet, "files").put, _figures(imagenet, "webdataset").put) == (1_288_922, 10_286)
-    assert (_figures(billion, "files").put, _figures(billion, "webdataset").put) == (1_005_981_538, 7_934_692)
+    assert (_figures(imagenet, "files").put, _figures(imagenet, "webdataset").put) == (1_288_923, 10_287)
+    assert (_figures(billion, "files").put, _figures(billion, "webdataset").put) == (1_005_981_539, 7_934_693)
     assert (_figures(imagenet, "files").list, _figures(imagenet, "webdataset").list) == (5_080, 5_082)
     assert (_figures(billion, "files").list, _figures(billion, "webdataset").list) == (3_912_301, 3_914_254)
 

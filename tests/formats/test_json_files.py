@@ -14,7 +14,7 @@ from anon_batch.formats.gates_json import GateResult, Gates
 from anon_batch.formats.plan import PLAN_VERSION, Plan
 from anon_batch.formats.run_json import RUN_JSON_VERSION, RunJson
 from anon_batch.formats.stats_json import StatsJson
-from anon_batch.stats import ShardStats
+from anon_batch.stats import ShardStats, summarise
 
 RUN = RunJson(
     run_id="r",
@@ -24,7 +24,7 @@ RUN = RunJson(
     models=("net@0",),
     config={"name": "n", "write": {"layout": "parquet"}, "gates": {"failed": 0.1}},
 )
-STATS = StatsJson(ShardStats(rows=3, statuses={"clean": 3}).summary())
+STATS = StatsJson(summarise(ShardStats(rows=3, statuses={"clean": 3})))
 GATES = Gates((GateResult("failed", "at_most", 0.01, 0.0, True), GateResult("recall", "at_least", 0.9, 0.95, True)))
 PLAN = Plan("r", 3, 2, ("net@0",), {"name": "n"}, "rows", "2024-01-01T00:00:00+00:00")
 

@@ -143,7 +143,7 @@ def test_images_of_rows_that_failed_in_a_later_attempt_are_deleted(base: str) ->
     assert len(list(Storage().list(join(run.release.uri, "images")))) == 4
     Storage().delete(join(base, "src/d/1.png"))
     process_all(run)
-    stats = finalize(run)
+    stats, _ = finalize(run)
     assert stats.statuses == {"anonymized": 2, "clean": 1, "withheld": 0, "failed": 1}
     assert not Storage().exists(join(run.release.uri, "images/d/1.png"))
     assert verdict(run).faults == []
@@ -210,7 +210,7 @@ def test_a_shard_that_keeps_failing_ends_row_by_row_as_poison(base: str, monkeyp
     monkeypatch.undo()
     for other in (ShardSpec(0, 1), ShardSpec(1, 1), ShardSpec(3, 1)):
         processor.process(other)
-    stats = finalize(run)
+    stats, _ = finalize(run)
     assert stats.summary["reasons"] == {"failed": {"poison": 1}}
     assert verdict(run).faults == []
 

@@ -106,6 +106,7 @@ def test_what_it_shows(run: Run) -> None:
     assert "No check of this state" in page.text
     assert page.ids == [
         "rows",
+        "gates",
         "verification",
         "regions",
         "accuracy",
@@ -146,7 +147,7 @@ def test_nothing_leads_to_the_sources(run: Run) -> None:
 def test_settings_that_are_not_public_are_not_shown(run: Run) -> None:
     path = Path(run.release.uri, "run.json")
     record = json.loads(path.read_text())
-    record["config"] |= {"manifest": "s3://private/m.parquet", "storage": {"options": {"s3://": {"secret": "hunter2"}}}}
+    record["config"] |= {"storage": {"options": {"s3://private/": {"secret": "hunter2"}}}}
     path.write_text(json.dumps(record))
     html = _page(run.release.uri)
     assert "private" not in html.replace("the private ledger", "")

@@ -10,6 +10,7 @@ from typing import Any
 
 from anon_batch.errors import ConfigError, IntegrityError
 from anon_batch.formats import layout
+from anon_batch.formats.gates_json import Gates
 from anon_batch.formats.release import Release
 from anon_batch.formats.run_json import PUBLIC_SECTIONS, RunJson
 from anon_batch.formats.stats_json import StatsJson
@@ -28,11 +29,13 @@ class FinishedRelease:
         release: on storage.
         run: its run.json.
         stats: its stats.json.
+        gates: its gates.json.
     """
 
     release: Release
     run: RunJson
     stats: StatsJson
+    gates: Gates
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,7 @@ def read_finished(release: Release) -> FinishedRelease:
 
     Raises:
         ConfigError: there is no release, or it is not finished.
-        IntegrityError: run.json or stats.json is damaged, or stats.json is missing.
+        IntegrityError: run.json, stats.json or gates.json is damaged or missing.
     """
     record = release.read_run_json()
     if not record.is_finished:
@@ -116,7 +119,10 @@ def read_finished(release: Release) -> FinishedRelease:
             f"{release.uri}: this run is not finished, so there is nothing to report yet; run the same job again to "
             "resume it (`anon-batch status` shows its progress)"
         )
-    return FinishedRelease(release, record, release.read_stats())
+    gates = release.read_gates()
+    if gates is None:
+        raise IntegrityError(f"{release.address(layout.GATES)}: missing; run the same job again to write it")
+    return FinishedRelease(release, record, release.read_stats(), gates)
 
 
 def compute_figures(finished: FinishedRelease) -> Figures:

@@ -35,6 +35,7 @@ def render(finished: FinishedRelease, figures: Figures, verdict: Verdict | None)
         created_at=record.created_at,
         finished_at=record.finished_at or "unknown",
         f=figures,
+        gates=finished.gates,
         verdict=verdict,
     )
 
