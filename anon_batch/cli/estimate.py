@@ -16,7 +16,7 @@ from anon_batch.errors import ConfigError
 from anon_batch.units import format_bytes, format_count, format_share
 
 if TYPE_CHECKING:
-    from anon_batch.estimate.cost import Estimate, LayoutPlan
+    from anon_batch.estimate.cost import Estimate, LayoutEstimate
     from anon_batch.estimate.measure import Measurement
 
 _WORKERS = (1, 8, 32, 128)
@@ -97,7 +97,7 @@ def _for_machines(found: Measurement, whole: Estimate, prices: Any) -> dict[str,
             "cpus": found.cpus,
             "models": list(found.models),
             "bytes": {
-                "pictures": found.picture_bytes,
+                "outputs": found.output_bytes,
                 "provenance": found.provenance_bytes,
                 "audit": found.audit_bytes,
                 "rows": found.rows_bytes,
@@ -137,15 +137,15 @@ def _print_statuses(whole: Estimate) -> None:
         )
         add(statuses, s.status, *cells)
     show(statuses)
-    if whole.faces_per_image is not None:
-        mean, low, high = whole.faces_per_image
-        out.print(f"{mean:.2f} faces found per image (95 % interval {low:.2f} to {high:.2f})", markup=False)
+    if whole.regions_per_image is not None:
+        mean, low, high = whole.regions_per_image
+        out.print(f"{mean:.2f} detections per image (95 % interval {low:.2f} to {high:.2f})", markup=False)
 
 
 def _print_layouts(whole: Estimate) -> None:
-    names = [f"{plan_.layout}{' *' if plan_.chosen else ''}" for plan_ in whole.layouts]
+    names = [f"{layout.layout}{' *' if layout.chosen else ''}" for layout in whole.layouts]
     layouts = table(f"Requests and bytes if everything lies in S3 ({format_bytes(whole.bytes_in)} in)", "", *names)
-    lines: dict[str, Callable[[LayoutPlan], str]] = {
+    lines: dict[str, Callable[[LayoutEstimate], str]] = {
         "PUT": lambda p: format_count(p.requests.put),
         "LIST": lambda p: format_count(p.requests.list),
         "GET": lambda p: format_count(p.requests.get),
@@ -159,7 +159,7 @@ def _print_layouts(whole: Estimate) -> None:
         "cost of storage for a month": lambda p: _money(p.month_cost),
     }
     for text, cell in lines.items():
-        add(layouts, text, *(cell(plan_) for plan_ in whole.layouts))
+        add(layouts, text, *(cell(layout) for layout in whole.layouts))
     show(layouts)
 
 

@@ -1,1 +1,1 @@
-"""What a job will take, before it runs: a measured sample, the requests to storage, hours and money."""
+"""Estimates what a job takes: a measured sample, scaled to all rows, in requests, hours and cost."""

@@ -1,59 +1,68 @@
-"""A sample of a job's rows, really processed in this process: into a temporary folder that is deleted afterwards."""
+"""Processes a sample of a job's rows in this process, into a temporary folder that is deleted afterwards."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from anon_batch.config import JobConfig, SampleConfig
 from anon_batch.errors import AnonBatchError, ExitCode
+from anon_batch.estimate.counting import CountingStorage, Kind, Unit
 from anon_batch.formats import layout
 from anon_batch.manifest import open_manifest
+from anon_batch.pipeline.finalize import finalize
 from anon_batch.pipeline.preflight import preflight
+from anon_batch.pipeline.rounds import drive
 from anon_batch.pipeline.run import Run, open_run
 from anon_batch.pipeline.shard import ShardProcessor
 from anon_batch.records import ShardResult, ShardSpec
+from anon_batch.shards import effective
 from anon_batch.stats import ShardStats, TimeShares, merge_all, summarise, time_shares
 from anon_batch.storage import Storage, absolute, join
 
-_WARM_UP_BATCHES = 1
-
 
 class SampleError(AnonBatchError):
-    """The sample could not be processed; the job would stop at the same."""
+    """The sample could not be processed; the job would stop at the same error."""
 
     exit_code = ExitCode.USAGE
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What a sample took and gave.
+    """What a sample took and produced.
 
     Args:
         rows: of the sample.
         total_rows: of the job.
+        shards: of the sample.
         seconds, cpu_s: wall time and CPU time of one worker for the sample, without loading the models.
-        start_s: loading the models.
+        start_s: time to load the models.
         stats: statuses, faces, bytes of the sample.
         time: where the time went.
-        picture_bytes: of what the layout stores: pictures, or tar or Parquet files.
-        provenance_bytes, audit_bytes, rows_bytes: parts of OUTPUT and LEDGER for the sample.
+        requests: (what its number grows with, kind) -> requests on S3.
+        listed: (what its keys grow with, keys) of each listing of a whole folder.
+        output_bytes: size of the outputs: images, or tar or Parquet files.
+        provenance_bytes, audit_bytes, rows_bytes: size of the parts of OUTPUT and LEDGER.
         cpus: of this machine.
         models: `name@sha256`.
     """
 
     rows: int
     total_rows: int
+    shards: int
     seconds: float
     cpu_s: float
     start_s: float
     stats: ShardStats
     time: TimeShares
-    picture_bytes: int
+    requests: dict[tuple[Unit, Kind], int]
+    listed: tuple[tuple[Unit, int], ...]
+    output_bytes: int
     provenance_bytes: int
     audit_bytes: int
     rows_bytes: int
@@ -62,15 +71,16 @@ class Measurement:
 
     @property
     def images_per_s(self) -> float:
-        """Rows a second by the clock, on all CPUs that this machine had to spare."""
+        """Rows per second of wall time, on all free CPUs of this machine."""
         return self.rows / self.seconds
 
     def images_per_s_on(self, cpus: float) -> float:
-        """Rows a second of a worker that has no more than these CPUs: all its threads share them."""
+        """Return the rows per second of a worker with `cpus` CPUs, which all its threads share."""
         return min(self.images_per_s, cpus * self.rows / self.cpu_s) if self.cpu_s > 0 else self.images_per_s
 
     @property
     def published(self) -> int:
+        """Rows with an output."""
         return self.stats.statuses.get("anonymized", 0) + self.stats.statuses.get("clean", 0)
 
     @property
@@ -80,95 +90,129 @@ class Measurement:
 
 
 def measure(config: JobConfig, rows: int, note: Callable[[str], None]) -> Measurement:
-    """Processes the rows that `sample.limit: rows` would take. Reads from the job's sources; writes to neither its OUTPUT nor its
-    LEDGER, and takes a run key of its own.
+    """Process the rows that `sample.limit: rows` would take.
+
+    Reads the job's sources. Writes to neither OUTPUT nor LEDGER, and uses its own run key.
 
     Args:
         config: the job.
         rows: of the sample; fewer when the job has fewer.
-        note: hears how it goes.
+        note: called with lines about the progress.
 
     Raises:
-        UsageError: what would stop the job before its first picture: manifest, models, settings.
-        SampleError: a fault that no retry mended.
-        StorageError: the manifest cannot be reached.
+        UsageError: what would stop the job before its first image: manifest, models, settings.
+        SampleError: a non-retryable error.
+        StorageError: the manifest cannot be read.
     """
-    storage = Storage(config.storage)
-    manifest_rows = open_manifest(storage, absolute(config.manifest)).rows_count
+    manifest_rows = open_manifest(Storage(config.storage), absolute(config.manifest)).rows_count
     total = min(manifest_rows, config.sample.limit or manifest_rows)
     models = preflight(config)
-    with tempfile.TemporaryDirectory(prefix="anon-batch-plan-") as folder:
-        note(f"checks {manifest_rows:,} rows of the manifest")
-        run, _ = open_run(_sample_job(config, min(rows, total), Path(folder)), models)
-        note(f"processes a sample of {run.plan.total:,} rows in this process; OUTPUT and ledger are not touched")
+    with tempfile.TemporaryDirectory(prefix="anon-batch-estimate-") as folder:
+        sample_rows = min(rows, total)
+        sample = _sample_job(config, None if sample_rows == manifest_rows else sample_rows, Path(folder))
+        storage = CountingStorage(config.storage, sample.output_uri, sample.ledger_uri)
+        note(f"checking {manifest_rows:,} rows of the manifest")
+        run, _ = open_run(sample, models, storage)
+        note(f"processing a sample of {run.plan.total:,} rows in this process; OUTPUT and ledger are not touched")
+        worker = _SampleWorker(run, storage)
+        effective(run.release.parts())  # as a run does to find out what is done
+        drive(run, _Silent(), worker.dispatch)
+        finalize(run)
+        return _measurement(run, storage, worker, total, models)
+
+
+class _SampleWorker:
+    """One worker in this process."""
+
+    def __init__(self, run: Run, storage: CountingStorage) -> None:
         begin = time.perf_counter()
-        processor = ShardProcessor(run)
-        start_s = time.perf_counter() - begin
-        specs = _specs(run)
-        _warm_up(processor, run, specs[0])
+        self._run = run
+        self._storage = storage
+        self._processor = ShardProcessor(run)
+        self.start_s = time.perf_counter() - begin
+        self.seconds = self.cpu_s = 0.0
+        total, size = run.plan.total, run.plan.shard_rows
+        # Because the last shards of a plan are small, which would make a sample look slow, cut it into full shards only.
+        self.specs = [ShardSpec(start, min(size, total - start)) for start in range(0, total, size)]
+
+    def dispatch(self, _: Iterable[ShardSpec]) -> Iterator[ShardResult]:
+        """Process the sample's own shards, whichever are asked for."""
+        self._warm_up()
+        self._storage.in_shards = True
         begin, cpu_begin = time.perf_counter(), time.process_time()
-        for spec in specs:
-            _process(processor, run, spec)
-        seconds, cpu_s = time.perf_counter() - begin, time.process_time() - cpu_begin
-        stats = merge_all(ShardStats.from_json(meta.stats) for _, meta in run.release.read_metas(specs))
-        stats.worker_us.pop("start", None)  # once a worker: it would weigh too much in a short sample
-        pictures = layout.IMAGES if config.write.layout == "files" else layout.SHARDS
-        return Measurement(
-            run.plan.total,
-            total,
-            seconds,
-            cpu_s,
-            start_s,
-            stats,
-            time_shares(summarise(stats)),
-            _size(run.release.uri, pictures, specs),
-            _size(run.release.uri, layout.PROVENANCE, specs),
-            _size(run.ledger.uri, layout.LEDGER_AUDIT, specs),
-            _size(run.ledger.uri, layout.LEDGER_ROWS, ()),
-            os.cpu_count() or 1,
-            models,
+        for spec in self.specs:
+            yield self._process(spec)
+        self.seconds, self.cpu_s = time.perf_counter() - begin, time.process_time() - cpu_begin
+        self._storage.in_shards = False
+
+    def _warm_up(self) -> None:
+        """Process a batch that does not count, because the first call of a network is slow and the sample is short."""
+        rows = self._run.config.detect.batch_size
+        if rows < self.specs[0].count // 2:
+            self._storage.enabled = False
+            self._process(ShardSpec(0, rows))
+            self._storage.enabled = True
+
+    def _process(self, spec: ShardSpec) -> ShardResult:
+        result = ShardResult(spec, "exhausted")
+        for _ in range(self._run.config.engine.attempts):
+            result = self._processor.process(spec)
+            if result.outcome in ("committed", "already_committed"):
+                return result
+            if not result.retryable:
+                break
+        raise SampleError(
+            f"the sample cannot be processed: {(result.error or 'no attempts left').strip().splitlines()[-1]}"
         )
 
 
-def _sample_job(config: JobConfig, rows: int, folder: Path) -> JobConfig:
+class _Silent:
+    """A reporter that prints nothing."""
+
+    def started(self, run: Run, done: Counter[str], *, resumed: bool) -> None: ...
+    def shard(self, result: ShardResult) -> None: ...
+    def note(self, text: str) -> None: ...
+
+
+def _sample_job(config: JobConfig, limit: int | None, folder: Path) -> JobConfig:
     return config.model_copy(
         update={
             "output": str(folder / "output"),
             "ledger": str(folder / "ledger"),
             "run_key_file": None,
-            "sample": SampleConfig(limit=rows, seed=config.sample.seed),
+            "sample": SampleConfig(limit=limit, seed=config.sample.seed),
         }
     )
 
 
-def _specs(run: Run) -> list[ShardSpec]:
-    """Shards of the job's own size: the small ones of a plan's tail would make a sample look slow."""
-    total, size = run.plan.total, run.plan.shard_rows
-    return [ShardSpec(start, min(size, total - start)) for start in range(0, total, size)]
+def _measurement(
+    run: Run, storage: CountingStorage, worker: _SampleWorker, total: int, models: tuple[str, ...]
+) -> Measurement:
+    requests, listed = dict(storage.requests), tuple(storage.listed)  # before the reads below
+    specs = worker.specs
+    stats = merge_all(ShardStats.from_json(meta.stats) for _, meta in run.release.read_metas(specs))
+    stats.worker_us.pop("start", None)  # because it is spent once a worker, it would weigh too much in a short sample
+    outputs = layout.IMAGES if run.config.write.layout == "files" else layout.SHARDS
+    return Measurement(
+        rows=run.plan.total,
+        total_rows=total,
+        shards=len(specs),
+        seconds=worker.seconds,
+        cpu_s=worker.cpu_s,
+        start_s=worker.start_s,
+        stats=stats,
+        time=time_shares(summarise(stats)),
+        requests=requests,
+        listed=listed,
+        output_bytes=_size(run.release.uri, outputs),
+        provenance_bytes=_size(run.release.uri, layout.PROVENANCE),
+        audit_bytes=_size(run.ledger.uri, layout.LEDGER_AUDIT),
+        rows_bytes=_size(run.ledger.uri, layout.LEDGER_ROWS),
+        cpus=os.cpu_count() or 1,
+        models=models,
+    )
 
 
-def _warm_up(processor: ShardProcessor, run: Run, first: ShardSpec) -> None:
-    """A batch that is not counted: the first call of a network is slow, and the sample is short."""
-    rows = run.config.detect.batch_size * _WARM_UP_BATCHES
-    if rows < first.count // 2:
-        _process(processor, run, ShardSpec(0, rows))
-
-
-def _process(processor: ShardProcessor, run: Run, spec: ShardSpec) -> None:
-    result: ShardResult | None = None
-    for _ in range(run.config.engine.attempts):
-        result = processor.process(spec)
-        if result.outcome in ("committed", "already_committed"):
-            return
-        if not result.retryable:
-            break
-    reason = (result.error if result else None) or "no attempt left"
-    raise SampleError(f"the sample cannot be processed: {reason.strip().splitlines()[-1]}")
-
-
-def _size(base: str, folder: str, specs: list[ShardSpec] | tuple[ShardSpec, ...]) -> int:
-    """Bytes below a folder, of these shards' objects where it holds shards': the warm-up's do not count."""
-    names = tuple(spec.name for spec in specs)
-    by_shard = bool(names) and folder != layout.IMAGES
-    found = Storage().list(join(base, folder))
-    return sum(info.size_bytes for info in found if not by_shard or info.key.startswith(names))
+def _size(base: str, folder: str) -> int:
+    """Return the bytes below a folder."""
+    return sum(info.size_bytes for info in Storage().list(join(base, folder)))

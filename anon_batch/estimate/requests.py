@@ -1,80 +1,37 @@
-"""How many requests a job sends to an object store: arithmetic over the numbers of rows and shards, nothing measured.
+"""Scales the requests that a sample needed to the whole job.
 
-It counts an undisturbed run in which manifest, sources, output and ledger all lie in S3, each source an object or a member of a
-tar. Retries, lost attempts and resumes come on top; so does reading the manifest itself, a request a few MiB. A source that is a
-cell of a Parquet file takes less than the one GET that is counted for it, as its neighbours come along.
-
-    n rows, of which p are published; W workers, at most S; pages(k) = max(1, ceil(k / 1000)), as a LIST gives 1,000 keys
-    S shards: plan.first_round(n, shard_rows), that is ceil(n / shard_rows) and some 30 small ones at the end
-    C chunks of rows in the ledger: ceil(n / 8192)
-
-    PUT   p pictures (`files`), or S shard files (more where one has 100 MiB or more and goes up in parts of 50)
-          + 3 S: marker of the attempt, audit part, provenance part
-          + C + 6: chunks of rows; plan, run key, run.json twice, stats.json, gates.json
-    LIST  S: a provenance part that is not there yet is looked for twice, by HEAD and by LIST
-          + S: the shard's own markers, of which there are none yet
-          + 7 + 3 pages(S) + (1, or pages(S) for shard files) + pages(C): before, between and after the rounds
-    GET   n sources
-          + min(W C, W + S): each worker reads chunks of rows as it needs them
-          + S: footers of the parts, for the final statistics
-          + the parts of shards with rows that have no output (`files`), to remove what an earlier attempt may have put
-          + 5: plan, run key, manifest
-    HEAD  S before a shard is begun, S for the final statistics, 3 at the start
-
-S3 charges PUT and LIST alike, GET and HEAD alike, and nothing for deletes.
+A call that was counted once for each row, shard or chunk of the sample is multiplied by the job's number of rows, shards or
+chunks. The result holds for an undisturbed run with manifest, sources, OUTPUT and LEDGER on S3. Retries, lost attempts, resumes
+and downloads of models come on top.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from anon_batch.config import JobConfig
+from anon_batch.estimate.counting import LIST_PAGE_KEYS, Kind, Unit, puts_of
+from anon_batch.estimate.measure import Measurement
 from anon_batch.manifest.chunks import CHUNK_ROWS
-from anon_batch.records import ShardSpec
 from anon_batch.shards import first_round
-
-LIST_PAGE = 1000
-MULTIPART_FROM_BYTES = 100 * 2**20  # s3fs: twice its part size
-PART_BYTES = 50 * 2**20
-_TAIL = 8  # shards that are counted one by one, so that the small ones at the end are
 
 Layout = Literal["files", "webdataset", "parquet"]
 LAYOUTS: tuple[Layout, ...] = ("files", "webdataset", "parquet")
-
-
-@dataclass(frozen=True, slots=True)
-class Workload:
-    """What the number of requests depends on.
-
-    Args:
-        rows: of the plan; at least 1.
-        published: rows that get an output.
-        layout: `write.layout`.
-        shard_rows: `engine.shard_rows`.
-        workers: actors.
-        lossy_shards: shards with at least one row that gets no output.
-        shard_file_bytes: mean size of a tar or Parquet file.
-        list_page: keys that one LIST gives.
-    """
-
-    rows: int
-    published: int
-    layout: Layout
-    shard_rows: int
-    workers: int = 1
-    lossy_shards: int = 0
-    shard_file_bytes: float = 0.0
-    list_page: int = LIST_PAGE
+_TAR_ROW_BYTES = 2304  # two headers, the block of the JSON, half a block of padding on average
+_OUTPUT_FILES = 3  # run.json, stats.json, gates.json
+_LEDGER_FILES = 2  # plan and run key
 
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """Requests by kind, and the objects that are there in the end.
+    """Requests by kind, and the number of objects at the end.
 
     Args:
         put, list, get, head: requests.
-        output_objects, ledger_objects: below OUTPUT and below LEDGER.
+        output_objects, ledger_objects: objects in OUTPUT and LEDGER.
         shards: of the first round.
     """
 
@@ -88,63 +45,58 @@ class Requests:
 
     @property
     def put_class(self) -> int:
-        """What S3 charges as PUT."""
+        """Requests at the price of a PUT."""
         return self.put + self.list
 
     @property
     def get_class(self) -> int:
-        """What S3 charges as GET."""
+        """Requests at the price of a GET."""
         return self.get + self.head
 
 
-def requests_of(work: Workload) -> Requests:
-    """Requests of a whole run, by the formula at the head of this module.
+def scale_requests(
+    found: Measurement, config: JobConfig, name: Layout, list_page_keys: int = LIST_PAGE_KEYS
+) -> Requests:
+    """Scale the sample's requests to the whole job.
 
     Args:
-        work: rows, layout and so on.
-
-    Returns:
-        Exact for one worker; with several, the reads of row chunks are an upper bound.
+        found: the sample.
+        config: the job.
+        name: a layout; its outputs are computed where it is not the job's own.
+        list_page_keys: keys in the response to one LIST.
     """
-    shards, chunks = shards_count(work.rows, work.shard_rows), -(-work.rows // CHUNK_ROWS)
-    in_files, workers = work.layout == "files", min(work.workers, shards)
-    pictures = work.published if in_files else shards * _puts_of(work.shard_file_bytes)
-    shard_pages = _pages(shards, work.list_page)
-    begin_lists = 2 * shards
-    # 7 LISTs at the start find nothing. Then the commits after the round and at the end, audit parts, shard files, rows.
-    ends = 3 * shard_pages + (1 if in_files else shard_pages) + _pages(chunks, work.list_page)
+    shard_rows, total = config.engine.shard_rows, found.total_rows
+    shards, chunks = sum(1 for _ in first_round(total, shard_rows)), math.ceil(total / CHUNK_ROWS)
+    factors: Mapping[Unit, float] = {
+        "row": total / found.rows,
+        "shard": shards / found.shards,
+        "chunk": chunks / math.ceil(found.rows / CHUNK_ROWS),
+        "run": 1.0,
+        "output": 0.0,  # computed below for each layout
+    }
+    scaled: dict[Kind, float] = {"put": 0.0, "list": 0.0, "get": 0.0, "head": 0.0}
+    for (unit, kind), number in found.requests.items():
+        scaled[kind] += number * factors[unit]
+    for unit, keys in found.listed:
+        scaled["list"] += max(1, math.ceil(keys * factors[unit] / list_page_keys))
+    if name == "files":
+        outputs = output_puts = round(found.published * factors["row"])
+    else:
+        file_bytes = stored_bytes(found, config, name) / found.rows * min(shard_rows, total)
+        outputs, output_puts = shards, shards * puts_of(file_bytes)
     return Requests(
-        put=pictures + 3 * shards + chunks + 6,
-        list=7 + begin_lists + ends,
-        get=work.rows + min(workers * chunks, workers + shards) + shards + 5 + (work.lossy_shards if in_files else 0),
-        head=2 * shards + 3,
-        output_objects=(work.published if in_files else shards) + shards + 3,
-        ledger_objects=2 * shards + chunks + 2,
-        shards=shards,
+        round(scaled["put"]) + output_puts,
+        round(scaled["list"]),
+        round(scaled["get"]),
+        round(scaled["head"]),
+        outputs + shards + _OUTPUT_FILES,
+        2 * shards + chunks + _LEDGER_FILES,
+        shards,
     )
 
 
-def shards_count(rows: int, shard_rows: int) -> int:
-    """Shards of the first round, without walking through all of them."""
-    whole, tail = _whole_and_tail(rows, shard_rows)
-    return whole + len(tail)
-
-
-def expected_lossy_shards(rows: int, shard_rows: int, loss_share: float) -> int:
-    """Shards in which a row without output is to be expected, when such rows come independently."""
-    share = 1 - (1 - min(max(loss_share, 0.0), 1.0)) ** shard_rows
-    return round(share * shards_count(rows, shard_rows))
-
-
-def _whole_and_tail(rows: int, shard_rows: int) -> tuple[int, list[ShardSpec]]:
-    """Shards of `shard_rows` that need no look each, and the last ones."""
-    whole = max(0, rows // shard_rows - _TAIL)
-    return whole, list(first_round(rows - whole * shard_rows, shard_rows))
-
-
-def _puts_of(size_bytes: float) -> int:
-    return 1 if size_bytes < MULTIPART_FROM_BYTES else 2 + math.ceil(size_bytes / PART_BYTES)
-
-
-def _pages(keys: int, page: int) -> int:
-    return max(1, -(-keys // page))
+def stored_bytes(found: Measurement, config: JobConfig, name: Layout) -> int:
+    """Return the bytes of the sample's outputs in a layout: measured in the job's own, computed in the others."""
+    if name == config.write.layout:
+        return found.output_bytes
+    return found.stats.bytes_out + (_TAR_ROW_BYTES * found.published if name == "webdataset" else 0)

@@ -26,7 +26,7 @@ from anon_batch.storage.ranges import Ranges
 _SINGLE_PUT_BYTES = 2**31  # s3fs turns larger creates into multipart uploads, where some stores ignore If-None-Match
 _PARALLEL_PARTS = 10  # of a multipart upload
 _RETRY_CAP_S = 20.0
-_READ_AHEAD_BYTES = 4 * 2**20  # of `open`: a footer in one request, and few requests for a long text
+READ_AHEAD_BYTES = 4 * 2**20  # of `open`: a footer in one request, and few requests for a long text
 _DELETERS = 8  # requests at a time
 _T = TypeVar("_T")
 
@@ -158,7 +158,7 @@ class Storage:
         if is_local(uri):
             fs, path = self.filesystem(uri)
             return cast(BinaryIO, self._retry(uri, lambda: fs.open(path, "rb")))
-        return cast(BinaryIO, io.BufferedReader(Ranges(self.read, uri, self.size(uri)), _READ_AHEAD_BYTES))
+        return cast(BinaryIO, io.BufferedReader(Ranges(self.read, uri, self.size(uri)), READ_AHEAD_BYTES))
 
     def make_private(self, uri: str) -> None:
         """Makes a local folder that only its owner can enter; elsewhere the bucket's policy decides."""

@@ -104,9 +104,9 @@ def test_estimate_of_everything_is_what_the_run_gives(main: Any, dataset: Path, 
     assert chosen["layout"] == layout
     pictures = sum(p.stat().st_size for f in ("images", "shards") for p in (Path(run.release.uri) / f).rglob("*.*"))
     if layout == "files":
-        assert plan["sample"]["bytes"]["pictures"] == pictures == stats["bytes_out"]
+        assert plan["sample"]["bytes"]["outputs"] == pictures == stats["bytes_out"]
     else:  # the run's last shards are smaller, and each file has its own overhead; the warm-up's file does not count
-        assert stats["bytes_out"] < plan["sample"]["bytes"]["pictures"] < pictures
+        assert stats["bytes_out"] < plan["sample"]["bytes"]["outputs"] < pictures
     # The warm-up commits the first rows once more: it must not be counted.
     summary = plan["sample"]["summary"]
     assert summary["bytes_in"] == stats["bytes_in"] == plan["bytes_in"]
@@ -144,7 +144,7 @@ def test_estimate_scales_the_sample(main: Any, dataset: Path) -> None:
         assert status["low"] <= status["share"] <= status["high"]
         assert status["low"] < status["high"]
     assert sum(status["rows"] for status in plan["statuses"]) == 30
-    mean, low, high = plan["faces_per_image"]
+    mean, low, high = plan["regions_per_image"]
     assert low < mean < high
 
 

@@ -1,4 +1,4 @@
-"""The arithmetic of requests, held against what a real client sends to a real server."""
+"""Counted requests: as many as a real client sends, and those of a small run scale to a larger one."""
 
 from __future__ import annotations
 
@@ -11,24 +11,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from aiobotocore.client import AioBaseClient
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from pipeline_fixtures import BOX, FACES, job, picture
 from servers import S3Server, moto_server
 
-from anon_batch.cluster.driver import drive
 from anon_batch.config import JobConfig
-from anon_batch.estimate.requests import (
-    LAYOUTS,
-    PART_BYTES,
-    Layout,
-    Requests,
-    Workload,
-    expected_lossy_shards,
-    requests_of,
-    shards_count,
-)
+from anon_batch.estimate.counting import PART_BYTES, CountingStorage, puts_of
+from anon_batch.estimate.measure import measure
+from anon_batch.estimate.requests import LAYOUTS, Layout, scale_requests
 from anon_batch.pipeline.finalize import finalize
+from anon_batch.pipeline.rounds import drive
 from anon_batch.pipeline.run import Run, open_run
 from anon_batch.pipeline.shard import ShardProcessor
 from anon_batch.records import ShardResult, ShardSpec
@@ -37,7 +28,7 @@ from anon_batch.storage import Storage
 
 PAGE = 4  # keys that the server gives for a LIST, so that a small job has several pages
 KINDS = {"PutObject": "put", "ListObjectsV2": "list", "GetObject": "get", "HeadObject": "head"}
-BROKEN = 5  # this row's source is no picture
+BROKEN = 5  # the source of this row is no image
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +59,11 @@ class _Silent:
     def note(self, text: str) -> None: ...
 
 
-def _dataset(server: S3Server, rows: int) -> str:
-    base, storage = f"s3://{server.new_bucket()}", Storage(server.config())
+def _write_dataset(base: str, storage: Storage, rows: int) -> None:
+    """Images of which every second has a region; one cannot be decoded."""
     ids = [f"d{index % 3}/{index}.png" for index in range(rows)]
     for index, image_id in enumerate(ids):
-        storage.put(f"{base}/src/{image_id}", b"no picture" if index == BROKEN else picture(index))
+        storage.put(f"{base}/src/{image_id}", b"no image" if index == BROKEN else picture(index))
     table = {
         "image_id": pa.array(ids),
         "uri": pa.array([f"{base}/src/{image_id}" for image_id in ids]),
@@ -81,13 +72,19 @@ def _dataset(server: S3Server, rows: int) -> str:
     buffer = io.BytesIO()
     pq.write_table(pa.table(table), buffer)
     storage.put(f"{base}/m.parquet", buffer.getvalue())
-    return base
 
 
-def _run(config: JobConfig) -> None:
-    """What `anon-batch run` does, with one worker in this process in place of Ray's."""
-    run, _ = open_run(config, ())
-    assert not list(run.release.read_metas(effective(run.release.parts())))
+def _job(base: str, layout: Layout, shard_rows: int, **changes: Any) -> JobConfig:
+    keys = {"manifest": f"{base}/m.parquet", "output": f"{base}/out", "ledger": f"{base}/ledger", "run_key_file": None}
+    config = job("/", write__layout=layout, engine__shard_rows=shard_rows)
+    return config.model_copy(update={**keys, **changes})
+
+
+def _run(config: JobConfig, list_page_keys: int) -> CountingStorage:
+    """Do what `anon-batch run` does, with one worker in this process in place of Ray's."""
+    storage = CountingStorage(config.storage, config.output_uri, config.ledger_uri, list_page_keys)
+    run, _ = open_run(config, (), storage)
+    effective(run.release.parts())
     processor = ShardProcessor(run)
 
     def dispatch(specs: Iterable[ShardSpec]) -> Iterator[ShardResult]:
@@ -98,90 +95,68 @@ def _run(config: JobConfig) -> None:
 
     drive(run, _Silent(), dispatch)
     finalize(run)
+    return storage
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("rows", [3, 25])
-def test_the_formula_is_what_is_sent(server: S3Server, sent: Counter[str], layout: Layout, rows: int) -> None:
-    base = _dataset(server, rows)
-    config = job("/", write__layout=layout, engine__shard_rows=3).model_copy(
-        update={
-            "manifest": f"{base}/m.parquet",
-            "output": f"{base}/out",
-            "ledger": f"{base}/ledger",
-            "run_key_file": None,
-            "storage": server.config(),
-        }
-    )
+def test_as_many_requests_are_counted_as_are_sent(
+    server: S3Server, sent: Counter[str], layout: Layout, rows: int
+) -> None:
+    base, config = f"s3://{server.new_bucket()}", server.config()
+    _write_dataset(base, Storage(config), rows)
     sent.clear()
-    _run(config)
-    lost = int(rows > BROKEN)
-    work = Workload(rows, rows - lost, layout, 3, 1, lost, shard_file_bytes=1e4, list_page=PAGE)
-    expected = requests_of(work)
-    assert expected.shards > PAGE or rows == 3
-    deletes = sent.pop("DeleteObjects", 0)
-    assert deletes == (lost if layout == "files" else 0)
-    found = {KINDS[operation]: n for operation, n in sent.items()}
-    assert found == {kind: getattr(expected, kind) for kind in KINDS.values()}
-    storage = Storage(server.config())
-    assert len(list(storage.list(f"{base}/out"))) == expected.output_objects
-    assert len(list(storage.list(f"{base}/ledger"))) == expected.ledger_objects
+    storage = _run(_job(base, layout, 3, storage=config), PAGE)
+    del sent["DeleteObjects"]
+    assert {KINDS[operation]: number for operation, number in sent.items()} == dict(storage.total())
 
 
-def test_large_shard_files_go_up_in_parts(server: S3Server, sent: Counter[str]) -> None:
-    storage, bucket = Storage(server.config()), server.new_bucket()
-    for size in (2 * PART_BYTES - 1, 2 * PART_BYTES, 2 * PART_BYTES + 1):
-        sent.clear()
-        storage.put(f"s3://{bucket}/x.tar", bytes(size))
-        one = requests_of(Workload(4, 4, "webdataset", 4, shard_file_bytes=size))
-        small = requests_of(Workload(4, 4, "webdataset", 4, shard_file_bytes=1))
-        assert one.shards == 1
-        assert one.put - small.put + 1 == sent.total(), sent
+@pytest.mark.parametrize("size", [2 * PART_BYTES - 1, 2 * PART_BYTES, 2 * PART_BYTES + 1])
+def test_large_shard_files_go_up_in_parts(server: S3Server, sent: Counter[str], size: int) -> None:
+    uri = f"s3://{server.new_bucket()}/x.tar"
+    Storage(server.config()).put(uri, bytes(size))
+    assert puts_of(size) == sent.total(), sent
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.integers(1, 30_000), st.integers(1, 700))
-def test_shards_are_counted_as_the_plan_makes_them(rows: int, shard_rows: int) -> None:
-    assert shards_count(rows, shard_rows) == sum(1 for _ in first_round(rows, shard_rows))
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_small_sample_scales_to_the_whole_run(tmp_path: Any, layout: Layout) -> None:
+    """Each kind differs by less than one request a shard: the sample's shards hold more rows than the run's last ones."""
+    rows, shard_rows = 200, 4
+    base = str(tmp_path)
+    _write_dataset(base, Storage(), rows)
+    config = _job(base, layout, shard_rows)
+    found = measure(config, 20, lambda text: None)
+    assert (found.rows, found.shards) == (20, 5)
+    scaled = scale_requests(found, config, layout)
+    whole = _run(config, 1000)
+    total = whole.total()
+    shards = len(list(first_round(rows, shard_rows)))
+    assert scaled.shards == shards
+    for kind in ("put", "list", "get", "head"):
+        assert abs(getattr(scaled, kind) - total[kind]) < max(2, shards), kind  # type: ignore[literal-required]
+        assert getattr(scaled, kind) == pytest.approx(total[kind], rel=0.05), kind
+    assert scaled.output_objects == pytest.approx(len(list(Storage().list(f"{base}/out"))), abs=11)
+    assert scaled.ledger_objects == len(list(Storage().list(f"{base}/ledger")))
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.integers(1, 3000), st.integers(1, 40), st.integers(1, 12), st.sampled_from(LAYOUTS))
-def test_lists_grow_with_the_shards_and_no_faster(rows: int, page: int, shard_rows: int, layout: Layout) -> None:
-    work = Workload(rows, rows, layout, shard_rows, list_page=page)
-    specs = list(first_round(rows, shard_rows))
-    pages = max(1, -(-len(specs) // page))
-    ends = 7 + 3 * pages + (1 if layout == "files" else pages) + 1
-    assert requests_of(work).list == 2 * len(specs) + ends
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_sample_of_everything_is_exact(tmp_path: Any, layout: Layout) -> None:
+    """Shards of full size alone: 40 rows are one shard, in the sample and in the run."""
+    base = str(tmp_path)
+    _write_dataset(base, Storage(), 4)
+    config = _job(base, layout, 4)
+    scaled = scale_requests(measure(config, 100, lambda text: None), config, layout)
+    total = _run(config, 1000).total()
+    assert {kind: getattr(scaled, kind) for kind in KINDS.values()} == dict(total)
+    assert scaled.output_objects == len(list(Storage().list(f"{base}/out")))
+    assert scaled.ledger_objects == len(list(Storage().list(f"{base}/ledger")))
 
 
-def test_more_workers_read_more_chunks_and_no_more_than_shards_need() -> None:
-    def gets(workers: int) -> int:
-        return requests_of(Workload(100_000, 100_000, "files", 512, workers)).get
-
-    shards = shards_count(100_000, 512)
-    assert gets(1) == 100_000 + 13 + shards + 5
-    assert gets(4) == gets(1) + 3 * 13
-    assert gets(10_000) == 100_000 + 2 * shards + shards + 5
-
-
-def _figures(rows: int, layout: Layout) -> Requests:
-    return requests_of(Workload(rows, rows, layout, 512, 64, shard_file_bytes=512 * 110_000))
-
-
-def test_figures_of_the_readme() -> None:
-    """ImageNet and a billion rows; README's table has these numbers."""
-    imagenet, billion = 1_281_167, 1_000_000_000
-    shards = shards_count(imagenet, 512)
-    assert (shards, shards_count(billion, 512)) == (2531, 1_953_154)
-    assert (_figures(imagenet, "files").put, _figures(imagenet, "webdataset").put) == (1_288_923, 10_287)
-    assert (_figures(billion, "files").put, _figures(billion, "webdataset").put) == (1_005_981_539, 7_934_693)
-    assert (_figures(imagenet, "files").list, _figures(imagenet, "webdataset").list) == (5_080, 5_082)
-    assert (_figures(billion, "files").list, _figures(billion, "webdataset").list) == (3_912_301, 3_914_254)
-
-
-def test_lossy_shards() -> None:
-    assert expected_lossy_shards(1000, 10, 0.0) == 0
-    assert expected_lossy_shards(1000, 10, 1.0) == shards_count(1000, 10)
-    half = expected_lossy_shards(100_000, 100, 0.00693)
-    assert half / shards_count(100_000, 100) == pytest.approx(0.5, abs=0.01)
+def test_outputs_of_other_layouts_are_computed(tmp_path: Any) -> None:
+    base = str(tmp_path)
+    _write_dataset(base, Storage(), 40)
+    config = _job(base, "files", 8)
+    found = measure(config, 40, lambda text: None)
+    files, tars = (scale_requests(found, config, layout) for layout in ("files", "webdataset"))
+    assert files.put - tars.put == 39 - files.shards
+    assert files.output_objects - tars.output_objects == 39 - files.shards

@@ -1,4 +1,4 @@
-"""The driver's rounds, without Ray: what ends them when no shard can be committed."""
+"""Rounds of shards: what ends them when no shard can be committed."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from anon_batch.cluster import driver
 from anon_batch.config import load_job
 from anon_batch.errors import RunStoppedError, TransientStorageError
+from anon_batch.pipeline import rounds
 from anon_batch.pipeline.run import Run, open_run
 from anon_batch.records import ShardResult, ShardSpec
 
@@ -66,20 +66,20 @@ class _Failing:
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver.time, "sleep", lambda _: None)
+    monkeypatch.setattr(rounds.time, "sleep", lambda _: None)
 
 
 def test_rounds_in_which_no_attempt_even_begins_end_the_run(run: Run) -> None:
     failing = _Failing(run, begin=False)
     with pytest.raises(TransientStorageError, match="the store is away"):
-        driver.drive(run, Silent(), failing)
+        rounds.drive(run, Silent(), failing)
     assert len(failing.rounds) == 1
 
 
 def test_rounds_are_repeated_while_attempts_begin(run: Run) -> None:
     failing = _Failing(run, begin=True, rounds=3)
     with pytest.raises(KeyboardInterrupt):
-        driver.drive(run, Silent(), failing)
+        rounds.drive(run, Silent(), failing)
     assert [sum(spec.count for spec in specs) for specs in failing.rounds] == [ROWS] * 3
 
 
@@ -89,7 +89,7 @@ def test_a_non_retryable_error_stops_the_run(run: Run) -> None:
             yield ShardResult(spec, "error", error="access denied", retryable=False)
 
     with pytest.raises(RunStoppedError, match="access denied"):
-        driver.drive(run, Silent(), denied)
+        rounds.drive(run, Silent(), denied)
 
 
 def test_rows_that_no_attempt_survives_end_as_poison(run: Run) -> None:
@@ -102,5 +102,5 @@ def test_rows_that_no_attempt_survives_end_as_poison(run: Run) -> None:
                 run.ledger.mark_attempt(spec, name)
             yield ShardResult(spec, "exhausted")
 
-    driver.drive(run, Silent(), dies)
+    rounds.drive(run, Silent(), dies)
     assert sum(spec.count for spec in run.release.parts()) == ROWS
