@@ -153,7 +153,7 @@ def test_values_out_of_range_name_their_key(key: str, value: Any) -> None:
     )
 
 
-def test_several_faults_are_told_at_once() -> None:
+def test_several_faults_are_reported_at_once() -> None:
     message = _refused(engine__shard_rows=0, anonymize__face__expansion=9, writ=1)
     assert all(text in message for text in ("engine.shard_rows", "anonymize.face.expansion", "writ"))
 

@@ -1,4 +1,4 @@
-"""Freed memory stays with the process: a picture as large as the last one needs no fresh pages."""
+"""Freed memory stays with the process: an image as large as the last one needs no fresh pages."""
 
 import platform
 import subprocess

@@ -102,17 +102,17 @@ def test_estimate_of_everything_is_what_the_run_gives(main: Any, dataset: Path, 
     assert all(s["low"] == s["share"] == s["high"] for s in plan["statuses"])
     [chosen] = [entry for entry in plan["layouts"] if entry["chosen"]]
     assert chosen["layout"] == layout
-    pictures = sum(p.stat().st_size for f in ("images", "shards") for p in (Path(run.release.uri) / f).rglob("*.*"))
+    outputs = sum(p.stat().st_size for f in ("images", "shards") for p in (Path(run.release.uri) / f).rglob("*.*"))
     if layout == "files":
-        assert plan["sample"]["bytes"]["outputs"] == pictures == stats["bytes_out"]
+        assert plan["sample"]["bytes"]["outputs"] == outputs == stats["bytes_out"]
     else:  # the run's last shards are smaller, and each file has its own overhead; the warm-up's file does not count
-        assert stats["bytes_out"] < plan["sample"]["bytes"]["outputs"] < pictures
+        assert stats["bytes_out"] < plan["sample"]["bytes"]["outputs"] < outputs
     # The warm-up commits the first rows once more: it must not be counted.
     summary = plan["sample"]["summary"]
     assert summary["bytes_in"] == stats["bytes_in"] == plan["bytes_in"]
     assert summary["bytes_out"] == stats["bytes_out"]
     assert "start" not in summary["timing"]["worker_seconds"]
-    # Other layouts are computed from this one's pictures.
+    # Other layouts are computed from the images of this one.
     others = {entry["layout"]: entry["output_bytes"] for entry in plan["layouts"]}
     assert others["files"] < others["webdataset"]
 
@@ -266,7 +266,7 @@ def test_report_writes_a_page_and_says_where_the_time_went(main: Any, dataset: P
     first = Path(run.release.uri, "report/index.html").read_bytes()
     assert main("report", run.release.uri + "/")[0] == 0
     assert Path(run.release.uri, "report/index.html").read_bytes() == first
-    assert main("verify", run.release.uri)[0] == 0, "a report is no stray object"
+    assert main("verify", run.release.uri)[0] == 0, "a report is no orphan"
 
 
 def test_report_as_json(main: Any, dataset: Path) -> None:

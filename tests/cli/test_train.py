@@ -1,4 +1,4 @@
-"""`anon-batch train`: from a file to weights, interrupted, resumed, in several processes, and told what is wrong."""
+"""`anon-batch train`: from a file to weights, interrupted, resumed, in several processes, and with wrong input."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def _few(out: Path, training: Any) -> list[str]:
 def _unreadable(out: Path, training: Any) -> list[str]:
     folder = write_faces(out.parent / "bad", 2)
     first = json.loads((folder / "meta.jsonl").read_text().splitlines()[0])["file"]
-    (folder / "crops" / first).write_bytes(b"no picture")
+    (folder / "crops" / first).write_bytes(b"no image")
     return ["--set", f"faces={folder}"]
 
 
