@@ -1,7 +1,7 @@
-"""Which rows form a shard, which shards are still to do, which commits count. Pure functions, no I/O.
+"""Divide rows into shards, and tell which shards are pending and which commits count. Pure functions, no I/O.
 
-Shards nest: a round-1 shard splits into runs of `SPLIT_ROWS`, and those into single rows. Nesting is what makes late commits
-harmless: two commits either cover disjoint rows, or one holds the other, and then the larger one counts.
+Shards nest: a shard of the first round splits into ranges of `SPLIT_ROWS` rows, and those into single rows. Nesting makes late
+commits harmless: two commits either cover disjoint rows, or one contains the other, and then the larger one counts.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _SMALLEST_TAIL_ROWS = 4
 
 
 def first_round(total: int, shard_rows: int) -> Iterator[ShardSpec]:
-    """Round-1 shards of rows 0 .. total - 1: `shard_rows` each, smaller ones for the last few shards' worth of rows.
+    """Yield the shards of the first round, rows 0 .. total - 1: `shard_rows` each, and smaller ones at the end.
 
-    The small tail keeps workers busy to the end. It depends on the numbers of rows alone, never on the workers, so that every
-    cluster makes the same shards.
+    The small shards at the end keep all workers busy. They depend on the numbers of rows alone, never on the workers, so that
+    every cluster makes the same shards.
     """
     tail_from = max(0, (total // shard_rows - _TAIL_SHARDS + 1)) * shard_rows
     for start in range(0, tail_from, shard_rows):
@@ -32,7 +32,7 @@ def first_round(total: int, shard_rows: int) -> Iterator[ShardSpec]:
 
 
 def split(spec: ShardSpec) -> list[ShardSpec]:
-    """The next round's shards of one that used up its attempts; a single row has none."""
+    """Return the shards of the next round for one without attempts left; a single row has none."""
     if spec.count == 1:
         return []
     size = SPLIT_ROWS if spec.count > SPLIT_ROWS else 1
@@ -42,17 +42,17 @@ def split(spec: ShardSpec) -> list[ShardSpec]:
 def pending(
     total: int, shard_rows: int, committed: Collection[ShardSpec], exhausted: Collection[ShardSpec]
 ) -> Iterator[ShardSpec]:
-    """Shards that no commit covers yet, in row order.
+    """Yield the shards that no commit covers yet, in row order.
 
     Args:
         total: rows of the plan.
-        shard_rows: of its round-1 shards.
+        shard_rows: rows of a shard of the first round.
         committed: shards that have a commit.
         exhausted: shards without attempts left.
 
     Yields:
-        Round-1 shards; in place of an exhausted one, or of one whose rows are partly committed, its splits. An exhausted
-        single row is yielded too: the caller gives it up for good.
+        Shards of the first round; in place of an exhausted or partly committed one, its splits. An exhausted single row is
+        yielded too.
     """
     done = frozenset(committed)
     given_up = frozenset(exhausted)
@@ -94,7 +94,7 @@ def _root(row: int, shard_rows: int, total: int) -> ShardSpec:
 
 
 def effective(committed: Collection[ShardSpec]) -> list[ShardSpec]:
-    """The commits that count, in row order: those that no larger one holds."""
+    """Return the commits that count, in row order: those that no larger one contains."""
     kept: list[ShardSpec] = []
     for spec in sorted(committed, key=lambda s: (s.start, -s.count)):
         if not kept or spec.start >= kept[-1].stop:
@@ -103,7 +103,7 @@ def effective(committed: Collection[ShardSpec]) -> list[ShardSpec]:
 
 
 def gaps(total: int, committed: Collection[ShardSpec]) -> list[ShardSpec]:
-    """Row ranges that no commit covers."""
+    """Return the row ranges that no commit covers."""
     missing: list[ShardSpec] = []
     at = 0
     for spec in effective(committed):
@@ -116,15 +116,14 @@ def gaps(total: int, committed: Collection[ShardSpec]) -> list[ShardSpec]:
 
 
 def is_exhausted(attempts: Mapping[str, int], invocation: str, limit: int) -> bool:
-    """Whether a shard has no attempt left.
+    """Return whether a shard has no attempt left.
+
+    Because a failed attempt counts against the rows only if the driver outlived it, attempts are limited for each invocation
+    of the driver. All invocations together have three times that limit, so that rows that kill the driver end too.
 
     Args:
-        attempts: invocation of the driver -> attempts begun under it.
-        invocation: the present one.
-        limit: attempts per invocation.
-
-    An attempt that ended without a commit speaks against the rows only if the driver outlived it, so attempts are counted by
-    invocation; those of all invocations together have a limit three times as high, so that rows which take the driver with
-    them end too.
+        attempts: invocation of the driver -> attempts that began.
+        invocation: the current one.
+        limit: attempts for each invocation.
     """
     return attempts.get(invocation, 0) >= limit or sum(attempts.values()) >= 3 * limit

@@ -107,8 +107,9 @@ def _check(record: RunJson) -> None:
     datetime.fromisoformat(record.created_at)
     if type(record.rows) is not int or record.rows < 1:
         raise TypeError(f"rows: {record.rows!r}, expected a number from 1")
-    sections = record.config if isinstance(record.config, dict) else {"config": None}
-    if not all(isinstance(section, dict) for name, section in sections.items() if name != "name"):
+    if not isinstance(record.config, dict) or not all(
+        isinstance(record.config.get(section, {}), dict) for section in PUBLIC_SECTIONS
+    ):
         raise TypeError("config must be a mapping of sections")
     statuses = {} if record.statuses is None else record.statuses
     if not isinstance(statuses, dict) or not all(type(count) is int for count in statuses.values()):

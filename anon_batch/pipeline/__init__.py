@@ -1,1 +1,1 @@
-"""Planning, processing and committing shards, and checking what came of it. No Ray here: any dispatcher can drive it."""
+"""Plan a run, process its shards and commit them. Nothing here imports Ray."""

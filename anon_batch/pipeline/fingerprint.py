@@ -1,4 +1,4 @@
-"""What makes a job the same job: manifest rows, configuration, model digests, package version, run key."""
+"""Fingerprint a job: manifest rows, configuration, model digests, package version, run key."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SHOWN_DIFFERENCES = 8
 
 
 class RowsDigest:
-    """sha256 over the values of tables that are fed in turn, whatever their chunks; nulls differ from empty values."""
+    """Digest the values of tables, one after the other, independent of their chunks; nulls differ from empty values."""
 
     def __init__(self) -> None:
         self._columns: dict[str, Any] = {}
@@ -36,7 +36,7 @@ class RowsDigest:
 
 
 def _update(digest: Any, array: pa.Array) -> None:
-    """Feeds one array's validity and values. Buffers are not hashed as they are: slices and padding would show."""
+    """Hash one array's validity and values. Because slices and padding would show, do not hash its buffers."""
     if len(array) == 0:
         return
     if isinstance(array, pa.ExtensionArray):
@@ -64,7 +64,7 @@ def _update(digest: Any, array: pa.Array) -> None:
         digest.update(_concatenated(binary))
     elif pa.types.is_floating(kind) or pa.types.is_integer(kind):
         digest.update(np.ascontiguousarray(pc.fill_null(array, 0).to_numpy(zero_copy_only=False)).tobytes())
-    else:  # booleans, dates, decimals, ...: rare in manifests, so the slow way is good enough
+    else:  # booleans, dates, decimals, ...: rare in manifests, so the slow way will do
         digest.update(repr(array.to_pylist()).encode())
 
 
@@ -82,9 +82,9 @@ def _concatenated(binary: pa.Array) -> bytes:
 def fingerprint(
     config: JobConfig, rows_sha256: str, total: int, models: Sequence[str], run_key: bytes
 ) -> dict[str, Any]:
-    """Everything that the release depends on, as plain JSON values by dotted name.
+    """Return everything that the outputs depend on, as JSON values by dotted name.
 
-    Where the job runs, how wide, and how bytes are reached is not part of it: those may change between two runs of a job.
+    Resources, addresses and storage options are not part of it, because they may change between two runs of a job.
     """
     keys: dict[str, Any] = {}
     values = config.model_dump(mode="json", include=set(OUTPUT_SECTIONS))
@@ -103,7 +103,7 @@ def fingerprint(
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """One line for each part of the fingerprint that differs, at most a handful."""
+    """Return one line for each value of the fingerprint that differs, at most a handful."""
     lines = [
         f"{key}: was {_short(old.get(key))}, is {_short(new.get(key))}"
         for key in dict.fromkeys([*old, *new])

@@ -1,4 +1,4 @@
-"""Everything that can be known to be wrong before the first picture is touched."""
+"""Find errors of a job before its first image is processed."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ from anon_batch.storage import Storage
 
 
 def preflight(config: JobConfig) -> tuple[str, ...]:
-    """Loads detector and methods once, on the CPU, to see that all names and weights are there and right.
+    """Load detectors and methods once, on the CPU, to check all names and weights.
 
     Returns:
         `name@sha256` of every model that the job uses.
 
     Raises:
-        UnknownNameError: no such detector or method.
-        ModelError: weights that are missing or not the pinned ones.
-        ConfigError: a backend that is not installed.
+        UnknownNameError: a detector or method does not exist.
+        ModelError: weights are missing, or their digest is wrong.
+        ConfigError: a backend is not installed.
     """
     store = ModelStore(Storage(config.storage), config.models)
     detect = config.detect
-    if config.engine.num_gpus > 0 and detect.backend == "auto":  # as the workers choose: it decides which file is used
+    if (
+        config.engine.num_gpus > 0 and detect.backend == "auto"
+    ):  # as workers choose, because it decides which file is used
         detect = detect.model_copy(update={"backend": "torch"})
     runtime = Runtime(store)
     detector = build_detector(detect, runtime)

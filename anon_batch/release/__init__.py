@@ -1,1 +1,1 @@
-"""Finished releases: verify, status, report."""
+"""Check and describe a release: verify, status, report."""

@@ -1,4 +1,4 @@
-"""Bytes in and out of any address that fsspec knows: one place for retries, whole puts and the mapping of foreign errors.
+"""Read and write objects at any address that fsspec knows, with retries, atomic writes and one family of errors.
 
 An address is `s3://bucket/key`, `gs://...`, `memory://...`, `https://...` or a local path. Every object is put whole: nothing is
 visible under its name before all of it is there.

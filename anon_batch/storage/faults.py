@@ -1,4 +1,4 @@
-"""The one mapping of foreign errors: what fsspec, its drivers and the operating system raise becomes a StorageError."""
+"""Map errors of fsspec, its drivers and the operating system to StorageError."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ _CREDENTIAL_FAULTS = frozenset(
         "UnauthorizedSSOTokenError",
     }
 )
-_FULL_CODES = frozenset({"QuotaExceeded", "XMinioStorageFull"})  # Ceph's and MinIO's words
-_DAMAGED_CODES = frozenset({"BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch"})  # on its way to the store
+_FULL_CODES = frozenset({"QuotaExceeded", "XMinioStorageFull"})  # of Ceph and MinIO
+_DAMAGED_CODES = frozenset({"BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch"})  # in transit
 _PERMANENT_ERRNO = {
     errno.EINVAL: "the store refuses the request",
     errno.ENAMETOOLONG: "the name is too long",
@@ -50,7 +50,7 @@ _PERMANENT_ERRNO = {
 
 
 def translate(exc: Exception, uri: str) -> StorageError:
-    """The storage error for any other; what is not known to be final may pass, so it is tried again."""
+    """Return the storage error for another error. Because an unknown error may be transient, it is retried."""
     code = s3_code(exc)
     if isinstance(exc, FileExistsError) or code in ("PreconditionFailed", "412"):
         return ObjectExistsError("already there", uri)
@@ -75,7 +75,7 @@ def translate(exc: Exception, uri: str) -> StorageError:
 
 
 def s3_code(exc: BaseException) -> str:
-    """The S3 error code behind an exception. s3fs maps some codes to errnos only, so the cause is asked."""
+    """Return the S3 error code of an exception, or "". Because s3fs maps some codes to errnos, look at its cause too."""
     for link in (exc, exc.__cause__):
         response = getattr(link, "response", None)
         if isinstance(response, Mapping):

@@ -1,4 +1,4 @@
-"""What a listing gives, and the walk through the folders of any fsspec file system."""
+"""List the objects of any fsspec file system, folder by folder."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class ObjectInfo(NamedTuple):
 
 
 def walk(ls: Callable[[str], Sequence[Mapping[str, Any]]], root: str) -> Iterator[ObjectInfo]:
-    """Objects below `root`, folder by folder, each folder sorted by name.
+    """Yield the objects below `root`, folder by folder, each folder sorted by name.
 
     Args:
         ls: path of a folder -> its entries as fsspec gives them: `name`, `type`, `size`.
-        root: path without a slash at its end.
+        root: path without a trailing slash.
     """
     yield from _walk(ls, root, root)
 
@@ -35,5 +35,5 @@ def _walk(ls: Callable[[str], Sequence[Mapping[str, Any]]], folder: str, root: s
         if entry["type"] == "directory":
             if name != folder.rstrip("/"):
                 yield from _walk(ls, name, root)
-        elif name != root:  # object stores may list a zero-byte object that marks the folder itself
+        elif name != root:  # because object stores may list a zero-byte object for the folder itself
             yield ObjectInfo(name[len(root) :].lstrip("/"), int(entry["size"] or 0))

@@ -1,4 +1,4 @@
-"""Files of this machine: whole puts by a move or a link, and a walk that skips nothing."""
+"""Local files: atomic writes by move or link, and listings without silent gaps."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ from typing import BinaryIO
 from anon_batch.storage.faults import translate
 from anon_batch.storage.listing import ObjectInfo
 
-PARTIAL_PREFIX = ".partial-"  # files that a killed process left half-written
+PARTIAL_PREFIX = ".partial-"  # of files that a killed process left half-written
 
 
 def walk(root: Path) -> Iterator[ObjectInfo]:
-    """Follows links to folders, each folder once; a folder that may not be read is an error, never a silent gap."""
+    """Yield all files below a folder; follow links to folders, each folder once.
+
+    Raises:
+        AccessDeniedError: a folder cannot be read.
+    """
     seen: set[tuple[int, int]] = set()
     for folder, subfolders, names in os.walk(root, followlinks=True, onerror=_refuse_unreadable):
         identity = os.stat(folder)
@@ -27,7 +31,7 @@ def walk(root: Path) -> Iterator[ObjectInfo]:
         subfolders.sort()
         for name in sorted(names):
             path = os.path.join(folder, name)
-            with contextlib.suppress(FileNotFoundError):  # removed while we walk
+            with contextlib.suppress(FileNotFoundError):  # deleted during the walk
                 yield ObjectInfo(os.path.relpath(path, root).replace(os.sep, "/"), os.stat(path).st_size)
 
 
@@ -37,13 +41,13 @@ def _refuse_unreadable(exc: OSError) -> None:
 
 
 def put(path: Path, data: bytes, *, create: bool) -> None:
-    """Writes beside the target, then moves (or, to create, links) it into place: both are atomic."""
+    """Write a temporary file beside the target, then move it (or, with `create`, link it) into place; both are atomic."""
     partial = path.with_name(f"{PARTIAL_PREFIX}{uuid.uuid4().hex}")
     moved = False
     try:
         with _new_file(partial) as file:
             file.write(data)
-            if create:  # a commit: it must not outlive, in a power cut, what it promises
+            if create:  # because a commit must not survive a power cut without its content
                 file.flush()
                 os.fsync(file.fileno())
         if create:
@@ -60,13 +64,13 @@ def put(path: Path, data: bytes, *, create: bool) -> None:
 def _new_file(path: Path) -> BinaryIO:
     try:
         return open(path, "xb")
-    except FileNotFoundError:  # mostly the folder is there
+    except FileNotFoundError:  # because the folder mostly exists, create it only then
         path.parent.mkdir(parents=True, exist_ok=True)
         return open(path, "xb")
 
 
 def sweep_partials(root: Path) -> int:
-    """Removes what killed processes left half-written below a folder; returns how many."""
+    """Delete half-written files of killed processes below a folder; return their number."""
     swept = 0
     for folder, _, names in os.walk(root):
         for name in names:

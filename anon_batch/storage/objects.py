@@ -1,4 +1,4 @@
-"""Reads, lists, puts and removes objects: one place for retries and whole puts."""
+"""Read, list, write and delete objects, with retries and atomic writes."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ from anon_batch.storage.faults import s3_code, translate
 from anon_batch.storage.listing import ObjectInfo, walk
 from anon_batch.storage.ranges import Ranges
 
-_SINGLE_PUT_BYTES = 2**31  # s3fs turns larger creates into multipart uploads, where some stores ignore If-None-Match
+_SINGLE_PUT_BYTES = 2**31  # because s3fs would use multipart uploads, for which some stores ignore If-None-Match
 _PARALLEL_PARTS = 10  # of a multipart upload
 _RETRY_CAP_S = 20.0
-READ_AHEAD_BYTES = 4 * 2**20  # of `open`: a footer in one request, and few requests for a long text
+READ_AHEAD_BYTES = 4 * 2**20  # of `open`, so that a footer takes one request
 _DELETERS = 8  # requests at a time
 _T = TypeVar("_T")
 
 
 class Storage:
-    """Reads, lists and puts objects. Cheap to pickle: file systems are opened where they are used.
+    """Read, list, write and delete objects. Cheap to pickle, because file systems are opened where they are used.
 
     Args:
         config: options by prefix, encryption, retries.
 
-    All methods raise errors of the StorageError branch only. A call that failed for a passing reason is repeated
-    `config.retries` times before it raises TransientStorageError.
+    All methods raise StorageError and its subclasses only. After a transient error, a call is retried `config.retries` times
+    before it raises TransientStorageError.
     """
 
     def __init__(self, config: StorageConfig | None = None) -> None:
         self._config = config or StorageConfig()
 
     def filesystem(self, uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
-        """The fsspec file system of an address, and the path inside it."""
+        """Return the fsspec file system of an address, and the path inside it."""
         try:
             fs, path = fsspec.core.url_to_fs(uri, **self._options(uri))
         except ImportError as exc:
@@ -57,28 +57,28 @@ class Storage:
         return fs, cast(str, path)
 
     def read(self, uri: str, offset: int | None = None, length: int | None = None) -> bytes:
-        """The object's bytes, or `length` of them from `offset` (fewer where it ends before)."""
+        """Return the object's bytes, or `length` of them from `offset` (fewer if it ends before)."""
         return self._retry(uri, lambda: self._read(uri, offset, length))
 
     def size(self, uri: str) -> int:
-        """The object's size in bytes."""
+        """Return the object's size in bytes."""
         fs, path = self.filesystem(uri)
         size = self._retry(uri, lambda: self._with_reason(uri, lambda: fs.size(path)))
         if size is None:
-            raise StorageError("the server does not tell the size; copy it to a store that does", uri)
+            raise StorageError("the server does not send the size; copy the object to a store that does", uri)
         return int(size)
 
     def exists(self, uri: str) -> bool:
-        """Whether an object (or folder) is there."""
+        """Return whether an object (or folder) exists."""
         if is_local(uri):
             return os.path.exists(local_path(uri))
         fs, path = self.filesystem(uri)
         return bool(self._retry(uri, lambda: self._with_reason(uri, lambda: fs.exists(path))))
 
     def list(self, uri: str) -> Iterator[ObjectInfo]:
-        """All objects below a prefix, in a fixed order; nothing if nothing is there.
+        """Yield all objects below a prefix in a fixed order; yield nothing if it does not exist.
 
-        On S3 sorted by key, a LIST for 1,000 of them and one if there are none; elsewhere folder by folder, each sorted.
+        On S3 they are sorted by key, and one LIST request returns 1,000; elsewhere each folder is sorted.
         """
         if is_local(uri):
             yield from local.walk(Path(local_path(uri)))
@@ -88,25 +88,25 @@ class Storage:
             bucket, key, _ = fs.split_path(path)
 
             def call(**parameters: str) -> Mapping[str, Any]:
-                asked = functools.partial(fs.call_s3, "list_objects_v2", **parameters)
-                return cast(Mapping[str, Any], self._retry(uri, asked))
+                request = functools.partial(fs.call_s3, "list_objects_v2", **parameters)
+                return cast(Mapping[str, Any], self._retry(uri, request))
 
             yield from s3.list_below(call, bucket, key.rstrip("/"), uri)
         else:
             yield from walk(lambda folder: self._retry(uri, lambda: fs.ls(folder, detail=True)), path.rstrip("/"))
 
     def put(self, uri: str, data: bytes) -> None:
-        """Writes the whole object, replacing what is there."""
+        """Write the whole object; replace an existing one."""
         self._retry(uri, lambda: self._put(uri, data))
 
     def put_if_absent(self, uri: str, data: bytes) -> None:
-        """Writes the object if nobody has.
+        """Write the object unless it exists.
 
-        A put whose answer was lost is repeated and then finds itself: an existing object of the very same bytes counts as
-        ours, so callers that must tell two writers apart put something unique into `data`.
+        Because a put whose answer was lost is retried and then finds its own object, an existing object with the same bytes
+        counts as written. Callers that must tell two writers apart put something unique into `data`.
 
         Raises:
-            ObjectExistsError: there is an object with other bytes.
+            ObjectExistsError: an object with other bytes exists.
         """
         try:
             self._retry(uri, lambda: self._create(uri, data))
@@ -115,7 +115,7 @@ class Storage:
                 raise
 
     def delete(self, uri: str) -> None:
-        """Removes the object; one that is not there is fine."""
+        """Delete the object; one that does not exist is fine."""
         with contextlib.suppress(ObjectNotFoundError):
             if is_local(uri):
                 self._retry(uri, lambda: os.unlink(local_path(uri)))
@@ -124,10 +124,10 @@ class Storage:
             self._retry(uri, lambda: fs.rm_file(path))
 
     def delete_many(self, base: str, keys: Iterable[str]) -> None:
-        """Removes the objects of these keys below `base`; those that are not there are fine.
+        """Delete the objects of these keys below `base`; those that do not exist are fine.
 
-        On S3 in bulk, a thousand a request; several requests at a time wherever there are requests. `keys` is read as it is
-        needed, so it may be a listing of the very objects.
+        On S3, one request deletes a thousand keys; several requests are sent at a time. `keys` is read as needed, so it may be
+        a listing of the same objects.
         """
         if is_local(base):
             for key in keys:
@@ -151,9 +151,9 @@ class Storage:
                     pass
 
     def open(self, uri: str) -> BinaryIO:
-        """A seekable reader, for libraries that want a file; the caller closes it.
+        """Return a seekable reader, for libraries that need a file; the caller closes it.
 
-        Its reads are `read`'s of ranges: retried as those are, with the same errors.
+        Its reads are retried and raise errors as `read` does.
         """
         if is_local(uri):
             fs, path = self.filesystem(uri)
@@ -161,7 +161,7 @@ class Storage:
         return cast(BinaryIO, io.BufferedReader(Ranges(self.read, uri, self.size(uri)), READ_AHEAD_BYTES))
 
     def make_private(self, uri: str) -> None:
-        """Makes a local folder that only its owner can enter; elsewhere the bucket's policy decides."""
+        """Create a local folder that only its owner may enter; elsewhere the bucket's policy decides."""
         if not is_local(uri):
             return
 
@@ -172,7 +172,7 @@ class Storage:
         self._retry(uri, make)
 
     def sweep_partials(self, uri: str) -> int:
-        """Removes what killed processes left half-written below a local folder; returns how many. No-op elsewhere."""
+        """Delete half-written files of killed processes below a local folder; return their number. No-op elsewhere."""
         if not is_local(uri):
             return 0
         return local.sweep_partials(Path(local_path(uri)))
@@ -197,12 +197,12 @@ class Storage:
         try:
             return cast(bytes, fs.cat_file(path, start=start, end=None if length is None else start + length))
         except OSError as exc:
-            if s3_code(exc) in ("InvalidRange", "416"):  # the object ends before `offset`, or is empty
+            if s3_code(exc) in ("InvalidRange", "416"):  # because the object ends before `offset`, or is empty
                 return b""
             raise
 
     def _with_reason(self, uri: str, head: Callable[[], _T]) -> _T:
-        """Calls what asks by HEAD. S3 says no more than 400 or 403 then, also to an expired token; GET's refusal has the code."""
+        """Call a function that sends HEAD requests. Because S3 gives them no error code, repeat a refused one as GET."""
         try:
             return head()
         except OSError as exc:

@@ -1,4 +1,4 @@
-"""An object as a seekable file."""
+"""Read an object as a seekable file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Read = Callable[[str, int, int], bytes]
 
 
 class Ranges(io.RawIOBase):
-    """Each read of this file is a request for a range.
+    """A read-only file; each read requests a range of the object.
 
     Args:
         read: (uri, offset, length) -> bytes, with its own retries.
@@ -30,8 +30,10 @@ class Ranges(io.RawIOBase):
     def seekable(self) -> bool:
         return True
 
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._at = max(0, offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence])
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:  # words: allow
+        self._at = max(
+            0, offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        )  # words: allow
         return self._at
 
     def readinto(self, buffer: Any) -> int:
@@ -45,7 +47,7 @@ class Ranges(io.RawIOBase):
     def _take(self, length: int) -> bytes:
         length = min(length, self._size - self._at)
         data = self._fetch(self._uri, self._at, length) if length > 0 else b""
-        if len(data) < length:  # an end before the end would pass as a shorter, whole file
-            raise StorageError("the object became shorter while it was read", self._uri)
+        if len(data) < length:  # because a truncated read would pass as a complete, shorter file
+            raise StorageError("the object became shorter during the read", self._uri)
         self._at += len(data)
         return data

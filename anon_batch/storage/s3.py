@@ -1,4 +1,4 @@
-"""What S3 does better than through the folders of fsspec: flat listings, deletes in bulk."""
+"""Use S3 requests that fsspec does not offer: flat listings and bulk deletes."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from anon_batch.errors import ObjectNotFoundError, StorageError
 from anon_batch.storage.faults import s3_code
 from anon_batch.storage.listing import ObjectInfo
 
-DELETE_KEYS = 1000  # that one DeleteObjects takes
-# A store that has no bulk deletes, or a key that XML cannot hold.
+DELETE_KEYS = 1000  # of one DeleteObjects request
+# The store has no bulk deletes, or XML cannot hold a key.
 _NO_BULK_CODES = frozenset({"NotImplemented", "MethodNotAllowed", "MalformedXML"})
 
 
 def with_defaults(options: Mapping[str, Any], config: StorageConfig) -> dict[str, Any]:
-    """s3fs's options, with what this package needs where the user says nothing else."""
+    """Return the options of s3fs: those of the user, and defaults of this package for the rest."""
     return {
         "use_listings_cache": False,
         **options,
@@ -32,27 +32,27 @@ def with_defaults(options: Mapping[str, Any], config: StorageConfig) -> dict[str
 
 
 def tune(fs: fsspec.AbstractFileSystem) -> None:
-    """Sets what s3fs takes as attributes only."""
-    fs.retries = 1  # one layer of retries, ours: s3fs times botocore would ask 25 times
-    fs.max_concurrency = 1  # else each `read` asks for the size first: two requests for every small picture
+    """Set options that s3fs takes as attributes only."""
+    fs.retries = 1  # because retries of s3fs, botocore and this package would multiply
+    fs.max_concurrency = 1  # because otherwise each `read` of a small image takes two requests: one for its size
 
 
 def list_below(call: Callable[..., Mapping[str, Any]], bucket: str, root: str, uri: str) -> Iterator[ObjectInfo]:
-    """All objects below a prefix: one LIST for a page of (mostly 1,000) keys, and one where there is nothing.
+    """Yield all objects below a prefix, with one LIST request for each page of (mostly 1,000) keys.
 
-    fsspec's own ways cost more: `ls` asks a level at a time, and both it and `find` ask again elsewhere when nothing is there.
+    fsspec needs more requests: `ls` lists one level at a time, and both `ls` and `find` send more if nothing is found.
 
     Args:
-        call: asks `list_objects_v2` with these parameters once, retries included.
+        call: sends one `list_objects_v2` request with these parameters, with retries.
         bucket: its name.
-        root: the prefix without the slash at its end; "" for the whole bucket.
-        uri: the address that an error names.
+        root: the prefix without a trailing slash; "" for the whole bucket.
+        uri: address, for messages.
 
     Yields:
-        In the store's order: S3's is that of the keys' UTF-8 bytes. Zero-byte objects that only mark a folder are left out.
+        Objects in the order of the store, on S3 by the keys' UTF-8 bytes, without zero-byte objects that mark a folder.
 
     Raises:
-        StorageError: no bucket, or a listing that breaks off.
+        StorageError: the address has no bucket, or the listing is cut off.
     """
     if not bucket:
         raise StorageError("no bucket in this address; write s3://BUCKET/PREFIX", uri)
@@ -64,7 +64,7 @@ def list_below(call: Callable[..., Mapping[str, Any]], bucket: str, root: str, u
         except ObjectNotFoundError:
             if "ContinuationToken" in parameters:
                 raise
-            return  # no such bucket
+            return  # because there is no such bucket
         for entry in page.get("Contents", ()):
             key, size = str(entry["Key"])[len(prefix) :], int(entry["Size"])
             if key and not (key.endswith("/") and size == 0):
@@ -73,20 +73,20 @@ def list_below(call: Callable[..., Mapping[str, Any]], bucket: str, root: str, u
             return
         token = page.get("NextContinuationToken")
         if not token or token == parameters.get("ContinuationToken"):
-            raise StorageError("the store says that its listing goes on, but not where; it cannot be used", uri)
+            raise StorageError("the store does not say where its listing continues; it cannot be used", uri)
         parameters["ContinuationToken"] = token
 
 
 def delete_keys(fs: fsspec.AbstractFileSystem, bucket: str, keys: Sequence[str]) -> bool:
-    """Asks once to remove up to 1,000 keys; those that are not there are fine.
+    """Delete up to 1,000 keys in one request; those that do not exist are fine.
 
-    s3fs's own bulk delete takes wildcards in names for patterns and passes over the keys that were refused.
+    Because the bulk delete of s3fs expands wildcards in names and ignores refused keys, it is not used.
 
     Returns:
-        False if the store, or a key, is not fit for it: nothing was removed.
+        False if the store has no bulk deletes or cannot take a key; nothing was deleted.
 
     Raises:
-        OSError: a key was refused; what s3fs makes of S3's code.
+        OSError: a key was refused; s3fs's translation of S3's code.
     """
     objects = [{"Key": key} for key in keys]
     try:

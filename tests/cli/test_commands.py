@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from pipeline_fixtures import job, picture, release, write_dataset
+from pipeline_fixtures import image_bytes, job, release, write_dataset
 from releases import command, run_cli
 
 from anon_batch import __version__, cli
@@ -155,7 +155,7 @@ def test_manifest_says_what_it_listed_and_what_it_left_out(main: Any, tmp_path: 
     source = tmp_path / "photos"
     source.mkdir()
     for name in ("a.png", "b [1].png"):
-        (source / name).write_bytes(picture())
+        (source / name).write_bytes(image_bytes())
     (source / "notes.txt").write_text("x")
     out_uri = str(tmp_path / "m.parquet")
     code, out, err = main("manifest", str(source), "-o", out_uri)
@@ -191,7 +191,7 @@ def test_a_terminal_without_unicode_shows_odd_names_escaped(tmp_path: Path) -> N
     (tmp_path / "job.yaml").write_text("manifest: m\noutput: 日本\n", encoding="utf-8")
     source = tmp_path / "写真"
     source.mkdir()
-    (source / "a.png").write_bytes(picture())
+    (source / "a.png").write_bytes(image_bytes())
     done = run_cli("manifest", str(source), "-o", str(source / "m.parquet"), env={"PYTHONIOENCODING": "ascii"})
     assert (done.returncode, done.stderr) == (0, "")
     assert "\\u5199" in done.stdout

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from pipeline_fixtures import job, picture, release, write_dataset
+from pipeline_fixtures import image_bytes, job, release, write_dataset
 
 from anon_batch import cli
 from anon_batch.pipeline.run import open_run
@@ -284,12 +284,16 @@ def test_report_verifies_and_remembers(main: Any, dataset: Path) -> None:
     run = release(job(str(dataset)))
     page = Path(run.release.uri, "report/index.html")
     assert main("report", run.release.uri, "--verify")[0] == 0
-    assert "<b>Whole</b>" in page.read_text()
+    assert "<b>Verified</b>" in page.read_text()
     assert main("report", run.release.uri)[0] == 0
-    assert "<b>Whole</b>" in page.read_text()
-    next(Path(run.release.uri).glob("images/*/*.png")).write_bytes(picture(999))
+    assert "<b>Verified</b>" in page.read_text()
+    next(Path(run.release.uri).glob("images/*/*.png")).write_bytes(image_bytes(999))
     code, _, err = main("report", run.release.uri, "--verify")
-    assert (code, "VERIFICATION FAILED: 1 faults" in err, "NOT WHOLE: 1 faults" in page.read_text()) == (3, True, True)
+    assert (code, "VERIFICATION FAILED: 1 faults" in err, "VERIFICATION FAILED: 1 faults" in page.read_text()) == (
+        3,
+        True,
+        True,
+    )
     code, _, err = main("report", run.release.uri, "--verify", "--ledger", str(dataset / "elsewhere"))
     assert (code, "no ledger at" in err) == (2, True)
     assert main("report", run.release.uri, "--verify", "--no-ledger")[0] == 3

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from aiobotocore.client import AioBaseClient
-from pipeline_fixtures import BOX, FACES, job, picture
+from pipeline_fixtures import BOX, FACES, image_bytes, job
 from servers import S3Server, moto_server
 
 from anon_batch.config import JobConfig
@@ -63,7 +63,7 @@ def _write_dataset(base: str, storage: Storage, rows: int) -> None:
     """Images of which every second has a region; one cannot be decoded."""
     ids = [f"d{index % 3}/{index}.png" for index in range(rows)]
     for index, image_id in enumerate(ids):
-        storage.put(f"{base}/src/{image_id}", b"no image" if index == BROKEN else picture(index))
+        storage.put(f"{base}/src/{image_id}", b"no image" if index == BROKEN else image_bytes(index))
     table = {
         "image_id": pa.array(ids),
         "uri": pa.array([f"{base}/src/{image_id}" for image_id in ids]),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from pipeline_fixtures import BOX, FACES, picture, write_dataset
+from pipeline_fixtures import BOX, FACES, image_bytes, write_dataset
 
 from anon_batch.config import LimitsConfig
 from anon_batch.errors import ConfigError, ManifestError, ObjectNotFoundError
@@ -71,7 +71,7 @@ def test_faces_of_a_folder_or_a_manifest(tmp_path: Path) -> None:
 
 
 def test_missing_faces(tmp_path: Path) -> None:
-    (tmp_path / "x.png").write_bytes(picture())
+    (tmp_path / "x.png").write_bytes(image_bytes())
     with pytest.raises(ConfigError, match="--only names none of the 1 images"):
         select_faces(Storage(), str(tmp_path), only={"y"}, limit=None, seed=0)
     (tmp_path / "empty").mkdir()
@@ -112,7 +112,7 @@ def _csv(folder: Path, text: str) -> str:
 def test_pairs_lie_beside_the_csv_or_in_images(tmp_path: Path, below: str) -> None:
     (tmp_path / "images").mkdir()
     for name in ("1n.png", "1s.png", "2n.png", "2s.png"):
-        (tmp_path / below / name).write_bytes(picture())
+        (tmp_path / below / name).write_bytes(image_bytes())
     pairs = read_pairs(Storage(), _csv(tmp_path, "person,neutral,smiling,age\n1,1n.png,1s.png,30\n2,2n.png,2s.png,\n"))
     assert [(pair.person, pair.neutral.image_id, pair.smiling.image_id) for pair in pairs] == [
         ("1", "1n.png", "1s.png"),
@@ -136,7 +136,7 @@ def test_pairs_lie_beside_the_csv_or_in_images(tmp_path: Path, below: str) -> No
 )
 def test_errors_in_pairs(tmp_path: Path, text: str, expected: str) -> None:
     for name in "abcd":
-        (tmp_path / f"{name}.png").write_bytes(picture())
+        (tmp_path / f"{name}.png").write_bytes(image_bytes())
     with pytest.raises(ConfigError, match="--pairs") as caught:
         read_pairs(Storage(), _csv(tmp_path, text))
     assert expected in str(caught.value)

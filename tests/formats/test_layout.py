@@ -1,4 +1,4 @@
-"""Keys are pure functions of ids, and read back as what they were made of."""
+"""Keys are pure functions of ids, and are parsed as they were made."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FORMATS = sorted(layout.FORMAT_SUFFIXES)
 
 
 @given(SPECS, st.text("abcdef0123456789-", min_size=1))
-def test_parts_and_attempts_read_back(spec: ShardSpec, name: str) -> None:
+def test_keys_of_parts_and_attempts_are_parsed_as_they_were_made(spec: ShardSpec, name: str) -> None:
     folder, _, file = layout.provenance_part(spec.name).partition("/")
     assert folder == layout.PROVENANCE
     assert layout.parse_part(file) == spec
@@ -41,12 +41,12 @@ def test_parts_and_attempts_read_back(spec: ShardSpec, name: str) -> None:
         "0000000000-4.parquet\n",
     ],
 )
-def test_what_is_no_part(name: str) -> None:
+def test_other_names_are_not_parsed_as_parts(name: str) -> None:
     assert layout.parse_part(name) is None
 
 
 @pytest.mark.parametrize("key", ["", "0000000000-4", "0000000000-0/a-1", "0000000000-4/", "0000000000-4/a/b", "x/y"])
-def test_what_is_no_attempt(key: str) -> None:
+def test_other_keys_are_not_parsed_as_attempts(key: str) -> None:
     assert layout.parse_attempt(key) is None
 
 
@@ -70,7 +70,7 @@ def test_an_output_has_an_image_suffix_and_is_among_the_possible_ones(image_id: 
         ("d.jpg/x", "PNG", True, "d.jpg/x.png"),
     ],
 )
-def test_names(image_id: str, kind: str, keep: bool, expected: str) -> None:
+def test_output_names(image_id: str, kind: str, keep: bool, expected: str) -> None:
     assert layout.output_name(image_id, kind, keep) == expected
 
 

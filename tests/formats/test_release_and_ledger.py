@@ -53,7 +53,7 @@ def test_a_part_under_the_name_of_another_shard_is_refused(base: str) -> None:
         list(release.read_metas([ShardSpec(5, 1)]))
 
 
-def test_missing_descriptions(base: str) -> None:
+def test_missing_json_files(base: str) -> None:
     release = Release(Storage(), base)
     with pytest.raises(ConfigError, match="no release here"):
         release.read_run_json()

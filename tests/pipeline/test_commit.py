@@ -48,7 +48,7 @@ def base(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize("keys", [{"engine__num_cpus": 3}, {"engine__io_threads": 1}, {"detect__batch_size": 1}])
-def test_threads_and_batches_change_nothing_in_a_release(tmp_path: Path, keys: dict[str, Any]) -> None:
+def test_a_release_does_not_depend_on_threads_and_batches(tmp_path: Path, keys: dict[str, Any]) -> None:
     write_dataset(str(tmp_path), [f"{n}.png" for n in range(9)])
     usual, other = release(job(str(tmp_path))), release(job(str(tmp_path), "other", **keys))
     assert release_of(Storage(), usual.release.uri) == release_of(Storage(), other.release.uri)
@@ -97,14 +97,14 @@ def test_a_rerun_completes_the_release_after_a_death_at_any_change(tmp_path: Pat
     assert died >= 6
 
 
-def test_finalize_twice_changes_nothing(base: str) -> None:
+def test_finalize_can_be_repeated(base: str) -> None:
     run = release(job(base))
     before = release_of(Storage(), run.release.uri)
     finalize(run)
     assert release_of(Storage(), run.release.uri) == before
 
 
-def test_finalize_refuses_a_gap(base: str) -> None:
+def test_finalize_refuses_rows_without_a_commit(base: str) -> None:
     run, _ = open_run(job(base), ())
     with pytest.raises(IntegrityError, match="rows 0 to 3 have no commit"):
         finalize(run)
@@ -170,7 +170,7 @@ def test_half_written_files_are_deleted(tmp_path: Path) -> None:
     assert verdict(run).faults == []
 
 
-def test_attempts_are_counted_and_end(base: str) -> None:
+def test_attempts_are_counted_by_invocation_and_limited(base: str) -> None:
     run, _ = open_run(job(base, engine__attempts=2), ())
     spec = ShardSpec(0, 4)
     assert begin_attempt(run.ledger, spec, "a", 2) == Attempt("a-1", is_last=False)
@@ -183,7 +183,7 @@ def test_attempts_are_counted_and_end(base: str) -> None:
     assert count_attempts(run.ledger, "b", 1) == (4, {spec, ShardSpec(0, 1)})
 
 
-def test_a_missing_or_half_written_marker_neither_loops_nor_counts(base: str) -> None:
+def test_half_written_markers_are_not_counted_and_missing_numbers_not_reused(base: str) -> None:
     run, _ = open_run(job(base), ())
     spec, storage = ShardSpec(0, 4), run.storage
     folder = join(run.ledger.uri, f"attempts/{spec.name}")
@@ -195,7 +195,7 @@ def test_a_missing_or_half_written_marker_neither_loops_nor_counts(base: str) ->
     assert begin_attempt(run.ledger, spec, "a", 3) is None
 
 
-def test_a_shard_that_keeps_failing_ends_row_by_row_as_poison(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_without_attempts_left_is_committed_as_poison(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
     run, _ = open_run(job(base, engine__attempts=2), ())
     processor, spec = ShardProcessor(run), ShardSpec(2, 1)
 
@@ -215,9 +215,7 @@ def test_a_shard_that_keeps_failing_ends_row_by_row_as_poison(base: str, monkeyp
     assert verdict(run).faults == []
 
 
-def test_a_source_that_keeps_failing_is_tried_again_and_ends_as_failed(
-    base: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_source_that_keeps_failing_is_retried_and_ends_as_failed(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
     run, _ = open_run(job(base, engine__attempts=2), ())
     processor, real = ShardProcessor(run), Storage.read
 
@@ -233,7 +231,7 @@ def test_a_source_that_keeps_failing_is_tried_again_and_ends_as_failed(
     assert (last.outcome, last.statuses) == ("committed", {"failed": 1})
 
 
-def test_a_damaged_ledger_stops_the_run_instead_of_trying_for_ever(base: str) -> None:
+def test_a_damaged_ledger_is_not_retried(base: str) -> None:
     run, _ = open_run(job(base), ())
     [info] = run.ledger.objects("rows")
     Storage().put(run.ledger.address(f"rows/{info.key}"), b"damaged")
@@ -242,7 +240,7 @@ def test_a_damaged_ledger_stops_the_run_instead_of_trying_for_ever(base: str) ->
     assert "Traceback" not in (result.error or "")
 
 
-def test_a_detector_that_raises_with_odd_text_withholds_its_row_alone(base: str) -> None:
+def test_a_detector_error_with_odd_text_withholds_one_row_only(base: str) -> None:
     run, _ = open_run(job(base), ())
     processor = ShardProcessor(run)
 

@@ -1,4 +1,4 @@
-"""Ids and addresses with every odd character that is legal: the pictures keep their names, verify finds them."""
+"""Ids and addresses with every legal special character: images keep their names, and verify finds them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
-from pipeline_fixtures import FACES, job, picture, release, verdict, write_dataset
+from pipeline_fixtures import FACES, image_bytes, job, release, verdict, write_dataset
 from releases import release_of
 
 from anon_batch.manifest.addresses import parse_cell
@@ -50,7 +50,7 @@ IDS = [
 
 @pytest.mark.parametrize("layout", ["files", "webdataset", "parquet"])
 @pytest.mark.parametrize("place", ["local", "memory"])
-def test_every_legal_name_is_kept(tmp_path: Path, place: str, layout: str) -> None:
+def test_every_legal_id_is_the_name_of_its_image(tmp_path: Path, place: str, layout: str) -> None:
     base = str(tmp_path) if place == "local" else f"memory://{tmp_path.name}"
     write_dataset(base, IDS, label=pa.array(IDS))
     run = release(job(base, "out put#%", write__layout=layout))
@@ -67,20 +67,20 @@ def test_every_legal_name_is_kept(tmp_path: Path, place: str, layout: str) -> No
         assert (first[5:11, 5:11] == 0).all()
 
 
-def test_files_whose_names_look_like_cells_or_have_a_hash(tmp_path: Path) -> None:
+def test_files_are_read_whose_names_contain_a_hash_sign_or_look_like_cells(tmp_path: Path) -> None:
     names = ["a#b.png", "c.png#column", "d#column=x&row=z.png"]
     for name in names:
-        (tmp_path / name).write_bytes(picture())
+        (tmp_path / name).write_bytes(image_bytes())
         assert parse_cell(str(tmp_path / name)) is None
     write_dataset(str(tmp_path), ["1.png", "2.png", "3.png"], uri=pa.array([str(tmp_path / name) for name in names]))
     run = release(job(str(tmp_path)))
     assert verdict(run).statuses == {"anonymized": 2, "clean": 1}
 
 
-def test_sources_that_are_no_files_fail_their_rows_alone(tmp_path: Path) -> None:
+def test_sources_that_are_not_files_fail_only_their_rows(tmp_path: Path) -> None:
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
-    (tmp_path / "good.png").write_bytes(picture())
+    (tmp_path / "good.png").write_bytes(image_bytes())
     uris = [
         str(tmp_path / n)
         for n in ("folder.png", "good.png", "loop.png", "none.png", "x" * 300, "good.png/inside", "nul\0.png")

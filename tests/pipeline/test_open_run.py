@@ -1,4 +1,4 @@
-"""Starting, resuming and refusing; a start that dies anywhere can be repeated; two at once agree."""
+"""Start, resume and refuse runs; a start that dies anywhere can be repeated; two concurrent starts agree."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _refusal(config: JobConfig, models: tuple[str, ...] = MODELS) -> str:
     return str(caught.value)
 
 
-def test_fresh_then_resumed(base: str) -> None:
+def test_a_second_start_resumes_the_first(base: str) -> None:
     fresh, resumed = open_run(job(base), MODELS)
     assert not resumed
     again, resumed = open_run(job(base, engine__workers=7, storage__retries=3, engine__io_threads=1), MODELS)
@@ -57,7 +57,7 @@ def test_fresh_then_resumed(base: str) -> None:
     assert fresh.release.read_run_json().state == "running"
 
 
-def test_the_second_start_writes_no_rows_again(base: str) -> None:
+def test_a_resumed_run_does_not_write_the_rows_again(base: str) -> None:
     run, _ = open_run(job(base), MODELS)
     before = [info.key for info in Storage().list(join(run.ledger.uri, "rows"))]
     open_run(job(base), MODELS)
@@ -98,7 +98,7 @@ def test_another_manifest_model_key_or_package_is_refused_and_named(base: str, m
     assert "package version" in _refusal(job(base))
 
 
-def test_many_differences_are_cut_short(base: str) -> None:
+def test_a_long_list_of_differences_is_shortened(base: str) -> None:
     open_run(job(base), MODELS)
     message = _refusal(
         job(
@@ -127,12 +127,12 @@ def test_an_output_whose_ledger_is_lost_is_refused(base: str) -> None:
 
 
 @pytest.mark.parametrize("left", ["provenance/0000000000-4.parquet", "images/a.png", "shards/x.tar"])
-def test_what_an_older_run_left_in_output_is_never_taken_over(base: str, left: str) -> None:
+def test_files_of_another_run_in_output_are_refused(base: str, left: str) -> None:
     Storage().put(join(base, f"out/{left}"), b"of another run")
     assert "holds a release" in _refusal(job(base))
 
 
-def test_a_part_of_another_run_ends_finalize(base: str) -> None:
+def test_finalize_refuses_a_part_of_another_run(base: str) -> None:
     run = release(job(base))
     other = release(job(base, "other"))
     [part] = [i.key for i in Storage().list(join(other.release.uri, "provenance")) if i.key.startswith("0000000000")]
@@ -152,23 +152,23 @@ def test_a_part_of_another_run_ends_finalize(base: str) -> None:
         ("out/", "out//", "inside"),
     ],
 )
-def test_places_inside_each_other(base: str, output: str, ledger: str, said: str) -> None:
+def test_output_and_ledger_inside_each_other_are_refused(base: str, output: str, ledger: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         open_run(job(base, output, ledger=join(base, ledger)), MODELS)
     assert not list(Storage().list(join(base, "out")))
 
 
-def test_places_that_only_look_nested(base: str) -> None:
+def test_output_and_ledger_with_a_common_prefix_are_accepted(base: str) -> None:
     open_run(job(base, "out", ledger=join(base, "out-private")), MODELS)
 
 
-def test_a_short_run_key(base: str) -> None:
+def test_a_short_run_key_is_refused(base: str) -> None:
     Storage().put(join(base, "key"), b"short")
     with pytest.raises(ConfigError, match="needs at least 32"):
         open_run(job(base), MODELS)
 
 
-def test_a_destroyed_run_key_ends_resuming(base: str) -> None:
+def test_a_run_without_its_run_key_cannot_be_resumed(base: str) -> None:
     config = job(base, run_key_file=None)
     run, _ = open_run(config, MODELS)
     assert len(run.run_key) == 32
@@ -195,7 +195,7 @@ def test_a_plan_of_another_version_is_refused_with_advice(base: str, version: in
     assert advice in _refusal(job(base))
 
 
-def test_a_wrong_manifest_writes_no_plan(base: str) -> None:
+def test_an_invalid_manifest_leaves_no_plan(base: str) -> None:
     write_dataset(base, ["a.png", "b.png"], image_id=pa.array(["a.png", "../b.png"]))
     with pytest.raises(ManifestError):
         open_run(job(base), MODELS)
@@ -249,7 +249,7 @@ def _start_together(configs: list[JobConfig], monkeypatch: pytest.MonkeyPatch) -
     return found
 
 
-def test_two_starts_at_once_get_the_same_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_drivers_that_start_at_once_get_the_same_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_dataset(str(tmp_path), IDS)
     config = job(str(tmp_path), run_key_file=None)
     first, second = _start_together([config, config], monkeypatch)
@@ -262,7 +262,7 @@ def test_two_starts_at_once_get_the_same_plan(tmp_path: Path, monkeypatch: pytes
     assert verdict(first).faults == []
 
 
-def test_of_two_different_jobs_at_once_one_is_refused_and_does_no_harm(
+def test_the_second_of_two_different_jobs_for_one_output_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loser has read another manifest of as many rows: its rows must not get under the winner's plan."""
@@ -283,7 +283,7 @@ def test_of_two_different_jobs_at_once_one_is_refused_and_does_no_harm(
     assert names == set(IDS) if run.config is configs[0] else {f"other/{n}.png" for n in range(6)}
 
 
-def test_a_start_that_sees_no_plan_and_then_the_release_of_the_same_job_joins_it(
+def test_a_driver_joins_a_run_of_the_same_job_that_started_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_dataset(str(tmp_path), IDS)
@@ -300,7 +300,7 @@ def test_a_start_that_sees_no_plan_and_then_the_release_of_the_same_job_joins_it
     assert run.plan == run.ledger.plan()
 
 
-def test_secrets_of_the_storage_options_are_nowhere(base: str) -> None:
+def test_secrets_of_the_storage_options_are_not_written(base: str) -> None:
     options = {"s3://b/": {"key": "AKIDSECRET", "secret": "SECRETSECRET"}}
     run, _ = open_run(job(base, storage__options=options), MODELS)
     process_all(run)
@@ -314,7 +314,7 @@ def test_secrets_of_the_storage_options_are_nowhere(base: str) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"null", b'{"rows": true}', b'{"rows": -4}', b'{"rows": 6}', b"\xff\xfe"])
-def test_a_damaged_run_json(base: str, data: bytes) -> None:
+def test_a_damaged_run_json_is_an_integrity_error(base: str, data: bytes) -> None:
     run, _ = open_run(job(base), MODELS)
     Storage().put(join(run.release.uri, "run.json"), data)
     with pytest.raises(IntegrityError, match=r"run\.json"):

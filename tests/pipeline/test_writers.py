@@ -1,4 +1,4 @@
-"""Three layouts hold the same pictures, and the manifest's other columns with their types."""
+"""All layouts hold the same images, and the manifest's other columns with their types."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from pipeline_fixtures import picture
+from pipeline_fixtures import image_bytes
 
 from anon_batch.config import WriteConfig
 from anon_batch.formats.release import Release
@@ -54,7 +54,7 @@ def base(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def _image(seed: int) -> EncodedImage:
-    return EncodedImage(picture(seed), "PNG", 24, 20)
+    return EncodedImage(image_bytes(seed), "PNG", 24, 20)
 
 
 def _open(layout: str, base: str, key: str = "shards/s", image_format: str = "keep") -> Sink:
@@ -74,7 +74,7 @@ def test_files_are_named_by_their_ids(base: str) -> None:
     assert placed == ("images/dir/a b#%.JPEG", None)
     assert sink.add(ManifestRow(1, "noname", "u"), _image(2)).output == "images/noname.png"
     assert sink.close() == ""
-    assert Storage().read(join(base, placed.output)) == picture(1)
+    assert Storage().read(join(base, placed.output)) == image_bytes(1)
 
 
 def test_tar_bytes_do_not_depend_on_the_order_of_threads(base: str) -> None:
@@ -86,12 +86,12 @@ def test_tar_bytes_do_not_depend_on_the_order_of_threads(base: str) -> None:
     assert first == second == hashlib.sha256(data).hexdigest()
 
 
-def test_tar_members_are_pictures_and_strict_json_of_every_column(base: str) -> None:
+def test_tar_members_are_images_and_strict_json_of_every_column(base: str) -> None:
     _fill(_open("webdataset", base, "shards/1.tar"), [0, 1], [FULL, EMPTY])
     with tarfile.open(fileobj=io.BytesIO(Storage().read(join(base, "shards/1.tar")))) as tar:
         members = {info.name: (info, tar.extractfile(info).read()) for info in tar}  # type: ignore[union-attr]
     assert list(members) == ["0000000100.png", "0000000100.json", "0000000101.png", "0000000101.json"]
-    assert members["0000000101.png"][1] == picture(1)
+    assert members["0000000101.png"][1] == image_bytes(1)
     assert all((info.mtime, info.uid, info.uname) == (0, 0, "") for info, _ in members.values())
 
     def refuse(constant: str) -> None:
@@ -115,7 +115,7 @@ def test_tar_members_are_pictures_and_strict_json_of_every_column(base: str) -> 
     assert {name: empty[name] for name in EXTRA.names} == EMPTY
 
 
-def test_parquet_shards_have_one_schema_whatever_their_values(base: str) -> None:
+def test_parquet_shards_have_the_same_schema_for_any_values(base: str) -> None:
     digests = [
         _fill(_open("parquet", base, f"shards/{n}.parquet"), [1, 0], extras)
         for n, extras in enumerate([[FULL, EMPTY], [EMPTY, EMPTY]])
@@ -131,7 +131,7 @@ def test_parquet_shards_have_one_schema_whatever_their_values(base: str) -> None
     assert digests[0] != digests[1]
 
 
-def test_parquet_pictures_open_and_are_declared_to_hugging_face(base: str) -> None:
+def test_parquet_images_can_be_read_and_are_declared_to_hugging_face(base: str) -> None:
     _fill(_open("parquet", base, "shards/1.parquet", "png"), [0], [FULL])
     table = pq.read_table(io.BytesIO(Storage().read(join(base, "shards/1.parquet"))))
     assert table.schema.field("image").type == pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -142,6 +142,6 @@ def test_parquet_pictures_open_and_are_declared_to_hugging_face(base: str) -> No
 
 
 @pytest.mark.parametrize("layout", ["webdataset", "parquet"])
-def test_a_shard_without_pictures_is_no_file(layout: str, base: str) -> None:
+def test_a_shard_without_images_has_no_file(layout: str, base: str) -> None:
     assert _open(layout, base).close() == ""
     assert not list(Storage().list(join(base, "shards")))

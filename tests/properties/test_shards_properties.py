@@ -1,4 +1,4 @@
-"""Shards cover every row once; commits in any order and overlap leave a whole release; nothing loops for ever."""
+"""Shards cover every row once; commits in any order and with any overlap complete the release; rounds end."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def _rows(specs: list[ShardSpec]) -> list[int]:
 
 
 @given(TOTALS, SHARD_ROWS)
-def test_first_round_holds_every_row_once_in_order(total: int, shard_rows: int) -> None:
+def test_the_first_round_has_every_row_once_in_order(total: int, shard_rows: int) -> None:
     specs = list(first_round(total, shard_rows))
     assert _rows(specs) == list(range(total))
     assert max(spec.count for spec in specs) <= shard_rows
 
 
 @given(st.integers(0, 10**9), st.integers(2, 5000))
-def test_splits_hold_every_row_once_and_are_smaller(start: int, count: int) -> None:
+def test_splits_have_every_row_once_and_are_smaller(start: int, count: int) -> None:
     parent = ShardSpec(start, count)
     children = split(parent)
     assert _rows(children) == list(range(parent.start, parent.stop))
@@ -33,7 +33,7 @@ def test_splits_hold_every_row_once_and_are_smaller(start: int, count: int) -> N
 
 @settings(max_examples=60)
 @given(st.data(), st.integers(1, 400), st.integers(1, 70))
-def test_any_interleaving_of_commits_and_exhaustion_ends_whole(
+def test_any_interleaving_of_commits_and_exhausted_attempts_covers_every_row(
     data: st.DataObject, total: int, shard_rows: int
 ) -> None:
     """A model of the run: each pass commits some pending shards and exhausts others; late commits of shards that were given

@@ -44,7 +44,7 @@ def _named(parts: list[Part]) -> OutputNames:
 
 
 @pytest.mark.usefixtures("hashes")
-def test_a_whole_release_has_neither_duplicates_nor_orphans() -> None:
+def test_a_complete_release_has_neither_duplicates_nor_orphans() -> None:
     keys = [f"images/{number}.png" for number in range(20)]
     named = _named([[_row(key) for key in keys[:9]], [], [_row(key) for key in keys[9:]]])
     assert named.duplicates() == 0
@@ -55,7 +55,7 @@ def test_a_whole_release_has_neither_duplicates_nor_orphans() -> None:
 
 
 @pytest.mark.usefixtures("hashes")
-def test_no_parts_name_nothing() -> None:
+def test_without_parts_every_key_is_an_orphan() -> None:
     assert _named([]).duplicates() == 0
     assert list(_named([]).orphans(lambda: ["images/a"])) == ["images/a"]
     assert list(_named([[]]).orphans(list)) == []
@@ -98,7 +98,7 @@ def test_only_parts_that_hold_equal_hashes_are_read_again() -> None:
     assert read == [ShardSpec(0, 1), ShardSpec(2, 1)]
 
 
-def test_names_that_hash_alike_by_chance_cost_no_second_listing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_with_equal_hashes_need_no_second_listing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(names_module, "_hash", lambda name: bytes(7) + bytes([len(name)]))
     listings: list[int] = []
 

@@ -1,4 +1,4 @@
-"""The report's page: what it holds, what it must not hold, and that it loads and runs nothing."""
+"""The report: what it shows, what it must not contain, and that it loads nothing and runs no script."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pipeline_fixtures import RUN_KEY, job, release, write_dataset
 from servers import S3Server
 
 from anon_batch.errors import ConfigError, IntegrityError
+from anon_batch.formats.gates_json import GateResult, Gates
 from anon_batch.formats.release import Release
 from anon_batch.formats.stats_json import StatsJson
 from anon_batch.pipeline.run import Run, open_run
@@ -72,7 +73,7 @@ class Page(HTMLParser):
 def run(tmp_path: Path) -> Run:
     secret = tmp_path / "SECRETPLACE"
     write_dataset(str(secret), [f"{n}.png" for n in range(10)])
-    (secret / "src" / "3.png").write_bytes(b"no picture")
+    (secret / "src" / "3.png").write_bytes(b"not an image")
     return release(
         job(str(secret), str(tmp_path / "public" / "out"), name="my-release", anonymize__face__method="pixelate")
     )
@@ -86,7 +87,7 @@ def _page(output: str) -> str:
     return storage.read(uri).decode()
 
 
-def test_what_it_shows(run: Run) -> None:
+def test_the_page_shows_counts_accuracy_times_and_settings(run: Run) -> None:
     page = Page(_page(run.release.uri))
     assert page.row("anonymized")[1:3] == ["5", "50.0 %"]
     assert page.row("clean")[1:3] == ["4", "40.0 %"]
@@ -102,8 +103,8 @@ def test_what_it_shows(run: Run) -> None:
     assert page.row("anonymize.face.method") == ["anonymize.face.method", '"pixelate"']
     assert page.row("write.layout") == ["write.layout", '"files"']
     assert run.plan.run_id in page.text
-    assert "No network took part" in page.text
-    assert "No check of this state" in page.text
+    assert "The job uses no model" in page.text
+    assert "was not verified" in page.text
     assert page.ids == [
         "rows",
         "gates",
@@ -118,7 +119,7 @@ def test_what_it_shows(run: Run) -> None:
     ]
 
 
-def test_it_loads_nothing_and_runs_nothing(run: Run) -> None:
+def test_the_page_loads_nothing_and_runs_no_script(run: Run) -> None:
     html = _page(run.release.uri)
     page = Page(html)
     assert not {"script", "img", "link", "iframe", "object", "embed", "a", "form", "svg"} & set(page.tags)
@@ -129,7 +130,7 @@ def test_it_loads_nothing_and_runs_nothing(run: Run) -> None:
     assert ("meta", "content", "default-src 'none'; style-src 'unsafe-inline'") in page.attributes
 
 
-def test_nothing_leads_to_the_sources(run: Run) -> None:
+def test_the_page_contains_no_address_and_no_secret(run: Run) -> None:
     check_release(run.release, run.ledger)
     _page(run.release.uri)
     secrets = [b"SECRETPLACE", run.ledger.uri.encode(), RUN_KEY, RUN_KEY.hex().encode()]
@@ -144,7 +145,7 @@ def test_nothing_leads_to_the_sources(run: Run) -> None:
         assert str(run.release.uri).encode() not in path.read_bytes()
 
 
-def test_settings_that_are_not_public_are_not_shown(run: Run) -> None:
+def test_private_settings_are_not_shown(run: Run) -> None:
     path = Path(run.release.uri, "run.json")
     record = json.loads(path.read_text())
     record["config"] |= {"storage": {"options": {"s3://private/": {"secret": "hunter2"}}}}
@@ -188,7 +189,7 @@ def test_a_label_that_was_never_detected_is_shown_with_what_was_missed(run: Run)
     assert Page(_page(run.release.uri)).row("licence_plate")[1:] == ["0", "0", "0", "0", "3", "3", "0.000"]
 
 
-def test_it_is_the_same_each_time(run: Run) -> None:
+def test_rendering_is_deterministic(run: Run) -> None:
     first = _page(run.release.uri)
     assert _page(run.release.uri + "/") == first
     opened = read_finished(run.release)
@@ -200,9 +201,9 @@ def test_the_verdict_is_kept_until_the_release_changes(run: Run) -> None:
     verdict, faults = check_release(release, run.ledger)
     assert (verdict.faults_count, verdict.accounted, verdict.objects, faults) == (0, 10, 9, [])
     page = Page(_page(run.release.uri))
-    assert "Whole, checked " in page.text
-    assert "10 of 10 rows accounted for, 9 pictures read" in page.text
-    assert "ids held against the private ledger" in page.text
+    assert "Verified, " in page.text
+    assert "10 of 10 rows accounted for, 9 images read" in page.text
+    assert "ids compared with the private ledger" in page.text
     assert kept_verdict(release, record, stats) == verdict
     assert kept_verdict(release, dataclasses.replace(record, run_id="another run"), stats) is None
     assert kept_verdict(release, record, StatsJson({**stats.summary, "rows": 11})) is None
@@ -211,26 +212,26 @@ def test_the_verdict_is_kept_until_the_release_changes(run: Run) -> None:
         assert kept_verdict(release, record, stats) is None
 
 
-def test_a_release_that_is_not_whole_says_so(run: Run) -> None:
+def test_the_page_shows_a_failed_verification_without_names(run: Run) -> None:
     Path(run.release.uri, "images/0.png").unlink()
     verdict, faults = check_release(run.release, None)
     assert (verdict.faults_count, faults) == (1, ["images/0.png: missing"])
     page = Page(_page(run.release.uri))
-    assert "NOT WHOLE: 1 faults" in page.text
-    assert "not held against the private ledger" in page.text
+    assert "VERIFICATION FAILED: 1 faults" in page.text
+    assert "ids not compared with the private ledger" in page.text
     assert "0.png" not in page.text
 
 
-def test_without_ground_truth_nobody_knows(tmp_path: Path) -> None:
+def test_without_ground_truth_the_page_says_that_missed_faces_are_unknown(tmp_path: Path) -> None:
     write_dataset(str(tmp_path), ["a.png"])
     run = release(job(str(tmp_path)))
     path = Path(run.release.uri, "stats.json")
     path.write_text(json.dumps(json.loads(path.read_text()) | {"detection": None}))
     page = Page(_page(run.release.uri))
-    assert "the number of missed faces is unknown" in page.text
+    assert "the number of missed regions is unknown" in page.text
 
 
-def test_statistics_of_an_older_version_have_no_phases(run: Run) -> None:
+def test_statistics_without_times_are_shown(run: Run) -> None:
     path = Path(run.release.uri, "stats.json")
     stats = json.loads(path.read_text())
     del stats["timing"]
@@ -240,7 +241,7 @@ def test_statistics_of_an_older_version_have_no_phases(run: Run) -> None:
     assert page.row("finding faces")[3:5] == ["unknown", "-"]
 
 
-def test_no_release_and_an_unfinished_one(tmp_path: Path) -> None:
+def test_a_missing_and_an_unfinished_release_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no release here"):
         read_finished(Release(Storage(), str(tmp_path / "nothing")))
     write_dataset(str(tmp_path), ["a.png"])
@@ -250,7 +251,7 @@ def test_no_release_and_an_unfinished_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [None, b"{", b"[]", b"{}", b"\xff\xfe", b'{"seconds": 3}'])
-def test_damaged_statistics(run: Run, damage: bytes | None) -> None:
+def test_damaged_statistics_are_refused(run: Run, damage: bytes | None) -> None:
     path = Path(run.release.uri, "stats.json")
     if damage is None:
         path.unlink()
@@ -290,14 +291,14 @@ def test_damaged_statistics(run: Run, damage: bytes | None) -> None:
         ),
     ],
 )
-def test_statistics_with_a_wrong_value(run: Run, key: str, value: Any) -> None:
+def test_statistics_with_a_wrong_value_are_refused(run: Run, key: str, value: Any) -> None:
     path = Path(run.release.uri, "stats.json")
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
     with pytest.raises(IntegrityError, match=r"not statistics of this package|stats\.json: damaged"):
         compute_figures(read_finished(run.release))
 
 
-def test_in_a_bucket(moto: S3Server, tmp_path: Path) -> None:
+def test_a_report_in_a_bucket(moto: S3Server, tmp_path: Path) -> None:
     write_dataset(str(tmp_path), ["a.png", "b.png"])
     output = f"s3://{moto.new_bucket()}/out"
     config = job(str(tmp_path)).model_copy(
@@ -309,3 +310,14 @@ def test_in_a_bucket(moto: S3Server, tmp_path: Path) -> None:
     uri = write_report(opened, compute_figures(opened), None)
     assert uri == f"{output}/report/index.html"
     assert Page(storage.read(uri).decode()).row("anonymized")[1] == "1"
+
+
+def test_gates_are_shown(run: Run) -> None:
+    kept = GateResult("residual", "at_most", 0.2, 0.1, True, "1 of 10 checked images")
+    unmeasured = GateResult("recall", "at_least", 0.9, None, False, "not measured")
+    run.release.write_gates(Gates((kept, unmeasured)))
+    page = Page(_page(run.release.uri))
+    assert page.row("residual") == ["residual", "at most 20.0 %", "10.0 %", "passed", "1 of 10 checked images"]
+    assert page.row("recall")[1:4] == ["at least 90.0 %", "-", "EXCEEDED"]
+    run.release.write_gates(Gates(()))
+    assert "The job sets no limits" in Page(_page(run.release.uri)).text

@@ -1,4 +1,4 @@
-"""Whatever is wrong with a release, verify says so, says where, and never breaks on it."""
+"""Verify finds every fault of a release, names its place and never raises for damage."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pipeline_fixtures import job, picture, release, verdict, write_dataset
+from pipeline_fixtures import image_bytes, job, release, verdict, write_dataset
 from typer.testing import CliRunner
 
 from anon_batch.cli.app import app
@@ -34,7 +34,7 @@ IDS = [f"d/{n}.png" for n in range(8)]
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """A release of each layout, and a second run of the same job."""
+    """Make a release of each layout, and a second run of the same job."""
     base = tmp_path_factory.mktemp("verify")
     write_dataset(str(base), IDS, label=pa.array(range(8)))
     out = {
@@ -45,7 +45,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.fixture
 def copy(made: dict[str, Any], tmp_path: Path) -> Callable[[str], tuple[Path, Path]]:
-    """(output, ledger) of a layout that may be damaged."""
+    """Return a function that copies (output, ledger) of a layout, so that a test may damage them."""
 
     def copied(layout: str) -> tuple[Path, Path]:
         run: Run = made[layout]
@@ -57,7 +57,7 @@ def copy(made: dict[str, Any], tmp_path: Path) -> Callable[[str], tuple[Path, Pa
 
 
 def _faults(output: Path, *args: str) -> list[str]:
-    """What the command line says; its exit code and the number of faults agree."""
+    """Return the faults that the command prints; check its exit code and the number of faults."""
     done = CliRunner().invoke(app, ["verify", str(output), "--json", *args])
     if isinstance(done.exception, AnonBatchError):
         assert done.exception.exit_code == 3
@@ -71,7 +71,9 @@ def _faults(output: Path, *args: str) -> list[str]:
 
 @pytest.mark.parametrize("layout", ["files", "webdataset", "parquet"])
 @pytest.mark.parametrize("args", [[], ["--no-ledger"]])
-def test_a_whole_release_is_whole(copy: Callable[[str], tuple[Path, Path]], layout: str, args: list[str]) -> None:
+def test_a_complete_release_has_no_faults(
+    copy: Callable[[str], tuple[Path, Path]], layout: str, args: list[str]
+) -> None:
     output, ledger = copy(layout)
     if args:
         shutil.rmtree(ledger)
@@ -79,14 +81,14 @@ def test_a_whole_release_is_whole(copy: Callable[[str], tuple[Path, Path]], layo
 
 
 @pytest.mark.parametrize("layout", ["files", "webdataset", "parquet"])
-def test_names_that_hash_alike_are_no_fault_and_hide_none(
+def test_names_with_equal_hashes_are_no_faults_and_hide_none(
     copy: Callable[[str], tuple[Path, Path]], layout: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("anon_batch.release.output_names._hash", lambda name: bytes(8))
     output, _ = copy(layout)
     assert _faults(output) == []
     (output / "images").mkdir(exist_ok=True)
-    (output / "images/new.png").write_bytes(picture())
+    (output / "images/new.png").write_bytes(image_bytes())
     assert _faults(output) == ["images/new.png: no provenance row names it"]
 
 
@@ -125,7 +127,11 @@ def _other_run(made: dict[str, Any], output: Path) -> None:
 FILES: list[tuple[str, Callable[[dict[str, Any], Path, Path], Any], str]] = [
     ("deleted image", lambda m, o, g: (o / "images/d/3.png").unlink(), "images/d/3.png: missing"),
     ("flipped byte", lambda m, o, g: _flip(o / "images/d/3.png"), "images/d/3.png: sha256"),
-    ("another valid image", lambda m, o, g: (o / "images/d/3.png").write_bytes(picture(99)), "images/d/3.png: sha256"),
+    (
+        "another valid image",
+        lambda m, o, g: (o / "images/d/3.png").write_bytes(image_bytes(99)),
+        "images/d/3.png: sha256",
+    ),
     (
         "swapped by a neighbour",
         lambda m, o, g: shutil.copy(o / "images/d/1.png", o / "images/d/3.png"),
@@ -138,8 +144,8 @@ FILES: list[tuple[str, Callable[[dict[str, Any], Path, Path], Any], str]] = [
         "d/3.png: cannot",
     ),
     (
-        "stray image",
-        lambda m, o, g: (o / "images/d/new.png").write_bytes(picture()),
+        "orphaned image",
+        lambda m, o, g: (o / "images/d/new.png").write_bytes(image_bytes()),
         "images/d/new.png: no provenance row",
     ),
     (
@@ -148,12 +154,12 @@ FILES: list[tuple[str, Callable[[dict[str, Any], Path, Path], Any], str]] = [
         "images/.partial-a: no provenance",
     ),
     (
-        "stray shard",
+        "orphaned shard file",
         lambda m, o, g: ((o / "shards").mkdir(), (o / "shards/x.tar").write_bytes(b"x")),
         "shards/x.tar: no prov",
     ),
     (
-        "stray in provenance",
+        "other file in provenance",
         lambda m, o, g: (o / "provenance/x.parquet").write_bytes(b"x"),
         "provenance/x.parquet: not the name",
     ),
@@ -209,7 +215,7 @@ FILES: list[tuple[str, Callable[[dict[str, Any], Path, Path], Any], str]] = [
     ("reason of a good one", lambda m, o, g: _change_part(_part(o), _set("reason", "x")), "with reason 'x'"),
     ("other size in px", lambda m, o, g: _change_part(_part(o), _set("width", 5)), "provenance says 5x20"),
     (
-        "one picture twice",
+        "one image named twice",
         lambda m, o, g: _change_part(_part(o), _set("output", "images/d/1.png")),
         "another row names too",
     ),
@@ -259,7 +265,7 @@ def _change_rows(ledger: Path) -> None:
 
 
 @pytest.mark.parametrize(("damage", "said"), [(d, s) for _, d, s in FILES], ids=[name for name, _, _ in FILES])
-def test_damage_of_files(
+def test_damaged_files_are_found(
     made: dict[str, Any], copy: Callable[[str], tuple[Path, Path]], damage: Callable[..., Any], said: str
 ) -> None:
     output, ledger = copy("files")
@@ -268,7 +274,7 @@ def test_damage_of_files(
     assert any(said in fault for fault in faults), faults
 
 
-def test_a_flipped_byte_anywhere_in_a_part_is_found_or_changes_nothing(
+def test_a_flipped_byte_in_a_part_is_found_or_has_no_effect(
     copy: Callable[[str], tuple[Path, Path]],
 ) -> None:
     output, ledger = copy("files")
@@ -292,7 +298,7 @@ def test_a_flipped_byte_anywhere_in_a_part_is_found_or_changes_nothing(
     assert found > len(whole) / 41 / 2
 
 
-def test_metadata_in_a_picture_is_found_even_with_the_right_digest(copy: Callable[[str], tuple[Path, Path]]) -> None:
+def test_metadata_in_an_image_is_found_even_if_its_digest_is_right(copy: Callable[[str], tuple[Path, Path]]) -> None:
     import hashlib
 
     from PIL import Image, PngImagePlugin
@@ -305,11 +311,11 @@ def test_metadata_in_a_picture_is_found_even_with_the_right_digest(copy: Callabl
     _change_part(_part(output), _set("sha256", hashlib.sha256(path.read_bytes()).hexdigest()))
     [fault] = _faults(output)
     assert "images/d/0.png: carries" in fault
-    path.write_bytes(picture(5) + b"trailing")
+    path.write_bytes(image_bytes(5) + b"trailing")
     _change_part(_part(output), _set("sha256", hashlib.sha256(path.read_bytes()).hexdigest()))
     assert any("images/d/0.png: carries" in fault for fault in _faults(output))
-    path.write_bytes(b"no picture")
-    _change_part(_part(output), _set("sha256", hashlib.sha256(b"no picture").hexdigest()))
+    path.write_bytes(b"not an image")
+    _change_part(_part(output), _set("sha256", hashlib.sha256(b"not an image").hexdigest()))
     assert any("images/d/0.png: does not decode" in fault for fault in _faults(output))
 
 
@@ -335,14 +341,14 @@ def _link(path: Path) -> None:
 
 
 def _append(path: Path) -> None:
-    path.write_bytes(path.read_bytes() + b"original picture")
+    path.write_bytes(path.read_bytes() + b"original image")
 
 
 SHARD_DAMAGE: list[tuple[str, str, Callable[[Path], Any], str]] = [
     ("tar missing", "webdataset", lambda s: s.unlink(), ".tar: missing"),
     ("tar empty", "webdataset", lambda s: s.write_bytes(b""), ".tar: damaged"),
     ("tar truncated", "webdataset", lambda s: s.write_bytes(s.read_bytes()[:700]), ".tar:"),
-    ("byte of a picture", "webdataset", lambda s: _flip(s, 600), "0000000000.png: sha256"),
+    ("byte of an image", "webdataset", lambda s: _flip(s, 600), "0000000000.png: sha256"),
     ("byte of a header", "webdataset", lambda s: _flip(s, 3), ".tar:"),
     ("byte of a JSON", "webdataset", lambda s: _flip(s, s.read_bytes().index(b"image_id")), ".tar: sha256"),
     ("member dropped", "webdataset", lambda s: _rewrite_tar(s, lambda m: m[2:]), "0000000000.png: missing"),
@@ -356,7 +362,12 @@ SHARD_DAMAGE: list[tuple[str, str, Callable[[Path], Any], str]] = [
     ("link added", "webdataset", _link, "member 0000000000.lnk is in no"),
     ("bytes behind the end", "webdataset", _append, ".tar: sha256"),
     ("gzip", "webdataset", lambda s: s.write_bytes(b"\x1f\x8b\x08\0" + bytes(20)), ".tar: damaged"),
-    ("stray tar", "webdataset", lambda s: shutil.copy(s, s.with_name("stray.tar")), "stray.tar: no provenance row"),
+    (
+        "orphaned tar",
+        "webdataset",
+        lambda s: shutil.copy(s, s.with_name("orphan.tar")),
+        "orphan.tar: no provenance row",
+    ),
     ("renamed tar", "webdataset", lambda s: s.rename(s.with_name("other.tar")), "other.tar: no provenance row"),
     ("parquet missing", "parquet", lambda s: s.unlink(), ".parquet: missing"),
     ("parquet empty", "parquet", lambda s: s.write_bytes(b""), ".parquet: damaged"),
@@ -377,7 +388,7 @@ SHARD_DAMAGE: list[tuple[str, str, Callable[[Path], Any], str]] = [
 @pytest.mark.parametrize(
     ("layout", "damage", "said"), [(a, d, s) for _, a, d, s in SHARD_DAMAGE], ids=[name for name, *_ in SHARD_DAMAGE]
 )
-def test_damage_of_shards(
+def test_damaged_shard_files_are_found(
     copy: Callable[[str], tuple[Path, Path]], layout: str, damage: Callable[[Path], Any], said: str
 ) -> None:
     output, _ = copy(layout)
@@ -386,14 +397,14 @@ def test_damage_of_shards(
     assert any(said in fault for fault in faults), faults
 
 
-def test_rows_that_name_another_attempts_file(copy: Callable[[str], tuple[Path, Path]]) -> None:
+def test_rows_that_name_the_file_of_another_attempt_are_found(copy: Callable[[str], tuple[Path, Path]]) -> None:
     output, _ = copy("webdataset")
     shutil.copy(_shard(output), output / "shards/loser.tar")
     _change_part(_part(output), _set("output", "shards/loser.tar"))
     assert any("shards/loser.tar: rows name it" in fault for fault in _faults(output))
 
 
-def test_faults_are_counted_beyond_those_shown(tmp_path: Path) -> None:
+def test_all_faults_are_counted_but_only_a_hundred_shown(tmp_path: Path) -> None:
     write_dataset(str(tmp_path), [f"{n}.png" for n in range(130)])
     run = release(job(str(tmp_path), engine__shard_rows=200))
     shutil.rmtree(Path(run.release.uri) / "images")

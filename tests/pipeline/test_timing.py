@@ -1,4 +1,4 @@
-"""Where a worker's time goes: every second is booked once, CPU apart from waiting, lost attempts as lost."""
+"""A worker's time: every second is counted once, CPU time apart from waiting, failed attempts as lost."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _burn(seconds: float) -> None:
         pass
 
 
-def test_cpu_time_is_the_threads_own() -> None:
+def test_cpu_time_is_that_of_the_thread() -> None:
     clock = Stopwatch()
 
     def sleep() -> None:
@@ -47,14 +47,14 @@ def test_cpu_time_is_the_threads_own() -> None:
     assert clock.seconds["burn"] >= 0.1
 
 
-def test_a_stage_that_raises_is_booked() -> None:
+def test_the_time_of_a_stage_that_raises_is_counted() -> None:
     clock = Stopwatch()
     with pytest.raises(RuntimeError), clock("x"):
         raise RuntimeError
     assert set(clock.seconds) == {"x"} == set(clock.cpu_seconds)
 
 
-def test_booking_a_picture_costs_less_than_a_tenth_of_a_millisecond() -> None:
+def test_measuring_an_image_costs_less_than_a_tenth_of_a_millisecond() -> None:
     clock = Stopwatch()
     fastest = 1.0
     for _ in range(5):  # the machine may be busy: the fastest of some
@@ -67,7 +67,7 @@ def test_booking_a_picture_costs_less_than_a_tenth_of_a_millisecond() -> None:
     assert fastest < 1e-4
 
 
-def test_phases_share_out_all_time() -> None:
+def test_phases_add_up_to_the_whole_time() -> None:
     begin = time.perf_counter()
     clock = WorkerClock(begin)
     clock.lap("start")
@@ -80,7 +80,7 @@ def test_phases_share_out_all_time() -> None:
     assert set(clock.report()[0]) == {"commit"}
 
 
-def test_an_attempt_that_came_to_nothing_is_lost_also_when_it_was_taken() -> None:
+def test_the_time_of_an_attempt_without_a_commit_counts_as_lost_even_if_it_was_reported() -> None:
     clock = WorkerClock(time.perf_counter())
     clock.lap("between")
     time.sleep(0.01)
@@ -104,7 +104,7 @@ def _merged(run: Run, specs: Sequence[ShardSpec]) -> ShardStats:
     return merge_all(ShardStats.from_json(meta.stats) for _, meta in run.release.read_metas(list(specs)))
 
 
-def test_a_run_books_every_second_of_its_worker(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_phases_of_a_run_add_up_to_the_time_of_its_worker(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def slow_read(self: SourceReader, row: Any, max_bytes: int) -> bytes:
         time.sleep(0.02)
         return Path(row.uri).read_bytes()
@@ -154,7 +154,7 @@ def test_a_run_books_every_second_of_its_worker(run: Run, monkeypatch: pytest.Mo
     assert timing["worker_seconds"] == booked
 
 
-def test_a_lost_race_shows_as_lost_in_the_next_commit(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_of_a_lost_race_is_in_the_next_commit(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     rival, late = ShardProcessor(run), ShardProcessor(run)
     read = SourceReader.read
     raced = threading.Event()

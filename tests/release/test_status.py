@@ -1,4 +1,4 @@
-"""How far a run is: before, during and after it, and with damage."""
+"""Status of a run: before, during and after it, and with damage."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def base(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return place
 
 
-def test_from_start_to_end(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_status_from_start_to_end(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
     run, _ = open_run(job(base), ())
     state = read_status(run.release)
     assert (state.state, state.total, state.done, state.statuses) == ("running", 8, 0, {})
@@ -49,7 +49,7 @@ def test_from_start_to_end(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (state.state, state.done, state.run_id, state.name) == ("finished", 8, run.plan.run_id, "release")
 
 
-def test_the_command_says_it_as_text_and_as_json(tmp_path: Path) -> None:
+def test_the_command_prints_text_and_json(tmp_path: Path) -> None:
     write_dataset(str(tmp_path), [f"{n}.png" for n in range(8)])
     run, _ = open_run(job(str(tmp_path)), ())
     ShardProcessor(run).process(ShardSpec(0, 4))
@@ -72,7 +72,7 @@ def test_a_damaged_part_is_named(base: str) -> None:
             read_status(run.release)
 
 
-def test_strange_files_beside_the_parts_do_not_matter(base: str) -> None:
+def test_other_files_beside_the_parts_are_ignored(base: str) -> None:
     run, _ = open_run(job(base), ())
     for name in ("0000000000-0.parquet", ".partial-1", "notes.txt", "0000000000-04.parquet"):
         Storage().put(join(run.release.uri, f"provenance/{name}"), b"x")
@@ -82,3 +82,15 @@ def test_strange_files_beside_the_parts_do_not_matter(base: str) -> None:
 def test_no_release(base: str) -> None:
     with pytest.raises(ConfigError, match="no release"):
         read_status(Release(Storage(), join(base, "nothing")))
+
+
+@pytest.mark.parametrize("command", ["status", "verify", "report"])
+def test_a_release_of_an_older_version_is_refused_with_advice(tmp_path: Path, command: str) -> None:
+    write_dataset(str(tmp_path), ["a.png"])
+    run, _ = open_run(job(str(tmp_path)), ())
+    path = Path(run.release.uri, "run.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format_version": 1}))
+    done = CliRunner().invoke(app, [command, run.release.uri])
+    assert isinstance(done.exception, ConfigError)
+    assert "older version of anon-batch" in str(done.exception)
+    assert "run the job again with a new output and a new ledger" in str(done.exception)

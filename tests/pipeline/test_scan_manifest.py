@@ -1,4 +1,4 @@
-"""The plan's rows: sampling, digest, chunks."""
+"""Rows of the plan: sampling, digest, chunks."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(1, 60), st.integers(0, 2**40), st.randoms(use_true_random=False))
-def test_a_sample_has_the_size_and_does_not_depend_on_the_order(
+def test_a_sample_has_the_requested_size_and_does_not_depend_on_the_order(
     tmp_path: Path, limit: int, seed: int, rng: random.Random
 ) -> None:
     base = str(tmp_path)
@@ -74,7 +74,7 @@ def test_a_sample_has_the_size_and_does_not_depend_on_the_order(
     assert samples[0] == sorted(samples[0], key=IDS.index), "rows stay in the manifest's order"
 
 
-def test_another_seed_takes_another_sample(tmp_path: Path) -> None:
+def test_another_seed_gives_another_sample(tmp_path: Path) -> None:
     _manifest(str(tmp_path), IDS)
     samples = []
     for seed in (1, 2):
@@ -198,7 +198,7 @@ def test_rows_are_read_across_chunk_borders(tmp_path: Path, start: int, count: i
         lambda d: d[:30] + b"\xff" * 8 + d[38:],
     ],
 )
-def test_a_damaged_chunk_is_found(tmp_path: Path, damage: Any) -> None:
+def test_a_damaged_chunk_is_refused(tmp_path: Path, damage: Any) -> None:
     base = str(tmp_path)
     _manifest(base, IDS)
     _scan(base)
@@ -209,7 +209,7 @@ def test_a_damaged_chunk_is_found(tmp_path: Path, damage: Any) -> None:
         _planned(base, 50).read(ShardSpec(0, 5))
 
 
-def test_rows_that_the_plan_does_not_have(tmp_path: Path) -> None:
+def test_rows_beyond_the_end_of_the_plan_are_refused(tmp_path: Path) -> None:
     base = str(tmp_path)
     _manifest(base, IDS)
     _scan(base)
@@ -219,7 +219,7 @@ def test_rows_that_the_plan_does_not_have(tmp_path: Path) -> None:
         _planned(base, 60, Storage(StorageConfig(retries=0))).read(ShardSpec(0, 5))
 
 
-def test_boxes_that_no_row_has_are_refused_before_the_run(tmp_path: Path) -> None:
+def test_a_manifest_without_boxes_is_refused_for_the_manifest_detector(tmp_path: Path) -> None:
     _manifest(str(tmp_path), IDS, faces=pa.nulls(50, FACES))
     with pytest.raises(ManifestError, match="--ground-truth"):
         _scan(str(tmp_path))

@@ -1,0 +1,76 @@
+"""Verify what describes a release as a whole: names of outputs, run.json, stats.json and gates.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+
+from anon_batch.config import GatesConfig, validate
+from anon_batch.errors import ConfigError, IntegrityError, ObjectNotFoundError
+from anon_batch.formats import layout
+from anon_batch.formats.release import Release
+from anon_batch.formats.run_json import RunJson
+from anon_batch.formats.stats_json import StatsJson
+from anon_batch.pipeline.gates import evaluate_gates
+from anon_batch.release.output_names import OutputNames
+from anon_batch.release.verification import Verification
+from anon_batch.stats import ShardStats, summarise
+
+
+def check_names(release: Release, names: OutputNames, result: Verification) -> None:
+    """Check that no two rows name one image, and that a row names every object: an orphan has no record."""
+    try:
+        if duplicates := names.duplicates():
+            result.fault(f"{duplicates} rows name an image that another row names too")
+        for key in names.orphans(lambda: _listed(release)):
+            result.fault(f"{key}: no provenance row names it")
+    except (IntegrityError, ObjectNotFoundError) as exc:
+        result.fault(str(exc))
+    for info in release.objects(layout.PROVENANCE):
+        if layout.parse_part(info.key) is None:
+            result.fault(f"{layout.PROVENANCE}/{info.key}: not the name of a part")
+
+
+def _listed(release: Release) -> Iterator[str]:
+    for folder in (layout.IMAGES, layout.SHARDS):
+        for info in release.objects(folder):
+            yield f"{folder}/{info.key}"
+
+
+def check_totals(release: Release, record: RunJson, stats: ShardStats, result: Verification) -> None:
+    """Check that run.json and stats.json say what the parts say together."""
+    if not record.is_finished:
+        result.fault(f"{layout.RUN}: state is {record.state!r}, not 'finished'")
+    if record.is_finished and _nonzero(record.statuses or {}) != _nonzero(result.statuses):
+        result.fault(f"{layout.RUN}: statuses {record.statuses} differ from the parts' {dict(result.statuses)}")
+    try:
+        published = release.read_stats().summary
+    except IntegrityError as exc:
+        result.fault(str(exc))
+        return
+    expected = json.loads(json.dumps(summarise(stats)))
+    if published != expected:
+        keys = [key for key in expected if published.get(key) != expected[key]]
+        result.fault(f"{layout.STATS}: differs from the sum of the parts in {', '.join(keys) or 'further keys'}")
+
+
+def check_gates(release: Release, record: RunJson, stats: ShardStats, result: Verification) -> None:
+    """Check that gates.json exists once the run is finished, and that it is what the statistics give."""
+    if not record.is_finished:
+        return
+    try:
+        published = release.read_gates()
+        limits = validate(GatesConfig, record.gates, f"{layout.RUN}: gates")
+        expected = evaluate_gates(StatsJson(summarise(stats)), limits)
+    except (IntegrityError, ConfigError) as exc:
+        result.fault(str(exc))
+        return
+    if published is None:
+        result.fault(f"{layout.GATES}: missing")
+    elif published != expected:
+        names = [gate.name for gate in expected.results if gate not in published.results]
+        result.fault(f"{layout.GATES}: differs from the statistics in {', '.join(names) or 'further gates'}")
+
+
+def _nonzero(statuses: Mapping[str, int]) -> dict[str, int]:
+    return {status: count for status, count in statuses.items() if count}
