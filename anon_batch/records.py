@@ -160,14 +160,12 @@ class Preview:
         image_id: the manifest's id.
         pixels: (H, W, 3) uint8 RGB.
         scale_x, scale_y: px of the whole image for each px of the preview.
-        given: the manifest's regions, px of the whole image, for the detector `manifest`.
     """
 
     image_id: str
     pixels: PixelArray
     scale_x: float = 1.0
     scale_y: float = 1.0
-    given: GroundTruth | None = None
 
     def __post_init__(self) -> None:
         _require_pixels(self.pixels)
@@ -189,7 +187,7 @@ class Preview:
     def resized(self, pixels: PixelArray) -> Preview:
         """Return a preview of the same image with these pixels."""
         width, height = self.whole_size
-        return Preview(self.image_id, pixels, width / pixels.shape[1], height / pixels.shape[0], self.given)
+        return Preview(self.image_id, pixels, width / pixels.shape[1], height / pixels.shape[0])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

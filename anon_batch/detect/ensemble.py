@@ -54,8 +54,8 @@ class Ensemble:
 
         Args:
             images: to search.
-            given: the manifest's regions of each image, for the detector `manifest`; None takes those that the images
-                carry.
+            given: the manifest's regions of each image, px of the whole image, for the detector `manifest`; None if
+                there are none.
 
         Raises:
             WithheldError: as Detector.detect.
@@ -65,7 +65,7 @@ class Ensemble:
         shown = images if self._max_side_px is None else [downscale(image, self._max_side_px) for image in images]
         found = [self._found_by(part, shown) for part in self._parts]
         if self._manifest is not None:
-            found.insert(0, self._manifest.detections(given or [image.given for image in images]))
+            found.insert(0, self._manifest.detections([None] * len(images) if given is None else given))
         merged = [merge_detectors(list(own), self._merge_iou) for own in zip(*found, strict=True)]
         return [self._large_enough(own) for own in merged]
 

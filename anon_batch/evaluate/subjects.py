@@ -13,7 +13,7 @@ import numpy as np
 
 from anon_batch.anonymize.ladder import Ladder
 from anon_batch.anonymize.protocol import Method
-from anon_batch.detect.protocol import Detector
+from anon_batch.detect.ensemble import Ensemble
 from anon_batch.errors import WithheldError
 from anon_batch.records import (
     DEFAULT_LABEL,
@@ -109,13 +109,15 @@ def labelled_faces(row: ManifestRow) -> GroundTruth | None:
 
 
 def detect_faces(
-    detector: Detector, batch: Sequence[tuple[ManifestRow, DecodedImage]], failures: Counter[str]
+    detector: Ensemble, batch: Sequence[tuple[ManifestRow, DecodedImage]], failures: Counter[str]
 ) -> list[DetectedImage]:
     """Detect faces. Count images whose detection fails by reason, and skip them."""
+    previews = [Preview(image.image_id, image.pixels) for _, image in batch]
     try:
-        found: list[Detections | None] = list(detector.detect([_preview(row, image) for row, image in batch]))
+        found: list[Detections | None] = list(detector.detect(previews, [row.regions for row, _ in batch]))
     except WithheldError:
-        found = [_detect_one(detector, _preview(row, image), failures) for row, image in batch]
+        rows = [row for row, _ in batch]
+        found = [_detect_one(detector, row, preview, failures) for row, preview in zip(rows, previews, strict=True)]
     return [
         DetectedImage(row, image, only_faces(detections))
         for (row, image), detections in zip(batch, found, strict=True)
@@ -123,13 +125,9 @@ def detect_faces(
     ]
 
 
-def _preview(row: ManifestRow, image: DecodedImage) -> Preview:
-    return Preview(image.image_id, image.pixels, given=row.regions)
-
-
-def _detect_one(detector: Detector, image: Preview, failures: Counter[str]) -> Detections | None:
+def _detect_one(detector: Ensemble, row: ManifestRow, preview: Preview, failures: Counter[str]) -> Detections | None:
     try:
-        return detector.detect([image])[0]
+        return detector.detect([preview], [row.regions])[0]
     except WithheldError as exc:
         failures[exc.reason] += 1
         return None

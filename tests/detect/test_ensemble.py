@@ -78,17 +78,16 @@ def test_the_boxes_of_the_manifest_go_before_all_networks(runtime):
 
     boxes = np.asarray([[178, 62, 270, 177], [180, 62, 270, 177]], np.float32)
     truth = GroundTruth(boxes, np.zeros(2, np.bool_))
-    found = detector.detect([Preview("astronaut", astronaut(), given=truth)])[0]
+    found = detector.detect([Preview("astronaut", astronaut())], [truth])[0]
     assert found.detectors == ("manifest", "manifest")
     assert np.isfinite(found.landmarks).all(), "they come from CenterFace"
 
 
 def test_an_image_without_given_boxes_does_not_withhold_its_neighbours(runtime):
     detector = build_detector(DetectConfig(detectors="manifest"), runtime)
-    known = Preview("known", IMAGE.pixels, given=GroundTruth.empty())
     with pytest.raises(WithheldError):
-        detector.detect([known, IMAGE])
-    assert len(detector.detect([known])[0]) == 0
+        detector.detect([IMAGE, IMAGE], [GroundTruth.empty(), None])
+    assert len(detector.detect([IMAGE], [GroundTruth.empty()])[0]) == 0
 
 
 def test_the_same_detector_twice_with_its_own_scale_and_threshold(runtime):
@@ -141,10 +140,9 @@ def test_the_least_side_counts_px_of_the_full_image():
 
 def test_boxes_of_the_manifest_are_exact_beside_a_detector_that_sees_a_downscaled_image(runtime):
     boxes = np.asarray([[3.3, 7.1, 11.7, 19.9]], np.float32)
-    image = Preview("a", np.zeros((301, 403, 3), np.uint8), given=GroundTruth(boxes, np.zeros(1, np.bool_)))
-    found = build_detector(DetectConfig(detectors=["manifest", "centerface"], max_side_px=64), runtime).detect([image])[
-        0
-    ]
+    image, truth = Preview("a", np.zeros((301, 403, 3), np.uint8)), GroundTruth(boxes, np.zeros(1, np.bool_))
+    detector = build_detector(DetectConfig(detectors=["manifest", "centerface"], max_side_px=64), runtime)
+    [found] = detector.detect([image], [truth])
     np.testing.assert_array_equal(found.boxes, boxes)
 
 

@@ -40,7 +40,7 @@ class Bright:
     def __init__(self, smallest_px: int = 1) -> None:
         self._smallest_px = smallest_px
 
-    def detect(self, images: Sequence[Preview]) -> list[Detections]:
+    def detect(self, images: Sequence[Preview], given: Sequence[GroundTruth | None] | None = None) -> list[Detections]:
         return [self._one(image) for image in images]
 
     def _one(self, image: Preview) -> Detections:
