@@ -57,7 +57,7 @@ def test_region_of_a_plain_box():
     assert mask.mean() == pytest.approx(np.pi / 4, abs=0.05)
 
 
-def test_face_index_follows_the_detections():
+def test_the_index_follows_the_detections():
     regions = geometry.regions_of(detections((5, 5, 9, 9), (1, 1, 3, 3)), 20, 20, 1.0, "rectangle")
     assert [(r.index, r.extent) for r in regions] == [(0, (5, 5, 9, 9)), (1, (1, 1, 3, 3))]
 

@@ -1,4 +1,4 @@
-"""Build a manifest: read the sources into a spool on the local disk, then write, check and publish the manifest."""
+"""Build a manifest: stage the sources on the local disk, then write, check and publish the manifest."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from anon_batch.errors import ManifestError
 from anon_batch.manifest.addresses import HERE, base_of, relative
 from anon_batch.manifest.check import RowChecker
 from anon_batch.manifest.ground_truth import read_ground_truth
-from anon_batch.manifest.importers.entries import Kind, Source, Tally, conform
+from anon_batch.manifest.importers.entries import ImportReport, Kind, Source, conform
 from anon_batch.manifest.importers.find import READERS, find_source
 from anon_batch.manifest.labels import LabelMap
 from anon_batch.manifest.matching import RegionMatcher
@@ -33,7 +33,7 @@ from anon_batch.manifest.schema import (
     VERSION_KEY,
     regions_array,
 )
-from anon_batch.manifest.spool import Spool
+from anon_batch.manifest.staging import StagedTables
 from anon_batch.storage import Storage, absolute, is_local
 
 ROW_GROUP_ROWS = 8192
@@ -114,21 +114,21 @@ def build_manifest(
     if not sources:
         raise ManifestError("no source; give a folder, a bucket prefix, tar, Parquet or CSV files")
     found = [find_source(storage, given, None if kind == "auto" else kind) for given in sources]
-    tally = Tally()
-    with tempfile.TemporaryDirectory(prefix="anon-batch-manifest-") as folder, Spool(Path(folder)) as spool:
+    imported = ImportReport()
+    with tempfile.TemporaryDirectory(prefix="anon-batch-manifest-") as folder, StagedTables(Path(folder)) as staged:
         for at, source in enumerate(found):
-            for table in READERS[source.kind](storage, source, tally):
-                spool.add(at, _chosen(conform(table, tally), columns, tally))
-        if not spool.rows_count:
-            raise ManifestError(_nothing_found(sources, tally))
-        prefixes = _id_prefixes(found, spool)
+            for table in READERS[source.kind](storage, source, imported):
+                staged.add(at, _select_columns(conform(table, imported), columns, imported))
+        if not staged.rows_count:
+            raise ManifestError(_nothing_found(sources, imported))
+        prefixes = _id_prefixes(found, staged)
         base = _Base(out_uri, base_uri, found)
-        matcher = _matcher(storage, ground_truth, labels or LabelMap(), lambda: _with_ids(spool, prefixes))
+        matcher = _matcher(storage, ground_truth, labels or LabelMap(), lambda: _with_ids(staged, prefixes))
         path = Path(folder) / "manifest.parquet"
         labelled_count, regions_count = _write(
             path,
-            _with_ids(spool, prefixes),
-            spool.extra_schema(),
+            _with_ids(staged, prefixes),
+            staged.extra_schema(),
             matcher=matcher,
             base=base,
             where=absolute(out_uri),
@@ -137,13 +137,13 @@ def build_manifest(
     unmatched = matcher.unmatched() if matcher else []
     return BuildReport(
         uri=absolute(out_uri),
-        images_count=spool.rows_count,
-        sources=tuple((s.given, s.kind, spool.count_of(at)) for at, s in enumerate(found)),
-        other_suffixes=dict(sorted(tally.suffixes.items(), key=lambda item: (-item[1], item[0]))),
-        other_names=tuple(tally.names),
-        extra_columns=tuple(spool.extra_schema().names),
-        renamed_columns=tally.renamed,
-        dropped_columns=tuple(sorted(tally.dropped)),
+        images_count=staged.rows_count,
+        sources=tuple((s.given, s.kind, staged.count_of(at)) for at, s in enumerate(found)),
+        other_suffixes=dict(sorted(imported.suffixes.items(), key=lambda item: (-item[1], item[0]))),
+        other_names=tuple(imported.names),
+        extra_columns=tuple(staged.extra_schema().names),
+        renamed_columns=imported.renamed,
+        dropped_columns=tuple(sorted(imported.dropped)),
         base_uri=base.written,
         prefixed=any(prefixes),
         labelled_count=labelled_count,
@@ -153,26 +153,26 @@ def build_manifest(
     )
 
 
-def _chosen(table: pa.Table, columns: Sequence[str] | None, tally: Tally) -> pa.Table:
+def _select_columns(table: pa.Table, columns: Sequence[str] | None, imported: ImportReport) -> pa.Table:
     if columns is None:
         return table
     kept = [n for n in table.column_names if n in FIXED_COLUMNS or n in columns]
-    tally.dropped.update(set(table.column_names) - set(kept))
+    imported.dropped.update(set(table.column_names) - set(kept))
     return table.select(kept)
 
 
-def _nothing_found(sources: Sequence[str], tally: Tally) -> str:
-    seen = ", ".join(f"{count:,} x {suffix}" for suffix, count in list(tally.suffixes.items())[:5])
+def _nothing_found(sources: Sequence[str], imported: ImportReport) -> str:
+    seen = ", ".join(f"{count:,} x {suffix}" for suffix, count in list(imported.suffixes.items())[:5])
     return f"no image in {', '.join(sources)}" + (f"; found only {seen}" if seen else "; nothing is there")
 
 
-def _id_prefixes(found: Sequence[Source], spool: Spool) -> list[str]:
+def _id_prefixes(found: Sequence[Source], staged: StagedTables) -> list[str]:
     """Return the prefix of the ids of each source: none, unless two sources share an id."""
     if len(found) == 1:
         return [""]
     known = np.zeros(0, np.uint64)
     for at in range(len(found)):
-        parts = [hashes(pc.fill_null(t.column("image_id").combine_chunks(), "")) for t in spool.tables(at)]
+        parts = [hashes(pc.fill_null(t.column("image_id").combine_chunks(), "")) for t in staged.tables(at)]
         own = np.unique(np.concatenate(parts)) if parts else np.zeros(0, np.uint64)
         if len(np.intersect1d(known, own, assume_unique=True)):
             names = [s.name for s in found]
@@ -187,14 +187,14 @@ def _id_prefixes(found: Sequence[Source], spool: Spool) -> list[str]:
     return [""] * len(found)
 
 
-def _with_ids(spool: Spool, prefixes: Sequence[str]) -> Iterator[pa.Table]:
+def _with_ids(staged: StagedTables, prefixes: Sequence[str]) -> Iterator[pa.Table]:
     for at, prefix in enumerate(prefixes):
-        for table in spool.tables(at):
+        for table in staged.tables(at):
             ids = table.column("image_id")
-            yield _with(table, "image_id", pc.binary_join_element_wise(prefix, ids, "")) if prefix else table
+            yield _replace_column(table, "image_id", pc.binary_join_element_wise(prefix, ids, "")) if prefix else table
 
 
-def _with(table: pa.Table, name: str, column: pa.Array) -> pa.Table:
+def _replace_column(table: pa.Table, name: str, column: pa.Array) -> pa.Table:
     return table.set_column(table.column_names.index(name), name, column)
 
 
@@ -259,14 +259,14 @@ def _write(
     checker = RowChecker(where)
     labelled_count = regions_count = 0
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        for plain in _rebatched(tables):
+        for plain in _rebatch(tables):
             table = plain if matcher is None else _attach(plain, matcher)
             regions = table.column(REGIONS_COLUMN)
             labelled_count += len(regions) - regions.null_count
             regions_count += pc.sum(pc.list_value_length(regions)).as_py() or 0
             checker.feed(table)
             uris = relative(table.column("uri").combine_chunks(), base.prefixes)
-            written = _with(table, "uri", uris).select(schema.names).cast(schema)
+            written = _replace_column(table, "uri", uris).select(schema.names).cast(schema)
             writer.write_table(written, row_group_size=ROW_GROUP_ROWS)
     checker.finish(lambda: _written_ids(path))
     return labelled_count, regions_count
@@ -278,10 +278,10 @@ def _attach(table: pa.Table, matcher: RegionMatcher) -> pa.Table:
     merged = regions_array(found)
     if regions.null_count < len(regions):
         merged = pc.if_else(pa.array([truth is not None for truth in found], pa.bool_()), merged, regions)
-    return _with(table, REGIONS_COLUMN, merged)
+    return _replace_column(table, REGIONS_COLUMN, merged)
 
 
-def _rebatched(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+def _rebatch(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
     """Yield the same rows in tables of ROW_GROUP_ROWS, so that many small files do not become many small row groups."""
     waiting: list[pa.Table] = []
     for table in tables:

@@ -16,8 +16,8 @@ from anon_batch.manifest.names import (
     MAX_ID_BYTES,
     MAX_SEGMENT_BYTES,
     HashArray,
+    conflicting_names,
     hashes,
-    rivals,
     suffixed,
     unsafe,
 )
@@ -128,7 +128,7 @@ class RowChecker:
         self._find_repeats(known, reread)
         mixed = len(self._suffixes_seen) == 2 or not self._keep_format
         if mixed or self._folders_seen:
-            self._find_rivals(known, reread)
+            self._find_conflicts(known, reread)
         if self._faults:
             raise ManifestError(self._report())
 
@@ -147,11 +147,11 @@ class RowChecker:
                 return
             wanted = wanted[_GROUPS:]  # different ids with equal hashes: compare the next
 
-    def _find_rivals(self, known: HashArray, reread: Callable[[], Iterable[pa.Table]]) -> None:
+    def _find_conflicts(self, known: HashArray, reread: Callable[[], Iterable[pa.Table]]) -> None:
         total = 0
         suspects: dict[str, tuple[int, str]] = {}
         for start, ids in _id_arrays(reread()):
-            names, rows = rivals(ids, self._keep_format)
+            names, rows = conflicting_names(ids, self._keep_format)
             hits = np.flatnonzero(_contains(known, hashes(names))) if len(names) else np.zeros(0, np.intp)
             total += len(hits)
             for hit in hits[: _GROUPS - len(suspects)]:

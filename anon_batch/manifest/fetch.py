@@ -1,4 +1,4 @@
-"""Source bytes of a row: an object, a member of a tar by range, or a cell of a Parquet file."""
+"""Fetch the source bytes of a row: an object, a byte range of one, or a cell of a Parquet file."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from anon_batch.storage import Storage
 
 
 class SourceReader:
-    """Reads sources; keeps the last Parquet row group, as neighbours in the manifest are neighbours in the file.
+    """Read sources. The last Parquet row group is kept, because neighbours in the manifest are neighbours in the file.
 
     Args:
-        storage: where sources lie.
+        storage: where the sources are.
     """
 
     def __init__(self, storage: Storage) -> None:
@@ -29,10 +29,10 @@ class SourceReader:
         self._group_starts: list[int] = []
 
     def read(self, row: ManifestRow, max_bytes: int) -> bytes:
-        """The source's bytes.
+        """Return the source's bytes.
 
         Raises:
-            FailedError: `too_many_bytes`, `source_truncated`, or a Parquet cell that holds no picture (`source_empty`).
+            FailedError: `too_many_bytes`, `source_truncated`, or a Parquet cell without an image (`source_empty`).
             StorageError: the object cannot be read.
         """
         known = row.length if row.length is not None else row.size_bytes
@@ -64,9 +64,9 @@ class SourceReader:
                 cell = self._group[row - self._group_starts[group]].as_py()
             except OSError as exc:
                 self._forget()
-                if type(exc) is OSError and exc.errno is None:  # Arrow's own word for a damaged file
+                if type(exc) is OSError and exc.errno is None:  # how Arrow reports a damaged file
                     raise FailedError("source_unreadable", f"{uri} row {row} column {column}: {exc}") from None
-                # From the store, through pyarrow: it may pass.
+                # The storage failed, through pyarrow; a retry may help.
                 raise TransientStorageError(f"row {row} column {column}: {exc}", uri) from None
             except (pa.ArrowException, LookupError, ValueError, OverflowError) as exc:
                 self._forget()

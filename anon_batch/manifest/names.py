@@ -1,6 +1,4 @@
-"""Which image ids are safe as names of outputs, and which get in each other's way. All of it on whole
-columns.
-"""
+"""Which image ids are safe as names of outputs, and which lead to the same output; for whole columns at once."""
 
 from __future__ import annotations
 
@@ -12,19 +10,19 @@ import pyarrow.compute as pc
 from anon_batch.formats.layout import IMAGE_SUFFIXES
 from anon_batch.storage import PARTIAL_PREFIX
 
-MAX_SEGMENT_BYTES = 250  # 255 on common file systems, less a suffix that may be appended
-MAX_ID_BYTES = 900  # 1,024 for a key of S3, less OUTPUT's own prefix
+MAX_SEGMENT_BYTES = 250  # 255 on common file systems, minus a suffix that may be appended
+MAX_ID_BYTES = 900  # 1,024 for a key of S3, minus OUTPUT's own prefix
 
 HashArray = npt.NDArray[np.uint64]
 
 _UNSAFE = "|".join(
     [
-        r"(^|/)\.{0,2}(/|$)",  # empty, `.` and `..` segments; so also a slash at either end
+        r"(^|/)\.{0,2}(/|$)",  # empty, `.` and `..` segments, and so a slash at either end
         r"[\\\x00-\x1f\x7f-\x{9f}\x{2028}\x{2029}]",  # backslash, control characters, line separators
         r"^~",  # a home folder
         r"^[A-Za-z]:",  # a drive
         r"::",  # fsspec reads it as chained file systems
-        r"(^|/)" + PARTIAL_PREFIX.replace(".", r"\."),  # swept away as half-written
+        r"(^|/)" + PARTIAL_PREFIX.replace(".", r"\."),  # deleted as an unfinished write
     ]
 )
 _ALTERNATIVES = "|".join(s.removeprefix(".") for s in IMAGE_SUFFIXES)
@@ -34,14 +32,14 @@ _SUFFIXED_FOLDER = rf"[^/.][^/]*\.({_ALTERNATIVES})/"
 
 
 def has_image_suffix(name: str) -> bool:
-    """Whether a file's name says that it is a picture; `._x.jpg`, which macOS leaves about, is none."""
+    """Return whether a file has the name of an image; `._x.jpg`, a metadata file of macOS, has not."""
     base = name.rsplit("/", 1)[-1]
     stem, dot, suffix = base.rpartition(".")
     return bool(dot) and bool(stem.strip(".")) and f".{suffix.lower()}" in IMAGE_SUFFIXES and not base.startswith("._")
 
 
 def unsafe(ids: pa.Array) -> npt.NDArray[np.bool_]:
-    """(N,) which ids cannot name an output below a folder or prefix; null and empty ids count as safe."""
+    """Return which ids, (N,), cannot name an output below a folder or prefix; null and empty ids count as safe."""
     bad = pc.and_(pc.match_substring_regex(ids, _UNSAFE), pc.greater(pc.binary_length(ids), 0))
     out = _to_mask(bad)
     lengths = pc.fill_null(pc.binary_length(ids), 0).to_numpy(zero_copy_only=False)
@@ -52,7 +50,7 @@ def unsafe(ids: pa.Array) -> npt.NDArray[np.bool_]:
 
 
 def is_safe(image_id: str) -> bool:
-    """Whether one id can name an output."""
+    """Return whether one id can name an output."""
     try:
         return bool(image_id) and not bool(unsafe(pa.array([image_id], pa.string()))[0])
     except UnicodeEncodeError:
@@ -60,7 +58,7 @@ def is_safe(image_id: str) -> bool:
 
 
 def hashes(texts: pa.Array) -> HashArray:
-    """(N,) uint64 hash of each string. Not cryptographic: what has equal hashes is to be compared exactly."""
+    """Return a uint64 hash of each string, (N,). It is not cryptographic: compare strings with equal hashes exactly."""
     import pandas as pd  # heavy; only the check needs it
 
     values = texts.to_numpy(zero_copy_only=False)
@@ -68,20 +66,20 @@ def hashes(texts: pa.Array) -> HashArray:
 
 
 def suffixed(ids: pa.Array) -> npt.NDArray[np.bool_]:
-    """(N,) which ids end with an image suffix."""
+    """Return which ids, (N,), end with an image suffix."""
     return _to_mask(pc.match_substring_regex(ids, _SUFFIXED, ignore_case=True))
 
 
 def in_suffixed_folder(ids: pa.Array) -> npt.NDArray[np.bool_]:
-    """(N,) which ids lie in a folder that is itself called like a picture, as in `a.jpg/b.jpg`."""
+    """Return which ids, (N,), are in a folder that has the name of an image, as in `a.jpg/b.jpg`."""
     return _to_mask(pc.match_substring_regex(ids, _SUFFIXED_FOLDER, ignore_case=True))
 
 
-def rivals(ids: pa.Array, keep_format: bool) -> tuple[pa.Array, npt.NDArray[np.intp]]:
-    """Names that no other row may have beside these ids, because their outputs would get in each other's way.
+def conflicting_names(ids: pa.Array, keep_format: bool) -> tuple[pa.Array, npt.NDArray[np.intp]]:
+    """Return names that no other row may have beside these ids, because both would lead to the same output.
 
     An id without an image suffix gets one when it is written (with a fixed format, one of another format does
-    too), so `a` stands in the way of `a.jpg`; and a file `a.jpg` in that of a folder `a.jpg/`.
+    too), so `a` conflicts with `a.jpg`, and a file `a.jpg` with a folder `a.jpg/`.
 
     Returns:
         (M,) names and (M,) the position in `ids` that each belongs to.

@@ -1,4 +1,4 @@
-"""Where the time of a run went, as shares, from what `stats.json` holds."""
+"""Shares of the time of a run, from stats.json."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ STAGES: Mapping[str, str] = {
     "read": "fetching sources",
     "digest": "digests of sources and outputs",
     "decode": "decoding",
-    "detect": "finding faces",
-    "anonymize": "painting over them",
+    "detect": "detection",
+    "anonymize": "anonymization",
     "encode": "encoding and inspecting outputs",
     "put": "putting outputs",
 }
 PHASES: Mapping[str, str] = {
-    "detect": "busy: finding faces",
-    "anonymize": "busy: painting over them",
-    "decode": "busy: decoding, where no CPU is left for another thread",
-    "encode": "busy: encoding and inspecting outputs, likewise",
-    "wait_input": "idle: waits for pictures to be read and decoded",
-    "wait_output": "idle: waits for pictures to be encoded and put",
-    "open": "idle: begins a shard (marker, rows)",
+    "detect": "busy: detection",
+    "anonymize": "busy: anonymization",
+    "decode": "busy: decoding, when there is no CPU for another thread",
+    "encode": "busy: encoding and inspecting outputs, when there is no CPU for another thread",
+    "wait_input": "idle: waits for images to be read and decoded",
+    "wait_output": "idle: waits for outputs to be encoded and put",
+    "open": "idle: starts a shard (marker, rows)",
     "close": "idle: writes the shard's file",
     "commit": "idle: commits the shard",
     "between": "idle: waits for the next shard",
     "start": "idle: loads the models",
-    "lost": "lost: attempts that came to nothing",
-    "other": "idle: hands pictures from stage to stage",
+    "lost": "lost: failed attempts",
+    "other": "idle: queue overhead",
 }
 NETWORKS = ("detect", "anonymize")
 BUSY = (*NETWORKS, "decode", "encode")
@@ -73,7 +73,7 @@ class TimeShares:
     """Where the time went.
 
     Args:
-        stages: in the order of a picture's way.
+        stages: in the order in which an image passes them.
         phases: of the thread that drives the networks; empty where it was not measured.
         worker_s: time of all workers together.
         idle_share: share of it in which the device of the networks (GPU, or the CPU of the thread that drives

@@ -261,7 +261,7 @@ def test_report_writes_a_page_and_says_where_the_time_went(main: Any, dataset: P
     assert (code, err) == (0, "")
     assert "60 rows: 28 anonymized, 29 clean, 0 withheld, 3 failed" in out
     assert "idle for" in out
-    assert "finding faces" in out
+    assert "detection" in out
     assert f"report  {run.release.uri}/report/index.html" in out
     first = Path(run.release.uri, "report/index.html").read_bytes()
     assert main("report", run.release.uri + "/")[0] == 0

@@ -57,7 +57,7 @@ def test_the_network_sees_rgb_as_it_is():
     np.testing.assert_array_equal(network.batches[0][0], pixels.transpose(2, 0, 1))
 
 
-def test_pictures_share_batches_by_size_and_the_last_is_filled_with_zeros():
+def test_images_share_batches_by_size_and_the_last_is_padded_with_zeros():
     network = FakeNetwork(batch_size=2)
     large, small = np.full((64, 96, 3), 7, np.uint8), np.full((64, 64, 3), 9, np.uint8)
     found = CenterFace(network, 0.5).find([large, small, large, large], [1.0] * 4)
@@ -68,14 +68,14 @@ def test_pictures_share_batches_by_size_and_the_last_is_filled_with_zeros():
 
 
 @pytest.mark.parametrize("spoil", [(0, np.nan), (0, np.inf), (1, np.nan), (1, 200.0), (2, np.inf)])
-def test_outputs_that_are_not_finite_withhold_the_picture(spoil):
+def test_outputs_that_are_not_finite_withhold_the_image(spoil):
     finder = CenterFace(FakeNetwork(spoil=spoil), 0.5)
     with pytest.raises(WithheldError, match="not finite") as caught:
         finder.find([np.zeros((64, 64, 3), np.uint8)], [1.0])
     assert caught.value.reason == "detect"
 
 
-def test_landmarks_that_are_not_finite_cost_only_themselves():
+def test_landmarks_that_are_not_finite_become_nan():
     found = CenterFace(FakeNetwork(spoil=(3, np.nan)), 0.5).find([np.zeros((64, 64, 3), np.uint8)], [1.0])[0]
     assert len(found) == 1
     assert np.isnan(found.landmarks).all()

@@ -43,7 +43,7 @@ def ensemble(*parts, merge_iou=0.4, min_side_px=0.0):
     return Ensemble(parts, merge_iou, min_side_px)
 
 
-def test_what_any_detector_finds_is_found():
+def test_the_ensemble_finds_what_any_detector_finds():
     a, b = detections("a", [0, 0, 10, 10]), detections("b", [50, 50, 70, 70], [1, 0, 11, 10], score=0.9)
     both = ensemble(Fixed("a", a), Fixed("b", b)).detect([IMAGE])[0]
     assert both.detectors == ("a", "b")

@@ -9,7 +9,7 @@ from anon_batch.records import Detections
 
 
 class Recorder(SynchronousNetwork):
-    """A network that gives back its batch; remembers the shapes and pictures it saw."""
+    """A network that returns its batch; records the shapes and images that it saw."""
 
     def __init__(self, batch_size=1):
         self.batch_size = batch_size
@@ -45,7 +45,7 @@ def search(network, pieces, scales):
         ((1000, 3), 0.1, (128, 32), (128, 1)),
     ],
 )
-def test_a_piece_is_enlarged_with_its_aspect_and_black_fills_the_rest(size, scale, seen, shown):
+def test_a_piece_keeps_its_aspect_ratio_and_is_padded_with_black(size, scale, seen, shown):
     network = Recorder()
     [(across, down)] = search(network, [np.full((*size, 3), 200, np.uint8)], [scale])
     [batch] = network.batches
@@ -72,7 +72,7 @@ def test_pieces_of_one_network_size_share_calls_and_come_back_in_order():
 
 
 def marked(outputs, factors):
-    """One box whose corner is the picture's first value."""
+    """Return one box whose corner is the first value of the image."""
     value = outputs[0][0, 0, 0]
     boxes = np.float32([[value, 0, value + 1, 1]])
     return Detections(boxes, np.ones(1, np.float32), np.full((1, 5, 2), np.nan, np.float32), ("any",))

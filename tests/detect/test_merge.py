@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -107,8 +105,3 @@ def test_each_label_is_merged_as_if_it_were_alone(items, iou):
             of_label = merged.take(np.array([own_label == label for own_label in merged.labels], bool))
             assert of_label.boxes.tolist() == alone.boxes.tolist()
             assert of_label.detectors == alone.detectors
-
-
-def test_replace_keeps_labels():
-    found = detections("a", [0, 0, 1, 1], labels=("plate",))
-    assert replace(found, boxes=found.boxes + 1).labels == ("plate",)

@@ -27,24 +27,24 @@ from anon_batch.storage import Storage
         ("openvino", "auto", "cpu", "centerface"),
     ],
 )
-def test_the_file_follows_the_job(backend, precision, device, model):
+def test_the_model_follows_the_job(backend, precision, device, model):
     assert centerface_model(DetectConfig(backend=backend, precision=precision), device) == model
 
 
 @pytest.mark.parametrize(("backend", "device"), [("torch", "cpu"), ("openvino", "cpu"), ("auto", "cuda")])
-def test_8_bits_elsewhere_than_on_onnxruntime_are_refused(backend, device):
+def test_int8_on_other_backends_is_refused(backend, device):
     with pytest.raises(ConfigError, match=r"detect\.precision: int8 runs on onnxruntime.*use fp32 or auto"):
         centerface_model(DetectConfig(backend=backend, precision="int8"), device)
 
 
 @pytest.mark.parametrize(("num_gpus", "model"), [(0, "centerface_int8"), (1, "centerface")])
-def test_the_driver_names_the_file_that_the_workers_use(num_gpus, model):
+def test_preflight_names_the_model_that_the_workers_use(num_gpus, model):
     job = JobConfig(manifest="m", output="o", anonymize={"method": "solid"}, engine={"num_gpus": num_gpus})
     names = {name.split("@")[0] for name in preflight(job)}
     assert {name for name in names if name.startswith("centerface")} == {model}
 
 
-def test_8_bits_find_the_same_face_as_float(tmp_path):
+def test_int8_finds_the_same_face_as_fp32(tmp_path):
     from skimage.data import astronaut
 
     image = Preview("astronaut", astronaut())

@@ -54,7 +54,7 @@ def sigmoid(logit):
 
 
 @pytest.mark.parametrize(("level", "stride"), [(0, 8), (1, 16), (2, 32)])
-def test_a_cell_is_decoded_and_comes_back_in_the_frame_of_the_piece(level, stride):
+def test_a_cell_is_decoded_in_px_of_the_piece(level, stride):
     network = FakeNetwork({(level, 1, 2): cell()})
     [found] = YuNet("yunet", network, 0.5).find([np.zeros((48, 64, 3), np.uint8)], [1.5])  # sees 96 x 72 in 96 x 96
     assert network.batches[0].shape == (1, 3, 96, 96)
@@ -90,7 +90,7 @@ def test_a_small_network_finds_what_it_was_built_to_find(backend):
     assert found.scores == pytest.approx(np.sqrt(sigmoid(5.5) * sigmoid(3.5)), abs=2e-3)
 
 
-def test_of_neighbours_that_overlap_the_best_stays_and_the_threshold_counts():
+def test_nms_keeps_the_best_and_the_threshold_applies():
     near = {(0, 2, 2): cell(cls=1), (0, 2, 3): cell(cls=3, box=(-0.4, 0.25, 0, LOG_2)), (0, 8, 8): cell(cls=-4, obj=9)}
     weak = np.sqrt(sigmoid(-4) * sigmoid(9))
     piece = np.zeros((96, 96, 3), np.uint8)
@@ -104,8 +104,8 @@ def test_every_slot_of_a_batch_is_decoded_for_itself():
     class ByColour(FakeNetwork):
         def run(self, batch):
             maps = super().run(batch)
-            for slot, picture in enumerate(batch):
-                maps[0][slot, :, 1, int(picture.max())] = cell()
+            for slot, image in enumerate(batch):
+                maps[0][slot, :, 1, int(image.max())] = cell()
             return maps
 
     pieces = [np.full((64, 64, 3), value, np.uint8) for value in (1, 2, 3)]
@@ -124,13 +124,13 @@ def test_every_slot_of_a_batch_is_decoded_for_itself():
         {(0, 1, 1): cell(box=(0, 0, 200, 0))},
     ],
 )
-def test_outputs_that_are_not_finite_withhold_the_picture(spoilt):
+def test_outputs_that_are_not_finite_withhold_the_image(spoilt):
     with pytest.raises(WithheldError, match="not finite") as caught:
         YuNet("yunet", FakeNetwork(spoilt), 0.5).find([np.zeros((64, 64, 3), np.uint8)], [1.0])
     assert caught.value.reason == "detect"
 
 
-def test_landmarks_that_are_not_finite_cost_only_themselves():
+def test_landmarks_that_are_not_finite_become_nan():
     network = FakeNetwork({(0, 1, 1): cell(marks=[np.nan, *range(9)])})
     [found] = YuNet("yunet", network, 0.5).find([np.zeros((64, 64, 3), np.uint8)], [1.0])
     assert len(found) == 1
@@ -145,13 +145,13 @@ def real(request):
 
 
 @pytest.fixture(scope="module")
-def pictures():
+def images():
     """Photographs whose sides are multiples of 32 px: nobody has to pad or resize them."""
     files = sorted(path for path in PHOTOS.rglob("*") if path.suffix.lower() in (".jpg", ".png"))
-    pictures = [cv2.imread(str(path)) for path in files]
-    assert len(pictures) > 5
+    images = [cv2.imread(str(path)) for path in files]
+    assert len(images) > 5
     shown = []
-    for bgr in pictures:
+    for bgr in images:
         zoom = min(1, 640 / max(bgr.shape))
         size = [max(32, int(side * zoom) // 32 * 32) for side in bgr.shape[1::-1]]
         shown.append(np.ascontiguousarray(cv2.resize(bgr, size, interpolation=cv2.INTER_AREA)[:, :, ::-1]))
@@ -167,12 +167,12 @@ def rows_of_opencv(data, threshold, pixels):
     return np.zeros((0, 15), np.float32) if rows is None else rows
 
 
-def test_candidates_are_those_of_opencv(real, pictures, monkeypatch):
+def test_candidates_are_those_of_opencv(real, images, monkeypatch):
     name, data = real
     monkeypatch.setattr(yunet, "NMS_IOU", 1.1)
     network = open_network("onnxruntime", prepare_yunet(data), threads=1, device="cpu")
     compared = 0
-    for pixels in pictures:
+    for pixels in images:
         [found] = YuNet(name, network, 0.1).find([pixels], [1.0])
         rows = rows_of_opencv(data, 0.1, pixels)
         rows, sure = rows[rows[:, 14] > 0.101], found.take(np.flatnonzero(found.scores > 0.1005))

@@ -12,7 +12,7 @@ import pytest
 
 from anon_batch.config import StorageConfig
 from anon_batch.errors import FailedError, ObjectNotFoundError, TransientStorageError
-from anon_batch.manifest.addresses import cell_uri
+from anon_batch.manifest.addresses import cell_prefix
 from anon_batch.manifest.fetch import SourceReader
 from anon_batch.records import ManifestRow
 from anon_batch.storage import Storage, join
@@ -28,6 +28,10 @@ def base(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 def reader() -> SourceReader:
     return SourceReader(Storage(StorageConfig(retries=0)))
+
+
+def cell_uri(uri: str, column: str, row: int) -> str:
+    return f"{cell_prefix(uri, column)}{row}"
 
 
 def _row(uri: str, **fields: Any) -> ManifestRow:
@@ -107,7 +111,7 @@ def test_empty_row_groups_do_not_shift_the_rows(reader: SourceReader, base: str)
 @pytest.mark.parametrize(
     ("cell", "reason"), [(None, "source_empty"), (b"", "source_empty"), (b"x" * 101, "too_many_bytes")]
 )
-def test_cells_without_a_picture(reader: SourceReader, base: str, cell: bytes | None, reason: str) -> None:
+def test_cells_without_an_image(reader: SourceReader, base: str, cell: bytes | None, reason: str) -> None:
     uri = _parquet(join(base, "a.parquet"), [b"fine", cell])
     assert _reason(reader, _row(cell_uri(uri, "image", 1))) == reason
     assert reader.read(_row(cell_uri(uri, "image", 0)), 100) == b"fine"
@@ -116,7 +120,7 @@ def test_cells_without_a_picture(reader: SourceReader, base: str, cell: bytes | 
 @pytest.mark.parametrize(
     ("column", "row"), [("image", 2), ("image", 10**30), ("nothing", 0), ("label", 0), ("number", 1)]
 )
-def test_cells_that_cannot_be(reader: SourceReader, base: str, column: str, row: int) -> None:
+def test_cells_that_do_not_exist(reader: SourceReader, base: str, column: str, row: int) -> None:
     uri = _parquet(join(base, "a.parquet"), [b"a", b"b"], label=["face", "x"], number=[4, 5])
     assert _reason(reader, _row(cell_uri(uri, column, row))) == "source_unreadable"
 
@@ -129,9 +133,7 @@ def test_a_file_without_rows(reader: SourceReader, base: str) -> None:
 @pytest.mark.parametrize(
     "damage", [lambda d: b"", lambda d: b"PAR1", lambda d: d[:-20], lambda d: d[:40] + bytes(60) + d[100:]]
 )
-def test_a_damaged_file_fails_the_row_and_not_the_whole_shard_again_and_again(
-    reader: SourceReader, base: str, damage: Any
-) -> None:
+def test_a_damaged_file_fails_the_row_and_not_the_shard(reader: SourceReader, base: str, damage: Any) -> None:
     good = _parquet(join(base, "good.parquet"), [b"fine" * 10, b"b" * 40])
     bad = _put(join(base, "bad.parquet"), damage(Storage().read(good)))
     assert reader.read(_row(cell_uri(good, "image", 0)), 100) == b"fine" * 10
@@ -139,7 +141,7 @@ def test_a_damaged_file_fails_the_row_and_not_the_whole_shard_again_and_again(
     assert reader.read(_row(cell_uri(good, "image", 0)), 100) == b"fine" * 10
 
 
-def test_a_store_that_breaks_under_the_reader_may_pass(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_storage_failure_below_the_reader_is_transient(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
     storage = Storage(StorageConfig(retries=0))
     uri = _parquet(join(base, "a.parquet"), [b"a", b"b"])
 

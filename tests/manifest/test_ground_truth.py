@@ -203,7 +203,7 @@ def test_base_names_must_be_unambiguous_on_both_sides():
 
 
 @needs_data(PHOTOS)
-def test_the_shared_photos_have_all_their_faces(storage):
+def test_the_labelled_photographs_have_all_their_faces(storage):
     faces = read_ground_truth(storage, str(PHOTOS / "boxes.json"))
     assert len(faces) == 214
     assert sum(map(len, faces.values())) == 1069

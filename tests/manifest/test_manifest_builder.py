@@ -32,7 +32,7 @@ def build(storage, folder, *sources, **options):
     return report, rows_of(storage, out)
 
 
-def test_a_folder_is_listed_whole(storage, tmp_path):
+def test_a_folder_is_listed_completely(storage, tmp_path):
     make_files(
         tmp_path / "set",
         "a.jpg",
@@ -115,7 +115,7 @@ def test_a_base_can_be_named(storage, bucket):
     assert rows[0].uri == f"{bucket}/set/a.jpg"
 
 
-def test_several_sources_keep_their_ids_while_these_differ(storage, tmp_path):
+def test_several_sources_keep_their_ids_if_they_differ(storage, tmp_path):
     make_files(tmp_path, "one/a.jpg", "two/b.jpg")
     report, rows = build(storage, tmp_path, tmp_path / "one", tmp_path / "two")
     assert [r.image_id for r in rows] == ["a.jpg", "b.jpg"]
@@ -153,7 +153,7 @@ def test_rows_that_fail_the_check_are_not_published(storage, tmp_path):
     assert not os.path.exists(tmp_path / "out.parquet")
 
 
-def test_a_file_name_that_is_not_utf8_is_told(storage, tmp_path):
+def test_a_file_name_that_is_not_utf8_is_an_error(storage, tmp_path):
     (tmp_path / "set").mkdir()
     with open(os.fsencode(tmp_path) + b"/set/a\xff.jpg", "wb"):
         pass
@@ -162,11 +162,11 @@ def test_a_file_name_that_is_not_utf8_is_told(storage, tmp_path):
 
 
 def hub_file(path, paths, first=0, **columns):
-    pictures = [{"bytes": f"picture {first + i}".encode(), "path": p} for i, p in enumerate(paths)]
-    pq.write_table(pa.table({"image": pictures, **columns}), path, row_group_size=2)
+    images = [{"bytes": f"image {first + i}".encode(), "path": p} for i, p in enumerate(paths)]
+    pq.write_table(pa.table({"image": images, **columns}), path, row_group_size=2)
 
 
-def test_parquet_pictures_are_addressed_by_cell(storage, tmp_path):
+def test_parquet_images_are_addressed_by_cell(storage, tmp_path):
     (tmp_path / "data").mkdir()
     hub_file(
         tmp_path / "data/train-0.parquet",
@@ -187,23 +187,23 @@ def test_parquet_pictures_are_addressed_by_cell(storage, tmp_path):
 
 
 @pytest.mark.parametrize("paths", [[None, None], ["same.jpg", "same.jpg"], ["/home/me/a.jpg", "b.jpg"], ["", "b.jpg"]])
-def test_parquet_paths_that_are_no_ids_give_way_to_row_numbers(storage, tmp_path, paths):
+def test_parquet_paths_that_cannot_be_ids_are_replaced_by_row_numbers(storage, tmp_path, paths):
     hub_file(tmp_path / "x.parquet", paths)
     _, rows = build(storage, tmp_path, tmp_path / "x.parquet")
     assert [r.image_id for r in rows] == ["x/00000000", "x/00000001"]
 
 
-def test_parquet_columns_of_pictures_under_other_names(storage, tmp_path):
-    pictures = [{"bytes": b"1", "path": "a"}, {"bytes": b"2", "path": "b"}]
+def test_parquet_columns_of_images_with_other_names(storage, tmp_path):
+    images = [{"bytes": b"1", "path": "a"}, {"bytes": b"2", "path": "b"}]
     pq.write_table(
-        pa.table({"my img": pictures, "image_id": [7, 8], "uri": ["http://secret/1", "http://secret/2"]}),
+        pa.table({"my img": images, "image_id": [7, 8], "uri": ["http://secret/1", "http://secret/2"]}),
         tmp_path / "x.parquet",
     )
     report, rows = build(storage, tmp_path, tmp_path / "x.parquet")
     assert rows[1].uri == f"{tmp_path}/x.parquet#column=my%20img&row=1"
     assert rows[1].extra == {"source_image_id": 8}
     assert report.dropped_columns == ("uri",)
-    pq.write_table(pa.table({"l": pictures, "r": pictures}), tmp_path / "y.parquet")
+    pq.write_table(pa.table({"l": images, "r": images}), tmp_path / "y.parquet")
     with pytest.raises(ManifestError, match="several columns"):
         build(storage, tmp_path, tmp_path / "y.parquet")
     pq.write_table(
@@ -269,13 +269,13 @@ def test_jsonl_and_parquet_of_addresses(storage, tmp_path):
         ("a.csv", "uri,l\n,1\n", "uri is null or empty: row 0"),
     ],
 )
-def test_tables_that_cannot_be_read_are_told_with_their_line(storage, tmp_path, name, text, match):
+def test_errors_about_tables_name_the_line(storage, tmp_path, name, text, match):
     (tmp_path / name).write_text(text)
     with pytest.raises(ManifestError, match=match):
         build(storage, tmp_path, tmp_path / name)
 
 
-def test_types_that_differ_late_in_a_table_are_told(storage, tmp_path, monkeypatch):
+def test_types_that_differ_late_in_a_table_are_an_error(storage, tmp_path, monkeypatch):
     monkeypatch.setattr("anon_batch.manifest.importers.table.BATCH_ROWS", 1)
     (tmp_path / "a.jsonl").write_text('{"uri": "x", "n": 1}\n{"uri": "y", "n": "t"}\n')
     with pytest.raises(ManifestError, match=r"`n`|Field n"):
@@ -285,7 +285,7 @@ def test_types_that_differ_late_in_a_table_are_told(storage, tmp_path, monkeypat
     assert [r.extra for r in rows] == [{"n": 1.0, "m": None}, {"n": 0.5, "m": None}, {"n": None, "m": True}]
 
 
-def test_a_kind_that_does_not_fit_is_told(storage, tmp_path, make_tar):
+def test_a_kind_that_does_not_match_is_an_error(storage, tmp_path, make_tar):
     make_files(tmp_path / "set", "a.jpg")
     (tmp_path / "x.tar").write_bytes(make_tar({"a.jpg": b"a"}))
     with pytest.raises(ManifestError, match="kind `tar`"):

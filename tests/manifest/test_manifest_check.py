@@ -125,14 +125,14 @@ def test_at_most_ten_rows_of_a_kind_are_named_and_all_counted():
     assert "11 (" not in message
 
 
-def test_repeated_ids_are_found_across_tables():
+def test_duplicate_ids_are_found_across_tables():
     message = fault_of(table_of(["a.jpg", "b.jpg"]), table_of(["c.jpg", "a.jpg"]), table_of(["a.jpg", "b.jpg"]))
     assert (
         "more than once: rows 3 ('a.jpg', as in row 0), 4 ('a.jpg', as in row 0), 5 ('b.jpg', as in row 1)" in message
     )
 
 
-def test_equal_hashes_of_different_ids_are_no_repeat(monkeypatch):
+def test_different_ids_with_equal_hashes_are_not_duplicates(monkeypatch):
     def weak(texts):
         return np.asarray([len(t) for t in texts.to_pylist()], np.uint64)
 
@@ -168,11 +168,11 @@ def test_ids_that_lead_to_the_same_output_are_refused(ids):
         ["a.txt", "a.jpg"],
     ],
 )
-def test_names_that_stay_apart_pass(ids):
+def test_ids_that_lead_to_different_outputs_pass(ids):
     assert check_rows(lambda: iter([table_of(ids)])) == len(ids)
 
 
-def test_a_fixed_format_makes_more_names_clash():
+def test_a_fixed_format_makes_more_ids_conflict():
     assert "to the same output" in fault_of(table_of(["a.png", "a.png.jpg"]), keep_format=False)
     assert check_rows(lambda: iter([table_of(["a.png", "a.jpg"])]), keep_format=False) == 2
 
@@ -196,6 +196,6 @@ def test_a_million_rows_take_seconds_and_little_memory():
     assert seconds < 30  # about 2 without tracing
 
 
-def test_one_repeat_in_a_million_is_found():
+def test_one_duplicate_in_a_million_is_found():
     tables = list(million("n00000003/n00000003_3.JPEG"))
     assert "row 999999 ('n00000003/n00000003_3.JPEG', as in row 3)" in fault_of(*tables)

@@ -124,9 +124,9 @@ def test_relative_addresses_start_from_the_base(write_manifest, read_rows, tmp_p
     assert read_rows(path)[0].uri == expected.format(folder=tmp_path)
 
 
-def test_pictures_in_the_manifest_itself_become_cells_and_are_never_read(storage, write_manifest, read_rows):
-    pictures = [{"bytes": bytes([i]) * 1000, "path": None} for i in range(5)]
-    path = write_manifest({"image_id": [f"{i}.jpg" for i in range(5)], "image": pictures})
+def test_images_in_the_manifest_itself_become_cells_and_are_never_read(storage, write_manifest, read_rows):
+    images = [{"bytes": bytes([i]) * 1000, "path": None} for i in range(5)]
+    path = write_manifest({"image_id": [f"{i}.jpg" for i in range(5)], "image": images})
     manifest = open_manifest(storage, path)
     assert "image" not in manifest.schema.names
     rows = read_rows(manifest)
@@ -136,7 +136,7 @@ def test_pictures_in_the_manifest_itself_become_cells_and_are_never_read(storage
     assert uris.column("uri").to_pylist() == [r.uri for r in rows]
 
 
-def test_chosen_columns_come_in_the_order_asked_for(storage, write_manifest):
+def test_selected_columns_have_the_requested_order(storage, write_manifest):
     manifest = open_manifest(storage, write_manifest({"image_id": ["a"], "uri": ["/x/a"], "n": [1], "m": [2]}))
     (table,) = manifest.iter_tables(["m", "image_id"])
     assert table.column_names == ["m", "image_id"]
@@ -172,7 +172,7 @@ def test_a_column_that_the_release_writes_itself_is_refused(storage, write_manif
         open_manifest(storage, write_manifest({"image_id": ["a"], "uri": ["x"], name: ["1"]}))
 
 
-def test_what_is_no_manifest_says_how_to_make_one(storage, tmp_path, write_manifest):
+def test_the_error_about_other_files_says_how_to_make_a_manifest(storage, tmp_path, write_manifest):
     (tmp_path / "no.parquet").write_bytes(b"image_id,uri\na,b\n")
     for path, text in (
         (tmp_path / "no.parquet", "cannot be read"),
@@ -192,7 +192,7 @@ def test_what_is_no_manifest_says_how_to_make_one(storage, tmp_path, write_manif
         open_manifest(storage, write_manifest({"image_id": ["a"], "uri": ["x"]}, {"anon_batch.manifest_version": "2"}))
 
 
-def test_damage_inside_the_file_is_told(storage, write_manifest, tmp_path):
+def test_damage_inside_the_file_is_an_error(storage, write_manifest, tmp_path):
     path = write_manifest({"image_id": [f"{i:060d}" for i in range(5000)], "uri": [f"/x/{i}" for i in range(5000)]})
     data = bytearray((tmp_path / "m.parquet").read_bytes())
     data[1000:3000] = bytes(2000)
@@ -202,14 +202,14 @@ def test_damage_inside_the_file_is_told(storage, write_manifest, tmp_path):
         list(manifest.iter_tables())
 
 
-def test_text_that_is_not_utf8_is_told(storage, tmp_path):
+def test_text_that_is_not_utf8_is_an_error(storage, tmp_path):
     bad = pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\3\0\0\0"), pa.py_buffer(b"a\xff\xfe")])
     pq.write_table(pa.table({"image_id": ["a"], "uri": bad}), tmp_path / "m.parquet")
     with pytest.raises(ManifestError, match=r"(?i)utf"):
         list(open_manifest(storage, str(tmp_path / "m.parquet")).iter_tables())
 
 
-def test_a_number_that_does_not_fit_is_told(storage, write_manifest):
+def test_a_number_that_does_not_fit_is_an_error(storage, write_manifest):
     path = write_manifest({"image_id": ["a"], "uri": ["/x"], "size_bytes": pa.array([2**64 - 1], pa.uint64())})
     with pytest.raises(ManifestError, match="cannot be read"):
         list(open_manifest(storage, path).iter_tables())

@@ -51,7 +51,7 @@ def test_members_are_addressed_exactly(storage, tmp_path, bucket, make_tar, layo
     assert report.images_count == len(expected)
 
 
-def test_tars_in_a_tar_are_looked_through_without_unpacking(storage, tmp_path, make_tar):
+def test_tars_in_a_tar_are_listed_without_unpacking(storage, tmp_path, make_tar):
     outer = make_tar(
         {f"n{c:08d}.tar": make_tar({f"n{c:08d}_{i}.JPEG": f"{c}-{i}".encode() for i in range(3)}) for c in range(4)}
         | {"deep/x.tar": make_tar({"y.tar": make_tar({"z.png": b"zzz"})})}
@@ -64,7 +64,7 @@ def test_tars_in_a_tar_are_looked_through_without_unpacking(storage, tmp_path, m
     assert len(found) == 13
 
 
-def test_patterns_and_folders_of_tars_put_the_tars_name_first(storage, bucket, make_tar):
+def test_ids_from_several_tars_start_with_the_name_of_the_tar(storage, bucket, make_tar):
     for n in range(12):
         storage.put(f"{bucket}/shard-{n:03d}.tar", make_tar({"0.jpg": str(n).encode()}))
     for source, count in (
@@ -76,13 +76,13 @@ def test_patterns_and_folders_of_tars_put_the_tars_name_first(storage, bucket, m
         _, rows = build(storage, "memory://bucket/out", source)
         assert len(rows) == count
         assert all(contents(storage, rows)[f"shard-{int(v):03d}/0.jpg"] == v for v in contents(storage, rows).values())
-    with pytest.raises(ManifestError, match="no file fits"):
+    with pytest.raises(ManifestError, match="no file matches"):
         build(storage, bucket, f"{bucket}/none-*.tar")
     with pytest.raises(ObjectNotFoundError):
         build(storage, bucket, f"{bucket}/shard-{{000..020}}.tar")
 
 
-def test_links_and_sparse_files_are_not_taken_for_pictures(storage, tmp_path, make_tar):
+def test_links_and_sparse_files_do_not_count_as_images(storage, tmp_path, make_tar):
     with tarfile.open(tmp_path / "l.tar", "w") as tar:
         info = tarfile.TarInfo("a.jpg")
         info.size = 3
@@ -119,10 +119,10 @@ def damaged(data):
     second = data.index(b"b.jpg")
     return {
         "damaged header": bytes(header),
-        "cut short": data[: second + 100],
+        "truncated": data[: second + 100],
         "end mark": data[:2048],
         "several tars": data + data,
-        "cut short inside|not a tar": data[:700],
+        "truncated inside|not a tar": data[:700],
         "not a tar": b"hello" * 1000,
     }
 
@@ -138,7 +138,7 @@ def test_a_tar_that_hides_members_is_refused(storage, tmp_path, bucket, make_tar
     assert not storage.exists(f"{folder}/out.parquet")
 
 
-def test_damage_in_an_inner_tar_is_told_with_its_name(storage, tmp_path, make_tar):
+def test_an_error_in_an_inner_tar_names_it(storage, tmp_path, make_tar):
     inner = make_tar({"a.jpg": b"a" * 400, "b.jpg": b"b" * 400})
     (tmp_path / "x.tar").write_bytes(make_tar({"ok.tar": inner, "bad.tar": inner[:2048]}))
     with pytest.raises(ManifestError, match=r"x\.tar!bad\.tar"):
@@ -146,7 +146,7 @@ def test_damage_in_an_inner_tar_is_told_with_its_name(storage, tmp_path, make_ta
 
 
 @pytest.mark.parametrize("name", ["x.tar.gz", "x.tgz", "x.tar"])
-def test_compressed_tars_are_refused_with_the_way_out(storage, tmp_path, make_tar, name):
+def test_the_error_about_compressed_tars_says_how_to_unpack(storage, tmp_path, make_tar, name):
     (tmp_path / name).write_bytes(gzip.compress(make_tar({"a.jpg": b"a"})))
     with pytest.raises(ManifestError, match="unpack it"):
         build(storage, tmp_path, tmp_path / name)
@@ -206,7 +206,7 @@ def test_webdataset_fields_pass_through(storage, tmp_path):
     assert report.extra_columns == ("cls", "json")
 
 
-def test_webdataset_leaves_nothing_out_in_silence(storage, tmp_path, make_tar):
+def test_webdataset_reports_everything_that_it_leaves_out(storage, tmp_path, make_tar):
     (tmp_path / "s.tar").write_bytes(
         make_tar(
             {
@@ -228,7 +228,7 @@ def test_webdataset_leaves_nothing_out_in_silence(storage, tmp_path, make_tar):
     }
     assert report.other_suffixes == {
         ".npy": 1,
-        ".txt (no picture in the sample)": 1,
+        ".txt (no image in the sample)": 1,
         ".txt (over 1 MiB or not UTF-8)": 1,
     }
     report, rows = build(storage, tmp_path, tmp_path / "s.tar", columns=())

@@ -32,7 +32,7 @@ def detections(boxes):
 
 @settings(deadline=None)  # shared machines pause for longer than the default
 @given(st.lists(BOXES, max_size=4), SIZES, SIZES, st.floats(1, 4), SHAPES)
-def test_every_detection_yields_a_region_inside_the_picture(boxes, width, height, expansion, shape):
+def test_every_detection_yields_a_region_inside_the_image(boxes, width, height, expansion, shape):
     regions = geometry.regions_of(detections(boxes), width, height, expansion, shape)
     assert [r.index for r in regions] == list(range(len(boxes)))
     for region in regions:

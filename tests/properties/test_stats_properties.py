@@ -109,7 +109,7 @@ def test_rows_are_conserved(a, b):
 
 @settings(deadline=None)
 @given(found(), truths(), st.sampled_from(sorted(BANDS)))
-def test_each_detection_and_each_face_counts_at_most_once(detections, truth, band):
+def test_each_detection_and_each_region_counts_at_most_once(detections, truth, band):
     matches = match(detections, truth, band)
     counted = matches.true_positives.astype(int) + matches.false_positives + matches.detection_ignored
     assert (counted == 1).all()

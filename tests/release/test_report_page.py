@@ -97,8 +97,8 @@ def test_the_page_shows_counts_accuracy_times_and_settings(run: Run) -> None:
     assert recall[1:4] == ["5", "0", "1.000"]
     assert recall[4] == "0.566 to 1.000"
     assert page.row("face")[1:] == ["5", "5", "5", "0", "5", "0", "1.000"]
-    assert page.row("finding faces")[0]
-    assert page.row("busy: finding faces")[0]
+    assert page.row("detection")[0]
+    assert page.row("busy: detection")[0]
     assert re.search(r"idle for \d+\.\d %", page.text)
     assert page.row("anonymize.face.method") == ["anonymize.face.method", '"pixelate"']
     assert page.row("write.layout") == ["write.layout", '"files"']
@@ -238,7 +238,7 @@ def test_statistics_without_times_are_shown(run: Run) -> None:
     path.write_text(json.dumps(stats))
     page = Page(_page(run.release.uri))
     assert "idle for" not in page.text
-    assert page.row("finding faces")[3:5] == ["unknown", "-"]
+    assert page.row("detection")[3:5] == ["unknown", "-"]
 
 
 def test_a_missing_and_an_unfinished_release_are_refused(tmp_path: Path) -> None:

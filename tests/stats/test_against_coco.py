@@ -31,8 +31,8 @@ def scenes(seed, images=12, bin_centres=True):
         size = np.tile(near[:, 2:] - near[:, :2], 2)
         near = near + rng.normal(0, 0.12, near.shape) * size
         corner = rng.uniform(0, 500, (4, 2))
-        stray = np.concatenate([corner, corner + rng.uniform(5, 150, (4, 2))], axis=1)
-        boxes = np.concatenate([near, stray]).astype(np.float32)
+        wrong = np.concatenate([corner, corner + rng.uniform(5, 150, (4, 2))], axis=1)
+        boxes = np.concatenate([near, wrong]).astype(np.float32)
         boxes = boxes[(boxes[:, 2:] > boxes[:, :2] + 1).all(axis=1)]
         scores = np.array([next(pool) for _ in boxes], np.float32)
         landmarks = np.full((len(boxes), 5, 2), np.nan, np.float32)
@@ -106,7 +106,7 @@ def test_scores_anywhere_agree_within_the_width_of_the_bins(seed):
     assert band["average_precision"] == pytest.approx(precision[:, 0].mean(), abs=0.01)
 
 
-def test_the_scenes_hold_what_they_should():
+def test_the_scenes_have_regions_of_all_sizes():
     bands = ours(scenes(0))
     assert all(bands[name]["regions"] >= 3 for name in ("small", "medium", "large", "from_16_px"))
     assert 0.1 < bands["all"]["average_precision"] < 0.9

@@ -27,7 +27,7 @@ def truth(*boxes, ignore=()):
 FACE, NEXT, FAR = (0, 0, 40, 40), (50, 0, 90, 40), (200, 200, 240, 240)
 
 
-def test_plain():
+def test_matches_of_separate_boxes():
     matches = match(found(NEXT, FAR, FACE), truth(FACE, NEXT, (100, 100, 140, 140)))
     assert matches.detection_region.tolist() == [1, -1, 0]
     assert matches.region_detection.tolist() == [2, 0, -1]

@@ -207,7 +207,7 @@ def test_a_crowded_shard_stays_small():
     assert len(stats.to_json()) < 64 * 1024
 
 
-def test_crowds_and_giants_fall_into_the_last_bins():
+def test_crowds_and_huge_boxes_count_in_the_last_bins():
     boxes = np.tile(np.array([[0, 0, 1e30, 1]], np.float32), (1200, 1))
     stats = ShardStats()
     stats.add_row("anonymized", None, found(*boxes, scores=np.ones(1200)))

@@ -83,7 +83,7 @@ def test_shares_of_time() -> None:
     assert shares.stages[2].text == "odd", "a stage of a later version is shown by its name"
 
 
-def test_a_summary_of_version_1_has_no_phases() -> None:
+def test_a_summary_without_timing_has_no_phases() -> None:
     summary = summarise(_stats())
     del summary["timing"]
     shares = time_shares(summary)

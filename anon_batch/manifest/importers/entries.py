@@ -1,6 +1,4 @@
-"""What all kinds of sources share: the source itself, its entries, the tables made of them, and the tally of
-the rest.
-"""
+"""What all importers share: the source, its entries, the tables of entries, and the report of what was left out."""
 
 from __future__ import annotations
 
@@ -35,7 +33,7 @@ _TEXT_NUMBERS = ("offset", "length", "size_bytes")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One SOURCE, understood.
+    """One source of a manifest.
 
     Args:
         given: as the user wrote it.
@@ -44,7 +42,7 @@ class Source:
         addresses: the objects to read; for `files` the folder alone, or the single file.
         patterns: regular expressions that keys below `root` have to match, for `files`; empty takes all.
         several: it is a pattern or a folder, so that ids start with the name of their file.
-        name: stands before ids when those of several sources clash.
+        name: prefix of the ids when those of several sources are equal.
     """
 
     given: str
@@ -56,13 +54,13 @@ class Source:
     name: str = ""
 
     def stem_of(self, address: str) -> str:
-        """Path of one of `addresses` below `root`, without its suffix."""
+        """Return the path of one of `addresses` below `root`, without its suffix."""
         below = address[len(self.root) :].lstrip("/") if address.startswith(self.root) else posixpath.basename(address)
         return posixpath.splitext(below)[0]
 
 
 class Entry(NamedTuple):
-    """One picture found. `extra` holds pass-through columns."""
+    """One image. `extra` holds pass-through columns."""
 
     image_id: str
     uri: str
@@ -73,13 +71,13 @@ class Entry(NamedTuple):
 
 
 @dataclass
-class Tally:
-    """What a builder met and did not make a row of, and what it did to columns.
+class ImportReport:
+    """What the importers left out of the rows, and what they did to columns.
 
     Attributes:
-        suffixes: suffix -> number of things that are no pictures.
+        suffixes: suffix -> number of files that are not images.
         names: the first of them.
-        renamed: pass-through column -> the name it got, as the release writes its own under the old one.
+        renamed: pass-through column -> its new name, because the release writes its own column under the old one.
         dropped: columns left out, because they hold binary data or further addresses of the sources.
     """
 
@@ -89,11 +87,11 @@ class Tally:
     dropped: set[str] = field(default_factory=set)
 
     def add(self, name: str, remark: str = "") -> None:
-        """Counts something that is no picture.
+        """Count a file that is not an image.
 
         Args:
             name: its path.
-            remark: why, where the suffix does not tell.
+            remark: why, where the suffix does not explain it.
         """
         suffix = posixpath.splitext(name)[1].lower()
         label = f"{suffix or '(no suffix)'}{f' ({remark})' if remark else ''}"
@@ -109,7 +107,7 @@ class Tally:
 
 
 def entry_tables(entries: Iterable[Entry], where: str) -> Iterator[pa.Table]:
-    """Tables of at most BATCH_ROWS rows. A pass-through column, once seen, is in every table that follows.
+    """Yield tables of at most BATCH_ROWS rows. A pass-through column, once seen, is in every table that follows.
 
     Raises:
         ManifestError: a name is not UTF-8.
@@ -135,12 +133,12 @@ def _text_safe(values: list[Any], column_type: pa.DataType, where: str) -> pa.Ar
         raise ManifestError(f"{where}: the name {exc.object!r} is not UTF-8; rename it") from None
 
 
-def conform(table: pa.Table, tally: Tally) -> pa.Table:
-    """A table whose fixed columns have their types and whose other columns may be published.
+def conform(table: pa.Table, report: ImportReport) -> pa.Table:
+    """Return a table whose fixed columns have their types and whose other columns may be published.
 
     A column with the name of a fixed one but of another type, and one with a name that the release itself
-    uses, is renamed to `source_<name>`; a column that holds binary data is left out. Both are noted in the
-    tally.
+    uses, is renamed to `source_<name>`; a column that holds binary data is dropped. Both are noted in the
+    report.
     """
     columns: dict[str, pa.Array | pa.ChunkedArray] = {}
     for name in table.column_names:
@@ -152,14 +150,14 @@ def conform(table: pa.Table, tally: Tally) -> pa.Table:
                 columns[fixed_name(name)] = fitted
                 continue
         elif holds_binary(column.type):
-            tally.dropped.add(name)
+            report.dropped.add(name)
             continue
         target = name
         if name in RESERVED_EXTRA_COLUMNS or name in (*FIXED_COLUMNS, OLD_REGIONS_COLUMN):
             target = f"source_{name}"
             while target in table.column_names:
                 target = f"source_{target}"
-            tally.renamed[name] = target
+            report.renamed[name] = target
         columns[target] = column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
     return pa.table(columns)
 

@@ -1,4 +1,4 @@
-"""Folders and bucket prefixes: every picture below them, by its suffix."""
+"""Folders and bucket prefixes: every image below them, by its suffix."""
 
 from __future__ import annotations
 
@@ -7,19 +7,17 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from anon_batch.manifest.importers.entries import Entry, Source, Tally, entry_tables
+from anon_batch.manifest.importers.entries import Entry, ImportReport, Source, entry_tables
 from anon_batch.manifest.names import has_image_suffix
 from anon_batch.storage import PARTIAL_PREFIX, Storage, join
 
 
-def tables(storage: Storage, source: Source, tally: Tally) -> Iterator[pa.Table]:
-    """Rows of all pictures: `image_id` is the path below the source's root, `size_bytes` what the listing
-    says.
-    """
-    return entry_tables(_entries(storage, source, tally), source.given)
+def read_tables(storage: Storage, source: Source, report: ImportReport) -> Iterator[pa.Table]:
+    """Yield rows of all images: `image_id` is the path below the source's root, `size_bytes` comes from the listing."""
+    return entry_tables(_entries(storage, source, report), source.given)
 
 
-def _entries(storage: Storage, source: Source, tally: Tally) -> Iterator[Entry]:
+def _entries(storage: Storage, source: Source, report: ImportReport) -> Iterator[Entry]:
     address = source.addresses[0]
     if address != source.root:  # a single file
         yield Entry(address[len(source.root) :].lstrip("/"), address, size_bytes=storage.size(address) or None)
@@ -29,9 +27,9 @@ def _entries(storage: Storage, source: Source, tally: Tally) -> Iterator[Entry]:
         if fits and not any(f.match(info.key) for f in fits):
             continue
         base = info.key.rsplit("/", 1)[-1]
-        if not base or base.startswith(PARTIAL_PREFIX):  # a folder's marker, a write that never ended
+        if not base or base.startswith(PARTIAL_PREFIX):  # the marker of a folder, an unfinished write
             continue
         if has_image_suffix(info.key):
             yield Entry(info.key, join(address, info.key), size_bytes=info.size_bytes or None)
         else:
-            tally.add(info.key)
+            report.add(info.key)

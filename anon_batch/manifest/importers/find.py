@@ -1,4 +1,4 @@
-"""Which kind of source an address is, and what it stands for."""
+"""Find out which kind of source an address is, and which files it names."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import pyarrow as pa
 from anon_batch.errors import ManifestError
 from anon_batch.manifest.addresses import folder_of
 from anon_batch.manifest.importers import files, parquet, table, tar, webdataset
-from anon_batch.manifest.importers.entries import Kind, Source, Tally
+from anon_batch.manifest.importers.entries import ImportReport, Kind, Source
 from anon_batch.manifest.importers.patterns import expand_braces, glob, has_pattern, key_pattern, literal_folder
 from anon_batch.manifest.names import has_image_suffix
 from anon_batch.storage import Storage, absolute, is_local, join
 
-READERS: dict[Kind, Callable[[Storage, Source, Tally], Iterator[pa.Table]]] = {
-    "files": files.tables,
-    "tar": tar.tables,
-    "webdataset": webdataset.tables,
-    "parquet": parquet.tables,
-    "table": table.tables,
+READERS: dict[Kind, Callable[[Storage, Source, ImportReport], Iterator[pa.Table]]] = {
+    "files": files.read_tables,
+    "tar": tar.read_tables,
+    "webdataset": webdataset.read_tables,
+    "parquet": parquet.read_tables,
+    "table": table.read_tables,
 }
 _CONTAINERS = (".tar", ".parquet", *table.SUFFIXES)
 _PACKED = (
@@ -37,16 +37,16 @@ _PACKED = (
 
 
 def find_source(storage: Storage, given: str, kind: Kind | None = None) -> Source:
-    """Looks what an address is.
+    """Return the source that an address names.
 
     Args:
-        storage: to look with.
+        storage: to read with.
         given: a folder, bucket prefix, file or pattern; `{000..009}`, `{a,b}`, `*`, `?`, `[...]` and `**` are
             patterns.
-        kind: None to find out.
+        kind: None finds it out.
 
     Raises:
-        ManifestError: it is compressed, fits nothing, or is not what `kind` says.
+        ManifestError: it is compressed, matches nothing, or is not of `kind`.
         StorageError: it cannot be read or is not there.
     """
     if not given.strip():
@@ -91,7 +91,7 @@ def _from_folder(storage: Storage, given: str, folder: str, kind: Kind | None) -
         return _from_files(storage, given, tuple(a for s in held.values() for a in s), kind, root=folder, several=True)
     if kind is not None:
         raise ManifestError(f"{given}: no file of kind `{kind}` in it")
-    return whole  # no picture; the builder says so and tells what it found
+    return whole  # no image; the builder reports what is there instead
 
 
 def _from_pattern(storage: Storage, given: str, address: str, kind: Kind | None) -> Source:
@@ -101,7 +101,7 @@ def _from_pattern(storage: Storage, given: str, address: str, kind: Kind | None)
     if all(_suffix(p) in _CONTAINERS for p in patterns):
         addresses = tuple(dict.fromkeys(a for p in patterns for a in glob(storage, p)))
         if not addresses:
-            raise ManifestError(f"{given}: no file fits this pattern")
+            raise ManifestError(f"{given}: no file matches this pattern")
         return _from_files(storage, given, addresses, kind, root=root, several=True)
     _require(kind, "files", given)
     fits = tuple(key_pattern(p, root) for p in patterns)
@@ -132,7 +132,7 @@ def _kind_of(storage: Storage, address: str, kind: Kind | None) -> Kind:
         if kind in ("parquet", "table"):
             return kind
         _require(kind, "parquet", address)
-        with parquet.opened(storage, address) as file:
+        with parquet.open_parquet(storage, address) as file:
             schema = file.schema_arrow
         if parquet.image_column(schema) is None and table.address_column(schema.names) is not None:
             return "table"
@@ -151,8 +151,7 @@ def _refuse_packed(addresses: Sequence[str]) -> None:
         if address.lower().endswith(_PACKED):
             raise ManifestError(
                 f"{address} is compressed: its members cannot be read one by one; unpack it to a folder, or "
-                "to a plain "
-                ".tar (`gunzip FILE.tar.gz`)"
+                "to a plain .tar (`gunzip FILE.tar.gz`)"
             )
 
 

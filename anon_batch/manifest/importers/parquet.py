@@ -1,6 +1,4 @@
-"""Parquet files that hold the pictures themselves, in a struct<bytes, path> column, as data hubs publish
-them.
-"""
+"""Parquet files that hold the images themselves, in a struct<bytes, path> column, as data hubs publish them."""
 
 from __future__ import annotations
 
@@ -14,18 +12,18 @@ import pyarrow.parquet as pq
 
 from anon_batch.errors import ManifestError
 from anon_batch.manifest.addresses import cell_prefix
-from anon_batch.manifest.importers.entries import BATCH_ROWS, Source, Tally
+from anon_batch.manifest.importers.entries import BATCH_ROWS, ImportReport, Source
 from anon_batch.manifest.names import HashArray, hashes, unsafe
 from anon_batch.manifest.schema import IMAGE_COLUMN, is_image_struct, is_text
 from anon_batch.storage import Storage
 
 
 @contextlib.contextmanager
-def opened(storage: Storage, uri: str) -> Iterator[pq.ParquetFile]:
-    """A Parquet file, closed at the end.
+def open_parquet(storage: Storage, uri: str) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file; close it at the end.
 
     Raises:
-        ManifestError: it is none, or damaged.
+        ManifestError: it is not Parquet, or damaged.
     """
     try:
         with storage.open(uri) as file, pq.ParquetFile(file) as parquet:
@@ -35,7 +33,7 @@ def opened(storage: Storage, uri: str) -> Iterator[pq.ParquetFile]:
 
 
 def image_column(schema: pa.Schema) -> str | None:
-    """The struct<bytes, path> column: `image` if there is one, else the only one; None without any.
+    """Return the struct<bytes, path> column: `image` if there is one, else the only one; None without any.
 
     Raises:
         ManifestError: several, none of them called `image`.
@@ -44,35 +42,32 @@ def image_column(schema: pa.Schema) -> str | None:
     if IMAGE_COLUMN in found:
         return IMAGE_COLUMN
     if len(found) > 1:
-        raise ManifestError(
-            f"several columns hold pictures ({', '.join(found)}) and none is called `image`; rename one"
-        )
+        raise ManifestError(f"several columns hold images ({', '.join(found)}) and none is called `image`; rename one")
     return found[0] if found else None
 
 
-def tables(storage: Storage, source: Source, tally: Tally) -> Iterator[pa.Table]:
-    """Rows of all pictures: `uri` is `FILE#column=image&row=N`; the other columns pass through, the pictures
-    are not read.
+def read_tables(storage: Storage, source: Source, report: ImportReport) -> Iterator[pa.Table]:
+    """Yield rows of all images: `uri` is `FILE#column=image&row=N`; the other columns pass through, image bytes are not read.
 
     `image_id` is the `path` inside the struct when those of the whole source are safe and unique, else
-    `<file, without .parquet>/<row:08d>`. Pictures in further columns are left out, as all binary data is.
+    `<file, without .parquet>/<row:08d>`. Images in further columns are dropped, as all binary data is.
 
     Raises:
-        ManifestError: a file without pictures, or one that holds paths only.
+        ManifestError: a file without images, or one that holds paths only.
     """
     by_path = _paths_are_ids(storage, source)
     for address in source.addresses:
-        with opened(storage, address) as parquet:
-            column = _require_pictures(parquet, address)
-            yield from _file_tables(parquet, source, address, tally, column=column, by_path=by_path)
+        with open_parquet(storage, address) as parquet:
+            column = _require_images(parquet, address)
+            yield from _file_tables(parquet, source, address, report, column=column, by_path=by_path)
 
 
 def _file_tables(
-    parquet: pq.ParquetFile, source: Source, address: str, tally: Tally, *, column: str, by_path: bool
+    parquet: pq.ParquetFile, source: Source, address: str, report: ImportReport, *, column: str, by_path: bool
 ) -> Iterator[pa.Table]:
     schema = parquet.schema_arrow
     left_out = {f.name for f in schema if is_image_struct(f.type) or f.name == "uri"} - {column}
-    tally.dropped.update(left_out)
+    report.dropped.update(left_out)
     wanted = [n for n in schema.names if n not in (column, *left_out)]
     own_ids = "image_id" in wanted and is_text(schema.field("image_id").type)
     start = 0
@@ -85,16 +80,16 @@ def _file_tables(
             ids = pc.struct_field(batch.column(column), "path").cast(pa.string())
         else:
             ids = pa.array([f"{source.stem_of(address)}/{n:08d}" for n in numbers.tolist()], pa.string())
-        if "image_id" in columns:  # a number, say: kept beside ours
+        if "image_id" in columns:  # e.g. a number: kept beside the text id
             columns["source_image_id"] = columns.pop("image_id")
-            tally.renamed["image_id"] = "source_image_id"
+            report.renamed["image_id"] = "source_image_id"
         uris = pc.binary_join_element_wise(cell_prefix(address, column), pa.array(numbers).cast(pa.string()), "")
         yield pa.table({"image_id": ids, "uri": uris, **columns})
         start += len(batch)
 
 
 def _batches(parquet: pq.ParquetFile, columns: list[str]) -> Iterator[pa.Table]:
-    """The file's rows; a table of no columns still has its rows."""
+    """Yield the rows of a file; a table without columns still has its rows."""
     if columns:
         for batch in parquet.iter_batches(BATCH_ROWS, columns=columns):
             yield pa.Table.from_batches([batch])
@@ -104,7 +99,7 @@ def _batches(parquet: pq.ParquetFile, columns: list[str]) -> Iterator[pa.Table]:
         yield pa.table({"-": pa.nulls(count)})
 
 
-def _require_pictures(parquet: pq.ParquetFile, address: str) -> str:
+def _require_images(parquet: pq.ParquetFile, address: str) -> str:
     column = image_column(parquet.schema_arrow)
     if column is None:
         raise ManifestError(
@@ -113,9 +108,7 @@ def _require_pictures(parquet: pq.ParquetFile, address: str) -> str:
             "A file of addresses needs a column uri, url, path or file_name and kind `table`"
         )
     if parquet.metadata.num_rows and _bytes_all_null(parquet, column):
-        raise ManifestError(
-            f"{address}: `{column}` holds paths but no bytes; write the set again with its pictures embedded"
-        )
+        raise ManifestError(f"{address}: `{column}` holds paths but no bytes; write the set again with embedded images")
     return column
 
 
@@ -133,8 +126,8 @@ def _bytes_all_null(parquet: pq.ParquetFile, column: str) -> bool:
 def _paths_are_ids(storage: Storage, source: Source) -> bool:
     known: list[HashArray] = []
     for address in source.addresses:
-        with opened(storage, address) as parquet:
-            column = _require_pictures(parquet, address)
+        with open_parquet(storage, address) as parquet:
+            column = _require_images(parquet, address)
             struct = parquet.schema_arrow.field(column).type
             if struct.get_field_index("path") < 0:
                 return False

@@ -18,16 +18,14 @@ _GLOB = re.compile(r"[*?\[]")
 
 
 def has_pattern(address: str) -> bool:
-    """Whether the address holds braces or glob characters (a `?` in a URL of the web is its query, not a
-    glob).
-    """
+    """Return whether the address has braces or glob characters (the `?` of an http URL starts its query and is not a glob)."""
     if address.startswith(("http://", "https://")):
         return bool(_BRACES.search(address))
     return bool(_GLOB.search(address) or _BRACES.search(address))
 
 
 def expand_braces(pattern: str) -> list[str]:
-    """`a-{000..002}.tar` and `{a,b}/x` written out, as a shell does, in order.
+    """Expand `a-{000..002}.tar` and `{a,b}/x` as a shell does, in order.
 
     Raises:
         ManifestError: more than 100,000 results, or a range that runs backwards.
@@ -40,7 +38,7 @@ def expand_braces(pattern: str) -> list[str]:
         total = max(total, 1) * len(pieces[-1])
         if total > _MAX_EXPANSIONS:
             raise ManifestError(
-                f"{pattern}: the braces stand for more than {_MAX_EXPANSIONS:,} addresses; use a glob (*)"
+                f"{pattern}: the braces expand to more than {_MAX_EXPANSIONS:,} addresses; use a glob (*)"
             )
     pieces.append([pattern[end:]])
     return ["".join(parts) for parts in itertools.product(*pieces)]
@@ -53,7 +51,7 @@ def _alternatives(body: str, pattern: str) -> list[str]:
             raise ManifestError(f"{pattern}: the range {{{body}}} runs backwards")
         if last - first >= _MAX_EXPANSIONS:
             raise ManifestError(
-                f"{pattern}: the braces stand for more than {_MAX_EXPANSIONS:,} addresses; use a glob (*)"
+                f"{pattern}: the braces expand to more than {_MAX_EXPANSIONS:,} addresses; use a glob (*)"
             )
         width = max(len(found[1]), len(found[2])) if "0" in (found[1][0], found[2][0]) else 0
         return [str(n).zfill(width) for n in range(first, last + 1)]
@@ -61,7 +59,7 @@ def _alternatives(body: str, pattern: str) -> list[str]:
 
 
 def literal_folder(pattern: str) -> str:
-    """The folder that the pattern's part before its first special character names."""
+    """Return the folder that the pattern names before its first special character."""
     cut = _GLOB.search(pattern)
     head = pattern[: cut.start()] if cut else pattern
     folder = head.rpartition("/")[0]
@@ -69,13 +67,13 @@ def literal_folder(pattern: str) -> str:
 
 
 def key_pattern(pattern: str, folder: str) -> str:
-    """The regular expression that keys below `folder` match when their address fits the glob."""
+    """Return the regular expression that keys below `folder` match when their address matches the glob."""
     rest = pattern[len(folder) :].lstrip("/") if pattern.startswith(folder) else pattern
     return str(glob_translate(rest))
 
 
 def glob(storage: Storage, pattern: str) -> Iterator[str]:
-    """Addresses of the objects that fit a glob; a pattern without special characters is an address itself."""
+    """Yield the addresses of the objects that match a glob; a pattern without special characters is an address itself."""
     if not _GLOB.search(pattern):
         yield pattern
         return

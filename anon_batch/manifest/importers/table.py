@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from anon_batch.errors import ManifestError
 from anon_batch.manifest.addresses import folder_of, resolve
-from anon_batch.manifest.importers.entries import BATCH_ROWS, Source, Tally
-from anon_batch.manifest.importers.parquet import opened
+from anon_batch.manifest.importers.entries import BATCH_ROWS, ImportReport, Source
+from anon_batch.manifest.importers.parquet import open_parquet
 from anon_batch.manifest.names import has_image_suffix, is_safe
 from anon_batch.manifest.schema import is_text
 from anon_batch.storage import Storage
@@ -25,13 +25,12 @@ SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
 
 
 def address_column(names: list[str]) -> str | None:
-    """The column that holds the addresses; None without any."""
+    """Return the column that holds the addresses; None without any."""
     return next((n for n in ADDRESS_COLUMNS if n in names), None)
 
 
-def tables(storage: Storage, source: Source, tally: Tally) -> Iterator[pa.Table]:
-    """One row for each row of the source's tables, whatever its address looks like; the other columns pass
-    through.
+def read_tables(storage: Storage, source: Source, report: ImportReport) -> Iterator[pa.Table]:
+    """Yield one row for each row of the source's tables, whatever its address looks like; the other columns pass through.
 
     Relative addresses start from the table's own folder. Without a column `image_id` the id is a relative
     address itself if it is safe, else `<table, without suffix>/<row:08d>` with the address's image suffix, so
@@ -43,7 +42,7 @@ def tables(storage: Storage, source: Source, tally: Tally) -> Iterator[pa.Table]
     for address in source.addresses:
         start = 0
         for raw in _raw_tables(storage, address):
-            tally.dropped.update(set(ADDRESS_COLUMNS) & set(raw.column_names) - {address_column(raw.column_names)})
+            report.dropped.update(set(ADDRESS_COLUMNS) & set(raw.column_names) - {address_column(raw.column_names)})
             yield _rows(raw, source, address, start)
             start += len(raw)
 
@@ -81,7 +80,7 @@ def _id_of(text: str | None, stem: str, row: int) -> str:
 
 def _raw_tables(storage: Storage, address: str) -> Iterator[pa.Table]:
     if address.lower().endswith(".parquet"):
-        with opened(storage, address) as parquet:
+        with open_parquet(storage, address) as parquet:
             names = [n for n in parquet.schema_arrow.names if n != "image"]
             for batch in parquet.iter_batches(BATCH_ROWS, columns=names):
                 yield pa.Table.from_batches([batch])
@@ -99,7 +98,7 @@ def _raw_tables(storage: Storage, address: str) -> Iterator[pa.Table]:
         except UnicodeDecodeError as exc:
             raise ManifestError(f"{address}: not UTF-8 ({exc.reason} at byte {exc.start}); save it as UTF-8") from None
         except (pa.ArrowException, UnicodeEncodeError) as exc:
-            raise ManifestError(f"{address}: a column mixes types ({exc}); make its values alike") from None
+            raise ManifestError(f"{address}: a column mixes types ({exc}); give its values one type") from None
 
 
 def _csv_records(text: io.TextIOWrapper, address: str) -> Iterator[dict[str, Any]]:

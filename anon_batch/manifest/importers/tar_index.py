@@ -1,8 +1,8 @@
-"""Where the members of a tar lie, found by reading headers only, inside tars within it as well.
+"""The offsets of the members of a tar, also of tars inside it, found by reading headers only.
 
-Cost: a local tar is sought through, 512 bytes a member. Over a network a request costs about as much time as
-2 MB of transfer, so headers that lie close together are read in windows of 8 MiB (an archive of small
-pictures is transferred once, in 1/8 request a MiB) and those far apart one by one (64 KiB a member larger
+Cost: a local tar is read with seeks, 512 bytes a member. Over a network a request takes about as much time as
+2 MB of transfer, so headers close to each other are read in windows of 8 MiB (an archive of small
+images is transferred once, in 1/8 request a MiB) and those far apart one by one (64 KiB a member larger
 than 2 MiB).
 """
 
@@ -28,8 +28,8 @@ _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\x
 class TarMember(NamedTuple):
     """A file in a tar.
 
-    `folder` is the path of the inner tars that it lies in, without their suffix, "" for none; `name` is its
-    own name; its bytes are `length` from `offset` of the outermost file. `is_data` is False for links and
+    `folder` is the path of the inner tars that hold it, without their suffix, "" for none; `name` is its
+    own name; its bytes are `length` bytes from `offset` of the outermost file. `is_data` is False for links and
     devices, which have none.
     """
 
@@ -45,9 +45,7 @@ class TarMember(NamedTuple):
 
 
 class RangeFile:
-    """An object read by ranges through one window, which grows where reads follow each other closely. Close
-    it.
-    """
+    """Read an object by ranges through one window, which grows where reads follow each other closely. Close it after use."""
 
     def __init__(self, storage: Storage, uri: str) -> None:
         self.uri = uri
@@ -59,7 +57,7 @@ class RangeFile:
         self._last_end = 0
 
     def read_at(self, offset: int, length: int) -> bytes:
-        """`length` bytes from `offset`, fewer where the object ends."""
+        """Return `length` bytes from `offset`, fewer where the object ends."""
         length = max(0, min(length, self.size_bytes - offset))
         if self._local is not None:
             self._local.seek(offset)
@@ -93,7 +91,7 @@ class RangeFile:
 
 
 class _Span(io.RawIOBase):
-    """A stretch of a RangeFile, as the file that `tarfile` wants."""
+    """A part of a RangeFile, as the file object that `tarfile` expects."""
 
     def __init__(self, file: RangeFile, start: int, length: int) -> None:
         super().__init__()
@@ -108,8 +106,8 @@ class _Span(io.RawIOBase):
     def tell(self) -> int:
         return self._at
 
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = max(0, offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.length}[whence])
+    def seek(self, offset: int, origin: int = io.SEEK_SET) -> int:
+        self._at = max(0, offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.length}[origin])
         return self._at
 
     def read(self, size: int | None = -1) -> bytes:
@@ -120,21 +118,19 @@ class _Span(io.RawIOBase):
 
 
 def iter_members(file: RangeFile) -> Iterator[TarMember]:
-    """All files of a tar and of the tars in it, in order; folders are left out.
+    """Yield all files of a tar and of the tars in it, in order; folders are left out.
 
     Raises:
-        ManifestError: compressed, no tar, damaged, cut short, several archives in a row, sparse members, or
-        tars nested
-            deeper than 4: whatever would leave pictures out of the list.
+        ManifestError: compressed, not a tar, damaged, truncated, several archives in a row, sparse members, or tars nested
+            deeper than 4: everything that would leave images out of the list.
         StorageError: it cannot be read.
     """
     magic = file.read_at(0, 6)
     for start, name in _COMPRESSED.items():
         if magic.startswith(start):
             raise ManifestError(
-                f"{file.uri} is compressed ({name}): its members cannot be read one by one; unpack it, e.g. "
-                "with "
-                f"`gunzip`, to a plain .tar"
+                f"{file.uri} is compressed ({name}): its members cannot be read one by one; unpack it, e.g. with "
+                "`gunzip`, to a plain .tar"
             )
     yield from _members(_Span(file, 0, file.size_bytes), file.uri, "", 1)
 
@@ -159,30 +155,31 @@ def _members(span: _Span, where: str, folder: str, depth: int) -> Iterator[TarMe
 def _headers(span: _Span, where: str) -> Iterator[tarfile.TarInfo]:
     try:
         with tarfile.open(fileobj=span, mode="r:", encoding="utf-8") as archive:
-            remembered: list[tarfile.TarInfo] = vars(archive)["members"]  # a million headers would not fit in memory
+            kept: list[tarfile.TarInfo] = vars(archive)[
+                "members"
+            ]  # cleared, because a million headers do not fit in memory
             while (info := archive.next()) is not None:
                 if archive.offset > span.length:
-                    raise ManifestError(f"{where}: cut short inside {info.name!r}; fetch it again")
+                    raise ManifestError(f"{where}: truncated inside {info.name!r}; fetch it again")
                 yield info
-                remembered.clear()
+                kept.clear()
             _require_end(span, archive.offset, where)
     except (tarfile.TarError, ValueError, OverflowError) as exc:
         raise ManifestError(f"{where}: not a tar, or damaged ({exc}); fetch or pack it again") from None
 
 
 def _require_end(span: _Span, offset: int, where: str) -> None:
-    """`tarfile` takes a damaged header and a cut file for the end; only two blocks of zeros are one."""
+    """Raise unless the tar ends in two blocks of zeros, because `tarfile` ends at a damaged header or a truncated file too."""
     span.seek(offset)
     block = span.read(_BLOCK)
     if len(block) < _BLOCK:
         raise ManifestError(
-            f"{where}: ends at byte {span.length} without the end mark of a tar: cut short; fetch it again"
+            f"{where}: ends at byte {span.length} without the end mark of a tar: truncated; fetch it again"
         )
     if any(block):
         raise ManifestError(f"{where}: damaged header at byte {offset}; members after it are lost; fetch it again")
     if any(span.read(_AFTER_END_BYTES)):
         raise ManifestError(
             f"{where}: more data after the end mark at byte {offset}: several tars in one file; split them, "
-            "or join them "
-            "with `tar --concatenate`"
+            "or join them with `tar --concatenate`"
         )

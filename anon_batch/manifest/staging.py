@@ -1,6 +1,4 @@
-"""Tables put aside on the local disk until all sources are read, when the columns and ids of all of them are
-known.
-"""
+"""Stage tables on the local disk until all sources are read, when the columns and ids of all of them are known."""
 
 from __future__ import annotations
 
@@ -13,9 +11,8 @@ from anon_batch.errors import ManifestError
 from anon_batch.manifest.schema import FIXED_COLUMNS, FIXED_SCHEMA
 
 
-class Spool:
-    """Tables by source, in order; each read back in the schema that fits all. Close it before its folder
-    goes.
+class StagedTables:
+    """Tables by source, in order; all are read back in one schema. Close it before its folder is deleted.
 
     Args:
         folder: an existing, empty one.
@@ -28,7 +25,7 @@ class Spool:
         self._writer: pa.ipc.RecordBatchFileWriter | None = None
 
     def add(self, source: int, table: pa.Table) -> None:
-        """Puts a table aside. A new file begins where the source or the columns change."""
+        """Stage a table. A new file begins where the source or the columns change."""
         fixed = [
             table.column(n) if n in table.column_names else pa.nulls(len(table), FIXED_SCHEMA.field(n).type)
             for n in FIXED_COLUMNS
@@ -41,7 +38,7 @@ class Spool:
     def _writer_for(self, source: int, schema: pa.Schema) -> pa.ipc.RecordBatchFileWriter:
         if self._writer is None or self._files[-1][0] != source or self._files[-1][2] != schema:
             self.close()
-            path = self._folder / f"spool-{len(self._files)}.arrow"
+            path = self._folder / f"staged-{len(self._files)}.arrow"
             self._files.append((source, path, schema))
             self._writer = pa.ipc.new_file(str(path), schema, options=pa.ipc.IpcWriteOptions(compression="zstd"))
         return self._writer
@@ -51,25 +48,25 @@ class Spool:
         return sum(self._counts.values())
 
     def count_of(self, source: int) -> int:
-        """Rows of one source."""
+        """Return the number of rows of one source."""
         return self._counts.get(source, 0)
 
     def extra_schema(self) -> pa.Schema:
-        """The pass-through columns of all sources, each of a type that holds all its values.
+        """Return the pass-through columns of all sources, each with a type that holds all its values.
 
         Raises:
-            ManifestError: a column has types that do not go together.
+            ManifestError: a column has types that cannot be unified.
         """
         schemas = [pa.schema(list(s)[len(FIXED_COLUMNS) :]) for _, _, s in self._files]
         try:
             return pa.unify_schemas(schemas, promote_options="permissive").remove_metadata()
         except pa.ArrowException as exc:
             raise ManifestError(
-                f"a pass-through column has several types: {exc}; make its values alike, or leave it out"
+                f"a pass-through column has several types: {exc}; give its values one type, or drop it"
             ) from None
 
     def tables(self, source: int) -> Iterator[pa.Table]:
-        """The tables of one source: the fixed columns, then those of `extra_schema`, null where absent."""
+        """Yield the tables of one source: the fixed columns, then those of `extra_schema`, null where absent."""
         self.close()
         schema = pa.schema([*FIXED_SCHEMA, *self.extra_schema()])
         for at, path, _ in self._files:
@@ -81,12 +78,12 @@ class Spool:
                     yield _fitted(table, schema)
 
     def close(self) -> None:
-        """Ends the file that is being written."""
+        """Finish the file that is being written."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
 
-    def __enter__(self) -> Spool:
+    def __enter__(self) -> StagedTables:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -102,5 +99,5 @@ def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
         try:
             columns.append(table.column(field.name).cast(field.type))
         except pa.ArrowException as exc:
-            raise ManifestError(f"column `{field.name}`: {exc}; make its values alike, or leave it out") from None
+            raise ManifestError(f"column `{field.name}`: {exc}; give its values one type, or drop it") from None
     return pa.table(columns, schema=schema)
