@@ -1,4 +1,4 @@
-"""Boxes, regions and masks. Pure functions on arrays; boxes are xyxy px of the upright picture."""
+"""Boxes, regions and masks. Pure functions on arrays; boxes are xyxy px of the upright image."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _MATRIX_BOXES = 128
 
 
 def pairwise_iou(a: FloatArray, b: FloatArray) -> npt.NDArray[np.float32]:
-    """Intersection over union of each box of `a` (N, 4) with each of `b` (M, 4): (N, M).
+    """Return the intersection over union of each box of `a` (N, 4) with each of `b` (M, 4): (N, M).
 
     Empty boxes give 0.
     """
-    # float64 inside: the area of a box of any float32 sides is finite there. Side by side, as (N, M) arrays: more than
-    # twice as fast as corners in (N, M, 2).
+    # In float64, because the area of a box with any float32 sides is finite there. In (N, M) arrays by axis, because that is
+    # more than twice as fast as corners in (N, M, 2).
     rows, columns = a.astype(np.float64), b.astype(np.float64)
     overlap = _shared(rows, columns, 0)
     overlap *= _shared(rows, columns, 1)
@@ -33,14 +33,14 @@ def pairwise_iou(a: FloatArray, b: FloatArray) -> npt.NDArray[np.float32]:
 
 
 def _shared(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64], axis: int) -> npt.NDArray[np.float64]:
-    """Length (N, M) that boxes have in common along an axis (0 x, 1 y)."""
+    """Return the length (N, M) that boxes have in common along an axis (0 x, 1 y)."""
     length = np.minimum(a[:, None, 2 + axis], b[None, :, 2 + axis])
     length -= np.maximum(a[:, None, axis], b[None, :, axis])
     return np.maximum(length, 0, out=length)
 
 
 def box_areas(boxes: FloatArray) -> FloatArray:
-    """Areas (N,) float32 of boxes (N, 4), px²; 0 for boxes turned inside out, at most the largest float32."""
+    """Return areas (N,) float32 of boxes (N, 4), px²; 0 for inverted boxes, at most the largest float32."""
     return np.asarray(np.minimum(_areas(boxes.astype(np.float64)), np.finfo(np.float32).max), np.float32)
 
 
@@ -50,20 +50,20 @@ def _areas(boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def non_maximum_suppression(boxes: FloatArray, scores: FloatArray, iou_threshold: float) -> npt.NDArray[np.intp]:
-    """Greedy NMS.
+    """Run greedy non-maximum suppression.
 
     Returns:
         Indices of the kept boxes by falling score. Ties keep their order, so the result does not depend on
-        the platform's sort. A box falls when its IoU with a kept, better one reaches the threshold.
+        the platform's sort. A box is suppressed when its IoU with a kept, better one reaches the threshold.
     """
     order = np.argsort(-scores, kind="stable")
     if len(order) <= _MATRIX_BOXES:
-        return _suppressed_at_once(boxes[order], order, iou_threshold)
-    return _suppressed_in_turn(boxes[order], order, iou_threshold)
+        return _suppress_by_matrix(boxes[order], order, iou_threshold)
+    return _suppress_in_turn(boxes[order], order, iou_threshold)
 
 
-def _suppressed_at_once(ranked: FloatArray, order: npt.NDArray[np.intp], iou_threshold: float) -> npt.NDArray[np.intp]:
-    """The same with all overlaps in one matrix: six times faster for the numbers of faces that pictures mostly have."""
+def _suppress_by_matrix(ranked: FloatArray, order: npt.NDArray[np.intp], iou_threshold: float) -> npt.NDArray[np.intp]:
+    """Suppress with all overlaps in one matrix: six times faster for the usual number of faces in an image."""
     overlapping = pairwise_iou(ranked, ranked) >= iou_threshold
     alive = np.ones(len(ranked), np.bool_)
     for index in range(len(ranked)):
@@ -72,8 +72,8 @@ def _suppressed_at_once(ranked: FloatArray, order: npt.NDArray[np.intp], iou_thr
     return order[alive]
 
 
-def _suppressed_in_turn(ranked: FloatArray, order: npt.NDArray[np.intp], iou_threshold: float) -> npt.NDArray[np.intp]:
-    """The same with the overlaps of the kept boxes alone: for the many boxes that a network gives around a large face."""
+def _suppress_in_turn(ranked: FloatArray, order: npt.NDArray[np.intp], iou_threshold: float) -> npt.NDArray[np.intp]:
+    """Suppress with the overlaps of the kept boxes alone: for the many boxes that a network gives around a large face."""
     corners = ranked.astype(np.float64)
     x1, y1, x2, y2 = np.ascontiguousarray(corners.T)
     areas = _areas(corners)
@@ -92,10 +92,10 @@ def _suppressed_in_turn(ranked: FloatArray, order: npt.NDArray[np.intp], iou_thr
 
 
 def clip_detections(found: Detections, width: int, height: int) -> Detections:
-    """The detections with boxes cut at the picture's border, as ground truth has them.
+    """Return the detections with boxes clipped to the image, like those of the ground truth.
 
-    Detectors may box the unseen part of a face at the border. Regions are made from the whole box, so that the ellipse fits the
-    face; overlap with labelled boxes is measured on the part inside the picture.
+    The box of a face that the border cuts may reach beyond it. Regions are made from the whole box, so that the ellipse fits the
+    face; overlap with labelled boxes is measured on the part inside the image.
     """
     limits = np.array([width, height, width, height], np.float32)
     return replace(found, boxes=np.clip(found.boxes, 0, limits))
@@ -215,7 +215,7 @@ def crop(array: npt.NDArray[_Scalar], extent: Extent) -> npt.NDArray[_Scalar]:
 
 
 def _nearest_distance(start: int, stop: int, centre: float) -> npt.NDArray[np.float64]:
-    """Distance from `centre` to the nearest point of each unit square [i, i + 1], i = start .. stop - 1."""
+    """Return the distance from `centre` to the nearest point of each unit square [i, i + 1], i = start .. stop - 1."""
     low = np.arange(start, stop, dtype=np.float64)
     return np.maximum(np.maximum(low - centre, centre - (low + 1)), 0.0)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel
 
 from anon_batch.detect.letterbox import find_in_batches
 from anon_batch.detect.precision import centerface_model
@@ -82,8 +83,8 @@ def _decode_peaks(
     return np.stack([x1, y1, x1 + widths, y1 + heights], axis=1), landmarks
 
 
-def create(settings: DetectorSettings, runtime: Runtime) -> Detector:
-    """See DetectorFactory. The default threshold favours recall: see DEFAULT_THRESHOLD."""
+def create(options: BaseModel, runtime: Runtime, settings: DetectorSettings) -> Detector:
+    """See DetectorFactory. The default threshold favours recall: see DEFAULT_THRESHOLD. There are no options."""
     detect = settings.detect
     model = centerface_model(detect, runtime.device)
     network = open_network(

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from anon_batch import plugins
 from anon_batch.config import DetectConfig
 from anon_batch.detect.from_manifest import NAME, ManifestBoxes
 from anon_batch.detect.labels import CheckedDetector
 from anon_batch.detect.merge import merge_detectors
-from anon_batch.detect.protocol import Detector
+from anon_batch.detect.protocol import Detector, DetectorSettings
 from anon_batch.detect.registry import create_detector
 from anon_batch.imaging.downscale import downscale
 from anon_batch.models.runtime import Runtime
@@ -102,11 +103,12 @@ def build_detector(config: DetectConfig, runtime: Runtime) -> Ensemble:
         ModelError: weights that are missing or not the pinned ones.
         ConfigError: a backend or device that is not there, or labels or options that a detector does not have.
     """
-    given = [detector for detector in config.detectors if detector.name == NAME]
-    parts = [
-        CheckedDetector(create_detector(detector, config, runtime), detector.labels)
-        for detector in config.detectors
-        if detector.name != NAME
-    ]
-    manifest = ManifestBoxes(given[0].labels) if given else None
+    manifest: ManifestBoxes | None = None
+    parts: list[Detector] = []
+    for detector in config.detectors:
+        settings = DetectorSettings(detector, config)
+        if detector.name == NAME:
+            manifest = plugins.load("detectors", NAME, detector.options, runtime, settings)
+        else:
+            parts.append(CheckedDetector(create_detector(detector, config, runtime), detector.labels))
     return Ensemble(parts, config.merge_iou, config.min_side_px, config.max_side_px, manifest)

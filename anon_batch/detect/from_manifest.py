@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from pydantic import BaseModel
 
-from anon_batch.detect.protocol import FAILURE
+from anon_batch.detect.protocol import FAILURE, DetectorSettings
 from anon_batch.errors import WithheldError
+from anon_batch.models.runtime import Runtime
 from anon_batch.records import BoolArray, Detections, GroundTruth
 
 NAME = "manifest"
@@ -54,3 +56,8 @@ class ManifestBoxes:
     def _wanted(self, found: Detections) -> BoolArray:
         labels = self._labels or frozenset()
         return np.array([label in labels for label in found.labels], np.bool_)
+
+
+def create(options: BaseModel, runtime: Runtime, settings: DetectorSettings) -> ManifestBoxes:
+    """Return the boxes of the labels that the job uses. There are no options; threshold and scale have no effect."""
+    return ManifestBoxes(settings.config.labels)

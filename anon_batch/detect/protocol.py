@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from anon_batch.config import DetectConfig, DetectorConfig
 from anon_batch.errors import WithheldError
@@ -20,25 +20,17 @@ RealArray = npt.NDArray[np.floating[Any]]
 FAILURE = "detect"  # the published reason of an image that could not be searched
 
 
-class NoOptions(BaseModel):
-    """The options of a detector that has none."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
 @dataclass(frozen=True, slots=True)
 class DetectorSettings:
-    """What a detector is built from, besides its runtime.
+    """The settings of one detector that are the same for all kinds of detectors.
 
     Args:
         config: the detector's entry in `detect.detectors`.
         detect: the section `detect`, which all detectors share.
-        options: `config.options`, checked by the detector's own class `Options`.
     """
 
     config: DetectorConfig
     detect: DetectConfig
-    options: BaseModel
 
     @property
     def name(self) -> str:
@@ -113,16 +105,17 @@ class Finder(Protocol):
 class DetectorFactory(Protocol):
     """Builds a detector: a class with this constructor, or a function.
 
-    An attribute `Options`, a pydantic model, checks the detector's `options` in the job file; without it the detector has
-    none.
+    An attribute `Options`, a subclass of `plugins.PluginOptions`, checks the detector's `options` in the job file; without
+    it the detector has none.
     """
 
-    def __call__(self, settings: DetectorSettings, runtime: Runtime) -> Detector:
+    def __call__(self, options: BaseModel, runtime: Runtime, settings: DetectorSettings) -> Detector:
         """Return the detector.
 
         Args:
-            settings: of the job.
+            options: the detector's own options, an instance of `Options`.
             runtime: where weights come from, and what the networks run on.
+            settings: threshold, scale and the section `detect`.
 
         Raises:
             UsageError: the settings, weights or device do not allow it.

@@ -14,6 +14,7 @@ import functools
 from collections.abc import Sequence
 
 import numpy as np
+from pydantic import BaseModel
 
 from anon_batch.detect.letterbox import find_in_batches
 from anon_batch.detect.protocol import FAILURE, Detector, DetectorSettings, RealArray, checked_detections
@@ -85,8 +86,8 @@ def _decode_cells(values: FloatArray, corners: FloatArray, strides_px: FloatArra
     return np.concatenate([centre - half, centre + half], axis=1), landmarks
 
 
-def create(settings: DetectorSettings, runtime: Runtime) -> Detector:
-    """See DetectorFactory. There is no int8 model, so `detect.precision` has no effect."""
+def create(options: BaseModel, runtime: Runtime, settings: DetectorSettings) -> Detector:
+    """See DetectorFactory. There is no int8 model, so `detect.precision` has no effect, and there are no options."""
     detect, name = settings.detect, settings.name
     network = open_network(
         choose_backend(detect.backend, runtime.device),

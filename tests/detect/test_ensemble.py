@@ -164,5 +164,5 @@ def test_labels_that_a_built_in_does_not_find_are_refused(runtime):
 
 def test_options_that_a_built_in_does_not_have_are_refused(runtime):
     config = DetectConfig(detectors=[{"name": "centerface", "options": {"cells": 3}}])
-    with pytest.raises(ConfigError, match="options of detector centerface: unknown key `cells`"):
+    with pytest.raises(ConfigError, match=r"unknown key `detect.detectors.centerface.options.cells`"):
         build_detector(config, runtime)

@@ -39,7 +39,7 @@ def test_int8_on_other_backends_is_refused(backend, device):
 
 @pytest.mark.parametrize(("num_gpus", "model"), [(0, "centerface_int8"), (1, "centerface")])
 def test_preflight_names_the_model_that_the_workers_use(num_gpus, model):
-    job = JobConfig(manifest="m", output="o", anonymize={"method": "solid"}, engine={"num_gpus": num_gpus})
+    job = JobConfig(manifest="m", output="o", anonymize={"face": {"method": "solid"}}, engine={"num_gpus": num_gpus})
     names = {name.split("@")[0] for name in preflight(job)}
     assert {name for name in names if name.startswith("centerface")} == {model}
 

@@ -16,7 +16,6 @@ from packaging.requirements import Requirement
 from anon_batch import plugins
 from anon_batch.anonymize.policy import Policy
 from anon_batch.config import load_job
-from anon_batch.detect.registry import known_detectors
 
 ROOT = Path(__file__).parents[2]
 JOBS = sorted((ROOT / "jobs").glob("*.yaml"))
@@ -26,7 +25,7 @@ JOBS = sorted((ROOT / "jobs").glob("*.yaml"))
 def test_job_files_are_valid(path: Path) -> None:
     job = load_job(path, {})
     assert set(Policy.from_config(job.anonymize).methods) <= set(plugins.names("methods"))
-    assert {detector.name for detector in job.detect.detectors} <= set(known_detectors())
+    assert {detector.name for detector in job.detect.detectors} <= set(plugins.names("detectors"))
 
 
 def test_ray_cluster_file_fits_rays_schema() -> None:
