@@ -10,9 +10,10 @@ import numpy as np
 
 from anon_batch import geometry, plugins
 from anon_batch.anonymize.compose import compose, fault_of_patch
-from anon_batch.anonymize.ladder import Batch, Ladder, render
+from anon_batch.anonymize.ladder import Ladder
 from anon_batch.anonymize.policy import Policy, Treatment
 from anon_batch.anonymize.protocol import Method, Patch, Refusal, Target
+from anon_batch.anonymize.render import Batch, render
 from anon_batch.config import ModelsConfig
 from anon_batch.models.runtime import Runtime
 from anon_batch.models.store import ModelStore

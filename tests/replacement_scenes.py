@@ -127,7 +127,7 @@ def bank_tensors(pictures: int, traits: Any, *, tone_scale: float = 0.0) -> dict
     ]
     others = np.asarray(traits, np.float32).reshape(2 * pictures, -1)
     boxes = [(box, (DONOR_SIDE - box[2], box[1], DONOR_SIDE - box[0], box[3])) for _, box, _ in drawn]
-    points = [(own, landmarks.mirrored(own, DONOR_SIDE)) for _, _, own in drawn]
+    points = [(own, landmarks.mirror(own, DONOR_SIDE)) for _, _, own in drawn]
     columns = 3 + others.shape[1]
     heads = [small_head(pixels, np.array(box, np.float64)) for pixels, box, _ in drawn]
     return {

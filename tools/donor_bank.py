@@ -21,7 +21,7 @@ from safetensors.numpy import save_file
 
 from anon_batch.anonymize.faces import landmarks
 from anon_batch.anonymize.faces.align import CROP_SIDE
-from anon_batch.anonymize.faces.context import description
+from anon_batch.anonymize.faces.context import describe_surroundings
 from anon_batch.anonymize.faces.matte import head_of, matte_of
 from anon_batch.config import ModelsConfig
 from anon_batch.models.onnx_graph import prepare_image_network
@@ -86,7 +86,7 @@ def describe(faces: Iterable[FaceCrop], features: Features) -> tuple[Array, Arra
     rows = []
     for face in both_ways(faces):
         view = generator_view(face, EXPANSION, "ellipse", CROP_SIDE)
-        rows.append((description(view.crop), tone_of(view), features(view.truth)))
+        rows.append((describe_surroundings(view.crop), tone_of(view), features(view.truth)))
     return tuple(np.array(column, np.float64) for column in zip(*rows, strict=True))  # type: ignore[return-value]
 
 
@@ -152,7 +152,7 @@ def main() -> None:
         cv2.imencode(".jpg", p[0][:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].ravel() for p in images
     ]
     mirrored_box = [(box, np.array([DONOR_SIDE - box[2], box[1], DONOR_SIDE - box[0], box[3]])) for _, box, _ in images]
-    points = [(own, landmarks.mirrored(own, DONOR_SIDE)) for _, _, own in images]
+    points = [(own, landmarks.mirror(own, DONOR_SIDE)) for _, _, own in images]
     heads = [small_head(pixels, box) for pixels, box, _ in images]
     save_file(
         {

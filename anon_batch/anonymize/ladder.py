@@ -7,29 +7,25 @@ before it is written, each result after it, and what fails goes to the next meth
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import cast
 
 import numpy as np
 
-from anon_batch import keys, plugins
+from anon_batch import plugins
 from anon_batch.anonymize.checks.structure import Structure
 from anon_batch.anonymize.compose import compose, fault_of_patch
 from anon_batch.anonymize.policy import Policy
-from anon_batch.anonymize.protocol import Method, Patch, Refusal, RegionCheck, Target
+from anon_batch.anonymize.protocol import Method, Patch, Refusal, RegionCheck
+from anon_batch.anonymize.render import Batch, Scene, render_scenes
 from anon_batch.config import AnonymizeConfig
 from anon_batch.errors import ConfigError, WithheldError
-from anon_batch.geometry import longer_side_px, union_of_masks
+from anon_batch.geometry import longer_side_px
 from anon_batch.models.runtime import Runtime
 from anon_batch.records import AnonymizedImage, BoolArray, DecodedImage, PixelArray, Region
 
 WITHHELD_REASON = "anonymize"
 _MAX_DETAILS = 20
-
-Batch = Sequence[tuple[DecodedImage, Sequence[Region]]]
-Answer = Patch | Refusal
 
 
 @dataclass(slots=True, eq=False)
@@ -113,13 +109,18 @@ class Ladder:
         work = [(state, regions) for state in states if (regions := self._regions_for(method, level, state))]
         if not work:
             return
+        scenes = [Scene(state.image.image_id, state.pixels, state.pending, regions) for state, regions in work]
+        answers: list[list[object]]
         try:
-            answers = _render(method, work, run_key)
+            answers = render_scenes(method, scenes, run_key)
         except Exception as exc:  # any failure of a method is one step of the ladder
             if len(work) == 1:
                 work[0][0].details.append(f"{method.name}: {_text(exc)}")
                 return
-            answers = [_render_alone(method, item, run_key) for item in work]
+            answers = [
+                _render_alone(method, scene, run_key, state.details)
+                for scene, (state, _) in zip(scenes, work, strict=True)
+            ]
         for (state, regions), own in zip(work, answers, strict=True):
             try:
                 self._take_over(method, state, list(zip(regions, own, strict=True)) if own else [])
@@ -196,22 +197,6 @@ class Ladder:
         return AnonymizedImage(state.pixels, state.touched, state.methods, tuple(state.details), failures)
 
 
-def render(method: Method, batch: Batch, run_key: bytes) -> list[list[Patch | Refusal]]:
-    """Return what a method alone renders for every region of every image, without composing or checking it.
-
-    Raises:
-        ValueError: a region leaves its image, or the method returns too few or too many patches.
-        Exception: whatever the method raises.
-    """
-    work: list[tuple[_Progress, Sequence[Region]]] = []
-    for image, regions in batch:
-        state = _start(image, regions)
-        if not isinstance(state, _Progress):
-            raise ValueError(state.detail)
-        work.append((state, state.regions))
-    return [cast(list[Patch | Refusal], list(own)) for own in _render(method, work, run_key)]
-
-
 def build_ladder(config: AnonymizeConfig, runtime: Runtime, checks: Sequence[RegionCheck] | None = None) -> Ladder:
     """Return the ladder of a job file.
 
@@ -245,63 +230,13 @@ def _start(image: DecodedImage, regions: Sequence[Region]) -> _Progress | Withhe
     return _Progress(image, tuple(regions), _read_only(image.pixels), untouched, list(regions))
 
 
-class _Views:
-    """What targets show of their images: the pixels as composed so far, erased where a method must not look.
-
-    Only the last image's arrays are kept, because a batch may hold many large images and methods take the targets in order.
-    """
-
-    def __init__(self, states: Sequence[_Progress], *, erase: bool) -> None:
-        self._states = states
-        self._erase = erase
-        self._last: tuple[int, tuple[PixelArray, BoolArray]] | None = None
-
-    def view(self, position: int) -> tuple[PixelArray, BoolArray]:
-        """Return pixels and erased mask of the image at a position, read-only."""
-        last = self._last
-        if last is not None and last[0] == position:
-            return last[1]
-        state = self._states[position]
-        if self._erase:
-            erased = union_of_masks(state.pending, state.image.width, state.image.height)
-            pixels = np.where(erased[:, :, None], np.uint8(0), state.pixels)
-            erased.flags.writeable = pixels.flags.writeable = False
-        else:
-            pixels, erased = state.pixels, np.broadcast_to(np.False_, state.pixels.shape[:2])
-        self._last = (position, (pixels, erased))
-        return pixels, erased
-
-
-def _render(
-    method: Method, work: Sequence[tuple[_Progress, Sequence[Region]]], run_key: bytes
-) -> list[Sequence[object]]:
-    """Return a method's answers, one list for each image."""
-    views = _Views([state for state, _ in work], erase=not method.sees_original)
-    targets = [
-        _target(state.image, region, run_key, partial(views.view, position))
-        for position, (state, regions) in enumerate(work)
-        for region in regions
-    ]
-    answers = list(method.render(targets))
-    if len(answers) != len(targets):
-        raise ValueError(f"rendered {len(answers)} patches for {len(targets)} targets")
-    rest = iter(answers)
-    return [[next(rest) for _ in regions] for _, regions in work]
-
-
-def _render_alone(method: Method, item: tuple[_Progress, Sequence[Region]], run_key: bytes) -> Sequence[object] | None:
+def _render_alone(method: Method, scene: Scene, run_key: bytes, details: list[str]) -> list[object]:
+    """Return a method's answers for one image, or none when it fails."""
     try:
-        return _render(method, [item], run_key)[0]
+        return render_scenes(method, [scene], run_key)[0]
     except Exception as exc:  # as in _run_step
-        item[0].details.append(f"{method.name}: {_text(exc)}")
-        return None
-
-
-def _target(
-    image: DecodedImage, region: Region, run_key: bytes, view: Callable[[], tuple[PixelArray, BoolArray]]
-) -> Target:
-    seed = keys.seed(run_key, image.image_id, region.subject)
-    return Target(image.image_id, region, seed, image.width, image.height, view)
+        details.append(f"{method.name}: {_text(exc)}")
+        return []
 
 
 def _read_only(pixels: PixelArray) -> PixelArray:

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from anon_batch.anonymize.ladder import render
 from anon_batch.anonymize.protocol import Patch
+from anon_batch.anonymize.render import render
 from anon_batch.evaluate.subjects import EvaluatedMethod
 from anon_batch.models.runtime import Runtime
 from anon_batch.records import DecodedImage, Detections

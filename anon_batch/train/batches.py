@@ -16,8 +16,8 @@ from torch import Tensor
 
 from anon_batch.anonymize.faces import landmarks
 from anon_batch.anonymize.faces.align import CROP_SIDE, Crop
-from anon_batch.anonymize.faces.blend import Composite, compose
-from anon_batch.anonymize.faces.donors import Choice, Donor, DonorBank
+from anon_batch.anonymize.faces.blend import Composite, blend_donor
+from anon_batch.anonymize.faces.donors import Donor, DonorBank, DonorChoice
 from anon_batch.anonymize.faces.generator_network import network_input
 from anon_batch.anonymize.faces.matte import head_of, matte_of
 from anon_batch.geometry import distance_to_zero
@@ -148,7 +148,7 @@ class BatchSampler:
             choice = _disturb(view.donor, choice, rng)
         # Because the tone that the bank derives from the context is only a rule, use roughly the truth's tone.
         choice = replace(choice, tone=_tone(truth, view.unknown) + rng.normal(0, 1, 3) * _TONE_JITTER)
-        return crop, compose(crop, choice), truth
+        return crop, blend_donor(crop, choice), truth
 
 
 def prefetch(draw: Callable[[int], Batch], first: int, end: int, ahead: int) -> Iterator[Batch]:
@@ -213,18 +213,18 @@ def _mirror(donor: Donor) -> Donor:
     return Donor(
         0,
         np.ascontiguousarray(donor.pixels[:, ::-1]),
-        landmarks.mirrored(donor.points, side),
+        landmarks.mirror(donor.points, side),
         np.array([side - x2, y1, side - x1, y2]),
         np.ascontiguousarray(donor.matte[:, ::-1]),
         np.ascontiguousarray(donor.head[:, ::-1]),
     )
 
 
-def _disturb(donor: Donor, choice: Choice, rng: np.random.Generator) -> Choice:
+def _disturb(donor: Donor, choice: DonorChoice, rng: np.random.Generator) -> DonorChoice:
     """Change the light of an own donor and displace it a little."""
     jitter = rng.normal(0, _LANDMARK_JITTER * donor.pixels.shape[0], (5, 2))
     pixels = _to_bytes(relight(donor.pixels.astype(np.float32), rng))
-    return Choice(replace(donor, pixels=pixels, points=donor.points + jitter), choice.tone)
+    return DonorChoice(replace(donor, pixels=pixels, points=donor.points + jitter), choice.tone)
 
 
 def _tone(truth: FloatArray, unknown: BoolArray) -> npt.NDArray[np.float64]:

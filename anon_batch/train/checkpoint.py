@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from anon_batch.anonymize.faces.generator import Generator, Shape
+from anon_batch.anonymize.faces.generator import Generator, GeneratorShape
 from anon_batch.errors import ConfigError, StorageError
 from anon_batch.train.config import TrainConfig
 
@@ -130,7 +130,7 @@ def load_average(config: TrainConfig) -> tuple[Generator, dict[str, str]]:
     Raises:
         ConfigError: there is no checkpoint, or see `load_checkpoint`.
     """
-    generator = Generator(Shape(channels=config.channels)).eval().requires_grad_(False)
+    generator = Generator(GeneratorShape(channels=config.channels)).eval().requires_grad_(False)
     notes = load_checkpoint(config.output, {"average": generator}, {}, marks_of(config))
     if not notes:
         raise ConfigError(f"{config.output} contains no {FILENAME} to export; train first")

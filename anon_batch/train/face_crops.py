@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from anon_batch import geometry
 from anon_batch.anonymize.faces import align, landmarks
-from anon_batch.anonymize.faces.blend import warped
+from anon_batch.anonymize.faces.blend import warp
 from anon_batch.errors import ConfigError
 from anon_batch.records import Detections, FloatArray, PixelArray, Region, Shape
 
@@ -46,7 +46,7 @@ class FaceCrop:
         """Flip the face left to right."""
         width = self.pixels.shape[1]
         x1, y1, x2, y2 = (float(v) for v in self.box)
-        points = landmarks.mirrored(self.points.astype(np.float64), width)
+        points = landmarks.mirror(self.points.astype(np.float64), width)
         box = np.array([width - x2, y1, width - x1, y2], np.float32)
         return FaceCrop(self.name, np.ascontiguousarray(self.pixels[:, ::-1]), box, points.astype(np.float32))
 
@@ -177,5 +177,5 @@ def donor_image(face: FaceCrop) -> tuple[PixelArray, landmarks.Points, landmarks
     scale = DONOR_SIDE / (DONOR_REACH * max(x2 - x1, y2 - y1))
     shift = DONOR_SIDE / 2 - scale * np.array([(x1 + x2) / 2, (y1 + y2) / 2])
     transform = np.concatenate([np.eye(2) * scale, shift[:, None]], axis=1)
-    pixels = np.rint(warped(face.pixels, transform, DONOR_SIDE)).clip(0, 255).astype(np.uint8)
+    pixels = np.rint(warp(face.pixels, transform, DONOR_SIDE)).clip(0, 255).astype(np.uint8)
     return pixels, landmarks.apply(transform[None], face.points[None].astype(np.float64))[0], transform

@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from anon_batch.anonymize.faces.generator import Generator, Shape, load_generator
+from anon_batch.anonymize.faces.generator import Generator, GeneratorShape, load_generator
 from anon_batch.errors import ConfigError, ModelError
 from anon_batch.train import losses
 from anon_batch.train.augmentation import View, augment, draw_view
@@ -160,14 +160,14 @@ class TrainStep:
 def _initial_generator(config: TrainConfig) -> Generator:
     """Return a new generator, or the one that `start` names."""
     if config.start is None:
-        return Generator(Shape(channels=config.channels))
+        return Generator(GeneratorShape(channels=config.channels))
     try:
         generator = load_generator(config.start.read_bytes())
     except OSError as exc:
         raise ConfigError(f"start: {config.start}: {exc.strerror or exc}") from None
     except ModelError as exc:
         raise ConfigError(f"start: {config.start}: {exc}") from None
-    if generator.shape != Shape(channels=config.channels):
+    if generator.shape != GeneratorShape(channels=config.channels):
         raise ConfigError(
             f"start: {config.start} has channels {list(generator.shape.channels)}, the training {list(config.channels)}; "
             "set `channels` to those of the file"

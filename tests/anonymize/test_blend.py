@@ -25,15 +25,15 @@ from anon_batch.anonymize.faces.blend import (
     BORDER_SHARE,
     GAMMAS,
     SHARPER,
-    compose,
-    faded,
+    blend_donor,
+    fade_at_border,
+    match_sharpness,
+    match_tone,
     sharpness,
-    smooth,
-    softened,
-    toned,
-    warped,
+    smoothstep,
+    warp,
 )
-from anon_batch.anonymize.faces.donors import Choice, Donor, DonorBank
+from anon_batch.anonymize.faces.donors import Donor, DonorBank, DonorChoice
 
 TONE = np.array([60.0, 14, 18])
 OWN = np.array([[50.0, 60], [110, 60], [80, 88], [56, 112], [104, 112]])  # of a donor
@@ -79,13 +79,13 @@ def mean_lab(pixels, weight):
 def test_the_donors_landmarks_lie_on_the_asked_ones(size, degrees, side):
     square = (side * (1 - size) / 2,) * 2 + (side * (1 + size) / 2,) * 2
     asked = landmarks.apply(landmarks.similarity(OWN, turned(square, degrees)), OWN)  # a similarity can reach these
-    made = compose(all_unknown(asked, side), Choice(marked(), TONE))
+    made = blend_donor(all_unknown(asked, side), DonorChoice(marked(), TONE))
     assert np.abs(spots(made.pixels, asked) - asked).max() < 0.006 * side
 
 
 def test_the_least_squares_fit_decides_where_no_similarity_reaches():
     asked = turned((30, 30, 100, 100), 0) + np.array([[0, 0], [0, 0], [6, 0], [0, 0], [0, 0]])
-    made = compose(all_unknown(asked, CROP_SIDE), Choice(marked(), TONE))
+    made = blend_donor(all_unknown(asked, CROP_SIDE), DonorChoice(marked(), TONE))
     fitted = landmarks.apply(landmarks.similarity(OWN, asked), OWN)
     assert np.abs(spots(made.pixels, fitted) - fitted).max() < 0.8
     assert np.abs(fitted - asked).max() > 2
@@ -97,7 +97,7 @@ def test_outside_the_mask_lie_the_surroundings(bank, box, side):
     (region,) = regions(box, width=400, height=400)
     crop = crop_of(scenery(400, 400, seed=1), region, side)
     for seed in range(3):
-        made = compose(crop, bank.choose(crop, seed))
+        made = blend_donor(crop, bank.choose(crop, seed))
         assert np.array_equal(made.pixels[~crop.unknown], crop.pixels[~crop.unknown])
         assert not made.weight[~crop.unknown].any()
         assert made.weight.min() >= 0
@@ -110,13 +110,13 @@ def test_outside_the_mask_lie_the_surroundings(bank, box, side):
 
 def test_the_mask_is_all_that_is_blended_over_and_its_border_all_that_fades():
     crop = plain_crop(90)
-    made = compose(crop, Choice(marked(), TONE))
-    assert np.allclose(made.weight, faded(crop.unknown), atol=1e-6)  # a donor that is all face
+    made = blend_donor(crop, DonorChoice(marked(), TONE))
+    assert np.allclose(made.weight, fade_at_border(crop.unknown), atol=1e-6)  # a donor that is all face
 
 
 def test_faded_rises_from_the_border_inwards():
     unknown = oval(CROP_SIDE)
-    weight = faded(unknown)
+    weight = fade_at_border(unknown)
     assert not weight[~unknown].any()
     assert weight[CROP_SIDE // 2, CROP_SIDE // 2] == 1
     row = weight[CROP_SIDE // 2, : CROP_SIDE // 2]
@@ -125,7 +125,7 @@ def test_faded_rises_from_the_border_inwards():
 
 
 def test_a_mask_that_reaches_the_crops_border_fades_there_too():
-    weight = faded(np.ones((CROP_SIDE, CROP_SIDE), bool))
+    weight = fade_at_border(np.ones((CROP_SIDE, CROP_SIDE), bool))
     assert weight[0].max() < 0.1
     assert weight[CROP_SIDE // 2, CROP_SIDE // 2] == 1
 
@@ -134,7 +134,7 @@ def test_a_mask_that_reaches_the_crops_border_fades_there_too():
 def test_a_face_gets_about_the_asked_mean_tone(tone):
     pixels, _, _ = drawn_donor()
     weight = oval(DONOR_SIDE, (0.22, 0.3)).astype(np.float32)
-    face = toned(pixels.astype(np.float32), weight, np.array(tone, float))
+    face = match_tone(pixels.astype(np.float32), weight, np.array(tone, float))
     assert np.abs(mean_lab(face, weight) - tone).max() < 3
     assert face.dtype == np.float32
     assert face.min() >= 0
@@ -143,13 +143,13 @@ def test_a_face_gets_about_the_asked_mean_tone(tone):
 
 def test_one_colour_becomes_the_asked_one():
     plain = np.full((8, 8, 3), SKIN, np.float32)
-    made = toned(plain, np.ones((8, 8), np.float32), np.array([58.0, 12, 15]))
+    made = match_tone(plain, np.ones((8, 8), np.float32), np.array([58.0, 12, 15]))
     assert np.abs(lab(made) - (58, 12, 15)).max() < 0.5
 
 
 @pytest.mark.parametrize(("level", "asked", "gamma"), [(200, 5.0, GAMMAS[1]), (50, 95.0, GAMMAS[0])])
 def test_a_tone_out_of_reach_is_approached_as_far_as_the_limits_go(level, asked, gamma):
-    face = toned(np.full((8, 8, 3), level, np.float32), np.ones((8, 8), np.float32), np.array([asked, 0, 0]))
+    face = match_tone(np.full((8, 8, 3), level, np.float32), np.ones((8, 8), np.float32), np.array([asked, 0, 0]))
     own = lab((level,) * 3)[0] / 100
     assert lab(face)[0, 0, 0] == pytest.approx(100 * own**gamma, abs=0.3)
 
@@ -157,7 +157,7 @@ def test_a_tone_out_of_reach_is_approached_as_far_as_the_limits_go(level, asked,
 @pytest.mark.parametrize("tone", [(-6, -3, -3), (0, 0, 0), (100, 30, 30), (104, 0, 0)])
 @pytest.mark.parametrize("level", [0, 1, 128, 255])
 def test_any_tone_of_any_face_gives_colours(level, tone):
-    face = toned(np.full((8, 8, 3), level, np.float32), np.ones((8, 8), np.float32), np.array(tone, float))
+    face = match_tone(np.full((8, 8, 3), level, np.float32), np.ones((8, 8), np.float32), np.array(tone, float))
     assert np.isfinite(face).all()
     assert face.min() >= 0
     assert face.max() <= 255.01
@@ -167,7 +167,7 @@ def test_black_white_and_grey_stay():
     rng = np.random.default_rng(0)
     face = np.repeat(rng.uniform(0, 255, (32, 32, 1)), 3, axis=2).astype(np.float32)
     face[:4], face[28:] = 0, 255
-    changed = toned(face, np.ones((32, 32), np.float32), np.array([60.0, 20, 25]))
+    changed = match_tone(face, np.ones((32, 32), np.float32), np.array([60.0, 20, 25]))
     assert changed[:4].max() < 0.5
     assert changed[28:].min() > 254.5
     assert (changed.max(axis=2) - changed.min(axis=2)).max() < 2
@@ -180,19 +180,19 @@ def test_only_the_weighted_part_tells_the_mean():
     other = pixels.copy()
     other[weight == 0] = (10, 250, 10)
     tone = np.array([60.0, 15, 15])
-    a, b = (toned(p.astype(np.float32), weight, tone) for p in (pixels, other))
+    a, b = (match_tone(p.astype(np.float32), weight, tone) for p in (pixels, other))
     assert np.array_equal(a[weight > 0], b[weight > 0])
 
 
 def test_a_face_that_does_not_show_is_left():
     face = np.full((8, 8, 3), SKIN, np.float32)
-    assert toned(face, np.zeros((8, 8), np.float32), np.array([20.0, 0, 0])) is face
+    assert match_tone(face, np.zeros((8, 8), np.float32), np.array([20.0, 0, 0])) is face
 
 
 def test_a_picture_goes_on_beyond_its_border():
     pixels = np.zeros((40, 40, 3), np.uint8)
     pixels[:, 20:] = 200
-    moved = warped(pixels, np.array([[1.0, 0, 10], [0, 1, 10]]), 60)
+    moved = warp(pixels, np.array([[1.0, 0, 10], [0, 1, 10]]), 60)
     assert moved.shape == (60, 60, 3)
     assert (moved[:, 32:] == 200).all()
     assert (moved[:, :29] == 0).all()
@@ -203,18 +203,18 @@ def test_a_ramp_is_placed_without_a_shift(scale):
     line = np.arange(200, dtype=np.float32)
     ramp = np.broadcast_to(line, (200, 200)).copy()
     side = int(200 * scale) - 4
-    made = warped(ramp, np.array([[scale, 0, 0], [0, scale, 0]]), side)
+    made = warp(ramp, np.array([[scale, 0, 0], [0, scale, 0]]), side)
     x = (np.arange(side) + 0.5) / scale - 0.5
     inside = slice(3, -3)
     assert np.abs(made[side // 2, inside] - x[inside]).max() < 0.6 / min(scale, 1)
     assert abs((made[side // 2, inside] - x[inside]).mean()) < 0.05
-    turned_made = warped(np.ascontiguousarray(ramp.T), np.array([[scale, 0, 0], [0, scale, 0]]), side)
+    turned_made = warp(np.ascontiguousarray(ramp.T), np.array([[scale, 0, 0], [0, scale, 0]]), side)
     assert np.allclose(turned_made, made.T, atol=0.05)
 
 
 def test_smooth_is_a_smoothstep():
-    assert smooth(np.array([-1, 0, 0.5, 1, 4])).tolist() == [0, 0, 0.5, 1, 1]
-    assert smooth(np.linspace(0, 1, 9)).dtype == np.float32
+    assert smoothstep(np.array([-1, 0, 0.5, 1, 4])).tolist() == [0, 0, 0.5, 1, 1]
+    assert smoothstep(np.linspace(0, 1, 9)).dtype == np.float32
 
 
 def textured(side, blur_px, seed=0):
@@ -244,10 +244,10 @@ def test_what_has_no_edges_has_no_sharpness(level):
 def test_a_face_is_as_soft_as_its_surroundings(blur, side):
     scale = side / CROP_SIDE
     crop, face = plain_crop(textured(side, blur * scale), side), textured(side, 0.4 * scale, seed=1)
-    weight = faded(crop.unknown)
+    weight = fade_at_border(crop.unknown)
     around, inside = (~crop.unknown).astype(np.float32), (weight > 0.5).astype(np.float32)
     asked = sharpness(crop.pixels, around)
-    made = softened(face, weight, crop)
+    made = match_sharpness(face, weight, crop)
     assert sharpness(face, inside) > 1.3 * SHARPER * asked
     assert sharpness(made, inside) < 1.1 * SHARPER * asked
     assert sharpness(made, inside) > 0.5 * asked
@@ -255,7 +255,7 @@ def test_a_face_is_as_soft_as_its_surroundings(blur, side):
 
 def test_a_face_softer_than_its_surroundings_is_left():
     crop, face = plain_crop(textured(CROP_SIDE, 0)), textured(CROP_SIDE, 2, seed=1)
-    assert np.array_equal(softened(face, faded(crop.unknown), crop), face)
+    assert np.array_equal(match_sharpness(face, fade_at_border(crop.unknown), crop), face)
 
 
 @pytest.mark.parametrize("known", ["flat", "none", "a corner", "a rim"])
@@ -268,4 +268,4 @@ def test_surroundings_that_say_nothing_leave_the_face(known):
         crop.unknown[:2, :2] = False  # nearer to the mask than what counts
     if known == "a rim":
         crop.unknown[:1] = False
-    assert np.array_equal(softened(face, np.ones((CROP_SIDE, CROP_SIDE), np.float32), crop), face)
+    assert np.array_equal(match_sharpness(face, np.ones((CROP_SIDE, CROP_SIDE), np.float32), crop), face)

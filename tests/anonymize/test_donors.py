@@ -61,7 +61,7 @@ def test_mirrored_donors_are_mirror_images_with_their_landmarks_in_place(bank):
         assert (donor.index, mirror.index) == (index, index + 1)
         assert np.array_equal(mirror.pixels, donor.pixels[:, ::-1])
         assert np.array_equal(mirror.matte, donor.matte[:, ::-1])
-        assert np.allclose(mirror.points, landmarks.mirrored(donor.points, side), atol=1e-3)
+        assert np.allclose(mirror.points, landmarks.mirror(donor.points, side), atol=1e-3)
         assert np.allclose(
             mirror.box, (side - donor.box[2], donor.box[1], side - donor.box[0], donor.box[3]), atol=1e-3
         )
@@ -109,7 +109,7 @@ def test_seeds_give_many_different_donors(bank):
 
 def test_donors_are_drawn_in_proportion_to_how_well_they_suit():
     bank, crop, draws = weighted((0.5, 0.5, 0.25, 0.25, 0.15, 0.15, 0.1, 0.1)), plain_crop((40, 80, 170)), 1000
-    suits = np.exp(bank._log_weights(crop.points, bank._asked(crop)[1])).reshape(4, 2).max(axis=1)
+    suits = np.exp(bank._log_weights(crop.points, bank._predict(crop)[1])).reshape(4, 2).max(axis=1)
     assert len({round(float(value), 2) for value in suits}) > 2
     drawn = Counter(bank.choose(crop, seed).donor.index // 2 for seed in range(draws))
     expected = suits / suits.sum() * draws
@@ -124,11 +124,11 @@ def test_of_a_picture_and_its_mirror_image_the_one_that_suits_better_is_taken():
     bank, turns = DonorBank(BUNDLED), 0
     for seed in range(10):
         turned = bank.donor(2 * seed)  # asked for: the pose of one of the donors, one way round and the other
-        for points in (turned.points, landmarks.mirrored(turned.points, turned.pixels.shape[0])):
+        for points in (turned.points, landmarks.mirror(turned.points, turned.pixels.shape[0])):
             crop = plain_crop(120)
             asked = Crop(crop.pixels, crop.unknown, points * (128 / turned.pixels.shape[0]))
             index = bank.choose(asked, seed).donor.index
-            suits = bank._log_weights(asked.points, bank._asked(asked)[1])
+            suits = bank._log_weights(asked.points, bank._predict(asked)[1])
             assert suits[index] >= suits[index ^ 1]
             if (
                 abs(bank._misfit(asked.points)[index] - bank._misfit(asked.points)[index ^ 1]) > 0.1

@@ -12,9 +12,9 @@ from replacement_scenes import crop_of, model, plain_crop, regions, scenery, tur
 
 from anon_batch import keys
 from anon_batch.anonymize.faces.align import CROP_SIDE
-from anon_batch.anonymize.faces.blend import compose
+from anon_batch.anonymize.faces.blend import blend_donor
 from anon_batch.anonymize.faces.donors import DonorBank
-from anon_batch.anonymize.faces.generator import Generator, Shape, load_generator
+from anon_batch.anonymize.faces.generator import Generator, GeneratorShape, load_generator
 from anon_batch.anonymize.faces.generator_network import (
     GeneratorNetwork,
     add_change,
@@ -30,7 +30,7 @@ from anon_batch.records import DecodedImage
 WIDTH, HEIGHT = 320, 240
 BOXES = [(30, 40, 70, 90), (120, 100, 190, 190), (250, 30, 280, 70)]
 LARGE = (100, 40, 220, 190)
-SMALL = Shape((8, 16, 16), 6, 12)
+SMALL = GeneratorShape((8, 16, 16), 6, 12)
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +156,7 @@ def test_latents_are_functions_of_the_seed_and_none_of_the_donors_numbers():
 
 def test_the_networks_input_holds_composite_masks_and_landmarks(bank):
     crops = [crop_of(photo(seed).pixels, faces(BOXES[1])[0]) for seed in range(2)]
-    made = [compose(crop, bank.choose(crop, 3)) for crop in crops]
+    made = [blend_donor(crop, bank.choose(crop, 3)) for crop in crops]
     given = network_input(crops, made)
     assert given.shape == (2, 10, CROP_SIDE, CROP_SIDE)
     assert given.dtype == np.float32
@@ -170,7 +170,7 @@ def test_the_networks_input_holds_composite_masks_and_landmarks(bank):
 
 def test_a_large_crop_is_reduced_for_the_network(bank):
     crop = crop_of(photo(1).pixels, faces(LARGE)[0], 2 * CROP_SIDE)
-    composite = compose(crop, bank.choose(crop, 3))
+    composite = blend_donor(crop, bank.choose(crop, 3))
     small, small_composite = downscale(crop, composite)
     assert small.pixels.shape == small_composite.pixels.shape == (CROP_SIDE, CROP_SIDE, 3)
     assert small_composite.weight.shape == small.unknown.shape == (CROP_SIDE, CROP_SIDE)

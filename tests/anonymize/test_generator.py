@@ -10,10 +10,10 @@ import safetensors
 import safetensors.torch
 import torch
 
-from anon_batch.anonymize.faces.generator import INPUTS, MAPS, Generator, Shape, load_generator, save_generator
+from anon_batch.anonymize.faces.generator import INPUTS, MAPS, Generator, GeneratorShape, load_generator, save_generator
 from anon_batch.errors import ModelError
 
-SMALL = Shape((8, 16, 16), 6, 12)
+SMALL = GeneratorShape((8, 16, 16), 6, 12)
 
 
 def stirred(shape=SMALL, seed=0):

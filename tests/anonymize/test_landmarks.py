@@ -89,14 +89,14 @@ def test_the_inverse_leads_back(degrees, scale, shift, seed):
 @given(SEEDS, st.floats(1, 5000))
 def test_mirrored_twice_is_the_same(seed, width):
     points = cloud(seed)
-    assert np.allclose(landmarks.mirrored(landmarks.mirrored(points, width), width), points)
+    assert np.allclose(landmarks.mirror(landmarks.mirror(points, width), width), points)
 
 
 def test_mirroring_swaps_the_sides_and_keeps_the_order():
     points = np.array([[10.0, 20], [30, 21], [22, 30], [12, 40], [28, 41]])
-    flipped = landmarks.mirrored(points, 100)
+    flipped = landmarks.mirror(points, 100)
     assert np.array_equal(flipped, [[70, 21], [90, 20], [78, 30], [72, 41], [88, 40]])
-    assert np.allclose(landmarks.mirrored(landmarks.CANONICAL, 1), landmarks.CANONICAL)
+    assert np.allclose(landmarks.mirror(landmarks.CANONICAL, 1), landmarks.CANONICAL)
     assert points[0, 0] == 10  # the given ones are left as they are
 
 

@@ -12,8 +12,8 @@ from random_color import RandomColor
 
 from anon_batch import plugins
 from anon_batch.anonymize.checks.structure import Structure, kept_structure
-from anon_batch.anonymize.ladder import render
 from anon_batch.anonymize.protocol import Method, Patch, Refusal
+from anon_batch.anonymize.render import render
 from anon_batch.geometry import union_of_masks
 from anon_batch.records import AnonymizedImage, DecodedImage
 

@@ -11,7 +11,7 @@ from drawn_faces import tiny_config
 from safetensors import safe_open
 
 from anon_batch import __version__
-from anon_batch.anonymize.faces.generator import Generator, Shape, load_generator
+from anon_batch.anonymize.faces.generator import Generator, GeneratorShape, load_generator
 from anon_batch.errors import StorageError
 from anon_batch.train.export import CARD, FaceSource, count_faces, export
 from anon_batch.train.metrics import FILENAME, MetricsFile, last_held_out, read_metrics
@@ -23,7 +23,7 @@ MEASURED = {"held_out_donor": 0.0123, "held_out_colour": 0.1297, "held_out_colou
 @pytest.fixture
 def generator() -> Generator:
     torch.manual_seed(0)
-    return Generator(Shape(channels=(8, 16)))
+    return Generator(GeneratorShape(channels=(8, 16)))
 
 
 def test_exported_weights_are_float16_with_metadata(generator: Generator, tmp_path: Path) -> None:

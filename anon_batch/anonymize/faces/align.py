@@ -1,7 +1,7 @@
-"""Square crops around regions: upright, of one size, without the pixels under any mask; and the way back.
+"""Cut square, upright crops around regions out of the erased image, and paste them back.
 
-A crop's frame is the similarity that turns the face upright about the region's centre and scales it so that the
-expanded box, in any rotation, fits. Picture coordinates have the first pixel's centre at (0.5, 0.5), as have crops.
+A crop's frame is the similarity that turns the face upright about the region's centre and scales it so that the expanded box
+fits in any rotation. In images and crops the centre of the first pixel is at (0.5, 0.5).
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from anon_batch.anonymize.methods.inpaint import fill_unknown
 from anon_batch.records import BoolArray, FloatArray, PixelArray, Region
 
 CROP_SIDE = 128  # px
-CONTEXT = 1.45  # side of a crop in the picture, in units of the expanded box's longer side; above the square root of 2
-_KNOWN_SHARE = 0.98  # a crop's pixel is known when at least this share of what it is made of is
+CONTEXT = 1.45  # side of a crop in the image, in units of the expanded box's longer side; above the square root of 2
+_KNOWN_SHARE = 0.98  # a pixel of a crop is known when at least this share of its source pixels is
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """Where a crop lies in its picture.
+    """Where a crop lies in its image.
 
     Args:
-        to_crop: (2, 3) float64 affine, picture px to px of a crop of side 1.
-        points: (5, 2) float64, the landmarks asked of the new face, in units of the crop's side.
-        side_px: of the crop in the picture, px.
+        to_crop: (2, 3) float64 affine, image px to px of a crop of side 1.
+        points: (5, 2) float64, target landmarks of the new face, in units of the crop's side.
+        side_px: side of the crop in the image, px.
     """
 
     to_crop: landmarks.Points
@@ -38,7 +38,7 @@ class Frame:
 
 
 def frame_of(region: Region) -> Frame:
-    """The frame of a region, upright by its landmarks or, where it has none, by the picture."""
+    """Return the frame of a region, upright by its landmarks or, where it has none, by the image."""
     points = landmarks.landmarks_of(region)
     pose = landmarks.similarity(landmarks.CANONICAL[None], points[None])[0]
     norm = max(math.hypot(pose[0, 0], pose[1, 0]), 1e-12)
@@ -56,8 +56,8 @@ class Crop:
 
     Args:
         pixels: (side, side, 3) float32 RGB 0 .. 255; unknown pixels are rebuilt from the known ones.
-        unknown: (side, side) bool, the pixels under a mask or outside the picture.
-        points: (5, 2) float64, asked landmarks, px of the crop.
+        unknown: (side, side) bool, the pixels under a mask or outside the image.
+        points: (5, 2) float64, target landmarks, px of the crop.
     """
 
     pixels: FloatArray
@@ -66,10 +66,10 @@ class Crop:
 
 
 def extract(erased: PixelArray, unknown: BoolArray, frame: Frame, side: int) -> Crop:
-    """The crop of a frame.
+    """Return the crop of a frame.
 
     Args:
-        erased: (H, W, 3) uint8, the picture with 0 at every pixel of `unknown`.
+        erased: (H, W, 3) uint8, the image with 0 at every pixel of `unknown`.
         unknown: (H, W) bool, the union of all masks.
         frame: of one region.
         side: of the crop, px.
@@ -77,7 +77,7 @@ def extract(erased: PixelArray, unknown: BoolArray, frame: Frame, side: int) -> 
     erased, unknown, to_crop = _window(erased, unknown, frame, side)
     known = np.where(unknown, np.uint8(0), np.uint8(255))
     scaled = to_crop * side
-    values = _warped(np.dstack([erased, known]), scaled, (side, side), side / frame.side_px)
+    values = _warp(np.dstack([erased, known]), scaled, (side, side), side / frame.side_px)
     weight = values[:, :, 3:] / np.float32(255)
     missing = weight[:, :, 0] < _KNOWN_SHARE
     colours = np.where(
@@ -93,7 +93,7 @@ def extract(erased: PixelArray, unknown: BoolArray, frame: Frame, side: int) -> 
 def _window(
     erased: PixelArray, unknown: BoolArray, frame: Frame, side: int
 ) -> tuple[PixelArray, BoolArray, landmarks.Points]:
-    """Views of what a crop shows, with a margin for what its pixels are made of, and the frame's transform from there."""
+    """Return views of what a crop shows, with a margin for its source pixels, and the frame's transform from there."""
     height, width = unknown.shape
     corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1]], np.float64)
     seen = landmarks.apply(landmarks.inverse(frame.to_crop), corners)
@@ -106,38 +106,37 @@ def _window(
 
 
 def downscale_unknown(unknown: BoolArray) -> BoolArray:
-    """The unknown pixels of a crop of twice the usual side, or more, at the usual one: known is what is known wholly."""
+    """Return the unknown pixels of a larger crop at the usual side; a pixel is known when all of its source pixels are."""
     factor = unknown.shape[0] // CROP_SIDE
     return np.asarray(unknown.reshape(CROP_SIDE, factor, CROP_SIDE, factor).any(axis=(1, 3)), np.bool_)
 
 
 def paste(pixels: FloatArray, frame: Frame, extent: tuple[int, int, int, int]) -> PixelArray:
-    """A crop's pixels (side, side, 3) float32 as they lie on `extent` of the picture: (h, w, 3) uint8.
+    """Return a crop's pixels (side, side, 3) float32 on `extent` of the image, (h, w, 3) uint8.
 
-    The crop's border goes on beyond it, where a wide soft edge or the last pixel of a turned box can reach.
+    Beyond the crop its border is continued, because a wide soft edge or the last pixel of a rotated box can reach there.
     """
     side = pixels.shape[0]
     x1, y1, x2, y2 = extent
-    to_picture = landmarks.inverse(frame.to_crop * side)
-    to_picture[:, 2] -= (x1, y1)
-    values = _warped(pixels, to_picture, (x2 - x1, y2 - y1), frame.side_px / side, cv2.BORDER_REPLICATE)
+    to_image = landmarks.inverse(frame.to_crop * side)
+    to_image[:, 2] -= (x1, y1)
+    values = _warp(pixels, to_image, (x2 - x1, y2 - y1), frame.side_px / side, cv2.BORDER_REPLICATE)
     return np.rint(values).clip(0, 255).astype(np.uint8)
 
 
-def _warped(
+def _warp(
     source: npt.NDArray[np.generic],
     transform: landmarks.Points,
     size: tuple[int, int],
     scale: float,
     border: int = cv2.BORDER_CONSTANT,
 ) -> FloatArray:
-    """`source` under an affine transform between frames whose first pixel's centre is (0.5, 0.5); zeros, or what `border`
-    says, outside.
+    """Return `source` under an affine transform; outside lie zeros, or what `border` says.
 
-    Where it gets smaller, means over areas are taken first, at the nearest reduction, so that nothing aliases.
+    A transform that makes it smaller is applied to means over areas, so that nothing aliases.
     """
     if scale < 1:
-        source, transform = _reduced(source, transform, size, scale)
+        source, transform = _downscale(source, transform, size, scale)
     half = transform.copy()
     half[:, 2] += transform[:, :2] @ np.array([0.5, 0.5]) - 0.5
     values = cv2.warpAffine(
@@ -146,10 +145,10 @@ def _warped(
     return np.asarray(values, np.float32)
 
 
-def _reduced(
+def _downscale(
     source: npt.NDArray[np.generic], transform: landmarks.Points, size: tuple[int, int], scale: float
 ) -> tuple[npt.NDArray[np.generic], landmarks.Points]:
-    """The window of `source` that the target shows, reduced by `scale`, and the transform from there."""
+    """Return the window of `source` that the target shows, downscaled by `scale`, and the transform from there."""
     width, height = size
     corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], np.float64)
     seen = landmarks.apply(landmarks.inverse(transform), corners)
@@ -160,8 +159,8 @@ def _reduced(
     if x2 <= x1 or y2 <= y1:
         return np.zeros((1, 1, source.shape[2]), np.float32), transform
     small = (max(round((x2 - x1) * scale), 1), max(round((y2 - y1) * scale), 1))
-    reduced = cv2.resize(source[y1:y2, x1:x2], small, interpolation=cv2.INTER_AREA)
+    smaller = cv2.resize(source[y1:y2, x1:x2], small, interpolation=cv2.INTER_AREA)
     back = np.array([[(x2 - x1) / small[0], 0, x1], [0, (y2 - y1) / small[1], y1]])
     linear = transform[:, :2] @ back[:, :2]
     shift = transform[:, :2] @ back[:, 2] + transform[:, 2]
-    return reduced, np.concatenate([linear, shift[:, None]], axis=1)
+    return smaller, np.concatenate([linear, shift[:, None]], axis=1)

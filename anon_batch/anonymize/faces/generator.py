@@ -1,8 +1,8 @@
-"""The generator's network: a U-Net that turns a donor's composite into a face that belongs.
+"""The generator: a U-Net that changes a donor's composite until it fits its surroundings.
 
-It works at half of the crop's resolution (pixels unshuffled in twos, Shi et al. 2016) and gives a correction that is added to
-the composite, so the donor's fine detail passes by it. The latent scales and shifts every normalisation (adaptive group
-norm with one group; Dhariwal and Nichol 2021, section 3.1), the landmark maps enter every level of the decoder.
+It works at half of the crop's resolution (pixel unshuffle by 2, Shi et al. 2016). Its output is added to the composite, so that
+the donor's fine detail stays. The latent scales and shifts every normalisation (adaptive group norm with one group; Dhariwal
+and Nichol 2021, section 3.1); the landmark maps enter every level of the decoder.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 import safetensors
 import safetensors.torch
 import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own custom
+import torch.nn.functional as F  # noqa: N812 - the usual name
 from torch import Tensor, nn
 
 from anon_batch.errors import ModelError
@@ -23,13 +23,13 @@ MAPS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class GeneratorShape:
     """Size of the network.
 
     Args:
-        channels: by level, the first at half of the crop's resolution, each further at half of that.
+        channels: of each level; the first works at half of the crop's resolution, each further one at half of that.
         latent: length of the latent.
-        style: width of what the latent is mapped to.
+        style: width of the mapped latent.
     """
 
     channels: tuple[int, ...] = (32, 64, 128, 192)
@@ -48,10 +48,10 @@ class AdaptiveNorm(nn.Module):
         nn.init.zeros_(self.affine.bias)
 
     def forward(self, values: Tensor, style: Tensor) -> Tensor:
-        """(B, C, H, W) and (B, style)."""
+        """Return the normalised values, scaled and shifted; values (B, C, H, W), style (B, style)."""
         scale, shift = self.affine(style)[:, :, None, None].chunk(2, 1)
-        changed: Tensor = self.norm(values) * (1 + scale) + shift
-        return changed
+        scaled: Tensor = self.norm(values) * (1 + scale) + shift
+        return scaled
 
 
 class Residual(nn.Module):
@@ -67,7 +67,7 @@ class Residual(nn.Module):
         nn.init.zeros_(self.second.weight)
 
     def forward(self, values: Tensor, style: Tensor) -> Tensor:
-        """(B, inputs, H, W) and (B, style) to (B, outputs, H, W)."""
+        """Map values (B, inputs, H, W) and style (B, style) to (B, outputs, H, W)."""
         hidden = self.first(F.silu(self.first_norm(values, style)))
         hidden = self.second(F.silu(self.second_norm(hidden, style)))
         result: Tensor = self.shortcut(values) + hidden
@@ -75,13 +75,13 @@ class Residual(nn.Module):
 
 
 class Generator(nn.Module):
-    """Composite, masks and landmark maps to the corrected composite.
+    """Maps composite, masks and landmark maps to the changed composite.
 
     Args:
         shape: of the network.
     """
 
-    def __init__(self, shape: Shape = Shape()) -> None:
+    def __init__(self, shape: GeneratorShape = GeneratorShape()) -> None:
         super().__init__()
         self.shape = shape
         channels, style = shape.channels, shape.style
@@ -102,15 +102,15 @@ class Generator(nn.Module):
         nn.init.zeros_(self.head.bias if self.head.bias is not None else torch.zeros(1))
 
     def forward(self, inputs: Tensor, latent: Tensor) -> Tensor:
-        """Generates.
+        """Return the changed composite.
 
         Args:
             inputs: (B, 10, S, S): composite in [-1, 1], unknown pixels and the donor's share in [0, 1], landmark maps; S is
-                a multiple of 2 to the number of levels.
+                a multiple of 2 to the power of the number of levels.
             latent: (B, latent).
 
         Returns:
-            (B, 3, S, S) the corrected composite, about [-1, 1]. Only its unknown pixels mean anything.
+            (B, 3, S, S), about [-1, 1]. Only the unknown pixels have a meaning.
         """
         style = self.map(latent)
         hidden = self.stem(F.pixel_unshuffle(inputs, 2))
@@ -126,34 +126,34 @@ class Generator(nn.Module):
                 hidden = F.interpolate(hidden, scale_factor=2.0, mode="nearest")
             here = F.max_pool2d(marks, marks.shape[-1] // hidden.shape[-1])
             hidden = block(torch.cat([hidden, skips.pop(), here], 1), style)
-        correction = F.pixel_shuffle(self.head(F.silu(self.last_norm(hidden, style))), 2)
-        return inputs[:, :3] + _without_stripes(correction)
+        change = F.pixel_shuffle(self.head(F.silu(self.last_norm(hidden, style))), 2)
+        return inputs[:, :3] + _remove_stripes(change)
 
 
-def _without_stripes(correction: Tensor) -> Tensor:
-    """The correction under a binomial filter of 3 x 3: what alternates from pixel to pixel, is gone."""
-    wide = F.pad(correction, (1, 1, 1, 1), mode="replicate")
+def _remove_stripes(change: Tensor) -> Tensor:
+    """Filter with a binomial kernel of 3 x 3, which removes what alternates from pixel to pixel."""
+    wide = F.pad(change, (1, 1, 1, 1), mode="replicate")
     return F.avg_pool2d(F.avg_pool2d(wide, 2, 1), 2, 1)
 
 
 def save_generator(network: Generator, path: str, notes: dict[str, str]) -> None:
-    """Writes the weights as float16 safetensors with the network's shape and `notes` in the file's metadata."""
+    """Write the weights as float16 safetensors, with the network's shape and `notes` in the file's metadata."""
     tensors = {name: value.detach().cpu().half().contiguous() for name, value in network.state_dict().items()}
     safetensors.torch.save_file(tensors, path, {"shape": json.dumps(asdict(network.shape)), **notes})
 
 
 def load_generator(data: bytes) -> Generator:
-    """The network of a file that `save_generator` wrote, float32, ready to run.
+    """Return the network from the bytes of a file that `save_generator` wrote, float32, ready to run.
 
     Raises:
-        ModelError: the bytes are no such file.
+        ModelError: the bytes are not such a file.
     """
     try:
         length = int.from_bytes(data[:8], "little")
         notes = json.loads(data[8 : 8 + length])["__metadata__"]
-        asked = json.loads(notes["shape"])
-        network = Generator(Shape(tuple(asked["channels"]), asked["latent"], asked["style"]))
+        shape = json.loads(notes["shape"])
+        network = Generator(GeneratorShape(tuple(shape["channels"]), shape["latent"], shape["style"]))
         network.load_state_dict({name: value.float() for name, value in safetensors.torch.load(data).items()})
-    except Exception as exc:  # damage of any kind: each layer has errors of its own
+    except Exception as exc:  # each layer has its own errors for damaged files
         raise ModelError(f"generator: the weights cannot be read ({type(exc).__name__}: {exc})") from None
     return network.eval().requires_grad_(False)

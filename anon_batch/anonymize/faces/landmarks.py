@@ -1,6 +1,6 @@
 """Five landmarks: the canonical ones, similarity fits, mirroring, and maps of them for networks.
 
-Order as everywhere: right eye, left eye, nose tip, right and left mouth corner, left to right in the picture for an
+Order as everywhere: right eye, left eye, nose tip, right and left mouth corner, left to right in the image for an
 upright face. Arrays of landmarks are (..., 5, 2) xy.
 """
 
@@ -16,14 +16,14 @@ Points = npt.NDArray[np.float64]
 # Means over 2,093 synthetic faces seen from the front, made symmetric; in units of CenterFace's box.
 CANONICAL: Points = np.array([[0.264, 0.383], [0.736, 0.383], [0.5, 0.594], [0.297, 0.744], [0.703, 0.744]])
 MIRRORED_ORDER = (1, 0, 2, 4, 3)
-_MIN_SPREAD = 0.12  # of the box's longer side: landmarks closer together than this say nothing
-_MAX_BEYOND = 0.35  # of the box's longer side: landmarks further outside the box belong to something else
+_MIN_SPREAD = 0.12  # of the box's longer side: landmarks closer together than this are ignored
+_MAX_BEYOND = 0.35  # of the box's longer side: landmarks further outside the box are ignored
 
 
 def landmarks_of(region: Region) -> Points:
-    """The region's landmarks (5, 2) px, or canonical ones fitted to its box where it has none that can be its own.
+    """Return the region's landmarks (5, 2) px, or canonical ones fitted to its box where it has none that are plausible.
 
-    Landmarks are not believed when they are bunched together or lie far outside the box.
+    Landmarks that are bunched together or lie far outside the box are not plausible.
     """
     x1, y1, x2, y2 = region.box
     corner, size = np.array([x1, y1]), np.maximum([x2 - x1, y2 - y1], 1.0)
@@ -38,7 +38,7 @@ def landmarks_of(region: Region) -> Points:
 
 
 def similarity(source: Points, target: Points) -> Points:
-    """The similarity that maps `source` onto `target` with the least squared error.
+    """Return the similarity that maps `source` onto `target` with the least squared error.
 
     Umeyama 1991, "Least-squares estimation of transformation parameters between two point patterns", without
     reflection, in its closed form for the plane.
@@ -61,25 +61,25 @@ def similarity(source: Points, target: Points) -> Points:
 
 
 def apply(transform: Points, points: Points) -> Points:
-    """Points (..., n, 2) under affine transforms (..., 2, 3)."""
+    """Apply affine transforms (..., 2, 3) to points (..., n, 2)."""
     return points @ np.swapaxes(transform[..., :2], -1, -2) + transform[..., None, :, 2]
 
 
 def inverse(transform: Points) -> Points:
-    """Inverse of an affine transform (2, 3)."""
+    """Return the inverse of an affine transform (2, 3)."""
     linear = np.linalg.inv(transform[:, :2])
     return np.concatenate([linear, -linear @ transform[:, 2:]], axis=1)
 
 
-def mirrored(points: Points, width: float) -> Points:
-    """Landmarks (..., 5, 2) of the picture flipped left to right, in the usual order again."""
+def mirror(points: Points, width: float) -> Points:
+    """Return landmarks (..., 5, 2) of the image flipped left to right, in the usual order again."""
     flipped = points[..., MIRRORED_ORDER, :].copy()
     flipped[..., 0] = width - flipped[..., 0]
     return flipped
 
 
 def maps(points: npt.NDArray[np.floating], side: int, sigma: float) -> npt.NDArray[np.float32]:
-    """A Gaussian bump, 1 at its top, at each landmark.
+    """Return a Gaussian bump, 1 at its top, at each landmark.
 
     Args:
         points: (n, 5, 2) px of a square crop; a pixel's centre lies at half a px.

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from anon_batch.anonymize.faces.align import CROP_SIDE, Crop, Frame, extract, frame_of, paste
-from anon_batch.anonymize.faces.blend import Composite, compose
-from anon_batch.anonymize.faces.donors import Choice, DonorBank
+from anon_batch.anonymize.faces.blend import Composite, blend_donor
+from anon_batch.anonymize.faces.donors import DonorBank, DonorChoice
 from anon_batch.anonymize.protocol import Patch, Refusal, Target
 from anon_batch.geometry import longer_side_px
 from anon_batch.records import FloatArray, Region
 
 LARGE_SIDE = 2 * CROP_SIDE  # of a crop whose face is large in its image
 _LARGE_FROM = 1.25 * CROP_SIDE  # px of the image that a crop spans
-_MIN_KNOWN_SHARE = 0.01  # of a crop, else nothing tells what belongs there
+_MIN_KNOWN_SHARE = 0.01  # of a crop that must be known, because the surroundings decide what is rendered
 # Opacity of a new face over the colours rebuilt from its surroundings, by the score with which the old face was detected: such
 # that the default detector, without refinement, finds the new one with about that score: `python -m tools.calibrate_opacity`.
 _SCORES = (0.2, 0.4, 0.6, 0.7, 0.8)
@@ -33,7 +33,7 @@ class Replacement:
     """A face that is to be replaced.
 
     Args:
-        region: which.
+        region: what is replaced.
         frame: of its crop.
         crop: its surroundings.
         choice: its donor.
@@ -44,7 +44,7 @@ class Replacement:
     region: Region
     frame: Frame
     crop: Crop
-    choice: Choice
+    choice: DonorChoice
     composite: Composite
     seed: int
 
@@ -67,7 +67,7 @@ def prepare(target: Target, bank: DonorBank, min_side_px: float) -> Replacement 
     if 1 - crop.unknown.mean() < _MIN_KNOWN_SHARE:
         return Refusal("too little of the image lies around it")
     choice = bank.choose(crop, target.seed)
-    return Replacement(region, frame, crop, choice, compose(crop, choice), target.seed)
+    return Replacement(region, frame, crop, choice, blend_donor(crop, choice), target.seed)
 
 
 def render_patch(face: Replacement, pixels: FloatArray) -> Patch:
