@@ -44,24 +44,24 @@ class Figures(NamedTuple):
 
 
 def photos(settings: Settings) -> Figures:
-    """Photographs: the bare loop, the run with one worker and with several, deface."""
+    """Compare the bare loop, the run with one worker and with several, and deface, on photographs."""
     return _usual(settings, images.repeat(settings.photographs, settings.scratch / "photos", settings.count), "photos")
 
 
 def faceless(settings: Settings) -> Figures:
-    """The photographs with every face covered: what images cost in which there is nothing to do."""
+    """Compare them on the photographs with every face covered: what images without faces cost."""
     covered = images.cover_faces(settings.photographs, settings.scratch / "covered")
     return _usual(settings, images.repeat(covered, settings.scratch / "faceless", settings.count), "faceless")
 
 
 def large(settings: Settings) -> Figures:
-    """Photographs enlarged to 12 megapixels."""
+    """Compare them on photographs enlarged to 12 megapixels."""
     enlarged = images.enlarge(settings.photographs[: settings.large], settings.scratch / "enlarged")
     return _usual(settings, images.repeat(enlarged, settings.scratch / "large", settings.large), "large")
 
 
 def methods(settings: Settings) -> Figures:
-    """Each method on the photographs, by a run with one worker."""
+    """Compare the methods on photographs, each in a run with one worker."""
     folder = images.repeat(settings.photographs, settings.scratch / "methods", settings.count)
     players = {name: _run(settings, folder, method=name) for name in METHODS}
     results = play(players, settings.rounds)
@@ -69,7 +69,7 @@ def methods(settings: Settings) -> Figures:
 
 
 def overhead(settings: Settings) -> Figures:
-    """What a run costs beyond its images: one image, and as many as `count` against the bare loop, both with one worker."""
+    """Measure what a run costs beyond the bare loop, and what a run of one image costs."""
     folder = images.repeat(settings.photographs, settings.scratch / "overhead", settings.count)
     single = images.repeat(settings.photographs, settings.scratch / "single", 1)
     results = play(
@@ -86,7 +86,7 @@ def overhead(settings: Settings) -> Figures:
 
 
 def rows(settings: Settings) -> Figures:
-    """A manifest of a million rows without images to speak of: planning, rounds, resume, status."""
+    """Measure run, resume and status of a long manifest whose images cost next to nothing."""
     figures = million_rows.measure(settings.scratch / "rows", settings.rows, settings.workers)
     return Figures(million_rows.report(figures), figures)
 

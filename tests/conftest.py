@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from lanes import Lanes, add_options
 from servers import S3Server, ceph_server, moto_server, ray_cluster
 
@@ -19,6 +20,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Lanes(config))
+    settings.register_profile("no deadline", deadline=None)  # because other work on the machine slows single examples
+    settings.load_profile("no deadline")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -108,38 +108,36 @@ def digests(seed: int, methods: list[str]) -> dict[str, str]:
 
 
 def _outputs(method: str, names: list[str], chance: random.Random) -> dict[str, str]:
-    """Return the digests of a method's outputs; detection, rendering and encoding included."""
-    from anon_batch.anonymize.ladder import build_ladder
-    from anon_batch.config import AnonymizeConfig, DetectConfig, ModelsConfig
-    from anon_batch.detect.ensemble import build_detector
-    from anon_batch.imaging.decode import decode
-    from anon_batch.imaging.encode import encode_anonymized
+    """Return the digests of a method's detections, pixels and files."""
+    import numpy as np
+
+    from anon_batch import Anonymizer
+    from anon_batch.config import ModelsConfig
     from anon_batch.models.runtime import Runtime
     from anon_batch.models.store import ModelStore
-    from anon_batch.records import AnonymizedImage, Preview
+    from anon_batch.outcomes import Anonymized
     from anon_batch.storage import Storage
 
-    store = ModelStore(Storage(), ModelsConfig())
-    detector = build_detector(DetectConfig(), Runtime(store, chance.randint(1, 4)))
-    config = AnonymizeConfig.model_validate({"face": {"method": method, "soft_edge": 0.05}})
-    ladder = build_ladder(config, Runtime(store, chance.randint(1, 4)))
-    images = [decode(name, (PHOTOS / "people" / name).read_bytes()) for name in names]
-    for image in images:
-        object.__setattr__(image, "pixels", _moved(image.pixels, chance.randrange(61)))
-    detections = detector.detect([Preview(image.image_id, image.pixels) for image in images])
-    batch = [(i, ladder.policy.regions_of(d, i.width, i.height)) for i, d in zip(images, detections, strict=True)]
-    step = chance.randint(1, len(batch))
-    results: list[Any] = []
-    for at in range(0, len(batch), step):
-        results += ladder.anonymize(batch[at : at + step], b"key of the determinism check")
+    policy = {"face": {"method": method, "soft_edge": 0.05}}
+    runtime = Runtime(ModelStore(Storage(), ModelsConfig()), threads=chance.randint(1, 4))
+    anonymizer = Anonymizer(policy=policy, key=b"key of the determinism check", runtime=runtime)
+    outcomes: list[Any] = []
+    step = chance.randint(1, len(names))
+    for at in range(0, len(names), step):
+        batch = names[at : at + step]
+        outcomes += anonymizer([(PHOTOS / "people" / name).read_bytes() for name in batch], batch)
+    arrays = [_moved(np.array(outcome.source.decode().pixels), chance.randrange(61)) for outcome in outcomes]
+    moved = anonymizer(arrays, names)
     found = {}
-    for image, boxes, result in zip(images, detections, results, strict=True):
-        if not isinstance(result, AnonymizedImage):
-            raise TypeError(f"{method}: {image.image_id} was withheld: {result}")
-        found[f"detections/{image.image_id}"] = _digest(boxes.boxes, boxes.scores, boxes.landmarks)
-        found[f"{method}/pixels/{image.image_id}"] = _digest(result.pixels)
-        encoded = encode_anonymized(image, result)
-        found[f"{method}/file/{image.image_id}"] = hashlib.sha256(encoded.data).hexdigest()
+    for name, outcome, again in zip(names, outcomes, moved, strict=True):
+        if not isinstance(outcome, Anonymized) or not isinstance(again, Anonymized):
+            raise TypeError(f"{method}: {name} ended as {outcome} and, as an array, {again}")
+        boxes = outcome.detections
+        found[f"detections/{name}"] = _digest(boxes.boxes, boxes.scores, boxes.landmarks)
+        found[f"{method}/pixels/{name}"] = _digest(outcome.pixels)
+        found[f"{method}/pixels of a moved array/{name}"] = _digest(again.pixels)
+        encoded = anonymizer.encode(outcome)
+        found[f"{method}/file/{name}"] = hashlib.sha256(encoded.data).hexdigest()
     return found
 
 
@@ -150,7 +148,7 @@ def _digest(*arrays: Any) -> str:
 def _disturb_memory(chance: random.Random) -> list[bytearray]:
     """Allocate blocks of many sizes, free some of them, and return the others."""
     if chance.random() < 0.5:
-        from anon_batch.cluster.worker import keep_freed_memory
+        from anon_batch.process import keep_freed_memory
 
         keep_freed_memory()
     blocks = [

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 import inspect
+import re
 import sys
 import typing
 from collections.abc import Callable, Iterator, Sequence
@@ -188,29 +189,24 @@ def stats_page() -> str:
     """Return the page with the keys of the JSON files of a release, from the docstrings of what writes them."""
     from anon_batch.formats.gates_json import GateResult
     from anon_batch.formats.run_json import RunJson
-    from anon_batch.stats import ShardStats
+    from anon_batch.stats.summary import KEYS
 
-    parts = [INTRO["stats"], table(["Key", "Meaning"], docstring_items(ShardStats.summary, "Returns"))]
-    parts += [INTRO["gates"], table(["Key", "Meaning"], docstring_items(GateResult, "Args"))]
-    parts += [INTRO["run"], table(["Key", "Meaning"], docstring_items(RunJson, "Args"))]
+    parts = [INTRO["stats"], table(["Key", "Meaning"], [[f"`{key}`", meaning] for key, meaning in KEYS.items()])]
+    parts += [INTRO["gates"], table(["Key", "Meaning"], docstring_items(GateResult))]
+    parts += [INTRO["run"], table(["Key", "Meaning"], docstring_items(RunJson))]
     return "\n\n".join(parts) + "\n"
 
 
-def docstring_items(documented: object, section: str) -> list[list[str]]:
-    """Return [names, meaning] of each item `- name, name: meaning` or `name: meaning` in a section of a docstring."""
-    text = (inspect.getdoc(documented) or "").partition(f"{section}:\n")[2].split("\n\n")[0]
-    lines = [line for line in text.splitlines() if line.strip()]
-    listed = any(line.lstrip().startswith("- ") for line in lines)
-    first = "- " if listed else lines[0][: len(lines[0]) - len(lines[0].lstrip())]
+def docstring_items(documented: object) -> list[list[str]]:
+    """Return [name, meaning] of each argument in the section `Args` of a class's docstring."""
+    lines = (inspect.getdoc(documented) or "").partition("Args:\n")[2].splitlines()
     items: list[str] = []
     for line in lines:
-        begins = line.lstrip().startswith("- ") if listed else line.startswith(first) and not line[len(first)].isspace()
-        if begins:
-            items.append(line.strip().removeprefix("- "))
+        if re.match(r"    \w+: ", line):
+            items.append(line.strip())
         elif items:
             items[-1] += f" {line.strip()}"
-    pairs = [item.partition(": ") for item in items]
-    return [[", ".join(f"`{name.strip()}`" for name in names.split(",")), meaning] for names, _, meaning in pairs]
+    return [[f"`{name}`", meaning.strip()] for name, _, meaning in (item.partition(": ") for item in items)]
 
 
 PAGES: dict[str, Callable[[], str]] = {
@@ -219,6 +215,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "provenance": provenance_page,
     "reasons": reasons_page,
     "exit-codes": exit_codes_page,
+    "stats": stats_page,
 }
 
 if __name__ == "__main__":

@@ -3,40 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from anon_batch.records import STATUSES
 from anon_batch.stats.label import LabelStats
 from anon_batch.stats.shard import ShardStats
 
+# The keys of stats.json and their meaning; the reference page is made from them.
+KEYS: Mapping[str, str] = MappingProxyType(
+    {
+        "rows": "number of manifest rows",
+        "statuses": "status -> rows, all four statuses",
+        "reasons": "status -> reason -> rows; reasons that exceed the cap are counted under `other`, without a status",
+        "images_searched": "images in which detection finished",
+        "images_with_regions": "images in which something was detected",
+        "detections": "number of detections",
+        "regions_anonymized": "number of anonymized regions",
+        "regions_kept": "regions left as they are on the owner's word",
+        "regions_per_image": "number of detections -> images; `1000` stands for 1000 and more",
+        "scores": "lower border of a bin 0.01 wide -> detections",
+        "sizes_px": "lower border of the longer side, a power of 2 or 0 -> detections",
+        "methods": "method -> regions",
+        "labels": "label -> `images` with that label, `detections`, `regions_anonymized`, `regions_kept`, `regions_per_image`, "
+        "`scores`, `sizes_px`, `methods`; labels that exceed the cap are counted under `other`",
+        "checks": "check -> outcome -> count, for example `structure` -> `passed`, `failed`",
+        "bytes_in": "bytes read from sources",
+        "bytes_out": "bytes of the outputs",
+        "seconds": "stage -> wall seconds, summed over threads",
+        "detection": "accuracy against the ground truth at IoU 0.5, null without: `iou_threshold`, `images`, "
+        "`unsearched_images`, `bands` (all labels) and `labels` (label -> the same). A band has `regions`, `true_positives`, "
+        "`false_positives`, `missed`, `precision`, `recall` (all at the run's own thresholds) and `average_precision`. Bands "
+        "are `all`, COCO's areas `small` (up to 32² px²), `medium` (32² to 96²) and `large` (from 96²), and `from_16_px` "
+        "(longer side). A detection finds only regions of its own label. Ignored regions, and detections that match one, are "
+        "not counted.",
+        "timing": "`cpu_seconds` by stage, `worker_seconds` by phase of the thread that drives the networks (together all time "
+        "of all workers), and `process_cpu_seconds`; missing if no row was attempted",
+    }
+)
+
 
 def summarise(stats: ShardStats) -> dict[str, Any]:
-    """Return the figures for stats.json: values that JSON can hold, None for a rate without a denominator.
-
-    Returns:
-        A dict with these keys:
-
-        - rows, bytes_in, bytes_out, images_searched, images_with_regions (in which something was detected), detections,
-          regions_anonymized, regions_kept (left untouched on the owner's word);
-        - statuses: status -> rows, all four;
-        - reasons: status -> reason -> rows; what exceeded the cap is under `other`, without a status;
-        - regions_per_image: detections -> images, "1000" for 1000 and more;
-        - scores: lower border of a bin 0.01 wide -> detections;
-        - sizes_px: lower border of the longer side, a power of 2 or 0 -> detections;
-        - methods: method -> regions;
-        - labels: label -> images (that have the label), detections, regions_anonymized, regions_kept, regions_per_image,
-          scores, sizes_px, methods; labels that exceeded the cap are under `other`;
-        - checks: check -> outcome -> how often, e.g. structure -> {passed, failed};
-        - seconds: stage -> wall seconds, summed over threads;
-        - timing: cpu_seconds, stage -> seconds; worker_seconds, phase -> seconds of the thread that drives the
-          networks, which together are all the time of all workers; process_cpu_seconds of their processes. Left out
-          when no shard has it;
-        - detection: None without ground truth, else iou_threshold, images, unsearched_images, bands (all labels together)
-          and labels (label -> the same): band -> regions, true_positives, false_positives, missed, precision, recall
-          (all at the run's own thresholds) and average_precision. Bands are `all`; COCO's areas `small` (up to
-          32² px²), `medium` (32² to 96²), `large` (from 96²); and `from_16_px` (longer side). A detection finds only regions
-          of its own label. Ignored regions, and detections that match one, are in none of these.
-    """
+    """Return the figures for stats.json: `KEYS`, in values that JSON can hold. A rate without a denominator is None."""
     together = LabelStats()
     for own in stats.labels.values():
         together = together.merge(own)

@@ -34,7 +34,7 @@ def test_a_command_is_measured_with_its_children() -> None:
         measure([sys.executable, "-c", "raise SystemExit(3)"])
 
 
-@pytest.mark.skipif(not contenders.has_policies(contenders.ROOT), reason="needs `Anonymizer`")
+@pytest.mark.full
 def test_the_smallest_benchmark_prints_ratios_and_writes_medians(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -49,6 +49,7 @@ def test_the_smallest_benchmark_prints_ratios_and_writes_medians(
     assert medians["million_rows"]["driver_cpu_ms_per_shard"] > 0
 
 
+@pytest.mark.full
 def test_comparing_a_checkout_with_itself(capsys: pytest.CaptureFixture[str]) -> None:
     assert compare.main([str(contenders.ROOT), "--methods", "solid", "--count", "3", "--rounds", "1"]) == 0
     assert "this / other: images/s" in capsys.readouterr().out

@@ -43,31 +43,19 @@ def libraries() -> dict[str, str]:
 
 def render(method: str) -> dict[str, tuple[np.ndarray[Any, Any], list[Any]]]:
     """Return pixels and regions of each labelled sample image: name -> ((H, W, 3) uint8, regions)."""
-    from anon_batch.anonymize.ladder import build_ladder
-    from anon_batch.config import AnonymizeConfig, ModelsConfig
-    from anon_batch.models.runtime import Runtime
-    from anon_batch.models.store import ModelStore
-    from anon_batch.records import DecodedImage, Detections
-    from anon_batch.storage import Storage
+    from anon_batch import Anonymizer
+    from anon_batch.records import GroundTruth
 
     how = {"method": method, "soft_edge": SOFT_EDGES.get(method, 0.0)}
-    config = AnonymizeConfig.model_validate({"face": how})
-    ladder = build_ladder(config, Runtime(ModelStore(Storage(), ModelsConfig())))
+    anonymizer = Anonymizer("manifest", {"face": how}, key=b"k" * 32)
     out = {}
     for name, boxes in labelled().items():
         pixels = np.asarray(Image.open(SAMPLE / "photos" / name).convert("RGB"))
-        n = len(boxes)
-        found = Detections(
-            np.array(boxes, np.float32),
-            np.ones(n, np.float32),
-            np.full((n, 5, 2), np.nan, np.float32),
-            ("manifest",) * n,
-        )
-        image = DecodedImage(name, pixels)
-        regions = ladder.policy.regions_of(found, image.width, image.height)
-        [result] = ladder.anonymize([(image, regions)], b"k" * 32)
-        assert set(result.methods.values()) == {method}, result.methods
-        out[name] = (result.pixels, list(regions))
+        truth = GroundTruth(np.array(boxes, np.float32), np.zeros(len(boxes), np.bool_))
+        [outcome] = anonymizer([pixels], [name], [truth])
+        assert outcome.status == "anonymized", outcome
+        assert set(outcome.result.methods.values()) == {method}
+        out[name] = (outcome.pixels, list(outcome.regions))
     return out
 
 

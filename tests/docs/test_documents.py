@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer.main
 import yaml
+from document_blocks import DOCUMENTS, ROOT, blocks
 
 from anon_batch.cli.app import app
 from anon_batch.config import JobConfig, validate
 from tools import check_words, docs_hook, docs_reference
 
-ROOT = Path(__file__).parents[2]
-TRACKED = subprocess.run(
-    ["git", "ls-files", "-co", "--exclude-standard", "*.md"], cwd=ROOT, capture_output=True, text=True
-)
-DOCUMENTS = sorted(ROOT / name for name in TRACKED.stdout.splitlines() if (ROOT / name).is_file())
 NAME = {"ids": lambda path: str(path.relative_to(ROOT))}
 GENERATED = {ROOT / f"docs/reference/{name}.md": build for name, build in docs_reference.PAGES.items()}
 GENERATED |= {ROOT / "docs" / page: (ROOT / source).read_text for source, page in docs_hook.ROOT_PAGES.items()}
-
-
-def blocks(marker: str, language: str) -> list[tuple[str, str]]:
-    """Return (page, code) of every code block that follows the comment `<!-- test: MARKER -->`."""
-    pattern = re.compile(rf"<!-- test: {marker} -->\n```{language}\n(.*?)```", re.DOTALL)
-    return [(str(path.relative_to(ROOT)), code) for path in DOCUMENTS for code in pattern.findall(path.read_text())]
 
 
 def test_readme_is_short() -> None:
@@ -93,8 +82,6 @@ def test_every_make_target_that_is_named_exists() -> None:
 
 @pytest.mark.parametrize(("page", "code"), blocks("job", "yaml"))
 def test_job_files_in_documents_are_valid(page: str, code: str) -> None:
-    if "face:" in code:
-        pytest.skip("lands with the policy")
     validate(JobConfig, {"manifest": "m", "output": "o", **yaml.safe_load(code)}, page)
 
 

@@ -9,6 +9,7 @@ from anon_batch.errors import IntegrityError
 from anon_batch.records import Detections, GroundTruth
 from anon_batch.stats import BandStats, ShardStats, merge_all, summarise
 from anon_batch.stats.label import MAX_LABELS
+from anon_batch.stats.summary import KEYS
 
 
 def found(*boxes, scores, labels=None):
@@ -231,3 +232,7 @@ def test_merge_all(stats):
     assert total.rows == 8
     assert summarise(total)["detection"]["bands"]["all"]["missed"] == 2
     assert merge_all([]) == ShardStats()
+
+
+def test_every_key_of_the_summary_is_described(stats):
+    assert list(summarise(stats)) == list(KEYS)
