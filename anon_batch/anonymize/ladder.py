@@ -20,7 +20,7 @@ from anon_batch.anonymize.protocol import Method, Patch, Refusal, RegionCheck
 from anon_batch.anonymize.render import Batch, Scene, render_scenes
 from anon_batch.config import AnonymizeConfig
 from anon_batch.errors import ConfigError, WithheldError
-from anon_batch.geometry import longer_side_px
+from anon_batch.geometry import intersect, longer_side_px
 from anon_batch.models.runtime import Runtime
 from anon_batch.records import AnonymizedImage, BoolArray, DecodedImage, PixelArray, Region
 
@@ -65,7 +65,7 @@ class Ladder:
             raise ConfigError(f"ladder: the policy names the methods {missing}, which are not loaded")
         self.policy = policy
         self._methods = {name: methods[name] for name in policy.methods}
-        self._checks = (Structure(Structure.Options(), None),) if checks is None else tuple(checks)
+        self._checks = (Structure(Structure.Options()),) if checks is None else tuple(checks)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -151,18 +151,34 @@ class Ladder:
                 patches.append((region, answer))
             else:
                 state.details.append(f"{method.name}: region {region.index}: {fault}")
-        while patches:
-            pixels, touched = compose(state.pixels, patches, state.regions, state.done, method.overlap)
-            pixels.flags.writeable = False
-            faults = self._faults(state, pixels, [region for region, _ in patches])
-            if not faults:
-                state.pixels, state.touched = pixels, state.touched | touched
-                state.methods.update({region.index: method.name for region, _ in patches})
-                state.pending = [region for region in state.pending if region.index not in state.methods]
-                return
-            state.details.extend(f"{method.name}: region {index}: {why}" for index, why in faults.items())
-            # Compose again without them, because a patch that failed may cover part of one that passed.
-            patches = [(region, patch) for region, patch in patches if region.index not in faults]
+        if not patches:
+            return
+        pixels, touched = compose(state.pixels, patches, state.regions, state.done, method.overlap)
+        pixels.flags.writeable = False
+        faults = self._faults_with_neighbours(state, pixels, [region for region, _ in patches])
+        # Regions that fail keep what was written over them, until the next method overwrites it.
+        state.pixels, state.touched = pixels, state.touched | touched
+        state.methods.update({region.index: method.name for region, _ in patches if region.index not in faults})
+        state.details.extend(f"{method.name}: region {index}: {why}" for index, why in faults.items())
+        state.pending = [region for region in state.pending if region.index not in state.methods]
+
+    def _faults_with_neighbours(
+        self, state: _Progress, pixels: PixelArray, regions: Sequence[Region]
+    ) -> dict[int, str]:
+        """Return the regions that fail a check, also those that pass only because checks skip what neighbours cover.
+
+        A region next to one that fails is checked again by itself, because a patch that failed may cover part of it.
+        """
+        faults = self._faults(state, pixels, regions)
+        failed = [region for region in regions if region.index in faults]
+        while failed:
+            last = failed.pop()
+            for region in regions:
+                if region.index not in faults and intersect(region.mask_extent, last.mask_extent):
+                    again = self._faults(state, pixels, [region])
+                    faults |= again
+                    failed += [region] * len(again)
+        return faults
 
     def _faults(self, state: _Progress, pixels: PixelArray, regions: Sequence[Region]) -> dict[int, str]:
         """Return the regions that fail a check: index -> why.

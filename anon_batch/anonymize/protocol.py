@@ -99,12 +99,12 @@ class Plugin(ABC):
     models: tuple[str, ...] = ()
     Options: ClassVar[type[BaseModel]] = PluginOptions
 
-    def __init__(self, options: Any, runtime: Runtime) -> None:
+    def __init__(self, options: Any, runtime: Runtime | None = None) -> None:
         """Load what is needed; here, keep the options.
 
         Args:
             options: validated, an instance of `Options`.
-            runtime: weights, threads and device.
+            runtime: weights, threads and device; None for what needs no models.
         """
         self.options = options
 

@@ -15,7 +15,7 @@ OLD_KEYS: Mapping[str, str] = {
     "anonymize.color": "is now `anonymize.options.solid.color`",
     "anonymize.cells": "is now `anonymize.options.pixelate.cells`",
     "anonymize.blur_sigma": "is now `anonymize.options.blur.sigma`",
-    "detect.second_look": "is now `detect.refine_small`",
+    "detect.second_look": "is now `detect.refine_small`",  # words: allow
     "detect.min_face_px": "is now `detect.min_side_px`",
     "detect.jpeg_decoder": "was removed, because JPEGs are always decoded on the CPU; delete the key",
 }

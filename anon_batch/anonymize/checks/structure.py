@@ -38,7 +38,7 @@ class Structure(RegionCheck):
     name = "structure"
     Options = StructureOptions
 
-    def __init__(self, options: StructureOptions, runtime: Runtime | None) -> None:
+    def __init__(self, options: StructureOptions, runtime: Runtime | None = None) -> None:
         super().__init__(options, runtime)
         self._max_share = options.max_share
 
