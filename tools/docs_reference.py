@@ -27,6 +27,11 @@ the nearest key that exists.
 
 Every key except the addresses, `run_key_file`, `gates`, `engine` (but for `engine.shard_rows`), `models` and `storage` is part of
 the run's [fingerprint](../guides/resume.md): it cannot change between two runs into one output.""",
+    "labels": """Every other key of `anonymize` is a label and has the keys of `default`, for example
+`anonymize.licence_plate.method`.""",
+    "options": """## Options of methods and checks
+
+Plug-ins have options of their own; the plug-in describes them.""",
     "cli": """# Command line
 
 `anon-batch COMMAND --help` prints the same. Results go to standard output, progress and messages to standard error. What the
@@ -83,7 +88,20 @@ def config_page() -> str:
     parts = [INTRO["config"]]
     for section, rows in sections.items():
         parts += [f"## `{section}`" if section else "## Top level", table(["Key", "Type", "Default", "Meaning"], rows)]
+        if section == "anonymize":
+            parts.append(INTRO["labels"])
+    parts += [INTRO["options"], table(["Key", "Type", "Default", "Meaning"], list(_options()))]
     return "\n\n".join(parts) + "\n"
+
+
+def _options() -> Iterator[list[str]]:
+    from anon_batch import plugins
+    from anon_batch.config import describe
+
+    for kind, prefix in (("methods", "anonymize.options."), ("checks", "checks.")):
+        for name in plugins.built_in(kind):
+            for key, type_, default, text in describe(plugins.find(kind, name).Options, f"{prefix}{name}."):
+                yield [f"`{key}`", type_, f"`{default}`", text]
 
 
 def cli_page() -> str:
