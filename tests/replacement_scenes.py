@@ -1,4 +1,4 @@
-"""What tests of `swap` and `gan` share: pictures, regions and crops made by code, and a bank of drawn donors."""
+"""What tests of `swap` and `gan` share: images, regions and crops made by code, and a bank of drawn donors."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def scenery(height: int, width: int, seed: int = 0, cell_px: int = 40) -> PixelA
 
 
 def erased(pixels: PixelArray, faces: Sequence[Region]) -> tuple[PixelArray, BoolArray]:
-    """The picture without what lies under the masks, and the masks."""
+    """The image without what lies under the masks, and the masks."""
     unknown = geometry.union_of_masks(faces, pixels.shape[1], pixels.shape[0])
     return np.where(unknown[:, :, None], np.uint8(0), pixels), unknown
 
@@ -114,18 +114,18 @@ def small_head(pixels: PixelArray, box: npt.NDArray[np.float64]) -> npt.NDArray[
     return np.asarray(np.rint(cv2.resize(head, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) * 255), np.uint8)
 
 
-def bank_tensors(pictures: int, traits: Any, *, tone_scale: float = 0.0) -> dict[str, npt.NDArray[Any]]:
+def bank_tensors(images: int, traits: Any, *, tone_scale: float = 0.0) -> dict[str, npt.NDArray[Any]]:
     """A bank of drawn donors in which all surroundings ask for 0 in every trait beside the tone.
 
     Args:
-        pictures: how many.
-        traits: (2 * pictures, t) beside the tone.
+        images: how many.
+        traits: (2 * images, t) beside the tone.
     """
-    drawn = [drawn_donor(number) for number in range(pictures)]
+    drawn = [drawn_donor(number) for number in range(images)]
     jpegs = [
         cv2.imencode(".jpg", pixels[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1].ravel() for pixels, _, _ in drawn
     ]
-    others = np.asarray(traits, np.float32).reshape(2 * pictures, -1)
+    others = np.asarray(traits, np.float32).reshape(2 * images, -1)
     boxes = [(box, (DONOR_SIDE - box[2], box[1], DONOR_SIDE - box[0], box[3])) for _, box, _ in drawn]
     points = [(own, landmarks.mirror(own, DONOR_SIDE)) for _, _, own in drawn]
     columns = 3 + others.shape[1]
@@ -136,12 +136,12 @@ def bank_tensors(pictures: int, traits: Any, *, tone_scale: float = 0.0) -> dict
         "jpeg_end": np.cumsum([len(jpeg) for jpeg in jpegs], dtype=np.int64),
         "landmarks": np.array(points, np.float32).reshape(-1, 5, 2),
         "boxes": np.array(boxes, np.float32).reshape(-1, 4),
-        "traits": np.concatenate([np.zeros((2 * pictures, 3), np.float32), others], axis=1),
+        "traits": np.concatenate([np.zeros((2 * images, 3), np.float32), others], axis=1),
         "tone_scale": np.full(3, tone_scale, np.float32),
         "weight": np.zeros((DESCRIBED, columns - 3), np.float32),
         "bias": np.zeros(columns - 3, np.float32),
     }
 
 
-def bank_bytes(pictures: int, traits: Any, **kind: Any) -> bytes:
-    return bytes(save(bank_tensors(pictures, traits, **kind)))
+def bank_bytes(images: int, traits: Any, **kind: Any) -> bytes:
+    return bytes(save(bank_tensors(images, traits, **kind)))

@@ -1,4 +1,4 @@
-"""Crops: where they lie, what they hold, and the way back into the picture."""
+"""Crops: where they lie, what they hold, and the way back into the image."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def face(box, degrees=0.0, *, width=256, height=256, shape="ellipse"):
 
 
 def whole(pixels, region, side):
-    """The crop of a picture without any mask."""
+    """The crop of a image without any mask."""
     return extract(pixels, np.zeros(pixels.shape[:2], bool), frame_of(region), side)
 
 
@@ -39,7 +39,7 @@ def shift(difference, of_the_negative):
 
 
 def places(frame, side):
-    """Picture coordinates (side, side, 2) of the centres of a crop's pixels."""
+    """Image coordinates (side, side, 2) of the centres of a crop's pixels."""
     grid = np.arange(side) + 0.5
     centres = np.stack(np.meshgrid(grid, grid), axis=-1)
     return landmarks.apply(landmarks.inverse(frame.to_crop * side), centres.reshape(-1, 2)).reshape(side, side, 2)
@@ -48,7 +48,7 @@ def places(frame, side):
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("degrees", ANGLES)
 @pytest.mark.parametrize("box", [SMALL, LARGE], ids=["small", "large"])
-def test_a_crop_shows_each_place_where_the_frame_says(box, degrees, side):
+def test_crop_shows_each_place_where_the_frame_puts_it(box, degrees, side):
     region = face(box, degrees)
     crop, negative = whole(ramp(), region, side), whole(255 - ramp(), region, side)
     x, y = np.moveaxis(places(frame_of(region), side), -1, 0)
@@ -63,7 +63,7 @@ def test_a_crop_shows_each_place_where_the_frame_says(box, degrees, side):
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("degrees", ANGLES)
 @pytest.mark.parametrize("box", [SMALL, LARGE], ids=["small", "large"])
-def test_a_ramp_comes_back_without_a_shift(box, degrees, side):
+def test_paste_of_a_crop_is_not_shifted(box, degrees, side):
     region = face(box, degrees)
     x1, y1, x2, y2 = region.extent
     differences = []
@@ -78,7 +78,7 @@ def test_a_ramp_comes_back_without_a_shift(box, degrees, side):
 
 @pytest.mark.parametrize("degrees", ANGLES)
 @pytest.mark.parametrize("box", [(280, 290, 300, 316), (250, 240, 330, 350), (150, 140, 440, 450)])
-def test_a_smooth_picture_survives_the_round_trip(box, degrees):
+def test_smooth_image_survives_the_round_trip(box, degrees):
     pixels = scenery(600, 600, seed=3, cell_px=100)
     region = face(box, degrees, width=600, height=600)
     x1, y1, x2, y2 = region.extent
@@ -89,7 +89,7 @@ def test_a_smooth_picture_survives_the_round_trip(box, degrees):
 
 
 @pytest.mark.parametrize("degrees", ANGLES)
-def test_the_frame_turns_the_face_upright(degrees):
+def test_frame_turns_the_face_upright(degrees):
     region = face(LARGE, degrees)
     frame = frame_of(region)
     assert np.allclose(frame.points, landmarks.apply(frame.to_crop, turned(LARGE, degrees)), atol=1e-6)
@@ -117,7 +117,7 @@ def test_landmarks_of_a_crop_are_in_its_pixels():
 )
 @example(45, 60, 1, 100, 100, "rectangle")
 @example(-135, 60, 1, 100, 100, "ellipse")
-def test_the_expanded_box_lies_inside_the_crop_at_any_turn(degrees, width, aspect, x, y, shape):
+def test_expanded_box_lies_inside_the_crop_at_any_rotation(degrees, width, aspect, x, y, shape):
     box = (x, y, x + width, y + width * aspect)
     region = face(box, degrees, width=300, height=300, shape=shape)
     (cx, cy), (rx, ry) = region.centre, region.radii
@@ -130,13 +130,13 @@ def test_the_expanded_box_lies_inside_the_crop_at_any_turn(degrees, width, aspec
 @pytest.mark.parametrize("shape", ["ellipse", "rectangle"])
 @pytest.mark.parametrize("degrees", ANGLES)
 @pytest.mark.parametrize("side_px", [4, 9, 30, 150])
-def test_the_whole_mask_is_painted(side_px, degrees, shape):
+def test_paste_covers_the_whole_mask(side_px, degrees, shape):
     region = face((90, 90, 90 + side_px, 90 + side_px), degrees, shape=shape)
     back = paste(np.full((CROP_SIDE, CROP_SIDE, 3), 255, np.float32), frame_of(region), region.extent)
     assert back[geometry.region_mask(region)].min() >= 254
 
 
-def test_a_crop_goes_on_beyond_its_border():
+def test_paste_continues_the_border_of_a_crop():
     # A wide soft edge reaches further than a crop does.
     region = face((100, 100, 140, 150), 45)
     back = paste(np.full((CROP_SIDE, CROP_SIDE, 3), 180, np.float32), frame_of(region), (0, 0, 256, 256))
@@ -155,7 +155,7 @@ def test_values_beyond_black_and_white_are_clipped():
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("degrees", [0, 30])
 @pytest.mark.parametrize("box", [SMALL, LARGE], ids=["small", "large"])
-def test_the_erased_values_do_not_bleed_into_the_crop(box, degrees, side):
+def test_erased_values_do_not_bleed_into_the_crop(box, degrees, side):
     pixels = np.empty((256, 256, 3), np.uint8)
     pixels[:] = (200, 150, 100)
     region = face(box, degrees)
@@ -174,7 +174,7 @@ def test_the_erased_values_do_not_bleed_into_the_crop(box, degrees, side):
     assert not crop.unknown.all()
 
 
-def test_other_faces_masks_are_unknown_too():
+def test_masks_of_other_faces_are_unknown():
     faces = regions((100, 100, 140, 140), (145, 100, 170, 140), width=256, height=256, shape="rectangle")
     _, unknown = erased(scenery(256, 256), faces)
     crop = extract(*erased(scenery(256, 256), faces), frame_of(faces[0]), CROP_SIDE)
@@ -186,7 +186,7 @@ def test_other_faces_masks_are_unknown_too():
 
 @pytest.mark.parametrize("box", [(-20, 40, 40, 110), (200, 190, 280, 290), (60, -40, 130, 20)])
 @pytest.mark.parametrize("degrees", [0, 25])
-def test_a_face_cut_by_the_border_has_the_void_unknown_and_rebuilt(box, degrees):
+def test_pixels_outside_the_image_are_unknown_and_rebuilt(box, degrees):
     pixels = np.empty((256, 256, 3), np.uint8)
     pixels[:] = (90, 120, 160)
     region = face(box, degrees)
@@ -201,14 +201,14 @@ def test_a_face_cut_by_the_border_has_the_void_unknown_and_rebuilt(box, degrees)
     assert np.abs(back.astype(float) - (90, 120, 160)).max() <= 1
 
 
-def test_a_crop_without_a_known_pixel_is_grey():
+def test_crop_without_a_known_pixel_is_grey():
     region = face(LARGE)
     crop = extract(np.zeros((256, 256, 3), np.uint8), np.ones((256, 256), bool), frame_of(region), CROP_SIDE)
     assert crop.unknown.all()
     assert (crop.pixels == 127).all()
 
 
-def test_a_frame_outside_the_picture_shows_nothing():
+def test_frame_outside_the_image_shows_nothing():
     (region,) = regions((900, 900, 1300, 1300), width=256, height=256)
     crop = extract(scenery(256, 256), np.zeros((256, 256), bool), frame_of(region), CROP_SIDE)
     assert crop.unknown.all()

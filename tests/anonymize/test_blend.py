@@ -76,14 +76,14 @@ def mean_lab(pixels, weight):
 @pytest.mark.parametrize("side", [CROP_SIDE, 2 * CROP_SIDE])
 @pytest.mark.parametrize("degrees", [0, 20, -50])
 @pytest.mark.parametrize("size", [0.45, 0.6])
-def test_the_donors_landmarks_lie_on_the_asked_ones(size, degrees, side):
+def test_landmarks_of_the_donor_lie_on_the_target_ones(size, degrees, side):
     square = (side * (1 - size) / 2,) * 2 + (side * (1 + size) / 2,) * 2
     asked = landmarks.apply(landmarks.similarity(OWN, turned(square, degrees)), OWN)  # a similarity can reach these
     made = blend_donor(all_unknown(asked, side), DonorChoice(marked(), TONE))
     assert np.abs(spots(made.pixels, asked) - asked).max() < 0.006 * side
 
 
-def test_the_least_squares_fit_decides_where_no_similarity_reaches():
+def test_landmarks_are_fitted_by_least_squares():
     asked = turned((30, 30, 100, 100), 0) + np.array([[0, 0], [0, 0], [6, 0], [0, 0], [0, 0]])
     made = blend_donor(all_unknown(asked, CROP_SIDE), DonorChoice(marked(), TONE))
     fitted = landmarks.apply(landmarks.similarity(OWN, asked), OWN)
@@ -93,7 +93,7 @@ def test_the_least_squares_fit_decides_where_no_similarity_reaches():
 
 @pytest.mark.parametrize("side", [CROP_SIDE, 2 * CROP_SIDE])
 @pytest.mark.parametrize("box", [(150, 140, 250, 260), (-30, 100, 60, 220), (180, 190, 196, 212)])
-def test_outside_the_mask_lie_the_surroundings(bank, box, side):
+def test_outside_the_mask_are_the_surroundings(bank, box, side):
     (region,) = regions(box, width=400, height=400)
     crop = crop_of(scenery(400, 400, seed=1), region, side)
     for seed in range(3):
@@ -108,13 +108,13 @@ def test_outside_the_mask_lie_the_surroundings(bank, box, side):
         assert np.abs(made.pixels - crop.pixels)[crop.unknown].mean() > 3  # there is a face
 
 
-def test_the_mask_is_all_that_is_blended_over_and_its_border_all_that_fades():
+def test_only_the_mask_is_blended_and_only_its_border_fades():
     crop = plain_crop(90)
     made = blend_donor(crop, DonorChoice(marked(), TONE))
     assert np.allclose(made.weight, fade_at_border(crop.unknown), atol=1e-6)  # a donor that is all face
 
 
-def test_faded_rises_from_the_border_inwards():
+def test_fade_rises_from_the_border_inwards():
     unknown = oval(CROP_SIDE)
     weight = fade_at_border(unknown)
     assert not weight[~unknown].any()
@@ -124,14 +124,14 @@ def test_faded_rises_from_the_border_inwards():
     assert 2 <= np.count_nonzero((row > 0) & (row < 1)) <= BORDER_SHARE * CROP_SIDE + 1
 
 
-def test_a_mask_that_reaches_the_crops_border_fades_there_too():
+def test_mask_at_the_border_of_the_crop_fades_there_too():
     weight = fade_at_border(np.ones((CROP_SIDE, CROP_SIDE), bool))
     assert weight[0].max() < 0.1
     assert weight[CROP_SIDE // 2, CROP_SIDE // 2] == 1
 
 
 @pytest.mark.parametrize("tone", [(45, 10, 12), (60, 14, 20), (75, 9, 16), (69, 20, 28)])
-def test_a_face_gets_about_the_asked_mean_tone(tone):
+def test_face_gets_about_the_target_tone(tone):
     pixels, _, _ = drawn_donor()
     weight = oval(DONOR_SIDE, (0.22, 0.3)).astype(np.float32)
     face = match_tone(pixels.astype(np.float32), weight, np.array(tone, float))
@@ -141,14 +141,14 @@ def test_a_face_gets_about_the_asked_mean_tone(tone):
     assert face.max() <= 255.01
 
 
-def test_one_colour_becomes_the_asked_one():
+def test_single_colour_becomes_the_target_one():
     plain = np.full((8, 8, 3), SKIN, np.float32)
     made = match_tone(plain, np.ones((8, 8), np.float32), np.array([58.0, 12, 15]))
     assert np.abs(lab(made) - (58, 12, 15)).max() < 0.5
 
 
 @pytest.mark.parametrize(("level", "asked", "gamma"), [(200, 5.0, GAMMAS[1]), (50, 95.0, GAMMAS[0])])
-def test_a_tone_out_of_reach_is_approached_as_far_as_the_limits_go(level, asked, gamma):
+def test_tone_out_of_reach_is_limited(level, asked, gamma):
     face = match_tone(np.full((8, 8, 3), level, np.float32), np.ones((8, 8), np.float32), np.array([asked, 0, 0]))
     own = lab((level,) * 3)[0] / 100
     assert lab(face)[0, 0, 0] == pytest.approx(100 * own**gamma, abs=0.3)
@@ -156,7 +156,7 @@ def test_a_tone_out_of_reach_is_approached_as_far_as_the_limits_go(level, asked,
 
 @pytest.mark.parametrize("tone", [(-6, -3, -3), (0, 0, 0), (100, 30, 30), (104, 0, 0)])
 @pytest.mark.parametrize("level", [0, 1, 128, 255])
-def test_any_tone_of_any_face_gives_colours(level, tone):
+def test_any_tone_of_any_face_gives_valid_colours(level, tone):
     face = match_tone(np.full((8, 8, 3), level, np.float32), np.ones((8, 8), np.float32), np.array(tone, float))
     assert np.isfinite(face).all()
     assert face.min() >= 0
@@ -174,7 +174,7 @@ def test_black_white_and_grey_stay():
     assert changed.mean() > face.mean() + 2
 
 
-def test_only_the_weighted_part_tells_the_mean():
+def test_mean_tone_comes_from_the_weighted_part():
     pixels, _, _ = drawn_donor()
     weight = oval(DONOR_SIDE, (0.22, 0.3)).astype(np.float32)
     other = pixels.copy()
@@ -184,12 +184,12 @@ def test_only_the_weighted_part_tells_the_mean():
     assert np.array_equal(a[weight > 0], b[weight > 0])
 
 
-def test_a_face_that_does_not_show_is_left():
+def test_face_without_weight_is_left_as_it_is():
     face = np.full((8, 8, 3), SKIN, np.float32)
     assert match_tone(face, np.zeros((8, 8), np.float32), np.array([20.0, 0, 0])) is face
 
 
-def test_a_picture_goes_on_beyond_its_border():
+def test_warp_continues_the_border_of_an_image():
     pixels = np.zeros((40, 40, 3), np.uint8)
     pixels[:, 20:] = 200
     moved = warp(pixels, np.array([[1.0, 0, 10], [0, 1, 10]]), 60)
@@ -199,7 +199,7 @@ def test_a_picture_goes_on_beyond_its_border():
 
 
 @pytest.mark.parametrize("scale", [0.31, 0.5, 1.0, 2.3])
-def test_a_ramp_is_placed_without_a_shift(scale):
+def test_warp_does_not_shift(scale):
     line = np.arange(200, dtype=np.float32)
     ramp = np.broadcast_to(line, (200, 200)).copy()
     side = int(200 * scale) - 4
@@ -212,7 +212,7 @@ def test_a_ramp_is_placed_without_a_shift(scale):
     assert np.allclose(turned_made, made.T, atol=0.05)
 
 
-def test_smooth_is_a_smoothstep():
+def test_smoothstep():
     assert smoothstep(np.array([-1, 0, 0.5, 1, 4])).tolist() == [0, 0, 0.5, 1, 1]
     assert smoothstep(np.linspace(0, 1, 9)).dtype == np.float32
 
@@ -233,7 +233,7 @@ def test_sharpness_falls_with_blur():
 
 
 @pytest.mark.parametrize("level", [0, 127, 255])
-def test_what_has_no_edges_has_no_sharpness(level):
+def test_image_without_edges_has_no_sharpness(level):
     pixels = np.full((CROP_SIDE, CROP_SIDE, 3), level, np.float32)
     assert sharpness(pixels, np.ones((CROP_SIDE, CROP_SIDE), np.float32)) is None
     assert sharpness(textured(CROP_SIDE, 1), np.zeros((CROP_SIDE, CROP_SIDE), np.float32)) is None
@@ -241,7 +241,7 @@ def test_what_has_no_edges_has_no_sharpness(level):
 
 @pytest.mark.parametrize("side", [CROP_SIDE, 2 * CROP_SIDE])
 @pytest.mark.parametrize("blur", [2.2, 3])
-def test_a_face_is_as_soft_as_its_surroundings(blur, side):
+def test_face_gets_the_sharpness_of_its_surroundings(blur, side):
     scale = side / CROP_SIDE
     crop, face = plain_crop(textured(side, blur * scale), side), textured(side, 0.4 * scale, seed=1)
     weight = fade_at_border(crop.unknown)
@@ -253,13 +253,13 @@ def test_a_face_is_as_soft_as_its_surroundings(blur, side):
     assert sharpness(made, inside) > 0.5 * asked
 
 
-def test_a_face_softer_than_its_surroundings_is_left():
+def test_face_softer_than_its_surroundings_is_left_as_it_is():
     crop, face = plain_crop(textured(CROP_SIDE, 0)), textured(CROP_SIDE, 2, seed=1)
     assert np.array_equal(match_sharpness(face, fade_at_border(crop.unknown), crop), face)
 
 
 @pytest.mark.parametrize("known", ["flat", "none", "a corner", "a rim"])
-def test_surroundings_that_say_nothing_leave_the_face(known):
+def test_surroundings_without_edges_leave_the_face_as_it_is(known):
     crop = plain_crop(90 if known == "flat" else textured(CROP_SIDE, 3))
     face = textured(CROP_SIDE, 0.5, seed=1)
     if known != "flat":

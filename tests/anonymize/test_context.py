@@ -28,14 +28,14 @@ NECK = (slice(108, 128), slice(44, 84))
 LEFT = (slice(50, 80), slice(0, 28))
 
 
-def test_the_docstring_says_how_long_a_description_is():
+def test_docstring_states_the_length_of_a_description():
     (length,) = re.findall(r"\((\d+),\) float32", describe_surroundings.__doc__)
     assert int(length) == DESCRIBED
 
 
 @pytest.mark.parametrize("colours", [NOISE, 0, 127, 255, SKIN], ids=["noise", "black", "grey", "white", "skin"])
 @pytest.mark.parametrize("side", [CROP_SIDE, 2 * CROP_SIDE])
-def test_a_description_is_finite_and_of_one_length(colours, side):
+def test_description_is_finite_and_of_one_length(colours, side):
     pixels = np.kron(colours, np.ones((2, 2, 1))) if np.ndim(colours) == 3 and side > CROP_SIDE else colours
     crop = plain_crop(pixels, side)
     described, tone = describe_surroundings(crop), target_tone(crop)
@@ -48,7 +48,7 @@ def test_a_description_is_finite_and_of_one_length(colours, side):
     assert tone[1:].max() < 40
 
 
-def test_a_crop_that_is_wholly_unknown_is_described_and_asks_for_a_middling_tone():
+def test_unknown_crop_gets_an_average_tone():
     crop = Crop(
         np.full((CROP_SIDE, CROP_SIDE, 3), 127, np.float32), np.ones((CROP_SIDE, CROP_SIDE), bool), np.zeros((5, 2))
     )
@@ -58,7 +58,7 @@ def test_a_crop_that_is_wholly_unknown_is_described_and_asks_for_a_middling_tone
     assert tone[1:].min() > 5
 
 
-def test_the_grid_and_the_points_are_where_the_docstring_says():
+def test_grid_and_points_are_where_the_docstring_states():
     pixels = np.zeros((CROP_SIDE, CROP_SIDE, 3), np.float32)
     pixels[:, CROP_SIDE // 2 :] = 255
     crop = plain_crop(pixels)
@@ -71,7 +71,7 @@ def test_the_grid_and_the_points_are_where_the_docstring_says():
 
 
 @pytest.mark.parametrize("degrees", [0, 30])
-def test_a_scene_is_described_alike_at_both_sides(degrees):
+def test_description_hardly_depends_on_the_side_of_the_crop(degrees):
     box = (150, 140, 250, 260)
     pixels = scenery(400, 400, seed=5)
     (region,) = regions(box, width=400, height=400, points=[turned(box, degrees)])
@@ -86,25 +86,25 @@ def test_a_scene_is_described_alike_at_both_sides(degrees):
     assert target_tone(crops[0]) == pytest.approx(target_tone(crops[1]), abs=0.5)
 
 
-def test_surroundings_that_differ_are_described_differently():
+def test_different_surroundings_have_different_descriptions():
     (region,) = regions((150, 140, 250, 260), width=400, height=400)
     one, other = (describe_surroundings(crop_of(scenery(400, 400, seed=seed), region)) for seed in (5, 6))
     assert np.abs(one - other).mean() > 5
 
 
 @pytest.mark.parametrize("colours", [0, 60, 200, 255, NOISE[:, :, :1]], ids=["0", "60", "200", "255", "noise"])
-def test_a_grey_picture_asks_for_grey(colours):
+def test_grey_image_gets_a_grey_tone(colours):
     assert np.abs(target_tone(plain_crop(colours))[1:]).max() < 0.3
 
 
-def test_a_picture_on_its_way_to_grey_asks_for_less_colour():
+def test_pale_image_gets_a_paler_tone():
     coloured, pale = (target_tone(plain_crop(colour)) for colour in (BLUE, (112, 116, 122)))
     assert pale[0] == pytest.approx(coloured[0], abs=12)
     assert (0.1 * coloured[1:] < pale[1:]).all()
     assert (pale[1:] < 0.7 * coloured[1:]).all()
 
 
-def test_only_known_pixels_say_whether_a_picture_is_grey():
+def test_greyness_comes_from_known_pixels_alone():
     crop = plain_crop(90)
     crop.pixels[crop.unknown] = (250, 20, 20)
     assert np.abs(target_tone(crop)[1:]).max() < 0.3
@@ -112,7 +112,7 @@ def test_only_known_pixels_say_whether_a_picture_is_grey():
 
 @pytest.mark.parametrize("place", [NECK, LEFT], ids=["neck", "left"])
 @pytest.mark.parametrize("colour", [SKIN, (240, 205, 185), (120, 80, 60)], ids=["middling", "light", "dark"])
-def test_skin_beside_the_mask_tells_the_tone(place, colour):
+def test_tone_follows_skin_beside_the_mask(place, colour):
     none, tone = target_tone(plain_crop(BLUE)), target_tone(with_skin(*place, colour))
     # A face is a little redder than the neck; some of the tone is always a middling face's.
     without, left = np.abs(none - lab(colour))[0], np.abs(tone - lab(colour))[0]
@@ -120,29 +120,29 @@ def test_skin_beside_the_mask_tells_the_tone(place, colour):
     assert np.abs(tone - lab(colour))[1:].max() < 6
 
 
-def test_dark_skin_asks_for_a_darker_tone_than_light_skin():
+def test_dark_skin_gets_a_darker_tone_than_light_skin():
     dark, middling, light = (target_tone(with_skin(*NECK, c))[0] for c in ((100, 65, 50), SKIN, (245, 215, 195)))
     assert dark + 8 < middling < light - 5
 
 
-def test_skin_far_from_the_mask_says_little():
+def test_skin_far_from_the_mask_has_little_weight():
     none, tone = target_tone(plain_crop(BLUE)), target_tone(with_skin(slice(0, 12), slice(0, 12), (100, 65, 50)))
     assert np.abs(tone - none).max() < 2
 
 
 @pytest.mark.parametrize("colour", [(30, 160, 60), (40, 80, 170), (180, 60, 190)])
-def test_what_is_no_skin_tells_no_colour(colour):
+def test_non_skin_pixels_do_not_affect_the_tone(colour):
     described = describe_surroundings(plain_crop(colour))
     assert np.abs(described[POINTS.stop : -6]).max() < 1e-6  # neither a colour nor an amount of skin
     assert target_tone(plain_crop(colour))[1:] == pytest.approx(target_tone(plain_crop(BLUE))[1:])
 
 
-def test_a_dim_scene_asks_for_a_dimmer_face():
+def test_dim_scene_gets_a_dimmer_face():
     bright, dim = (target_tone(plain_crop(colour)) for colour in ((150, 190, 255), (15, 25, 60)))
     assert dim[0] < bright[0] - 15
 
 
-def test_colours_under_the_mask_tell_nothing():
+def test_masked_pixels_do_not_affect_tone_or_description():
     crop = plain_crop(BLUE)
     crop.pixels[crop.unknown] = (100, 65, 50)
     assert target_tone(crop) == pytest.approx(target_tone(plain_crop(BLUE)))

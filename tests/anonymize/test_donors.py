@@ -49,7 +49,7 @@ def scene(seed, amount=0.0):
     return crop_of(pixels.clip(0, 255).astype(np.uint8), region)
 
 
-def test_the_bundled_bank_has_two_identities_a_picture(bank):
+def test_bundled_bank_has_two_identities_for_each_image(bank):
     assert len(bank) >= 200
     assert len(bank) % 2 == 0
 
@@ -81,18 +81,18 @@ def test_every_bundled_donor_has_a_face_with_landmarks_inside(bank):
         assert points[3:, 1].mean() > points[:2, 1].mean() + 0.1 * longer
 
 
-def test_a_drawn_bank_gives_back_what_went_in():
+def test_drawn_bank_returns_its_donors():
     bank = weighted(SHARES)
     assert len(bank) == 4
-    for picture in range(2):
-        pixels, box, points = drawn_donor(picture)
-        donor = bank.donor(2 * picture)
+    for image in range(2):
+        pixels, box, points = drawn_donor(image)
+        donor = bank.donor(2 * image)
         assert np.abs(donor.pixels.astype(int) - pixels).mean() < 3  # JPEG, and not some other channel order
         assert np.allclose(donor.box, box)
         assert np.allclose(donor.points, points, atol=1e-4)
 
 
-def test_a_choice_is_a_function_of_surroundings_and_seed(bank):
+def test_choice_depends_on_surroundings_and_seed_alone(bank):
     other = DonorBank(BUNDLED)
     other.choose(scene(4), 1)  # what was chosen before does not count
     for seed in range(5):
@@ -107,7 +107,7 @@ def test_seeds_give_many_different_donors(bank):
     assert len(chosen) > 15
 
 
-def test_donors_are_drawn_in_proportion_to_how_well_they_suit():
+def test_donors_are_drawn_in_proportion_to_how_well_they_fit():
     bank, crop, draws = weighted((0.5, 0.5, 0.25, 0.25, 0.15, 0.15, 0.1, 0.1)), plain_crop((40, 80, 170)), 1000
     suits = np.exp(bank._log_weights(crop.points, bank._predict(crop)[1])).reshape(4, 2).max(axis=1)
     assert len({round(float(value), 2) for value in suits}) > 2
@@ -120,7 +120,7 @@ def test_donors_are_drawn_in_proportion_to_how_well_they_suit():
     ).sum() < 16.3  # of chi-squared with 3 degrees, one in a thousand is larger
 
 
-def test_of_a_picture_and_its_mirror_image_the_one_that_suits_better_is_taken():
+def test_better_one_of_an_image_and_its_mirror_image_is_chosen():
     bank, turns = DonorBank(BUNDLED), 0
     for seed in range(10):
         turned = bank.donor(2 * seed)  # asked for: the pose of one of the donors, one way round and the other
@@ -138,14 +138,14 @@ def test_of_a_picture_and_its_mirror_image_the_one_that_suits_better_is_taken():
     assert turns > 1
 
 
-def test_a_donor_whose_landmarks_do_not_fit_is_hardly_ever_drawn():
+def test_donor_with_another_pose_is_hardly_ever_drawn():
     tensors = bank_tensors(2, np.zeros((4, 1)))
     tensors["landmarks"][2:, 3:, 1] -= 70  # the mouth above the eyes
     bank = DonorBank(save(tensors))
     assert sum(bank.choose(plain_crop(90), seed).donor.index < 2 for seed in range(200)) >= 195
 
 
-def test_a_turn_or_the_size_of_the_asked_landmarks_does_not_matter():
+def test_rotation_and_size_of_the_target_landmarks_do_not_matter():
     bank = DonorBank(BUNDLED)
     crop = scene(1)
     suits = bank._log_weights(crop.points, bank._traits[0].astype(float))
@@ -153,14 +153,14 @@ def test_a_turn_or_the_size_of_the_asked_landmarks_does_not_matter():
     assert np.allclose(suits, bank._log_weights(crop.points @ turn.T + 9, bank._traits[0].astype(float)), atol=1e-6)
 
 
-def test_a_seed_keeps_its_donor_where_surroundings_hardly_change(bank):
+def test_seed_keeps_its_donor_where_surroundings_hardly_change(bank):
     crop, similar = scene(2), scene(2, amount=1)
     assert not np.array_equal(crop.pixels, similar.pixels)
     kept = sum(bank.choose(crop, seed).donor.index == bank.choose(similar, seed).donor.index for seed in range(60))
     assert kept >= 45
 
 
-def test_a_grey_crop_asks_for_a_grey_tone(bank):
+def test_grey_crop_gets_a_grey_tone(bank):
     grey = scene(3)
     levels = grey.pixels.mean(axis=2, keepdims=True)
     choice = bank.choose(Crop(np.repeat(levels, 3, axis=2), grey.unknown, grey.points), 7)
@@ -200,16 +200,16 @@ def damaged():
             }
         ),
     )
-    yield "pictures that are none", save(tensors | {"jpeg": np.zeros_like(tensors["jpeg"])})
+    yield "images that are none", save(tensors | {"jpeg": np.zeros_like(tensors["jpeg"])})
 
 
 @pytest.mark.parametrize("data", [pytest.param(data, id=name) for name, data in damaged()])
-def test_bytes_that_are_no_bank_are_refused(data):
+def test_bytes_that_are_not_a_bank_are_refused(data):
     with pytest.raises(ModelError, match="donor bank"):
         DonorBank(data)
 
 
-def test_a_picture_of_a_donor_has_the_drawn_colours():
+def test_image_of_a_donor_has_the_drawn_colours():
     donor = weighted(SHARES).donor(0)
     middle = donor.pixels[70:75, DONOR_SIDE // 2 - 4 : DONOR_SIDE // 2 + 4].reshape(-1, 3).mean(axis=0)
     assert np.abs(middle - SKIN).max() < 4
@@ -223,6 +223,6 @@ def test_a_picture_of_a_donor_has_the_drawn_colours():
         np.zeros((2, 80), np.uint8),
     ],
 )
-def test_a_bank_whose_heads_do_not_fit_its_pictures_is_refused(heads):
+def test_bank_whose_heads_do_not_fit_its_images_is_refused(heads):
     with pytest.raises(ModelError, match="heads"):
         DonorBank(save({**bank_tensors(2, np.zeros((4, 1))), "heads": heads}))

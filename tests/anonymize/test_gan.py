@@ -69,13 +69,13 @@ def faces(*boxes, **kind):
     return regions(*boxes, width=WIDTH, height=HEIGHT, **kind)
 
 
-def batch(pictures):
+def batch(images):
     return [
-        (photo(i), faces(*BOXES[: i % 3 + 1], LARGE) if i == 1 else faces(*BOXES[: i % 3 + 1])) for i in range(pictures)
+        (photo(i), faces(*BOXES[: i % 3 + 1], LARGE) if i == 1 else faces(*BOXES[: i % 3 + 1])) for i in range(images)
     ]
 
 
-def test_faces_in_company_equal_those_alone():
+def test_faces_of_a_batch_equal_those_rendered_alone():
     method, work = gan(), batch(5)
     assert sum(len(found) for _, found in work) > 9  # large ones among them
     together, backwards = run_method(method, work), run_method(method, work[::-1])[::-1]
@@ -86,14 +86,14 @@ def test_faces_in_company_equal_those_alone():
         assert np.array_equal(b.pixels, alone.pixels)
 
 
-def test_the_first_three_pictures_are_the_same_with_six_more():
+def test_first_three_images_are_the_same_with_six_more():
     method = gan()
     work = [(photo(i), faces(BOXES[i % 3])) for i in range(9)]
     for few, many in zip(run_method(method, work[:3]), run_method(method, work), strict=False):
         assert np.array_equal(few.pixels, many.pixels)
 
 
-def test_the_network_is_called_with_one_number_of_faces():
+def test_every_call_of_the_network_has_the_same_number_of_faces():
     made, seen = network(), set()
     made.register_forward_pre_hook(lambda _, given: seen.add((tuple(given[0].shape), tuple(given[1].shape))))
     method = gan(made)
@@ -102,7 +102,7 @@ def test_the_network_is_called_with_one_number_of_faces():
     assert len(seen) == 1
 
 
-def test_threads_change_nothing():
+def test_number_of_threads_changes_nothing():
     """With three threads in a call, torch sums up parts of several faces' norms, and their last bits change."""
     made = load_generator(model("generator"))
     work, before = batch(4), torch.get_num_threads()
@@ -118,14 +118,14 @@ def test_threads_change_nothing():
             assert np.array_equal(a.pixels, b.pixels)
 
 
-def test_a_network_that_changes_nothing_gives_what_swap_paints():
+def test_network_that_changes_nothing_renders_what_swap_renders():
     for box in (*BOXES, LARGE):
         work = [(photo(2), faces(box, points=[turned(box, 15)]))]
         (made,), (swapped,) = run_method(gan(network(0)), work), run_method(make("swap"), work)
         assert np.array_equal(made.pixels, swapped.pixels)
 
 
-def test_the_network_does_change_the_picture():
+def test_network_changes_the_image():
     work = [(photo(2), faces(BOXES[1]))]
     (made,), (swapped,) = run_method(gan(), work), run_method(make("swap"), work)
     difference = np.abs(made.pixels.astype(int) - swapped.pixels)
@@ -133,7 +133,7 @@ def test_the_network_does_change_the_picture():
     assert not difference[~made.touched].any()
 
 
-def test_the_latent_enters(monkeypatch):
+def test_latent_changes_the_image(monkeypatch):
     work = [(photo(2), faces(BOXES[1]))]
     (one,) = run_method(gan(), work)
     monkeypatch.setattr("anon_batch.anonymize.faces.generator_network._LATENT_STREAM", 1 << 65)
@@ -141,7 +141,7 @@ def test_the_latent_enters(monkeypatch):
     assert not np.array_equal(one.pixels, other.pixels)
 
 
-def test_latents_are_functions_of_the_seed_and_none_of_the_donors_numbers():
+def test_latent_depends_on_the_seed_and_differs_from_the_donor_choice():
     for seed in (0, 1, 2**64 - 1):
         latent = latent_of(seed, 64)
         assert latent.shape == (64,)
@@ -154,7 +154,7 @@ def test_latents_are_functions_of_the_seed_and_none_of_the_donors_numbers():
     assert several.std() == pytest.approx(1, abs=0.05)
 
 
-def test_the_networks_input_holds_composite_masks_and_landmarks(bank):
+def test_network_input_holds_composite_masks_and_landmarks(bank):
     crops = [crop_of(photo(seed).pixels, faces(BOXES[1])[0]) for seed in range(2)]
     made = [blend_donor(crop, bank.choose(crop, 3)) for crop in crops]
     given = network_input(crops, made)
@@ -168,7 +168,7 @@ def test_the_networks_input_holds_composite_masks_and_landmarks(bank):
         assert np.abs(np.array(peaks) + 0.5 - crop.points).max() < 0.51
 
 
-def test_a_large_crop_is_reduced_for_the_network(bank):
+def test_large_crop_is_downscaled_for_the_network(bank):
     crop = crop_of(photo(1).pixels, faces(LARGE)[0], 2 * CROP_SIDE)
     composite = blend_donor(crop, bank.choose(crop, 3))
     small, small_composite = downscale(crop, composite)
@@ -181,7 +181,7 @@ def test_a_large_crop_is_reduced_for_the_network(bank):
     assert downscale(small, small_composite) == (small, small_composite)
 
 
-def test_a_correction_is_added_in_levels():
+def test_change_is_added_in_levels():
     pixels = np.full((4, 4, 3), 100, np.float32)
     change = np.zeros((3, 4, 4), np.float32)
     change[2, 1, 3] = 0.4  # blue, second row, last column
@@ -190,7 +190,7 @@ def test_a_correction_is_added_in_levels():
     assert np.allclose(add_change(pixels, change), expected)
 
 
-def test_a_correction_of_a_large_crop_is_enlarged_and_the_composites_detail_stays():
+def test_change_of_a_large_crop_is_enlarged_and_detail_stays():
     rng = np.random.default_rng(0)
     pixels = rng.uniform(0, 255, (256, 256, 3)).astype(np.float32)
     slope = np.linspace(-0.5, 0.5, 128, dtype=np.float32)
@@ -213,7 +213,7 @@ def test_a_correction_of_a_large_crop_is_enlarged_and_the_composites_detail_stay
         (-9.0, "beyond black or white"),
     ],
 )
-def test_what_cannot_be_a_face_is_refused_and_falls_to_the_next_method(value, why):
+def test_output_that_cannot_be_a_face_is_refused(value, why):
     work = batch(3)
     for result, (image, found) in zip(run_method(gan(broken(value)), work), work, strict=True):
         assert result.methods == {}
@@ -240,7 +240,7 @@ def test_one_broken_face_does_not_break_its_neighbours():
     assert result.methods == {0: "gan", 1: "pixelate", 2: "gan"}
 
 
-def test_faults_are_told_by_the_unknown_pixels():
+def test_faults_are_found_in_the_unknown_pixels():
     crop = plain_crop(90)
     face = np.random.default_rng(0).uniform(60, 190, crop.pixels.shape).astype(np.float32)
     assert fault_of(crop, face) == ""
@@ -287,12 +287,12 @@ def test_another_run_key_gives_other_faces():
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is there")
-def test_cuda_that_is_not_there_is_a_config_error():
+def test_missing_cuda_device_is_a_config_error():
     with pytest.raises(ConfigError, match="num_gpus"):
         Gan(Gan.Options(), replace(RUNTIME, device="cuda"))
 
 
-def test_no_colour_comes_into_a_grey_picture():
+def test_grey_image_stays_grey():
     made = load_generator(model("generator"))
     grey = np.repeat(scenery(HEIGHT, WIDTH, seed=5)[:, :, :1], 3, axis=2)
     for pixels, colourless in ((grey, True), (scenery(HEIGHT, WIDTH, seed=5), False)):
@@ -303,7 +303,7 @@ def test_no_colour_comes_into_a_grey_picture():
 
 
 @pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
-def test_a_share_of_a_corrections_colour(share):
+def test_colour_of_a_change_is_limited_to_a_share(share):
     change = np.random.default_rng(0).normal(0, 0.2, (3, 8, 8)).astype(np.float32)
     result = limit_colour(change, share)
     weights = np.array([0.299, 0.587, 0.114])

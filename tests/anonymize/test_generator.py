@@ -48,60 +48,60 @@ def saved(tmp_path):
 
 
 @pytest.mark.parametrize("side", [64, 128])
-def test_a_new_network_gives_back_the_composite(side):
-    pictures, latent = inputs(side)
-    assert torch.equal(Generator(SMALL)(pictures, latent), pictures[:, :3])
+def test_new_network_returns_the_composite(side):
+    images, latent = inputs(side)
+    assert torch.equal(Generator(SMALL)(images, latent), images[:, :3])
 
 
 @pytest.mark.parametrize("side", [8, 64, 128, 256])
-def test_any_side_that_the_levels_divide_will_do(side):
-    pictures, latent = inputs(side)
-    made = stirred()(pictures, latent)
+def test_any_side_divisible_by_the_levels_works(side):
+    images, latent = inputs(side)
+    made = stirred()(images, latent)
     assert made.shape == (2, 3, side, side)
     assert torch.isfinite(made).all()
-    assert not torch.equal(made, pictures[:, :3])
+    assert not torch.equal(made, images[:, :3])
 
 
-def test_a_picture_need_not_be_square():
-    pictures, latent = inputs(64)
-    assert stirred()(torch.cat([pictures, pictures], 3), latent).shape == (2, 3, 64, 128)
+def test_images_need_not_be_square():
+    images, latent = inputs(64)
+    assert stirred()(torch.cat([images, images], 3), latent).shape == (2, 3, 64, 128)
 
 
 def test_every_input_counts():
-    network, (pictures, latent) = stirred(), inputs(64)
-    made = network(pictures, latent)
+    network, (images, latent) = stirred(), inputs(64)
+    made = network(images, latent)
     for channel in range(INPUTS):
-        other = pictures.clone()
+        other = images.clone()
         other[:, channel] = 1 - other[:, channel]
-        change = network(other, latent) - other[:, :3] - (made - pictures[:, :3])
+        change = network(other, latent) - other[:, :3] - (made - images[:, :3])
         assert change.abs().max() > 1e-3, channel
-    assert (network(pictures, -latent) - made).abs().max() > 1e-3
+    assert (network(images, -latent) - made).abs().max() > 1e-3
 
 
 def test_landmark_maps_reach_the_decoder():
     network = stirred()
     torch.nn.init.zeros_(network.stem.weight[:, -4 * MAPS :])  # the encoder is blind to them
-    pictures, latent = inputs(64)
-    other = pictures.clone()
+    images, latent = inputs(64)
+    other = images.clone()
     other[:, -MAPS:] = 0
-    assert (network(other, latent) - network(pictures, latent)).abs().max() > 1e-3
+    assert (network(other, latent) - network(images, latent)).abs().max() > 1e-3
 
 
 def test_faces_of_a_call_do_not_mix():
-    network, (pictures, latent) = stirred(), inputs(64)
-    alone = network(pictures[1:], latent[1:])
-    assert torch.allclose(network(pictures, latent)[1:], alone, atol=1e-5)
+    network, (images, latent) = stirred(), inputs(64)
+    alone = network(images[1:], latent[1:])
+    assert torch.allclose(network(images, latent)[1:], alone, atol=1e-5)
 
 
 def test_weights_come_back_within_half_precision(saved):
     again = load_generator(saved.read_bytes())
     assert again.shape == SMALL
-    pictures, latent = inputs(64)
-    expected = stirred()(pictures, latent)
-    made = again(pictures, latent)
+    images, latent = inputs(64)
+    expected = stirred()(images, latent)
+    made = again(images, latent)
     assert made.dtype == torch.float32
     assert (made - expected).abs().max() < 5e-3 * expected.abs().max()
-    assert not torch.allclose(expected, pictures[:, :3], atol=0.05)  # so that this says something
+    assert not torch.allclose(expected, images[:, :3], atol=0.05)  # so that this says something
 
 
 def test_a_second_saving_changes_nothing(saved, tmp_path):
@@ -118,7 +118,7 @@ def test_a_loaded_network_is_ready_to_run(saved):
     assert not any(values.requires_grad for values in network.parameters())
 
 
-def test_the_file_tells_shape_and_notes(saved):
+def test_file_holds_shape_and_notes(saved):
     with safetensors.safe_open(saved, "pt") as file:
         notes = file.metadata()
         assert all(file.get_tensor(name).dtype == torch.float16 for name in file.keys())  # noqa: SIM118 - no mapping

@@ -19,7 +19,7 @@ FACE, SECOND = (20, 20, 50, 50), (60, 20, 90, 50)
 OVERLAPPING = (24, 24, 60, 60)
 
 
-def picture(name="p", seed=0):
+def make_image(name="p", seed=0):
     return DecodedImage(name, np.random.default_rng(seed).integers(0, 256, (80, 100, 3), np.uint8))
 
 
@@ -57,7 +57,7 @@ def refuse(*indices):
 
 def run(act, *boxes, then=("solid",), image=None, **kind):
     methods = [Scripted(act), *(make(name, color=[9, 9, 9]) if name == "solid" else make(name) for name in then)]
-    (outcome,) = make_ladder(*methods).anonymize([(image or picture(), regions(*boxes, **kind))], KEY)
+    (outcome,) = make_ladder(*methods).anonymize([(image or make_image(), regions(*boxes, **kind))], KEY)
     return outcome
 
 
@@ -71,7 +71,7 @@ def test_first_method_renders_when_it_can():
 
 def test_image_without_regions_comes_back_as_it_is():
     outcome = run(lambda _: 1 / 0, then=())
-    assert np.array_equal(outcome.pixels, picture().pixels)
+    assert np.array_equal(outcome.pixels, make_image().pixels)
     assert not outcome.touched.any()
     assert outcome.methods == {}
 
@@ -121,7 +121,7 @@ BAD = {
 
 @pytest.mark.parametrize("act", BAD.values(), ids=BAD)
 def test_region_that_a_method_fails_on_goes_to_the_next(act):
-    image = picture()
+    image = make_image()
     before = image.pixels.copy()
     outcome = run(act, FACE, image=image)
     assert outcome.methods == {0: "solid"}
@@ -143,7 +143,7 @@ def test_image_is_withheld_after_the_last_method(act):
 @pytest.mark.parametrize("act", [do_nothing, half_done])
 def test_method_that_leaves_a_region_as_it_was_is_caught(act):
     (outcome,) = make_ladder(Scripted(act, sees_original=True), make("solid")).anonymize(
-        [(picture(), regions(FACE, SECOND))], KEY
+        [(make_image(), regions(FACE, SECOND))], KEY
     )
     assert outcome.methods == {0: "solid", 1: "solid"}
     assert outcome.failures == {"structure": 2}
@@ -154,7 +154,7 @@ def test_region_that_was_only_made_lighter_is_caught():
     def lighten(target):
         return Patch(do_nothing(target).pixels + np.uint8(40))
 
-    image = DecodedImage("p", picture().pixels // 2)
+    image = DecodedImage("p", make_image().pixels // 2)
     (outcome,) = make_ladder(Scripted(lighten, sees_original=True), make("solid")).anonymize(
         [(image, regions(FACE))], KEY
     )
@@ -176,7 +176,7 @@ def lazy_second(target):
     ],
 )
 def test_region_that_fails_takes_neighbours_with_it_that_it_covers(first, second, methods):
-    image = picture()
+    image = make_image()
     (outcome,) = make_ladder(Scripted(lazy_second, sees_original=True), make("solid")).anonymize(
         [(image, regions(first, second))], KEY
     )
@@ -208,7 +208,7 @@ def test_image_that_fails_does_not_cost_the_others():
         return blue(target)
 
     method = Scripted(act)
-    batch = [(picture(name, seed), regions(FACE)) for seed, name in enumerate(["a", "bad", "b"])]
+    batch = [(make_image(name, seed), regions(FACE)) for seed, name in enumerate(["a", "bad", "b"])]
     outcomes = make_ladder(method).anonymize(batch, KEY)
     assert method.batches == [[("a", 0), ("bad", 0), ("b", 0)], [("a", 0)], [("bad", 0)], [("b", 0)]]
     assert [isinstance(outcome, WithheldError) for outcome in outcomes] == [False, True, False]
@@ -222,7 +222,7 @@ def test_wrong_number_of_patches_is_tried_again_image_by_image(change):
             patches = super().render(targets)
             return change(patches) if len(targets) > 1 else patches
 
-    outcomes = make_ladder(Miscounting(blue)).anonymize([(picture(name), regions(FACE)) for name in "ab"], KEY)
+    outcomes = make_ladder(Miscounting(blue)).anonymize([(make_image(name), regions(FACE)) for name in "ab"], KEY)
     assert [outcome.methods for outcome in outcomes] == [{0: "scripted"}] * 2
 
 
@@ -231,7 +231,7 @@ def test_wrong_number_of_patches_for_one_image_goes_to_the_next_method():
         def render(self, targets):
             return super().render(targets)[1:]
 
-    (outcome,) = make_ladder(Short(blue), make("solid")).anonymize([(picture(), regions(FACE, SECOND))], KEY)
+    (outcome,) = make_ladder(Short(blue), make("solid")).anonymize([(make_image(), regions(FACE, SECOND))], KEY)
     assert outcome.methods == {0: "solid", 1: "solid"}
 
 
@@ -248,7 +248,7 @@ def _spy(seen):
 
 
 def test_targets_show_erased_masks_and_what_is_done():
-    original, seen = picture(), []
+    original, seen = make_image(), []
     spies = Scripted(_spy(seen), "second"), Scripted(_spy(seen), "third", sees_original=True)
     for spy in spies:
         make_ladder(Scripted(refuse(1)), spy).anonymize([(original, regions(FACE, SECOND))], KEY)
@@ -261,12 +261,12 @@ def test_targets_show_erased_masks_and_what_is_done():
 
 def test_all_masks_are_erased_for_the_first_method():
     seen = []
-    make_ladder(Scripted(_spy(seen))).anonymize([(picture(), regions(FACE, SECOND))], KEY)
+    make_ladder(Scripted(_spy(seen))).anonymize([(make_image(), regions(FACE, SECOND))], KEY)
     assert [(index, shown[:2]) for index, shown, _ in seen] == [(0, [[0, 0, 0]] * 2), (1, [[0, 0, 0]] * 2)]
 
 
 def test_targets_of_several_images_show_their_own():
-    images = [picture(name, seed) for seed, name in enumerate("abc")]
+    images = [make_image(name, seed) for seed, name in enumerate("abc")]
     shown = {}
 
     def act(target):
@@ -291,18 +291,18 @@ def test_seed_comes_from_run_key_image_and_subject():
     faces = Policy({"face": Treatment("scripted")}).regions_of(
         make_detections(FACE, SECOND), 100, 80, subjects=[7, "anna"]
     )
-    make_ladder(Scripted(act)).anonymize([(picture("img"), faces)], KEY)
+    make_ladder(Scripted(act)).anonymize([(make_image("img"), faces)], KEY)
     assert seen == [keys.seed(KEY, "img", 7), keys.seed(KEY, "img", "anna")]
 
 
 def test_subject_without_a_seed_withholds_the_image():
     (face,) = Policy().regions_of(make_detections(FACE), 100, 80, subjects=[-1])
-    (outcome,) = make_ladder(make("solid")).anonymize([(picture(), [face])], KEY)
+    (outcome,) = make_ladder(make("solid")).anonymize([(make_image(), [face])], KEY)
     assert isinstance(outcome, WithheldError)
 
 
 def test_later_method_does_not_write_over_regions_that_are_done():
-    original = picture()
+    original = make_image()
     outcome = run(refuse(1), FACE, OVERLAPPING, image=original)
     first, second = map(mask_of, regions(FACE, OVERLAPPING))
     assert (outcome.pixels[first] == (1, 2, 3)).all()
@@ -331,7 +331,7 @@ def _with_check(act, *methods):
     names = [method.name for method in methods]
     policy = Policy({"face": Treatment(names[0], tuple(names[1:]))}, Treatment(names[-1]))
     ladder = Ladder(policy, {method.name: method for method in methods}, [check])
-    return check, ladder.anonymize([(picture(), regions(FACE, SECOND))], KEY)[0]
+    return check, ladder.anonymize([(make_image(), regions(FACE, SECOND))], KEY)[0]
 
 
 def test_regions_that_fail_a_check_go_to_the_next_method():
@@ -386,7 +386,7 @@ def test_nearly_black_image_is_no_false_alarm_under_black():
 def test_regions_that_do_not_fit_the_image_withhold_it():
     twice = [regions(FACE)[0], regions(SECOND)[0]]  # both have index 0
     outside = make_regions((90, 70, 140, 130), width=200, height=200)
-    batch = [(picture(), twice), (picture(), outside), (picture(), regions(FACE))]
+    batch = [(make_image(), twice), (make_image(), outside), (make_image(), regions(FACE))]
     outcomes = make_ladder(make("solid")).anonymize(batch, KEY)
     assert "share an index" in outcomes[0].detail
     assert "leaves the image" in outcomes[1].detail
@@ -403,7 +403,7 @@ def labelled(*labels, soft_edge=0.0):
 
 def anonymize_labels(policy: Policy, methods: Sequence[Method], *labels: str):
     ladder = Ladder(policy, {method.name: method for method in methods})
-    (outcome,) = ladder.anonymize([(picture(), policy.regions_of(labelled(*labels), 100, 80))], KEY)
+    (outcome,) = ladder.anonymize([(make_image(), policy.regions_of(labelled(*labels), 100, 80))], KEY)
     return outcome
 
 
@@ -426,7 +426,7 @@ def test_masks_of_other_labels_are_erased_too_and_labels_share_a_call():
     policy = Policy({"face": Treatment("pixelate"), "plate": Treatment("scripted")}, Treatment("scripted"))
     detections = make_detections(FACE, SECOND, (2, 2, 8, 8), labels=("face", "plate", "other"))
     ladder = Ladder(policy, {"pixelate": make("pixelate"), "scripted": spy})
-    (outcome,) = ladder.anonymize([(picture(), policy.regions_of(detections, 100, 80))], KEY)
+    (outcome,) = ladder.anonymize([(make_image(), policy.regions_of(detections, 100, 80))], KEY)
     assert outcome.methods == {0: "pixelate", 1: "scripted", 2: "scripted"}
     assert spy.batches == [[("p", 1), ("p", 2)]]
     assert seen[0][2] == [False, True, True]  # the face is done, plate and other are erased
@@ -458,7 +458,7 @@ def test_synthetic_methods_skip_small_and_doubtful_regions():
     found.scores[2] = 0.4
     policy = Policy({"face": how}, Treatment("plain"))
     ladder = Ladder(policy, {"generating": generating, "plain": Scripted(blue, "plain")})
-    (outcome,) = ladder.anonymize([(picture(), policy.regions_of(found, 100, 80))], KEY)
+    (outcome,) = ladder.anonymize([(make_image(), policy.regions_of(found, 100, 80))], KEY)
     assert outcome.methods == {0: "generating", 1: "plain", 2: "plain"}
     assert outcome.details == (
         "generating: region 1: smaller than 20 px",
@@ -505,7 +505,7 @@ def test_options_reach_the_methods():
     how = {"method": "solid", "fallback": [], "soft_edge": 0.2}
     ladder = build(face=how, options={"solid": {"color": [5, 6, 7]}})
     faces = ladder.policy.regions_of(make_detections(FACE), 100, 80)
-    (outcome,) = ladder.anonymize([(picture(), faces)], KEY)
+    (outcome,) = ladder.anonymize([(make_image(), faces)], KEY)
     assert outcome.pixels[35, 35].tolist() == [5, 6, 7]
     assert outcome.touched.sum() > geometry.region_mask(faces[0]).sum()
 

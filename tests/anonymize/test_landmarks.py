@@ -87,7 +87,7 @@ def test_the_inverse_leads_back(degrees, scale, shift, seed):
 
 
 @given(SEEDS, st.floats(1, 5000))
-def test_mirrored_twice_is_the_same(seed, width):
+def test_mirroring_twice_is_the_identity(seed, width):
     points = cloud(seed)
     assert np.allclose(landmarks.mirror(landmarks.mirror(points, width), width), points)
 
@@ -107,7 +107,7 @@ def region(points):
 FITTED = np.array(BOX[:2]) + landmarks.CANONICAL * (60, 80)
 
 
-def test_own_landmarks_are_believed():
+def test_plausible_landmarks_are_used():
     own = turned(BOX, 35)
     assert np.allclose(landmarks.landmarks_of(region(own)), own, atol=1e-4)
 
@@ -125,11 +125,11 @@ def test_own_landmarks_are_believed():
     ],
     ids=["none", "one point", "bunched", "to the right", "above", "one far below", "one infinite"],
 )
-def test_canonical_ones_stand_in_for_what_cannot_be(points):
+def test_canonical_landmarks_replace_implausible_ones(points):
     assert np.allclose(landmarks.landmarks_of(region(points)), FITTED)
 
 
-def test_canonical_ones_are_those_of_the_box_and_not_of_the_expanded_one():
+def test_canonical_landmarks_are_fitted_to_the_box_not_to_the_expanded_one():
     (wide,) = regions(BOX, width=400, height=300, expansion=2)
     assert np.allclose(landmarks.landmarks_of(wide), FITTED)
 

@@ -34,7 +34,7 @@ def test_a_drawn_face():
 @pytest.mark.parametrize(
     "box", [BOX, np.array([0.0, 0, 160, 160]), np.array([70.0, 70, 90, 90]), np.array([-20.0, 30, 60, 140])]
 )
-def test_any_picture_has_a_matte(kind, box):
+def test_any_image_has_a_matte(kind, box):
     noise = np.random.default_rng(1).integers(0, 256, (DONOR_SIDE, DONOR_SIDE, 3), np.uint8)
     colours = {
         "noise": noise,
@@ -48,7 +48,7 @@ def test_any_picture_has_a_matte(kind, box):
     assert matte[y, x] > 0.95
 
 
-def test_skin_that_goes_on_beyond_the_box_belongs_to_the_face_and_hair_does_not():
+def test_skin_beyond_the_box_belongs_to_the_face_and_hair_does_not():
     pixels, box, _ = drawn_donor()
     cv2.rectangle(pixels, (26, 70), (40, 95), SKIN, -1)  # an ear, in touch with the face
     cv2.rectangle(pixels, (120, 70), (134, 95), (30, 20, 15), -1)  # hair
@@ -96,7 +96,7 @@ def test_a_head_is_the_same_whatever_was_drawn_at_random_before():
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
-def test_a_picture_that_is_all_face_or_none_has_its_face_as_head(value):
+def test_image_that_is_all_face_or_none_has_its_face_as_head(value):
     face = np.full((160, 160), value, np.float32)
     grey = np.full((160, 160, 3), 90, np.uint8)
     head = head_of(grey, np.array([-200.0, -200, 400, 400]), face)

@@ -1,4 +1,4 @@
-"""What each method leaves of a region: colours, gradients, and whether faces can be told apart."""
+"""What each method leaves of a region: colours, gradients, and whether faces can be distinguished."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def face_like(seed, side):
     return cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
 
 
-def test_solid_paints_its_colour():
+def test_solid_shows_its_colour():
     result = run(make("solid", color=[10, 20, 30]), noise(0), (40, 30, 80, 80))
     assert (result.pixels[result.touched] == (10, 20, 30)).all()
 
 
-def test_solid_is_the_same_whatever_was_there():
+def test_solid_does_not_depend_on_the_original():
     first, second = noise(0), noise(0)
     second[30:80, 40:80][geometry.region_mask(make_regions((40, 30, 80, 80), width=160, height=120)[0])] = 99
     a, b = run(make("solid"), first, (40, 30, 80, 80)), run(make("solid"), second, (40, 30, 80, 80))
@@ -115,12 +115,12 @@ def test_blur_leaves_no_fine_detail(side, share, at):
     "method", [make("blur", sigma=0.1), make("blur", sigma=0.2), make("pixelate")], ids=lambda m: m.name
 )
 @pytest.mark.parametrize("side", [48, 160])
-def test_faces_grow_alike(method, side):
+def test_differences_between_faces_shrink(method, side):
     # Distances between different faces, before and after: what would tell them apart shrinks.
-    def patch(seed, treated):
+    def patch(seed, anonymized):
         pixels = np.full((300, 300, 3), 128, np.uint8)
         pixels[60 : 60 + side, 60 : 60 + side] = face_like(seed, side)
-        if treated:
+        if anonymized:
             pixels = run(method, pixels, (60, 60, 60 + side, 60 + side), shape="rectangle").pixels
         return pixels[60 : 60 + side, 60 : 60 + side].astype(float)
 
@@ -163,7 +163,7 @@ def test_blur_at_the_border_mirrors_nothing():
 
 
 @pytest.mark.parametrize("sigma", [17, 33, 90])
-def test_reduced_blur_equals_the_full_one(sigma):
+def test_blur_of_the_downscaled_image_equals_the_full_one(sigma):
     pixels = cv2.normalize(cv2.GaussianBlur(noise(5, 300, 400), (0, 0), 5), None, 0, 255, cv2.NORM_MINMAX)
     for extent in ((0, 0, 100, 100), (150, 100, 260, 210), (300, 0, 400, 300)):
         reduced = gaussian(pixels, extent, sigma).astype(int)
@@ -189,7 +189,7 @@ def test_inpainting_does_not_use_a_neighbouring_face(side):
     assert np.abs(result.pixels.astype(int) - 128).max() <= 1
 
 
-def test_inpainting_refuses_a_picture_that_is_all_mask():
+def test_inpainting_refuses_an_image_that_is_all_mask():
     result = run(make("inpaint"), noise(7), (-400, -400, 500, 500), (10, 10, 20, 20))
     assert sorted(result.refused) == [0, 1]
     assert not result.touched.any()
@@ -197,7 +197,7 @@ def test_inpainting_refuses_a_picture_that_is_all_mask():
 
 
 def test_inpainting_finds_known_pixels_far_away():
-    # Masks fill everything near the small face in the middle; only a strip at the picture's end is known.
+    # Masks fill everything near the small face in the middle; only a strip at the image's end is known.
     pixels = np.full((100, 400, 3), 70, np.uint8)
     pixels[:, :300] = noise(8, 100, 300)
     result = run(make("inpaint"), pixels, (0, 0, 300, 100), (20, 40, 40, 60), shape="rectangle")

@@ -1,4 +1,4 @@
-"""From regions to composites and back into the picture: what is replaced, what is refused, and what decides."""
+"""From regions to composites and back into the image: what is replaced, what is refused, and what decides."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_each_region_has_its_replacement(bank):
 
 @pytest.mark.parametrize("shape", ["ellipse", "rectangle"])
 @pytest.mark.parametrize("degrees", [0, 33])
-def test_nothing_under_any_mask_enters(bank, degrees, shape):
+def test_masked_pixels_do_not_affect_a_replacement(bank, degrees, shape):
     regs = faces(*BOXES, shape=shape, points=[turned(box, degrees) for box in BOXES])
     image = photo(1)
     _, unknown = erased(image.pixels, regs)
@@ -81,7 +81,7 @@ def test_nothing_under_any_mask_enters(bank, degrees, shape):
         assert a.choice.donor.index == b.choice.donor.index
 
 
-def test_the_surroundings_do_enter(bank):
+def test_surroundings_affect_a_replacement(bank):
     (region,) = faces(BOXES[1])
     one, two = (replacements(photo(seed, "p"), [region], bank)[0][0] for seed in (1, 2))
     assert not np.array_equal(one.crop.pixels, two.crop.pixels)
@@ -131,14 +131,14 @@ def test_enormous_boxes_are_refused(bank, box):
     assert refused == {0: "the box is far larger than the image"}
 
 
-def test_a_face_that_fills_its_picture_is_refused(bank):
+def test_face_that_fills_its_image_is_refused(bank):
     image = photo(size=(60, 50))
     made, refused = replacements(image, faces((-20, -20, 70, 80), width=50, height=60), bank)
     assert made == []
     assert refused == {0: "too little of the image lies around it"}
 
 
-def test_a_refused_face_is_erased_for_its_neighbours_all_the_same(bank):
+def test_refused_face_is_erased_for_its_neighbours(bank):
     regs = faces((120, 100, 150, 140), (154, 110, 157, 113), shape="rectangle")
     image = photo(4)
     other = image.pixels.copy()
@@ -150,7 +150,7 @@ def test_a_refused_face_is_erased_for_its_neighbours_all_the_same(bank):
     assert np.array_equal(one.crop.pixels, two.crop.pixels)
 
 
-def test_painting_changes_the_masks_alone(bank):
+def test_patches_change_the_masks_alone(bank):
     image, regs = photo(5), faces(*BOXES)
     made, _ = replacements(image, regs, bank)
     pairs = [(face, np.full_like(face.crop.pixels, 10 * i + 5)) for i, face in enumerate(made)]
@@ -165,7 +165,7 @@ def test_painting_changes_the_masks_alone(bank):
 
 @pytest.mark.parametrize("shape", ["ellipse", "rectangle"])
 @pytest.mark.parametrize("degrees", [0, 45])
-def test_a_wide_soft_edge_leaves_no_dark_rim(degrees, shape):
+def test_wide_soft_edge_leaves_no_dark_rim(degrees, shape):
     level = 200
     image = DecodedImage("p", np.full((HEIGHT, WIDTH, 3), level, np.uint8))
     regs = faces(BOXES[1], shape=shape, points=[turned(BOXES[1], degrees)], soft_edge=0.5)
@@ -176,7 +176,7 @@ def test_a_wide_soft_edge_leaves_no_dark_rim(degrees, shape):
     assert result.pixels[rim].min() > level - 20
 
 
-def test_swap_gives_the_same_alone_and_in_company_and_in_any_order():
+def test_swap_does_not_depend_on_batch_and_order():
     batch = [(photo(i), faces(*BOXES[: i % 3 + 1])) for i in range(4)]
     swap = make("swap")
     together = run_method(swap, batch)
@@ -220,7 +220,7 @@ def test_opacity_rises_with_score_and_size(score, other_score, side, other_side)
     assert 0 < opacity_of(less) <= opacity_of(more) + 1e-9 <= 1 + 1e-9
 
 
-def test_a_doubtful_small_face_is_painted_faintly_and_nothing_of_the_old_one_shows(bank):
+def test_small_face_with_a_low_score_is_blended_with_low_opacity(bank):
     box, image = (100, 100, 118, 122), photo(4)
     sure, doubtful = (faces(box, scores=[score]) for score in (0.9, 0.2))
     swap = make("swap")
@@ -237,7 +237,7 @@ def test_a_doubtful_small_face_is_painted_faintly_and_nothing_of_the_old_one_sho
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-def test_where_masks_overlap_the_surer_face_is_seen(bank, order):
+def test_face_with_the_higher_score_wins_where_masks_overlap(bank, order):
     image = photo(4)
     boxes, scores = ((90, 90, 114, 118), (96, 84, 126, 124)), (0.9, 0.16)  # the doubtful one is larger
     regs = faces(*(boxes[i] for i in order), scores=[scores[i] for i in order])

@@ -46,8 +46,8 @@ def test_pixels_under_the_masks_change_no_output_byte(method, boxes, width, heig
     first, second = run_method(method, [(DecodedImage("p", p), faces) for p in (pixels, other)])
     assert first.methods == second.methods
     assert first.refused == second.refused
-    treated = np.zeros_like(mask) if first.refused else np.ones_like(mask)
-    assert np.array_equal(first.pixels[treated | ~mask], second.pixels[treated | ~mask])
+    done = np.zeros_like(mask) if first.refused else np.ones_like(mask)
+    assert np.array_equal(first.pixels[done | ~mask], second.pixels[done | ~mask])
 
 
 @pytest.mark.parametrize("name", ["inpaint", "swap", "gan"])
@@ -67,7 +67,7 @@ def test_non_interference_holds_on_the_downscaled_copy_too(name):
 
 @settings(deadline=None)
 @given(BOXES, SIDES, SIDES, SHAPES, EDGES, st.permutations([0, 1, 2, 3]), SEEDS)
-def test_the_ladder_treats_every_mask_and_nothing_else(boxes, width, height, shape, edge, order, seed):
+def test_ladder_changes_every_mask_and_nothing_else(boxes, width, height, shape, edge, order, seed):
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
     faces = make_regions(*boxes, width=width, height=height, shape=shape, expansion=1.3, soft_edge=edge)
     methods = [make("solid"), make("pixelate"), make("blur"), make("inpaint")]
