@@ -40,13 +40,13 @@ class _Graph:
             self.add("Sigmoid", value, output=name)
 
     def serialised(self):
-        picture = helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, SIDE, SIDE])
+        image = helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, SIDE, SIDE])
         outputs = [
             helper.make_tensor_value_info(f"{name}_{stride}", TensorProto.FLOAT, [1, (SIDE // stride) ** 2, channels])
             for name, channels in CHANNELS.items()
             for stride in STRIDES
         ]
-        graph = helper.make_graph(self.nodes, "small", [picture], outputs, self.weights)
+        graph = helper.make_graph(self.nodes, "small", [image], outputs, self.weights)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=6)
         return model.SerializeToString()
 

@@ -31,9 +31,8 @@ class Ranges(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:  # words: allow
-        self._at = max(
-            0, offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
-        )  # words: allow
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}
+        self._at = max(0, offset + start[whence])  # words: allow
         return self._at
 
     def readinto(self, buffer: Any) -> int:
