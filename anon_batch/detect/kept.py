@@ -13,17 +13,17 @@ MIN_IOU = 0.5
 def kept_by_owner(found: Detections, ground_truth: GroundTruth | None) -> BoolArray:
     """Return which detections the ground truth marks `keep`, (N,) bool.
 
-    A detection is kept only if it overlaps a kept region of its own label by an IoU of at least 0.5, because everything else
-    must be anonymized.
+    A detection is kept only if the region of its own label that it overlaps most is a kept one, and by an IoU of at least
+    0.5. Where a kept and another region overlap it equally, it is not kept, because everything else must be anonymized.
 
     Args:
         found: N detections, px of the upright image.
         ground_truth: the manifest's regions; None keeps nothing.
     """
-    kept = np.zeros(len(found), np.bool_)
     if ground_truth is None or not ground_truth.keep.any() or not len(found):
-        return kept
-    regions = ground_truth.take(ground_truth.keep)
-    overlaps = pairwise_iou(found.boxes, regions.boxes) >= MIN_IOU
-    same = np.asarray(found.labels)[:, None] == np.asarray(regions.labels)[None, :]
-    return np.asarray((overlaps & same).any(axis=1), np.bool_)
+        return np.zeros(len(found), np.bool_)
+    overlaps = pairwise_iou(found.boxes, ground_truth.boxes)
+    overlaps[np.array(found.labels, object)[:, None] != np.array(ground_truth.labels, object)[None, :]] = 0
+    best_kept = overlaps[:, ground_truth.keep].max(axis=1, initial=0)
+    best_other = overlaps[:, ~ground_truth.keep].max(axis=1, initial=0)
+    return np.asarray((best_kept >= MIN_IOU) & (best_kept > best_other), np.bool_)
