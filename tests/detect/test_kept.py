@@ -16,7 +16,9 @@ def found(*boxes, labels=None):
 
 def truth(*boxes, keep, labels=None):
     n = len(boxes)
-    return GroundTruth(np.array(boxes, np.float32).reshape(n, 4), np.zeros(n, np.bool_), labels, np.array(keep, np.bool_))
+    return GroundTruth(
+        np.array(boxes, np.float32).reshape(n, 4), np.zeros(n, np.bool_), labels, np.array(keep, np.bool_)
+    )
 
 
 def test_a_detection_of_a_kept_region_is_kept():
