@@ -36,9 +36,6 @@ def image_bytes(seed: int = 0, kind: str = "PNG", size: tuple[int, int] = (24, 2
     return buffer.getvalue()
 
 
-picture = image_bytes  # words: allow
-
-
 def write_dataset(base: str, ids: list[str], extra: dict[str, pa.Array] | None = None, **columns: pa.Array) -> str:
     """Write an image for each id, every second one with a face; return the manifest's address. `columns` replace columns."""
     storage = Storage()

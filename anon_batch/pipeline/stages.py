@@ -24,7 +24,7 @@ from anon_batch.imaging.source import SourceImage
 from anon_batch.manifest.fetch import SourceReader
 from anon_batch.outcomes import Anonymized, Outcome, Withheld
 from anon_batch.pipeline.timing import Stopwatch
-from anon_batch.pipeline.writers import Placed, Sink
+from anon_batch.pipeline.writers import ImageLocation, Sink
 from anon_batch.records import Detections, EncodedImage, ManifestRow, ProvenanceRow, RegionRecord
 
 _ENDS_THE_RUN = (AccessDeniedError, CredentialsError, StorageFullError)
@@ -199,7 +199,7 @@ class ImageStages:
             StorageError: the shard is tried again, or the run stops.
         """
         row, encoded = item.read.row, item.encoded
-        placed: Placed | None = None
+        placed: ImageLocation | None = None
         error = encoded.error if isinstance(encoded, Withheld) else None
         if isinstance(encoded, EncodedImage):
             try:
@@ -225,7 +225,7 @@ class ImageStages:
             item.checks,
         )
 
-    def _place(self, row: ManifestRow, encoded: EncodedImage) -> Placed:
+    def _place(self, row: ManifestRow, encoded: EncodedImage) -> ImageLocation:
         try:
             return self._sink.add(row, encoded)
         except (*_ENDS_THE_RUN, TransientStorageError):
@@ -246,7 +246,7 @@ def _difference_from_manifest(row: ManifestRow, data: bytes, sha256: str) -> str
     return None
 
 
-def _provenance(item: EncodedRow, placed: Placed | None, error: RowError | None) -> ProvenanceRow:
+def _provenance(item: EncodedRow, placed: ImageLocation | None, error: RowError | None) -> ProvenanceRow:
     row, encoded = item.read.row, item.encoded
     width, height = item.size or (None, None)
     if error is not None or placed is None or isinstance(encoded, Withheld):

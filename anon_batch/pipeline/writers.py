@@ -27,9 +27,6 @@ class ImageLocation(NamedTuple):
     member: str | None
 
 
-Placed = ImageLocation
-
-
 class Sink(Protocol):
     """Receive the images of one attempt at one shard; several threads call `add`."""
 

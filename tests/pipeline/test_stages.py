@@ -19,7 +19,7 @@ from anon_batch.errors import (
     TransientStorageError,
 )
 from anon_batch.pipeline.stages import FinishedRow, ImageStages
-from anon_batch.pipeline.writers import Placed
+from anon_batch.pipeline.writers import ImageLocation
 from anon_batch.records import Detections, EncodedImage, GroundTruth, ManifestRow
 
 DATA = file_of(noise())
@@ -40,11 +40,11 @@ class SinkOfDict:
         self.error = error
         self.images: dict[str, EncodedImage] = {}
 
-    def add(self, row: ManifestRow, image: EncodedImage) -> Placed:
+    def add(self, row: ManifestRow, image: EncodedImage) -> ImageLocation:
         if self.error:
             raise self.error
         self.images[row.image_id] = image
-        return Placed(f"images/{row.image_id}", None)
+        return ImageLocation(f"images/{row.image_id}", None)
 
     def close(self) -> str:
         return ""
