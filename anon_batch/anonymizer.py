@@ -111,11 +111,7 @@ class Anonymizer:
         given = {name: section for name, section in sections.items() if section is not None}
         self._config = validate(ImageConfig, given, "Anonymizer")
         self._runtime = runtime or Runtime(ModelStore(Storage(StorageConfig()), ModelsConfig()))
-        self._key = secrets.token_bytes(32) if key is None else key
-        if len(self._key) < MIN_KEY_BYTES:
-            raise ConfigError(
-                f"Anonymizer: key has {len(self._key)} bytes, expected at least {MIN_KEY_BYTES} secret bytes"
-            )
+        self._key = _checked_key(secrets.token_bytes(32) if key is None else key)
         self.detector = build_detector(self._config.detect, self._runtime)
         loaded = load_checks(self._config.checks, self._runtime)
         self.ladder = build_ladder(self._config.anonymize, self._runtime, loaded.of_regions)
@@ -142,6 +138,17 @@ class Anonymizer:
             key=key,
             runtime=runtime,
         )
+
+    def with_key(self, key: bytes) -> Anonymizer:
+        """Return an anonymizer with another key, which shares the loaded models.
+
+        Raises:
+            ConfigError: the key is too short.
+        """
+        other = object.__new__(Anonymizer)
+        other.__dict__.update(self.__dict__)
+        other._key = _checked_key(key)
+        return other
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle settings and key instead of the loaded models. The copy loads them again and gives equal results."""
@@ -246,25 +253,46 @@ class Anonymizer:
             return Withheld(source.image_id, FailedError("decode", traceback.format_exc()))
         return None
 
+    def detect(
+        self, sources: Sequence[SourceImage], ground_truth: Sequence[GroundTruth | None] | None = None
+    ) -> list[Detections | Withheld]:
+        """Return the detections in each image, or the outcome of an image that cannot be decoded or searched.
+
+        Args:
+            sources: the images.
+            ground_truth: boxes for the detector `manifest`.
+        """
+        truths: Sequence[GroundTruth | None] = [None] * len(sources) if ground_truth is None else ground_truth
+        items = [_Item(source, truth) for source, truth in zip(sources, truths, strict=True)]
+        self._decode(items)
+        self._detect(items)
+        return [
+            item.detections
+            if item.error is None and item.detections is not None
+            else Withheld(item.source.image_id, item.error or WithheldError("incomplete"))
+            for item in items
+        ]
+
     def process(
         self,
         sources: Sequence[SourceImage],
         ground_truth: Sequence[GroundTruth | None] | None = None,
         timer: Timer = lambda stage: nullcontext(),
+        detections: Sequence[Detections] | None = None,
     ) -> list[Outcome]:
         """Anonymize opened images. Whatever is wrong with an image ends in its own outcome; nothing is raised.
 
         Args:
             sources: the images.
             ground_truth: as for `__call__`.
+            detections: what to anonymize in each image, instead of running the detectors; px of the upright image.
             timer: called with `decode`, `detect` and `anonymize`; measures what runs inside the context that it returns.
         """
         truths: Sequence[GroundTruth | None] = [None] * len(sources) if ground_truth is None else ground_truth
-        items = [_Item(source, truth) for source, truth in zip(sources, truths, strict=True)]
+        given: Sequence[Detections | None] = [None] * len(sources) if detections is None else detections
+        items = [_Item(*parts) for parts in zip(sources, truths, given, strict=True)]
         with timer("decode"):
-            for item in items:
-                if (undecoded := self.decode(item.source)) is not None:
-                    item.error = undecoded.error
+            self._decode(items)
         with timer("detect"):
             self._detect(items)
         with timer("decode"):
@@ -291,9 +319,15 @@ class Anonymizer:
             return Withheld(source.image_id, error, outcome.detections, outcome.checks)
         return encoded
 
+    def _decode(self, items: Sequence[_Item]) -> None:
+        """Decode what the detectors will see."""
+        for item in items:
+            if item.detections is None and (undecoded := self.decode(item.source)) is not None:
+                item.error = undecoded.error
+
     def _detect(self, items: Sequence[_Item]) -> None:
         """Search all images in one call; if that fails, one by one, so that only the culprit is withheld."""
-        open_items = [item for item in items if item.error is None]
+        open_items = [item for item in items if item.error is None and item.detections is None]
         if not open_items:
             return
         try:
@@ -414,3 +448,9 @@ class Anonymizer:
             )
         synthetic = frozenset(at for at, method in result.methods.items() if self.ladder.is_synthetic(method))
         return Anonymized(item.source, result, detections, item.regions, synthetic, checks)
+
+
+def _checked_key(key: bytes) -> bytes:
+    if len(key) < MIN_KEY_BYTES:
+        raise ConfigError(f"Anonymizer: key has {len(key)} bytes, expected at least {MIN_KEY_BYTES} secret bytes")
+    return key

@@ -14,6 +14,7 @@ import anon_batch.anonymizer as module
 from anon_batch import Anonymized, Anonymizer, Clean, GroundTruth, Withheld
 from anon_batch.anonymize.protocol import Finding, ImageCheck
 from anon_batch.errors import ConfigError, FailedError, UnknownNameError, WithheldError
+from anon_batch.imaging.source import SourceImage
 from anon_batch.plugins import PluginOptions
 from anon_batch.records import AnonymizedImage, Detections, EncodedImage, PixelArray, Region
 
@@ -58,6 +59,32 @@ def test_regions_that_the_owner_keeps_stay_as_they_are() -> None:
     assert isinstance(one, Anonymized)
     assert list(one.methods) == [1], "the index, and so the seed, is that of the detection"
     assert (one.pixels[4:12, 4:12] == noise()[4:12, 4:12]).all()
+
+
+def test_given_detections_are_anonymized_instead_of_those_of_the_detectors() -> None:
+    pixels = np.random.default_rng(3).integers(1, 255, (60, 80, 3), np.uint8)
+    own = Anonymizer("manifest", {"face": {"method": "solid", "shape": "rectangle"}}, key=KEY)
+    source = SourceImage.from_array("a", pixels)
+    [found] = own.detect([source], [truth([(10, 10, 30, 30)])])
+    assert isinstance(found, Detections)
+    [withheld] = own.detect([source])
+    assert isinstance(withheld, Withheld)
+    assert withheld.error.reason == "no_boxes"
+    [outcome] = own.process([source], detections=[found])
+    assert isinstance(outcome, Anonymized)
+    assert [region.box for region in outcome.regions] == [(10, 10, 30, 30)]
+    [clean] = own.process([source], detections=[Detections.empty()])
+    assert isinstance(clean, Clean)
+
+
+def test_another_key_shares_the_loaded_models() -> None:
+    own = Anonymizer("manifest", "solid", key=KEY)
+    other = own.with_key(bytes(32))
+    assert (other.ladder, other.detector) == (own.ladder, own.detector)
+    assert (other._key, own._key) == (bytes(32), KEY)
+    assert pickle.loads(pickle.dumps(other))._key == bytes(32)
+    with pytest.raises(ConfigError, match="key has 3 bytes"):
+        own.with_key(b"key")
 
 
 def test_equal_keys_and_ids_give_equal_results_and_pickles_keep_the_key() -> None:

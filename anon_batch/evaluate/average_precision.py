@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from anon_batch.records import AnonymizedImage, Detections, GroundTruth
+from anon_batch.evaluate.subjects import Output
+from anon_batch.outcomes import Anonymized
+from anon_batch.records import Detections, GroundTruth
 from anon_batch.stats.detection import DetectionStats
 from anon_batch.stats.matching import IOU_THRESHOLD, match
 
@@ -136,12 +138,12 @@ class MethodCounts:
     by_method: Counter[str] = field(default_factory=Counter)
     withheld: int = 0
 
-    def add(self, result: AnonymizedImage | None) -> None:
-        """Add the result of one image; None if it is withheld."""
-        if result is None:
+    def add(self, output: Output | None) -> None:
+        """Add the output of one image; None if it is withheld."""
+        if output is None:
             self.withheld += 1
-        else:
-            self.by_method.update(result.methods.values())
+        elif isinstance(output, Anonymized):
+            self.by_method.update(output.methods.values())
 
     def outcomes(self, method: str) -> OutcomeMeasures:
         """Return the counts and shares; `method` is the evaluated method."""

@@ -74,7 +74,7 @@ class _Evaluation:
         self._setup = load_setup(config, self._storage)
         self._speed_sample = SpeedSample()
         self._results = _Results(
-            {method.name: MethodMeasures(tuple(method.ladder.names)) for method in self._setup.methods}
+            {method.name: MethodMeasures(tuple(method.anonymizer.ladder.names)) for method in self._setup.methods}
         )
         cv2.setNumThreads(self._setup.runtime.threads)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from anon_batch.detect.protocol import Detector
 from anon_batch.evaluate.average_precision import MethodCounts, ScorerStats, anonymized_truth
@@ -12,9 +12,9 @@ from anon_batch.evaluate.contact_sheet import FaceSample
 from anon_batch.evaluate.samples import ImageReader, Selection
 from anon_batch.evaluate.setup import EvaluationConfig, Setup
 from anon_batch.evaluate.speed import SpeedSample
-from anon_batch.evaluate.subjects import DetectedImage, detect_faces, labelled_faces, only_faces
+from anon_batch.evaluate.subjects import DetectedImage, Output, detect_faces, labelled_faces, only_faces
 from anon_batch.geometry import clip_detections
-from anon_batch.records import AnonymizedImage, DecodedImage, Detections, PixelArray, Preview
+from anon_batch.records import Detections, PixelArray, Preview
 from anon_batch.storage import Storage
 
 
@@ -60,7 +60,7 @@ def measure_images(
     reader = ImageReader(storage, config.job.limits, state.failures)
     key = config.run_key("release")
     for batch in reader.batches(selection.iterate(), config.job.detect.batch_size):
-        images = detect_faces(setup.detector, batch, state.failures)
+        images = detect_faces(setup.anonymizer, batch, state.failures)
         for image in images:
             speed_sample.offer(image.image, image.detections)
         _measure_batch(state, images, setup, key)
@@ -71,7 +71,7 @@ def measure_images(
 
 def _measure_batch(state: ImageMeasures, images: Sequence[DetectedImage], setup: Setup, key: bytes) -> None:
     if setup.scorer is not None and state.before is not None:
-        found = _score(setup.scorer, [image.image for image in images])
+        found = _score(setup.scorer, [_preview(image, image.image.decode().pixels) for image in images])
         for image, detections in zip(images, found, strict=True):
             _add_scores(state.before, image, detections)
     outputs: list[dict[str, PixelArray | None]] = [{} for _ in images]
@@ -84,28 +84,30 @@ def _measure_batch(state: ImageMeasures, images: Sequence[DetectedImage], setup:
         if setup.scorer is not None:
             _score_outputs(counts.scores, setup.scorer, images, results)
     for image, cells in zip(images, outputs, strict=True):
-        state.sample.offer(image.image.pixels, cells, setup.methods[0].regions(image.image, image.detections))
+        state.sample.offer(image.image.decode().pixels, cells, setup.methods[0].regions(image.image, image.detections))
 
 
 def _score_outputs(
     scores: ScorerStats,
     scorer: Detector,
     images: Sequence[DetectedImage],
-    results: Sequence[AnonymizedImage | None],
+    results: Sequence[Output | None],
 ) -> None:
     """Score outputs; a withheld image is not in the release and counts as one without detections."""
     outputs = [
-        replace(image.image, pixels=result.pixels)
-        for image, result in zip(images, results, strict=True)
-        if result is not None
+        _preview(image, result.pixels) for image, result in zip(images, results, strict=True) if result is not None
     ]
     found = iter(_score(scorer, outputs))
     for image, result in zip(images, results, strict=True):
         _add_scores(scores, image, Detections.empty() if result is None else next(found))
 
 
-def _score(scorer: Detector, images: Sequence[DecodedImage]) -> list[Detections]:
-    found = scorer.detect([Preview(image.image_id, image.pixels) for image in images])
+def _preview(image: DetectedImage, pixels: PixelArray) -> Preview:
+    return Preview(image.row.image_id, pixels)
+
+
+def _score(scorer: Detector, images: Sequence[Preview]) -> list[Detections]:
+    found = scorer.detect(images)
     return [
         clip_detections(only_faces(own), image.width, image.height) for own, image in zip(found, images, strict=True)
     ]

@@ -117,7 +117,7 @@ def _subjects(
     rows = [row for pair in chunk for row in (pair.neutral, pair.smiling)]
     found: dict[str, Subject] = {}
     for batch in reader.batches(rows, len(rows)):
-        for image in detect_faces(setup.detector, batch, state.failures):
+        for image in detect_faces(setup.anonymizer, batch, state.failures):
             if (subject := subject_of(image)) is not None:
                 found[image.row.image_id] = subject
     for pair in chunk:
@@ -138,7 +138,7 @@ def _measure_batch(
     first = state.persons
     neutral, smiling = [pair[0] for pair in persons], [pair[1] for pair in persons]
     for kind, subjects in (("neutral", neutral), ("smiling", smiling)):
-        crops = [aligned_crop(subject.image.pixels, subject.landmarks) for subject in subjects]
+        crops = [aligned_crop(subject.pixels, subject.landmarks) for subject in subjects]
         state.originals[kind].extend(embedder.embed(crops))
     seeds = [f"identity-{first + position}" for position in range(len(persons) + 1)]
     own_neutral = [subject.with_id(seed) for subject, seed in zip(neutral, seeds, strict=False)]

@@ -13,11 +13,12 @@ import numpy.typing as npt
 from anon_batch.config import LimitsConfig
 from anon_batch.errors import ConfigError, ManifestError
 from anon_batch.imaging.rows import decode_rows
+from anon_batch.imaging.source import SourceImage
 from anon_batch.manifest import check_rows, open_manifest, rows_from_table
 from anon_batch.manifest.names import has_image_suffix
 from anon_batch.manifest.sampling import sample_hashes, sample_threshold
 from anon_batch.manifest.schema import FIXED_COLUMNS
-from anon_batch.records import DecodedImage, ManifestRow
+from anon_batch.records import ManifestRow
 from anon_batch.storage import Storage, absolute, join
 
 
@@ -184,7 +185,7 @@ class ImageReader:
     limits: LimitsConfig
     failures: Counter[str] = field(default_factory=Counter)
 
-    def batches(self, rows: Iterable[ManifestRow], size: int) -> Iterator[list[tuple[ManifestRow, DecodedImage]]]:
+    def batches(self, rows: Iterable[ManifestRow], size: int) -> Iterator[list[tuple[ManifestRow, SourceImage]]]:
         """Yield the rows with their images, at most `size` at a time.
 
         Raises:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from anon_batch.anonymize.checks import load_checks
-from anon_batch.anonymize.ladder import build_ladder
+from anon_batch.anonymizer import Anonymizer
 from anon_batch.config import DetectorConfig, JobConfig
 from anon_batch.detect.ensemble import Ensemble, build_detector
+from anon_batch.detect.protocol import Detector
 from anon_batch.errors import ConfigError
 from anon_batch.evaluate.embedder import Embedder, EmbedderSettings, load_embedder
 from anon_batch.evaluate.subjects import EvaluatedMethod
@@ -59,7 +59,6 @@ class Setup:
 
     Args:
         runtime: threads and device of the models.
-        detector: the job's detectors; what they find is anonymized.
         scorer: the second detector.
         embedder: the recogniser.
         methods: to compare.
@@ -67,11 +66,20 @@ class Setup:
     """
 
     runtime: Runtime
-    detector: Ensemble
     scorer: Ensemble | None
     embedder: Embedder | None
     methods: tuple[EvaluatedMethod, ...]
     models: tuple[str, ...]
+
+    @property
+    def anonymizer(self) -> Anonymizer:
+        """The one that detects; all methods have the same detectors."""
+        return self.methods[0].anonymizer
+
+    @property
+    def detector(self) -> Detector:
+        """The job's detectors; what they find is anonymized."""
+        return self.anonymizer.detector
 
 
 def load_setup(config: EvaluationConfig, storage: Storage) -> Setup:
@@ -89,17 +97,19 @@ def load_setup(config: EvaluationConfig, storage: Storage) -> Setup:
     if config.scorer is not None:
         _check_scorer(config.scorer, job)
     runtime = Runtime.for_job(job, storage)
-    detector = build_detector(job.detect, runtime)
     scorer = None
     if config.scorer is not None:
         changes = {"detectors": (config.scorer,), "min_side_px": 0.0, "refine_small": False}
         scorer = build_detector(job.detect.model_copy(update=changes), runtime)
-    methods = tuple(_load_method(name, job, runtime) for name in dict.fromkeys(config.methods))
+    methods = []
+    for name in dict.fromkeys(config.methods):
+        image = job.image.model_copy(update={"anonymize": job.anonymize.with_method(name)})
+        methods.append(EvaluatedMethod(name, Anonymizer.from_config(image, runtime, config.run_key("release"))))
     embedder = None if config.embedder is None else load_embedder(storage, config.embedder, runtime.threads)
-    used = [*detector.models, *(scorer.models if scorer else ())]
-    used += [name for method in methods for name in method.ladder.models]
+    used = [name for method in methods for name in method.anonymizer.models]
+    used += scorer.models if scorer else ()
     models = tuple(f"{name}@{runtime.store.digest(name)}" for name in dict.fromkeys(used))
-    return Setup(runtime, detector, scorer, embedder, methods, models)
+    return Setup(runtime, scorer, embedder, tuple(methods), models)
 
 
 def _check_scorer(scorer: DetectorConfig, job: JobConfig) -> None:
@@ -111,9 +121,3 @@ def _check_scorer(scorer: DetectorConfig, job: JobConfig) -> None:
         )
     if scorer.name == _NO_SCORER:
         raise ConfigError(f"--scorer {_NO_SCORER}: its boxes are the ground truth itself; use a detector, or `none`")
-
-
-def _load_method(name: str, job: JobConfig, runtime: Runtime) -> EvaluatedMethod:
-    checks = load_checks(job.checks, runtime)
-    ladder = build_ladder(job.anonymize.with_method(name), runtime, checks.of_regions)
-    return EvaluatedMethod(name, ladder[name], ladder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from anon_batch.detect.protocol import Detector
 from anon_batch.evaluate.contact_sheet import FaceSample
@@ -14,8 +14,8 @@ from anon_batch.evaluate.landmarks import LandmarkErrors, LandmarkMeasures
 from anon_batch.evaluate.samples import ImageReader, Selection
 from anon_batch.evaluate.setup import EvaluationConfig, Setup
 from anon_batch.evaluate.speed import SpeedSample
-from anon_batch.evaluate.subjects import EvaluatedMethod, Subject, detect_faces, only_faces, subject_of
-from anon_batch.records import AnonymizedImage, DecodedImage, Preview
+from anon_batch.evaluate.subjects import EvaluatedMethod, Output, Subject, detect_faces, only_faces, subject_of
+from anon_batch.records import PixelArray, Preview
 from anon_batch.storage import Storage
 
 Errors = dict[str, LandmarkErrors]  # detector -> its errors
@@ -92,7 +92,7 @@ def measure_single_faces(
     state = _empty(config, setup)
     reader = ImageReader(storage, config.job.limits, state.failures)
     for batch in reader.batches(selection.iterate(), config.job.detect.batch_size):
-        found = [subject_of(image) for image in detect_faces(setup.detector, batch, state.failures)]
+        found = [subject_of(image) for image in detect_faces(setup.anonymizer, batch, state.failures)]
         subjects = [subject for subject in found if subject is not None]
         state.unusable += len(found) - len(subjects)
         for subject in subjects:
@@ -125,9 +125,9 @@ def _detectors(setup: Setup) -> list[Detector]:
 
 def _measure_batch(state: SingleFaceMeasures, setup: Setup, subjects: Sequence[Subject], key: bytes) -> None:
     if setup.scorer is not None:
-        _add_landmark_errors(state.original_errors, [setup.scorer], subjects, [s.image for s in subjects])
+        _add_landmark_errors(state.original_errors, [setup.scorer], subjects, [s.pixels for s in subjects])
     if state.embedder and state.original_moments and state.halves:
-        features = state.embedder.embed([aligned_crop(s.image.pixels, s.landmarks) for s in subjects])
+        features = state.embedder.embed([aligned_crop(s.pixels, s.landmarks) for s in subjects])
         state.original_moments.add(features)
         for position, row in enumerate(features, start=state.faces):
             state.halves[position % 2].add(row)
@@ -136,16 +136,16 @@ def _measure_batch(state: SingleFaceMeasures, setup: Setup, subjects: Sequence[S
         outputs = {name: own[index] for name, own in results.items()}
         cells = {name: None if output is None else output.pixels for name, output in outputs.items()}
         region = setup.methods[0].regions(subject.image, subject.detections)[:1]
-        state.sample.offer(subject.image.pixels, cells, region)
+        state.sample.offer(subject.pixels, cells, region)
 
 
 def _measure_method(
     state: SingleFaceMeasures, setup: Setup, method: EvaluatedMethod, subjects: Sequence[Subject], key: bytes
-) -> list[AnonymizedImage | None]:
+) -> list[Output | None]:
     results = method.anonymize([(subject.image, subject.detections) for subject in subjects], key)
     present = [(subject, result) for subject, result in zip(subjects, results, strict=True) if result is not None]
     if present:
-        outputs = [replace(subject.image, pixels=result.pixels) for subject, result in present]
+        outputs = [result.pixels for _, result in present]
         originals = [subject for subject, _ in present]
         _add_landmark_errors(state.errors[method.name], _detectors(setup), originals, outputs)
         if state.embedder:
@@ -155,9 +155,9 @@ def _measure_method(
 
 
 def _add_landmark_errors(
-    errors: Errors, detectors: Sequence[Detector], subjects: Sequence[Subject], images: Sequence[DecodedImage]
+    errors: Errors, detectors: Sequence[Detector], subjects: Sequence[Subject], images: Sequence[PixelArray]
 ) -> None:
     for detector in detectors:
-        previews = [Preview(image.image_id, image.pixels) for image in images]
+        previews = [Preview(s.image.image_id, pixels) for s, pixels in zip(subjects, images, strict=True)]
         for subject, found in zip(subjects, detector.detect(previews), strict=True):
             errors[detector.name].add(subject.box, subject.landmarks, only_faces(found))

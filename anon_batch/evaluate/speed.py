@@ -13,8 +13,9 @@ import numpy as np
 from anon_batch.anonymize.protocol import Patch
 from anon_batch.anonymize.render import render
 from anon_batch.evaluate.subjects import EvaluatedMethod
+from anon_batch.imaging.source import SourceImage
 from anon_batch.models.runtime import Runtime
-from anon_batch.records import DecodedImage, Detections
+from anon_batch.records import Detections
 
 MIN_PASSES = 3
 MIN_SECONDS = 1.0
@@ -73,11 +74,11 @@ class SpeedSample:
         pixels: number of pixels.
     """
 
-    images: list[tuple[DecodedImage, Detections]] = field(default_factory=list)
+    images: list[tuple[SourceImage, Detections]] = field(default_factory=list)
     faces: int = 0
     pixels: int = 0
 
-    def offer(self, image: DecodedImage, detections: Detections) -> None:
+    def offer(self, image: SourceImage, detections: Detections) -> None:
         """Keep the image if it has faces and the sample has room; the first one is always kept."""
         size = image.width * image.height
         full = self.faces >= _MAX_FACES or (self.images and self.pixels + size > _MAX_PIXELS)
@@ -122,17 +123,18 @@ def measure_speed(
         batch_size: images in a batch.
         key: of the fakes.
     """
-    prepared = [(image, method.regions(image, detections)) for image, detections in sample.images]
-    batches = [prepared[start : start + batch_size] for start in range(0, len(prepared), batch_size)]
-    rendered = [answers for batch in batches for answers in render(method.alone, batch, key)]
+    size = batch_size
+    batches = [sample.images[start : start + size] for start in range(0, len(sample.images), size)]
+    prepared = [[(image.decode(), method.regions(image, found)) for image, found in batch] for batch in batches]
+    rendered = [answers for batch in prepared for answers in render(method.alone, batch, key)]
     accepted = sum(isinstance(answer, Patch) for answers in rendered for answer in answers)
-    longer = [max(r.extent[2] - r.extent[0], r.extent[3] - r.extent[1]) for _, regions in prepared for r in regions]
+    extents = [region.extent for batch in prepared for _, regions in batch for region in regions]
     return SpeedMeasures(
-        images=len(prepared),
-        median_region_px=float(np.median(longer)),
+        images=len(sample.images),
+        median_region_px=float(np.median([max(x2 - x1, y2 - y1) for x1, y1, x2, y2 in extents])),
         batch_size=batch_size,
         threads=runtime.threads,
         device=runtime.device,
-        alone=time_passes(lambda batch: render(method.alone, batch, key), batches, accepted) if accepted else None,
-        with_checks=time_passes(lambda batch: method.ladder.anonymize(batch, key), batches, sample.faces),
+        alone=time_passes(lambda batch: render(method.alone, batch, key), prepared, accepted) if accepted else None,
+        with_checks=time_passes(lambda batch: method.anonymize(batch, key), batches, sample.faces),
     )

@@ -7,25 +7,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from anon_batch.anonymize.ladder import Ladder
 from anon_batch.anonymize.protocol import Method
-from anon_batch.detect.ensemble import Ensemble
-from anon_batch.errors import WithheldError
-from anon_batch.records import (
-    DEFAULT_LABEL,
-    AnonymizedImage,
-    DecodedImage,
-    Detections,
-    FloatArray,
-    GroundTruth,
-    ManifestRow,
-    Preview,
-    Region,
-)
+from anon_batch.anonymizer import Anonymizer
+from anon_batch.detect.kept import kept_by_owner
+from anon_batch.imaging.source import SourceImage
+from anon_batch.outcomes import Anonymized, Clean, Withheld
+from anon_batch.records import DEFAULT_LABEL, Detections, FloatArray, GroundTruth, ManifestRow, PixelArray, Region
+
+Output = Clean | Anonymized
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,7 +32,7 @@ class DetectedImage:
     """
 
     row: ManifestRow
-    image: DecodedImage
+    image: SourceImage
     detections: Detections
 
 
@@ -52,8 +45,13 @@ class Subject:
         detections: faces, the largest first; it has landmarks.
     """
 
-    image: DecodedImage
+    image: SourceImage
     detections: Detections
+
+    @property
+    def pixels(self) -> PixelArray:
+        """(H, W, 3) uint8 RGB of the original."""
+        return self.image.decode().pixels
 
     @property
     def landmarks(self) -> FloatArray:
@@ -67,34 +65,35 @@ class Subject:
 
     def with_id(self, image_id: str) -> Subject:
         """Return the same with another image id, from which the seeds of its faces derive."""
-        return Subject(replace(self.image, image_id=image_id), self.detections)
+        return Subject(SourceImage.from_array(image_id, self.pixels), self.detections)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EvaluatedMethod:
-    """A method with its fallbacks, as a job configures it.
+    """A method with its fallbacks and checks, as a job configures it.
 
     Args:
         name: of the method.
-        alone: the method without fallbacks and checks.
-        ladder: the method and its fallbacks.
+        anonymizer: of the job, with the method for faces.
     """
 
     name: str
-    alone: Method
-    ladder: Ladder
+    anonymizer: Anonymizer
 
-    def regions(self, image: DecodedImage, detections: Detections) -> list[Region]:
+    @property
+    def alone(self) -> Method:
+        """The method without fallbacks and checks."""
+        return self.anonymizer.ladder[self.name]
+
+    def regions(self, image: SourceImage, detections: Detections) -> list[Region]:
         """Return the regions that are anonymized."""
-        return self.ladder.policy.regions_of(detections, image.width, image.height)
+        return self.anonymizer.ladder.policy.regions_of(detections, image.width, image.height)
 
-    def anonymize(
-        self, images: Sequence[tuple[DecodedImage, Detections]], run_key: bytes
-    ) -> list[AnonymizedImage | None]:
+    def anonymize(self, images: Sequence[tuple[SourceImage, Detections]], key: bytes) -> list[Output | None]:
         """Return the outputs before encoding; None for an image that is withheld."""
-        batch = [(image, self.regions(image, detections)) for image, detections in images]
-        results = self.ladder.anonymize(batch, run_key)
-        return [None if isinstance(result, WithheldError) else result for result in results]
+        sources, detections = [image for image, _ in images], [found for _, found in images]
+        outcomes = self.anonymizer.with_key(key).process(sources, detections=detections)
+        return [None if isinstance(outcome, Withheld) else outcome for outcome in outcomes]
 
 
 def only_faces(detections: Detections) -> Detections:
@@ -109,28 +108,18 @@ def labelled_faces(row: ManifestRow) -> GroundTruth | None:
 
 
 def detect_faces(
-    detector: Ensemble, batch: Sequence[tuple[ManifestRow, DecodedImage]], failures: Counter[str]
+    anonymizer: Anonymizer, batch: Sequence[tuple[ManifestRow, SourceImage]], failures: Counter[str]
 ) -> list[DetectedImage]:
-    """Detect faces. Count images whose detection fails by reason, and skip them."""
-    previews = [Preview(image.image_id, image.pixels) for _, image in batch]
-    try:
-        found: list[Detections | None] = list(detector.detect(previews, [row.regions for row, _ in batch]))
-    except WithheldError:
-        rows = [row for row, _ in batch]
-        found = [_detect_one(detector, row, preview, failures) for row, preview in zip(rows, previews, strict=True)]
-    return [
-        DetectedImage(row, image, only_faces(detections))
-        for (row, image), detections in zip(batch, found, strict=True)
-        if detections is not None
-    ]
-
-
-def _detect_one(detector: Ensemble, row: ManifestRow, preview: Preview, failures: Counter[str]) -> Detections | None:
-    try:
-        return detector.detect([preview], [row.regions])[0]
-    except WithheldError as exc:
-        failures[exc.reason] += 1
-        return None
+    """Detect faces, without those that the ground truth marks `keep`. Count images that fail by reason, and skip them."""
+    found = anonymizer.detect([image for _, image in batch], [row.regions for row, _ in batch])
+    detected = []
+    for (row, image), detections in zip(batch, found, strict=True):
+        if isinstance(detections, Withheld):
+            failures[detections.error.reason] += 1
+        else:
+            faces = only_faces(detections.take(~kept_by_owner(detections, row.regions)))
+            detected.append(DetectedImage(row, image, faces))
+    return detected
 
 
 def subject_of(image: DetectedImage) -> Subject | None:

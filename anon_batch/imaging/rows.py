@@ -8,14 +8,14 @@ from collections.abc import Iterable, Iterator
 from anon_batch.errors import RowError
 from anon_batch.imaging.source import SourceImage
 from anon_batch.manifest.fetch import SourceReader
-from anon_batch.records import DecodedImage, ManifestRow
+from anon_batch.records import ManifestRow
 from anon_batch.storage import Storage
 
 
 def decode_rows(
     storage: Storage, rows: Iterable[ManifestRow], max_pixels: int, max_bytes: int, failures: Counter[str]
-) -> Iterator[tuple[ManifestRow, DecodedImage]]:
-    """Yield each row with its image. Count rows that cannot be decoded by reason, and skip them.
+) -> Iterator[tuple[ManifestRow, SourceImage]]:
+    """Yield each row with its decoded image. Count rows that cannot be decoded by reason, and skip them.
 
     Args:
         storage: of the images.
@@ -31,7 +31,8 @@ def decode_rows(
     for row in rows:
         try:
             data = reader.read(row, max_bytes)
-            image = SourceImage.open(row.image_id, data, max_pixels=max_pixels, max_bytes=max_bytes).decode()
+            image = SourceImage.open(row.image_id, data, max_pixels=max_pixels, max_bytes=max_bytes)
+            image.decode()
         except RowError as exc:
             failures[exc.reason] += 1
         else:

@@ -101,7 +101,7 @@ def _crop_source(folder: Path, address: str, config: TrainConfig, on_message: On
     limits = LimitsConfig()
     decoded = decode_rows(storage, rows, limits.max_pixels, limits.max_bytes, skipped)
     while images := list(islice(decoded, detect.batch_size)):
-        lines += [line for _, image in images for line in _crop_faces(folder, image, detector)]
+        lines += [line for _, image in images for line in _crop_faces(folder, image.decode(), detector)]
         before, image_count = image_count, image_count + len(images)
         if image_count // _MESSAGE_EVERY > before // _MESSAGE_EVERY:
             on_message(f"{address}: {image_count:,} images, {len(lines):,} faces")

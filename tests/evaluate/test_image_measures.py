@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from PIL import Image
 
 from anon_batch.anonymize.policy import Policy, Treatment
 from anon_batch.anonymize.protocol import Method, Refusal, Target
+from anon_batch.anonymizer import Anonymizer
 from anon_batch.config import ModelsConfig, load_job
 from anon_batch.errors import WithheldError
 from anon_batch.evaluate.average_precision import BandPrecision, OutcomeMeasures, PrecisionMeasures, anonymized_truth
@@ -23,7 +24,8 @@ from anon_batch.evaluate.images import ImageMeasures, measure_images
 from anon_batch.evaluate.samples import Selection
 from anon_batch.evaluate.setup import EvaluationConfig, Setup
 from anon_batch.evaluate.speed import SpeedSample, measure_speed
-from anon_batch.evaluate.subjects import EvaluatedMethod
+from anon_batch.evaluate.subjects import EvaluatedMethod, detect_faces
+from anon_batch.imaging.source import SourceImage
 from anon_batch.models.runtime import Runtime
 from anon_batch.models.store import ModelStore
 from anon_batch.records import AnonymizedImage, Detections, GroundTruth, ManifestRow, Preview
@@ -40,7 +42,7 @@ class Bright:
     def __init__(self, smallest_px: int = 1) -> None:
         self._smallest_px = smallest_px
 
-    def detect(self, images: Sequence[Preview], given: Sequence[GroundTruth | None] | None = None) -> list[Detections]:
+    def detect(self, images: Sequence[Preview], given: Any = None) -> list[Detections]:
         return [self._one(image) for image in images]
 
     def _one(self, image: Preview) -> Detections:
@@ -65,6 +67,9 @@ class Nothing:
     def __init__(self, *, withholds: bool = False) -> None:
         self._withholds = withholds
 
+    def is_synthetic(self, method: str) -> bool:
+        return False
+
     def anonymize(self, batch: Any, run_key: bytes) -> list[AnonymizedImage | WithheldError]:
         if self._withholds:
             return [WithheldError("anonymize") for _ in batch]
@@ -76,9 +81,11 @@ class Nothing:
         ]
 
 
-def _method(name: str, ladder: Any = None) -> EvaluatedMethod:
-    alone = make("solid" if ladder else name)
-    return EvaluatedMethod(name, alone, ladder or make_ladder(alone, shape="rectangle"))
+def _method(name: str, ladder: Any = None, smallest_px: int = 1) -> EvaluatedMethod:
+    anonymizer = Anonymizer("manifest", {"face": {"method": "solid" if ladder else name, "shape": "rectangle"}})
+    anonymizer.detector = Bright(smallest_px)  # type: ignore[assignment]
+    anonymizer.ladder = ladder or anonymizer.ladder
+    return EvaluatedMethod(name, anonymizer)
 
 
 def _runtime() -> Runtime:
@@ -109,10 +116,10 @@ def selection(tmp_path: Path) -> Selection:
     return Selection(str(tmp_path), lambda: iter(rows), 4, 4, 4)
 
 
-def _measured(selection: Selection, methods: tuple[EvaluatedMethod, ...], smallest_px: int = 1) -> Any:
+def _measured(selection: Selection, methods: tuple[EvaluatedMethod, ...]) -> Any:
     job = load_job(None, {"manifest": "m", "output": "o", "detect.batch_size": 3})
     config = EvaluationConfig(job, tuple(m.name for m in methods), "o")
-    setup = Setup(_runtime(), Bright(smallest_px), Bright(), None, methods, ())  # type: ignore[arg-type]
+    setup = Setup(_runtime(), Bright(), None, methods, ())  # type: ignore[arg-type]
     sample = SpeedSample()
     ticks: list[int] = []
     state = measure_images(config, Storage(), setup, selection, sample, ticks.append)
@@ -141,7 +148,7 @@ def test_no_change_keeps_all_precision_and_black_keeps_none(selection: Selection
 
 
 def test_missed_faces_count_as_kept_only_among_labelled_faces(selection: Selection) -> None:
-    state, _ = _measured(selection, (_method("solid"),), smallest_px=16)
+    state, _ = _measured(selection, (_method("solid", smallest_px=16),))
     figures = _precision(state, "solid")
     assert figures.labelled_faces["all"].kept == pytest.approx(0.5, abs=0.01)  # the small half is unchanged
     assert figures.anonymized_faces["all"].faces == 4
@@ -160,7 +167,7 @@ def test_an_image_that_cannot_be_decoded_is_counted_and_skipped(selection: Selec
     Path(rows[2].uri).write_bytes(b"not an image")
     job = load_job(None, {"manifest": "m", "output": "o"})
     methods = (_method("solid"),)
-    setup = Setup(_runtime(), Bright(), Bright(), None, methods, ())  # type: ignore[arg-type]
+    setup = Setup(_runtime(), Bright(), None, methods, ())  # type: ignore[arg-type]
     config = EvaluationConfig(job, ("solid",), "o")
     state = measure_images(config, Storage(), setup, selection, SpeedSample(), lambda _: None)
     assert (state.images, dict(state.failures)) == (3, {"unsupported_format": 1})
@@ -175,11 +182,27 @@ def test_anonymized_truth_ignores_what_was_not_chosen() -> None:
     assert anonymized_truth(Detections.empty(), truth).ignore.all()
 
 
+def test_faces_that_the_owner_keeps_are_not_anonymized() -> None:
+    pixels = np.zeros((90, 160, 3), np.uint8)
+    for x1, y1, x2, y2 in (BIG, SMALL):
+        pixels[y1:y2, x1:x2] = 255
+    boxes = np.array([BIG, SMALL], np.float32)
+    row = ManifestRow(0, "a", "a", regions=GroundTruth(boxes, np.zeros(2, np.bool_), keep=np.array([True, False])))
+    failures: Counter[str] = Counter()
+    method = _method("solid")
+    [found] = detect_faces(method.anonymizer, [(row, SourceImage.from_array("a", pixels))], failures)
+    assert found.detections.boxes.tolist() == [list(SMALL)]
+    [output] = method.anonymize([(found.image, found.detections)], bytes(32))
+    assert output is not None
+    assert (output.pixels[30:70, 20:60] == 255).all()
+    assert (output.pixels[42:48, 102:108] == 0).all()
+
+
 def test_speed_counts_faces_that_the_method_accepts(selection: Selection) -> None:
     methods = (_method("solid"),)
     _, sample = _measured(selection, methods)
     assert sample.faces == 8
-    figures = measure_speed(methods[0], sample, _runtime(), 3, b"key")
+    figures = measure_speed(methods[0], sample, _runtime(), 3, bytes(32))
     alone = figures.alone
     assert alone is not None
     assert alone.faces == figures.with_checks.faces == 8
@@ -192,9 +215,7 @@ def test_speed_counts_faces_that_the_method_accepts(selection: Selection) -> Non
         def render(self, targets: Sequence[Target]) -> list[Refusal]:
             return [Refusal("no") for _ in targets]
 
-    refusing = Refuses(None, _runtime())
-    ladder = make_ladder(refusing, make("solid"))
-    method = dataclasses.replace(methods[0], name="refuses", alone=refusing, ladder=ladder)
-    figures = measure_speed(method, sample, _runtime(), 3, b"key")
+    method = _method("refuses", make_ladder(Refuses(None, _runtime()), make("solid")))
+    figures = measure_speed(method, sample, _runtime(), 3, bytes(32))
     assert figures.alone is None
     assert figures.with_checks.faces == 8
