@@ -26,7 +26,8 @@ def report(
 ) -> None:
     """Write OUTPUT/report/index.html, a public page about a finished release, and print where the time went."""
     from anon_batch.formats.release import Release
-    from anon_batch.release.report.figures import compute_figures, read_finished
+    from anon_batch.release.report.compute import compute_figures
+    from anon_batch.release.report.finished import read_finished
     from anon_batch.release.report.page import write_report
     from anon_batch.release.verdict import Verdict, check_release, kept_verdict
 

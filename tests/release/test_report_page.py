@@ -19,7 +19,8 @@ from anon_batch.formats.gates_json import GateResult, Gates
 from anon_batch.formats.release import Release
 from anon_batch.formats.stats_json import StatsJson
 from anon_batch.pipeline.run import Run, open_run
-from anon_batch.release.report.figures import compute_figures, read_finished
+from anon_batch.release.report.compute import compute_figures
+from anon_batch.release.report.finished import read_finished
 from anon_batch.release.report.page import render, write_report
 from anon_batch.release.verdict import check_release, kept_verdict
 from anon_batch.storage import Storage, join

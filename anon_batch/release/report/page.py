@@ -7,7 +7,8 @@ from importlib import resources
 from jinja2 import Environment, StrictUndefined
 
 from anon_batch.formats import layout
-from anon_batch.release.report.figures import Figures, FinishedRelease
+from anon_batch.release.report.figures import Figures
+from anon_batch.release.report.finished import FinishedRelease
 from anon_batch.release.verdict import Verdict
 from anon_batch.units import format_bytes, format_count, format_duration, format_share
 
