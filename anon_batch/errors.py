@@ -58,7 +58,7 @@ class ExitCode(IntEnum):
     UNEXPECTED = (1, "unexpected error, a bug in anon-batch", "report it with the traceback that the message names")
     USAGE = (
         2,
-        "wrong usage or configuration, refused resume, a non-retryable error, or no row could be published",
+        "wrong usage or configuration, refused resume, a non-retryable error, or every row failed for one reason",
         "fix what the message names, then run the command again",
     )
     INTEGRITY = (
