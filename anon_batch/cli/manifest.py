@@ -12,7 +12,7 @@ import typer
 
 from anon_batch.cli.console import err, out, print_json
 from anon_batch.config import StorageConfig, load_job
-from anon_batch.manifest.builder import BuildReport, build_manifest
+from anon_batch.manifest.build import BuildReport, build_manifest
 from anon_batch.manifest.labels import LabelMap
 from anon_batch.storage import Storage
 from anon_batch.units import format_count

@@ -6,9 +6,9 @@ source in `sources`.
 
 from __future__ import annotations
 
-from anon_batch.manifest.builder import BuildReport, build_manifest
+from anon_batch.manifest.build import BuildReport, build_manifest
 from anon_batch.manifest.check import RowChecker, check_rows
-from anon_batch.manifest.reading import ManifestFile, open_manifest, rows_from_table
+from anon_batch.manifest.read import ManifestFile, open_manifest, rows_from_table
 
 __all__ = [
     "BuildReport",

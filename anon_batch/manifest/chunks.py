@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from anon_batch.errors import IntegrityError
 from anon_batch.formats.ledger import Ledger
-from anon_batch.manifest.reading import rows_from_table
+from anon_batch.manifest.read import rows_from_table
 from anon_batch.manifest.schema import FIXED_COLUMNS
 from anon_batch.records import ManifestRow, ShardSpec
 

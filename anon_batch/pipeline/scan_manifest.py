@@ -14,6 +14,7 @@ from anon_batch.errors import ManifestError
 from anon_batch.formats.ledger import Ledger
 from anon_batch.manifest import ManifestFile, RowChecker, open_manifest
 from anon_batch.manifest.chunks import CHUNK_ROWS, chunk_to_parquet
+from anon_batch.manifest.rebatch import rebatch
 from anon_batch.manifest.sampling import sample_hashes, sample_threshold
 from anon_batch.pipeline.fingerprint import RowsDigest
 from anon_batch.storage import absolute
@@ -41,7 +42,7 @@ def scan_manifest(config: JobConfig, ledger: Ledger, rows_id: str | None) -> Sca
     threshold = _sample_threshold(manifest, config)
     checker = RowChecker(config.manifest, keep_format=config.write.format == "keep")
     digest, total, labelled = RowsDigest(), 0, False
-    for table in _rechunk(_checked_and_sampled(manifest, checker, config, threshold)):
+    for table in rebatch(_checked_and_sampled(manifest, checker, config, threshold), CHUNK_ROWS):
         digest.update(table)
         labelled = labelled or table.column("regions").null_count < len(table)
         if rows_id is not None:
@@ -77,18 +78,3 @@ def _sample_threshold(manifest: ManifestFile, config: JobConfig) -> int | None:
 
 def _sample_hashes(table: pa.Table, seed: int) -> npt.NDArray[np.uint64]:
     return sample_hashes(table.column("image_id").to_pylist(), seed)
-
-
-def _rechunk(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """Yield tables of exactly CHUNK_ROWS rows; the last may have fewer."""
-    held: list[pa.Table] = []
-    rows = 0
-    for table in tables:
-        held.append(table)
-        rows += len(table)
-        while rows >= CHUNK_ROWS:
-            whole = pa.concat_tables(held).combine_chunks()
-            yield whole.slice(0, CHUNK_ROWS)
-            held, rows = [whole.slice(CHUNK_ROWS)], rows - CHUNK_ROWS
-    if rows:
-        yield pa.concat_tables(held).combine_chunks()

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 from pipeline_fixtures import image_bytes, job, release, verdict, write_dataset
 
-from anon_batch.manifest.schema import REGIONS_TYPE
+from anon_batch.manifest.regions_column import REGIONS_TYPE
 from anon_batch.pipeline.run import Run
 from anon_batch.storage import Storage, join
 

@@ -14,7 +14,8 @@ from anon_batch.errors import ManifestError
 from anon_batch.manifest.addresses import cell_prefix
 from anon_batch.manifest.importers.entries import BATCH_ROWS, ImportReport, Source
 from anon_batch.manifest.names import HashArray, hashes, unsafe
-from anon_batch.manifest.schema import IMAGE_COLUMN, is_image_struct, is_text
+from anon_batch.manifest.regions_column import is_text
+from anon_batch.manifest.schema import IMAGE_COLUMN, is_image_struct
 from anon_batch.storage import Storage
 
 

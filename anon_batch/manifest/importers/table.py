@@ -17,7 +17,7 @@ from anon_batch.manifest.addresses import folder_of, resolve
 from anon_batch.manifest.importers.entries import BATCH_ROWS, ImportReport, Source
 from anon_batch.manifest.importers.parquet import open_parquet
 from anon_batch.manifest.names import has_image_suffix, is_safe
-from anon_batch.manifest.schema import is_text
+from anon_batch.manifest.regions_column import is_text
 from anon_batch.storage import Storage
 
 ADDRESS_COLUMNS = ("uri", "url", "path", "file_name")

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from anon_batch.errors import ManifestError
-from anon_batch.manifest import build_manifest, builder, open_manifest, rows_from_table
+from anon_batch.manifest import build_manifest, open_manifest, rows_from_table, write
 
 
 def make_files(folder, *names):
@@ -343,7 +343,7 @@ def test_regions_of_a_table_keep_labels_and_the_old_column_becomes_regions(stora
 
 
 def test_small_pieces_become_whole_row_groups(storage, tmp_path, monkeypatch):
-    monkeypatch.setattr(builder, "ROW_GROUP_ROWS", 4)
+    monkeypatch.setattr(write, "ROW_GROUP_ROWS", 4)
     (tmp_path / "d").mkdir()
     for n in range(5):
         hub_file(tmp_path / f"d/{n}.parquet", [f"{n}-{i}.jpg" for i in range(3)])

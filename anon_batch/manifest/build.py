@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,11 +11,8 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from anon_batch.errors import ManifestError
-from anon_batch.manifest.addresses import HERE, base_of, relative
-from anon_batch.manifest.check import RowChecker
 from anon_batch.manifest.ground_truth import read_ground_truth
 from anon_batch.manifest.importers.entries import ImportReport, Kind, Source, conform
 from anon_batch.manifest.importers.find import READERS, find_source
@@ -25,18 +20,12 @@ from anon_batch.manifest.labels import LabelMap
 from anon_batch.manifest.matching import RegionMatcher
 from anon_batch.manifest.names import hashes
 from anon_batch.manifest.schema import (
-    BASE_KEY,
     FIXED_COLUMNS,
-    FIXED_SCHEMA,
-    MANIFEST_VERSION,
-    REGIONS_COLUMN,
-    VERSION_KEY,
-    regions_array,
 )
 from anon_batch.manifest.staging import StagedTables
-from anon_batch.storage import Storage, absolute, is_local
+from anon_batch.manifest.write import AddressBase, replace_column, write_table
+from anon_batch.storage import Storage, absolute
 
-ROW_GROUP_ROWS = 8192
 _SHOWN = 20
 
 
@@ -122,10 +111,10 @@ def build_manifest(
         if not staged.rows_count:
             raise ManifestError(_nothing_found(sources, imported))
         prefixes = _id_prefixes(found, staged)
-        base = _Base(out_uri, base_uri, found)
+        base = AddressBase(out_uri, base_uri, found)
         matcher = _matcher(storage, ground_truth, labels or LabelMap(), lambda: _with_ids(staged, prefixes))
         path = Path(folder) / "manifest.parquet"
-        labelled_count, regions_count = _write(
+        labelled_count, regions_count = write_table(
             path,
             _with_ids(staged, prefixes),
             staged.extra_schema(),
@@ -191,11 +180,7 @@ def _with_ids(staged: StagedTables, prefixes: Sequence[str]) -> Iterator[pa.Tabl
     for at, prefix in enumerate(prefixes):
         for table in staged.tables(at):
             ids = table.column("image_id")
-            yield _replace_column(table, "image_id", pc.binary_join_element_wise(prefix, ids, "")) if prefix else table
-
-
-def _replace_column(table: pa.Table, name: str, column: pa.Array) -> pa.Table:
-    return table.set_column(table.column_names.index(name), name, column)
+            yield replace_column(table, "image_id", pc.binary_join_element_wise(prefix, ids, "")) if prefix else table
 
 
 def _matcher(
@@ -217,85 +202,3 @@ def _matcher(
             f"{first_id!r}"
         )
     return matcher
-
-
-class _Base:
-    """What addresses are written relative to.
-
-    Attributes:
-        written: the manifest's `base_uri`; None when there is none.
-        prefixes: for `relative`.
-    """
-
-    def __init__(self, out_uri: str, base_uri: str | None, found: Sequence[Source]) -> None:
-        roots = [s.root for s in found if is_local(s.root)]
-        self.written: str | None
-        self.prefixes: list[tuple[str, str]] = []
-        if base_uri is None:
-            self.written = os.path.commonpath(roots) if roots else None
-        else:
-            self.written = HERE if base_uri == HERE else absolute(base_uri)
-        if self.written is None:
-            return
-        base = base_of(out_uri, self.written)
-        self.prefixes.append((base, ""))
-        if self.written == HERE and is_local(base):  # up and down again, so that no absolute path is left
-            self.prefixes += [(root, os.path.relpath(root, base).replace(os.sep, "/")) for root in roots]
-
-
-def _write(
-    path: Path,
-    tables: Iterator[pa.Table],
-    extra: pa.Schema,
-    *,
-    matcher: RegionMatcher | None,
-    base: _Base,
-    where: str,
-) -> tuple[int, int]:
-    metadata = {VERSION_KEY: MANIFEST_VERSION.encode()}
-    if base.written is not None:
-        metadata[BASE_KEY] = base.written.encode()
-    schema = pa.schema([*FIXED_SCHEMA, *extra], metadata=metadata)
-    checker = RowChecker(where)
-    labelled_count = regions_count = 0
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        for plain in _rebatch(tables):
-            table = plain if matcher is None else _attach(plain, matcher)
-            regions = table.column(REGIONS_COLUMN)
-            labelled_count += len(regions) - regions.null_count
-            regions_count += pc.sum(pc.list_value_length(regions)).as_py() or 0
-            checker.feed(table)
-            uris = relative(table.column("uri").combine_chunks(), base.prefixes)
-            written = _replace_column(table, "uri", uris).select(schema.names).cast(schema)
-            writer.write_table(written, row_group_size=ROW_GROUP_ROWS)
-    checker.finish(lambda: _written_ids(path))
-    return labelled_count, regions_count
-
-
-def _attach(table: pa.Table, matcher: RegionMatcher) -> pa.Table:
-    found = [matcher.regions_of(i) if i else None for i in table.column("image_id").to_pylist()]
-    regions = table.column(REGIONS_COLUMN).combine_chunks()
-    merged = regions_array(found)
-    if regions.null_count < len(regions):
-        merged = pc.if_else(pa.array([truth is not None for truth in found], pa.bool_()), merged, regions)
-    return _replace_column(table, REGIONS_COLUMN, merged)
-
-
-def _rebatch(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """Yield the same rows in tables of ROW_GROUP_ROWS, so that many small files do not become many small row groups."""
-    waiting: list[pa.Table] = []
-    for table in tables:
-        waiting.append(table)
-        while sum(map(len, waiting)) >= ROW_GROUP_ROWS:
-            joined = pa.concat_tables(waiting)
-            yield joined.slice(0, ROW_GROUP_ROWS).combine_chunks()
-            waiting = [joined.slice(ROW_GROUP_ROWS)]
-    rest = pa.concat_tables(waiting) if waiting else None
-    if rest is not None and len(rest):
-        yield rest.combine_chunks()
-
-
-def _written_ids(path: Path) -> Iterator[pa.Table]:
-    with contextlib.closing(pq.ParquetFile(path)) as parquet:
-        for batch in parquet.iter_batches(ROW_GROUP_ROWS, columns=["image_id"]):
-            yield pa.Table.from_batches([batch])

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from anon_batch.errors import ManifestError, ObjectNotFoundError, StorageError
 from anon_batch.manifest.addresses import base_of, cell_prefix, resolve
+from anon_batch.manifest.regions_column import ground_truths
 from anon_batch.manifest.schema import (
     BASE_KEY,
     FIXED_COLUMNS,
@@ -22,7 +23,6 @@ from anon_batch.manifest.schema import (
     OLD_REGIONS_COLUMN,
     REGIONS_COLUMN,
     VERSION_KEY,
-    ground_truths,
     normalise_column,
     normalised_schema,
 )

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from anon_batch.errors import ManifestError
-from anon_batch.manifest import check, check_rows
+from anon_batch.manifest import check_ids, check_rows
 from anon_batch.manifest.names import is_safe
 from anon_batch.manifest.schema import FIXED_SCHEMA
 
@@ -136,8 +136,8 @@ def test_different_ids_with_equal_hashes_are_not_duplicates(monkeypatch):
     def weak(texts):
         return np.asarray([len(t) for t in texts.to_pylist()], np.uint64)
 
-    monkeypatch.setattr(check, "hashes", weak)
-    monkeypatch.setattr(check, "_GROUPS", 1)
+    monkeypatch.setattr(check_ids, "hashes", weak)
+    monkeypatch.setattr(check_ids, "_GROUPS", 1)
     assert check_rows(lambda: iter([table_of(["a.jpg", "b.jpg", "cc.jpg", "dd.jpg"])])) == 4
     assert "3 ('dd.jpg', as in row 2)" in fault_of(table_of(["a.jpg", "b.jpg", "dd.jpg", "dd.jpg"]))
 
