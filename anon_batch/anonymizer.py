@@ -14,14 +14,13 @@ from __future__ import annotations
 
 import secrets
 import traceback
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from anon_batch import steps
 from anon_batch.anonymize.checks import load_checks
 from anon_batch.anonymize.ladder import build_ladder
 from anon_batch.config import (
@@ -35,7 +34,6 @@ from anon_batch.config import (
     validate,
 )
 from anon_batch.detect.ensemble import build_detector
-from anon_batch.detect.kept import kept_by_owner
 from anon_batch.errors import ConfigError, FailedError, RowError, WithheldError
 from anon_batch.imaging.encode import encode_anonymized, encode_clean
 from anon_batch.imaging.source import SourceImage
@@ -43,32 +41,16 @@ from anon_batch.models.runtime import Runtime
 from anon_batch.models.store import ModelStore
 from anon_batch.outcomes import Anonymized, Clean, Outcome, Withheld
 from anon_batch.records import (
-    AnonymizedImage,
     Detections,
     EncodedImage,
     GroundTruth,
     PixelArray,
-    Region,
 )
 from anon_batch.storage import Storage
 
-MAX_CHECK_ROUNDS = 2  # times that an image check may add regions before the image is withheld
 MIN_KEY_BYTES = 16
 
 Timer = Callable[[str], AbstractContextManager[None]]
-
-
-@dataclass(slots=True, eq=False)
-class _Item:
-    """One image on its way through an `Anonymizer`. A step that fails sets `error`, and later steps skip the image."""
-
-    source: SourceImage
-    ground_truth: GroundTruth | None = None
-    detections: Detections | None = None
-    regions: tuple[Region, ...] = ()
-    result: AnonymizedImage | None = None
-    error: RowError | None = None
-    checks: Counter[tuple[str, str]] = field(default_factory=Counter)
 
 
 class Anonymizer:
@@ -245,13 +227,8 @@ class Anonymizer:
         Returns:
             None, or the outcome of an image that cannot be decoded.
         """
-        try:
-            source.preview(self._config.detect.max_side_px)
-        except RowError as exc:
-            return Withheld(source.image_id, exc)
-        except Exception:
-            return Withheld(source.image_id, FailedError("decode", traceback.format_exc()))
-        return None
+        error = steps.decode_preview(source, self._config.detect.max_side_px)
+        return None if error is None else Withheld(source.image_id, error)
 
     def detect(
         self, sources: Sequence[SourceImage], ground_truth: Sequence[GroundTruth | None] | None = None
@@ -263,9 +240,8 @@ class Anonymizer:
             ground_truth: boxes for the detector `manifest`.
         """
         truths: Sequence[GroundTruth | None] = [None] * len(sources) if ground_truth is None else ground_truth
-        items = [_Item(source, truth) for source, truth in zip(sources, truths, strict=True)]
-        self._decode(items)
-        self._detect(items)
+        items = [steps.Item(source, truth) for source, truth in zip(sources, truths, strict=True)]
+        self._search(items, lambda stage: nullcontext())
         return [
             item.detections
             if item.error is None and item.detections is not None
@@ -290,18 +266,14 @@ class Anonymizer:
         """
         truths: Sequence[GroundTruth | None] = [None] * len(sources) if ground_truth is None else ground_truth
         given: Sequence[Detections | None] = [None] * len(sources) if detections is None else detections
-        items = [_Item(*parts) for parts in zip(sources, truths, given, strict=True)]
+        items = [steps.Item(*parts) for parts in zip(sources, truths, given, strict=True)]
+        self._search(items, timer)
         with timer("decode"):
-            self._decode(items)
-        with timer("detect"):
-            self._detect(items)
-        with timer("decode"):
-            for item in items:
-                self._open_regions(item)
+            steps.choose_regions(items, self.ladder, decode_all=bool(self.image_checks))
         with timer("anonymize"):
-            self._anonymize(items)
-            self._check_images(items)
-        return [self._outcome(item) for item in items]
+            steps.render(items, self.ladder, self._key)
+            steps.check_images(items, self.image_checks, self.ladder, self._key)
+        return [steps.finish(item, self.ladder) for item in items]
 
     def encode(self, outcome: Clean | Anonymized) -> EncodedImage | Withheld:
         """Encode an outcome as the job's section `write` says. Nothing is raised."""
@@ -319,135 +291,15 @@ class Anonymizer:
             return Withheld(source.image_id, error, outcome.detections, outcome.checks)
         return encoded
 
-    def _decode(self, items: Sequence[_Item]) -> None:
-        """Decode what the detectors will see."""
-        for item in items:
-            if item.detections is None and (undecoded := self.decode(item.source)) is not None:
-                item.error = undecoded.error
-
-    def _detect(self, items: Sequence[_Item]) -> None:
-        """Search all images in one call; if that fails, one by one, so that only the culprit is withheld."""
-        open_items = [item for item in items if item.error is None and item.detections is None]
-        if not open_items:
-            return
-        try:
-            self._detect_in_one_call(open_items)
-        except Exception:
-            for item in open_items:
-                try:
-                    self._detect_in_one_call([item])
-                except RowError as exc:
-                    item.error = exc
-                except Exception:
-                    item.error = WithheldError("detect", traceback.format_exc())
-
-    def _detect_in_one_call(self, items: Sequence[_Item]) -> None:
-        previews = [item.source.preview(self._config.detect.max_side_px) for item in items]
-        found = list(self.detector.detect(previews, [item.ground_truth for item in items]))
-        if len(found) != len(items):  # because it is unknown which image a result belongs to
-            raise WithheldError("detect", f"{len(found)} results for {len(items)} images")
-        if wrong := {type(own).__name__ for own in found if not isinstance(own, Detections)}:
-            raise WithheldError("detect", f"detector {self.detector.name} returned {wrong}, expected Detections")
-        for item, detections in zip(items, found, strict=True):
-            item.detections = detections
-
-    def _open_regions(self, item: _Item) -> None:
-        """Choose the regions of an image. Decode its pixels if they are going to be needed."""
-        if item.error is not None or item.detections is None:
-            return
-        source = item.source
-        try:
-            regions = self.ladder.policy.regions_of(item.detections, source.width, source.height)
-            if len(regions) != len(item.detections):
-                raise WithheldError("incomplete", f"{len(regions)} regions for {len(item.detections)} detections")
-            kept = kept_by_owner(item.detections, item.ground_truth)
-            item.regions = tuple(region for region in regions if not kept[region.index])
-            if item.regions or self.image_checks:
-                source.decode()
-        except RowError as exc:
-            item.error = exc
-        except Exception:
-            item.error = WithheldError("detect", traceback.format_exc())
-
-    def _anonymize(self, items: Sequence[_Item]) -> None:
-        """Render and compose the regions of all images; the ladder withholds the images where that fails."""
-        work = [item for item in items if item.error is None and item.regions]
-        if not work:
-            return
-        try:
-            results = self.ladder.anonymize([(item.source.decode(), item.regions) for item in work], self._key)
-            if len(results) != len(work):
-                raise WithheldError("anonymize", f"{len(results)} results for {len(work)} images")
-        except Exception:
-            for item in work:
-                item.error = WithheldError("anonymize", traceback.format_exc())
-            return
-        for item, result in zip(work, results, strict=True):
-            item.result = result if isinstance(result, AnonymizedImage) else None
-            if isinstance(result, WithheldError):
-                item.error = result
-
-    def _check_images(self, items: Sequence[_Item]) -> None:
-        """Run the image checks, anonymize what they add, and repeat at most `MAX_CHECK_ROUNDS` times."""
-        pending = [item for item in items if item.error is None]
-        for rounds_left in range(MAX_CHECK_ROUNDS, -1, -1):
-            pending = [item for item in pending if self._check_image(item)]
-            if rounds_left:
-                self._anonymize(pending)
-        for item in pending:
-            item.error = item.error or WithheldError(
-                "check", f"checks still add regions after {MAX_CHECK_ROUNDS} rounds"
-            )
-
-    def _check_image(self, item: _Item) -> bool:
-        """Run the image checks on one image. Return whether one added regions, which must be anonymized now."""
-        before = len(item.regions)
-        for check in self.image_checks:
-            if item.error is not None:
-                break
-            try:
-                pixels = item.source.decode().pixels if item.result is None else item.result.pixels
-                view = pixels.view()
-                view.flags.writeable = False
-                [finding] = check.check([(view, item.regions)])
-                for name, count in finding.counts.items():
-                    item.checks[check.name, name] += count
-                if finding.withhold is not None:
-                    raise WithheldError("check", f"{check.name}: {finding.withhold}")
-                if len(finding.add):
-                    self._add_regions(item, finding.add)
-            except RowError as exc:
-                item.error = exc
-            except Exception:
-                item.error = WithheldError("check", f"{check.name}: {traceback.format_exc()}")
-        return item.error is None and len(item.regions) > before
-
-    def _add_regions(self, item: _Item, added: Detections) -> None:
-        """Add regions after the present ones, which keep their indices and so their seeds."""
-        item.detections = Detections.merge([item.detections or Detections.empty(), added])
-        regions = self.ladder.policy.regions_of(item.detections, item.source.width, item.source.height)
-        item.regions = (*item.regions, *regions[len(regions) - len(added) :])
-
-    def _outcome(self, item: _Item) -> Outcome:
-        """Return the outcome. Nothing passes by default: an image without an error must have a result for every region."""
-        for name, count in ({} if item.result is None else item.result.failures).items():
-            item.checks[name, "failed"] += count
-        checks: dict[str, dict[str, int]] = {name: {} for name, _ in item.checks}
-        for (name, what), count in item.checks.items():
-            checks[name][what] = count
-        image_id, detections, result = item.source.image_id, item.detections, item.result
-        if item.error is None and (detections is None or (result is None and item.regions)):
-            item.error = WithheldError("incomplete", "a step gave no result")
-        if item.error is not None or detections is None:
-            return Withheld(image_id, item.error or WithheldError("incomplete"), detections, checks)
-        if result is None:
-            return Clean(item.source, detections, checks)
-        if missing := [region.index for region in item.regions if region.index not in result.methods]:
-            return Withheld(
-                image_id, WithheldError("anonymize", f"regions {missing} not anonymized"), detections, checks
-            )
-        synthetic = frozenset(at for at, method in result.methods.items() if self.ladder.is_synthetic(method))
-        return Anonymized(item.source, result, detections, item.regions, synthetic, checks)
+    def _search(self, items: Sequence[steps.Item], timer: Timer) -> None:
+        """Decode and search the images that have no detections yet."""
+        max_side_px = self._config.detect.max_side_px
+        with timer("decode"):
+            for item in items:
+                if item.detections is None:
+                    item.error = steps.decode_preview(item.source, max_side_px)
+        with timer("detect"):
+            steps.detect(items, self.detector, max_side_px)
 
 
 def _checked_key(key: bytes) -> bytes:

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from anon_batch.config import LimitsConfig
+from anon_batch.decode_rows import decode_rows
 from anon_batch.errors import ConfigError, ManifestError
-from anon_batch.imaging.rows import decode_rows
 from anon_batch.imaging.source import SourceImage
 from anon_batch.manifest import check_rows, open_manifest, rows_from_table
 from anon_batch.manifest.names import has_image_suffix

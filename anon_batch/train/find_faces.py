@@ -16,9 +16,9 @@ import cv2
 import numpy as np
 
 from anon_batch.config import DetectConfig, DetectorConfig, LimitsConfig, ModelsConfig
+from anon_batch.decode_rows import decode_rows
 from anon_batch.detect.ensemble import Ensemble, build_detector
 from anon_batch.errors import ConfigError, StorageError
-from anon_batch.imaging.rows import decode_rows
 from anon_batch.manifest import check_rows, open_manifest, rows_from_table
 from anon_batch.manifest.names import has_image_suffix
 from anon_batch.manifest.schema import FIXED_COLUMNS

@@ -1,0 +1,206 @@
+"""The steps that an image passes in an `Anonymizer`: decode, detect, choose regions, render, check.
+
+Each step works on a list of `Item`. Whatever goes wrong with an image sets its `error`, and later steps skip it, so that one
+image cannot harm the others and nothing passes by default. These are the only rules that turn an error into an outcome.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from anon_batch.anonymize.ladder import Ladder
+from anon_batch.anonymize.protocol import ImageCheck
+from anon_batch.detect.ensemble import Ensemble
+from anon_batch.detect.kept import kept_by_owner
+from anon_batch.errors import FailedError, RowError, WithheldError
+from anon_batch.imaging.source import SourceImage
+from anon_batch.outcomes import Anonymized, Clean, Outcome, Withheld
+from anon_batch.records import AnonymizedImage, Detections, GroundTruth, Region
+
+MAX_CHECK_ROUNDS = 2  # times that an image check may add regions before the image is withheld
+
+
+@dataclass(slots=True, eq=False)
+class Item:
+    """One image on its way through the steps.
+
+    Args:
+        source: the image.
+        ground_truth: boxes for the detector `manifest`, and regions to keep.
+        detections: what was found; None before detection.
+        regions: what to anonymize.
+        result: the new pixels; None before rendering, or when there is nothing to render.
+        error: why the image is withheld.
+        checks: (check, what it counts) -> count.
+    """
+
+    source: SourceImage
+    ground_truth: GroundTruth | None = None
+    detections: Detections | None = None
+    regions: tuple[Region, ...] = ()
+    result: AnonymizedImage | None = None
+    error: RowError | None = None
+    checks: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+
+def decode_preview(source: SourceImage, max_side_px: int | None) -> RowError | None:
+    """Decode what the detectors will see. Return why that fails, or None."""
+    try:
+        source.preview(max_side_px)
+    except RowError as exc:
+        return exc
+    except Exception:
+        return FailedError("decode", traceback.format_exc())
+    return None
+
+
+def detect(items: Sequence[Item], detector: Ensemble, max_side_px: int | None) -> None:
+    """Search all images in one call; if that fails, one by one, so that only the culprit is withheld.
+
+    Images that have detections already are not searched.
+    """
+    to_search = [item for item in items if item.error is None and item.detections is None]
+    if not to_search:
+        return
+    try:
+        _detect_in_one_call(to_search, detector, max_side_px)
+    except Exception:
+        for item in to_search:
+            try:
+                _detect_in_one_call([item], detector, max_side_px)
+            except RowError as exc:
+                item.error = exc
+            except Exception:
+                item.error = WithheldError("detect", traceback.format_exc())
+
+
+def _detect_in_one_call(items: Sequence[Item], detector: Ensemble, max_side_px: int | None) -> None:
+    previews = [item.source.preview(max_side_px) for item in items]
+    found = list(detector.detect(previews, [item.ground_truth for item in items]))
+    if len(found) != len(items):  # because it is unknown which image a result belongs to
+        raise WithheldError("detect", f"{len(found)} results for {len(items)} images")
+    if wrong := {type(own).__name__ for own in found if not isinstance(own, Detections)}:
+        raise WithheldError("detect", f"detector {detector.name} returned {wrong}, expected Detections")
+    for item, detections in zip(items, found, strict=True):
+        item.detections = detections
+
+
+def choose_regions(items: Sequence[Item], ladder: Ladder, *, decode_all: bool) -> None:
+    """Choose the regions of each image, and decode the images that have one.
+
+    Args:
+        items: searched images.
+        ladder: its policy says how each label's regions look.
+        decode_all: also decode images without a region, because something will look at their pixels.
+    """
+    for item in items:
+        if item.error is not None or item.detections is None:
+            continue
+        try:
+            _choose_regions(item, item.detections, ladder)
+            if item.regions or decode_all:
+                item.source.decode()
+        except RowError as exc:
+            item.error = exc
+        except Exception:
+            item.error = WithheldError("detect", traceback.format_exc())
+
+
+def _choose_regions(item: Item, detections: Detections, ladder: Ladder) -> None:
+    regions = ladder.policy.regions_of(detections, item.source.width, item.source.height)
+    if len(regions) != len(detections):
+        raise WithheldError("incomplete", f"{len(regions)} regions for {len(detections)} detections")
+    kept = kept_by_owner(detections, item.ground_truth)
+    item.regions = tuple(region for region in regions if not kept[region.index])
+
+
+def render(items: Sequence[Item], ladder: Ladder, key: bytes) -> None:
+    """Render and compose the regions of all images. The ladder withholds the images where that fails."""
+    work = [item for item in items if item.error is None and item.regions]
+    if not work:
+        return
+    try:
+        results = ladder.anonymize([(item.source.decode(), item.regions) for item in work], key)
+        if len(results) != len(work):
+            raise WithheldError("anonymize", f"{len(results)} results for {len(work)} images")
+    except Exception:
+        for item in work:
+            item.error = WithheldError("anonymize", traceback.format_exc())
+        return
+    for item, result in zip(work, results, strict=True):
+        item.result = result if isinstance(result, AnonymizedImage) else None
+        if isinstance(result, WithheldError):
+            item.error = result
+
+
+def check_images(items: Sequence[Item], checks: Sequence[ImageCheck], ladder: Ladder, key: bytes) -> None:
+    """Run the image checks, render what they add, and repeat at most `MAX_CHECK_ROUNDS` times."""
+    pending = [item for item in items if item.error is None]
+    for rounds_left in range(MAX_CHECK_ROUNDS, -1, -1):
+        pending = [item for item in pending if _check_image(item, checks, ladder)]
+        if rounds_left:
+            render(pending, ladder, key)
+    for item in pending:
+        if item.error is None:
+            item.error = WithheldError("check", f"checks still add regions after {MAX_CHECK_ROUNDS} rounds")
+
+
+def _check_image(item: Item, checks: Sequence[ImageCheck], ladder: Ladder) -> bool:
+    """Run the checks on one image. Return whether one added regions, which must be rendered now."""
+    before = len(item.regions)
+    for check in checks:
+        if item.error is not None:
+            break
+        try:
+            pixels = item.source.decode().pixels if item.result is None else item.result.pixels
+            view = pixels.view()
+            view.flags.writeable = False
+            [finding] = check.check([(view, item.regions)])
+            for name, count in finding.counts.items():
+                item.checks[check.name, name] += count
+            if finding.withhold is not None:
+                raise WithheldError("check", f"{check.name}: {finding.withhold}")
+            if len(finding.add):
+                _add_regions(item, finding.add, ladder)
+        except RowError as exc:
+            item.error = exc
+        except Exception:
+            item.error = WithheldError("check", f"{check.name}: {traceback.format_exc()}")
+    return item.error is None and len(item.regions) > before
+
+
+def _add_regions(item: Item, added: Detections, ladder: Ladder) -> None:
+    """Add regions after the present ones, which keep their indices and so their seeds."""
+    item.detections = Detections.merge([item.detections or Detections.empty(), added])
+    regions = ladder.policy.regions_of(item.detections, item.source.width, item.source.height)
+    item.regions = (*item.regions, *regions[len(regions) - len(added) :])
+
+
+def finish(item: Item, ladder: Ladder) -> Outcome:
+    """Return the outcome of an image. One without an error must have a result for every region."""
+    checks = _checks_by_name(item)
+    image_id, detections, result = item.source.image_id, item.detections, item.result
+    if item.error is None and (detections is None or (result is None and item.regions)):
+        item.error = WithheldError("incomplete", "a step gave no result")
+    if item.error is not None or detections is None:
+        return Withheld(image_id, item.error or WithheldError("incomplete"), detections, checks)
+    if result is None:
+        return Clean(item.source, detections, checks)
+    if missing := [region.index for region in item.regions if region.index not in result.methods]:
+        return Withheld(image_id, WithheldError("anonymize", f"regions {missing} not anonymized"), detections, checks)
+    synthetic = frozenset(at for at, method in result.methods.items() if ladder.is_synthetic(method))
+    return Anonymized(item.source, result, detections, item.regions, synthetic, checks)
+
+
+def _checks_by_name(item: Item) -> dict[str, dict[str, int]]:
+    """Return check -> what it counts -> count, with the failures of region checks as `failed`."""
+    counted = Counter(item.checks)
+    for name, count in ({} if item.result is None else item.result.failures).items():
+        counted[name, "failed"] += count
+    checks: dict[str, dict[str, int]] = {name: {} for name, _ in counted}
+    for (name, what), count in counted.items():
+        checks[name][what] = count
+    return checks
