@@ -81,7 +81,7 @@ def test_ray_data_example(tmp_path: Path) -> None:
     import ray
 
     try:
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
         run("ray")
     finally:
         ray.shutdown()
