@@ -419,7 +419,6 @@ class ShardResult:
         spec: the shard.
         outcome: committed, already_committed, exhausted (no attempt left) or error.
         statuses: status -> rows, when committed.
-        regions_count: anonymized regions.
         seconds: wall time in the worker.
         timings: stage -> seconds, summed over threads.
         error: message, when the outcome is error.
@@ -429,7 +428,6 @@ class ShardResult:
     spec: ShardSpec
     outcome: Outcome
     statuses: Mapping[str, int] = field(default_factory=dict)
-    regions_count: int = 0
     seconds: float = 0.0
     timings: Mapping[str, float] = field(default_factory=dict)
     error: str | None = None

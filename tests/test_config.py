@@ -204,9 +204,11 @@ def test_labels_have_their_own_sections() -> None:
         ({"anonymize__min_replaced_score": 0}, "`anonymize.face.min_score`"),
         ({"anonymize__min_generated_px": 8}, "`anonymize.options.gan.min_side_px`"),
         ({"anonymize__cells": 6, "anonymize__method": "blur"}, "`anonymize.method` is now"),
+        ({"detect__second_look": True}, "`detect.second_look` is now `detect.refine_small`"),  # words: allow
+        ({"detect__min_face_px": 9}, "`detect.min_face_px` is now `detect.min_side_px`"),
     ],
 )
-def test_old_keys_of_anonymize_name_the_new_ones(keys: dict[str, Any], new: str) -> None:
+def test_old_keys_name_the_new_ones(keys: dict[str, Any], new: str) -> None:
     assert new in _refused(**keys)
 
 

@@ -104,7 +104,6 @@ class ShardProcessor:
             spec,
             "committed",
             shard.statuses,
-            sum(len(row.provenance.regions) for row in finished),
             time.perf_counter() - begin,
             dict(stages.timer.seconds),
         )
