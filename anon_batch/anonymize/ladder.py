@@ -143,7 +143,7 @@ class Ladder:
         return regions
 
     def _take_over(self, method: Method, state: _Progress, answers: Sequence[tuple[Region, object]]) -> None:
-        """Write the patches of one image that pass all checks, and keep the other regions pending."""
+        """Write the patches of one image, check them, and keep the regions that fail pending."""
         patches: list[tuple[Region, Patch]] = []
         for region, answer in answers:
             fault = answer.reason if isinstance(answer, Refusal) else fault_of_patch(region, answer)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from anon_batch import geometry
 from anon_batch.config import AnonymizeConfig, TreatmentConfig
-from anon_batch.records import DEFAULT_LABEL, Detections, Region, Shape
+from anon_batch.records import Detections, Region, Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +69,6 @@ class Policy:
         """Return the policy of a job file's section `anonymize`."""
         by_label = {label: Treatment.from_config(section) for label, section in config.labels()}
         return cls(by_label, Treatment.from_config(config.default))
-
-    @classmethod
-    def for_faces(cls, treatment: Treatment) -> Policy:
-        """Return a policy with one treatment for faces and the default for everything else."""
-        return cls({DEFAULT_LABEL: treatment})
 
     def __getitem__(self, label: str) -> Treatment:
         return self.by_label.get(label, self.default)
