@@ -89,6 +89,25 @@ def test_ray_data_example(tmp_path: Path) -> None:
     assert sorted(Path(path).name for path in rows.path) == sorted(Path(name).name for name in (*FACES, NO_FACE))
 
 
+def test_method_in_readme(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [(_, code)] = blocks("readme plugin", "python")
+    (photos / "readme_plugin.py").write_text(code)
+    info = photos / "readme_plugin-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: readme-plugin\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[anon_batch.methods]\nmean_color = readme_plugin:MeanColor\n")
+    monkeypatch.syspath_prepend(str(photos))
+    importlib.invalidate_caches()
+    pixels = np.asarray(Image.open("photo.jpg").convert("RGB"))
+    [outcome] = Anonymizer(policy="mean_color")([pixels])
+    assert isinstance(outcome, Anonymized)
+    [region] = outcome.records
+    assert region.method == "mean_color"
+    masked = outcome.pixels[outcome.result.touched]
+    expected = pixels[~outcome.result.touched].mean(axis=0).astype(np.uint8)
+    assert (masked == expected).all()
+
+
 @pytest.fixture
 def plug_in(photos: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     """Install the page's examples as a package and return the page's job."""
