@@ -54,15 +54,20 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run_processes(seeds: range, methods: list[str], at_once: int) -> list[dict[str, str]]:
-    """Return the digests of one process for each seed, by "method/image"."""
+    """Return the digests of one process for each seed, by "method/image". Ctrl-C ends it early, with those that are done."""
     results: list[dict[str, str]] = []
-    for start in range(seeds.start, seeds.stop, at_once):
-        running = [_start(seed, methods) for seed in range(start, min(start + at_once, seeds.stop))]
-        for process in running:
-            output, _ = process.communicate()
-            if process.returncode:
-                raise RuntimeError(f"{' '.join(map(str, process.args))} ended with {process.returncode}")
-            results.append(json.loads(output.splitlines()[-1]))
+    try:
+        for start in range(seeds.start, seeds.stop, at_once):
+            running = [_start(seed, methods) for seed in range(start, min(start + at_once, seeds.stop))]
+            for process in running:
+                output, _ = process.communicate()
+                if process.returncode:
+                    raise RuntimeError(f"{' '.join(map(str, process.args))} ended with {process.returncode}")
+                results.append(json.loads(output.splitlines()[-1]))
+            print(f"{len(results)} of {len(seeds)} processes", file=sys.stderr, flush=True)
+    except KeyboardInterrupt:
+        if not results:
+            raise
     return results
 
 
