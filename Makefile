@@ -17,7 +17,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(PIP) -e '.[test]'
+	$(PIP) -e '.[test,docs]'
 	touch $@
 
 # The main job on the photographs that ship with the project: manifest, run, verify. A second `make demo` resumes the first.
@@ -44,11 +44,9 @@ test-full: venv-test
 bench: venv-test
 	$(BIN)/python -m benchmarks $(BENCH)
 
-
 clean:
 	rm -rf demo site
 
 # The documentation as a static site in site/. --strict: a broken link fails the build.
 docs: venv-test
-	$(PIP) -e '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

@@ -27,8 +27,8 @@ def test_a_command_is_measured_with_its_children() -> None:
         f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {burn!r}])\nkept = bytearray(200 << 20)\n{burn}"
     )
     taken = measure([sys.executable, "-c", parent])
-    assert 1.1 < taken.cpu_s < 3
-    assert taken.own_cpu_s < 0.9
+    assert taken.cpu_s > 1.1
+    assert taken.own_cpu_s < taken.cpu_s - 0.5, "the child's time is not the parent's own"
     assert taken.peak_mib > 200
     with pytest.raises(RuntimeError, match="ended with 3"):
         measure([sys.executable, "-c", "raise SystemExit(3)"])
