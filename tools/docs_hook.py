@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 from tools import docs_reference
 
@@ -25,12 +26,28 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, *, page: object, config: MkDocsConfig, files: Files) -> str:
-    """Point links that leave docs/, such as `../../jobs/imagenet.yaml`, to the repository."""
+def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Point links that leave docs/, such as `../../jobs/imagenet.yaml`, to the repository, and link the generated pages."""
+    if page.file.src_uri == "reference/index.md":
+        markdown = reference_links(markdown)
     repository = f"{config.repo_url}/blob/main"
     return re.sub(
         r"\]\((?:\.\./)+(?=(?:jobs|infra|benchmarks|tools|anon_batch|manifests|LICENSE))", f"]({repository}/", markdown
     )
+
+
+def reference_links(text: str) -> str:
+    """Link the page names in the table of reference/index.md, which exist on the site alone.
+
+    Raises:
+        ValueError: the table lacks a page.
+    """
+    for name, build in docs_reference.PAGES.items():
+        title = build().splitlines()[0].removeprefix("# ")
+        if f"| {title} |" not in text:
+            raise ValueError(f"docs/reference/index.md has no line for {title!r}")
+        text = text.replace(f"| {title} |", f"| [{title}]({name}.md) |")
+    return text
 
 
 def site_links(text: str, repository: str) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib
 import shutil
+import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -112,14 +112,13 @@ def test_method_in_readme(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None
 def plug_in(photos: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     """Install the page's examples as a package and return the page's job."""
     [(_, project)] = blocks("plugin", "toml")
-    groups = tomllib.loads(project)["project"]["entry-points"]
-    lines = [f"[{group}]\n" + "".join(f"{k} = {v}\n" for k, v in points.items()) for group, points in groups.items()]
-    info = photos / "my_plugin-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-plugin\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("\n".join(lines))
-    (photos / "my_plugin.py").write_text("\n".join(code for _, code in blocks("plugin", "python")))
-    monkeypatch.syspath_prepend(str(photos))
+    source, site = photos / "source", photos / "site"
+    source.mkdir()
+    (source / "pyproject.toml").write_text(project)
+    (source / "my_plugin.py").write_text("\n".join(code for _, code in blocks("plugin", "python")))
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "install", "--no-index"]
+    subprocess.run([*pip, "--no-build-isolation", "--target", str(site), str(source)], check=True)
+    monkeypatch.syspath_prepend(str(site))
     importlib.invalidate_caches()
     [(_, job)] = blocks("plugin", "yaml")
     yield yaml.safe_load(job)
