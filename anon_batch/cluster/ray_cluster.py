@@ -10,7 +10,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import ray
@@ -50,20 +50,25 @@ def connected(engine: EngineConfig) -> Iterator[None]:
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # report nothing about a private dataset
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # hide Ray's internal warnings
-    local: dict[str, Any] = {} if engine.address else {"include_dashboard": False, "num_cpus": _local_cpus(engine)}
-    on_sigterm = signal.getsignal(signal.SIGTERM)
+    _start(engine)
     try:
-        with _without_stderr():
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _start(engine: EngineConfig) -> None:
+    local: dict[str, Any] = {} if engine.address else {"include_dashboard": False, "num_cpus": _local_cpus(engine)}
+    try:
+        with _without_stderr(), _own_sigterm_handler():
             # "local", because None would join a cluster that already runs on this machine.
             ray.init(address=engine.address or "local", logging_level=logging.ERROR, log_to_driver=False, **local)
     except (ConnectionError, RuntimeError, ValueError) as exc:
         raise ConfigError(f"engine.address {engine.address!r}: Ray cannot be reached ({exc})") from None
-    try:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, on_sigterm)  # because Ray's own handler prints a C++ stack
-        yield
-    finally:
-        ray.shutdown()
+    except BaseException:
+        with suppress(Exception):  # because Ray may have started in part
+            ray.shutdown()
+        raise
 
 
 def worker_count(engine: EngineConfig) -> int:
@@ -91,6 +96,28 @@ def worker_count(engine: EngineConfig) -> int:
 def _local_cpus(engine: EngineConfig) -> int | None:
     """Return the CPUs of a local cluster: what `engine.workers` reserve, even on a smaller machine; None for all of them."""
     return None if engine.workers is None else math.ceil(engine.workers * engine.num_cpus)
+
+
+@contextmanager
+def _own_sigterm_handler() -> Iterator[None]:
+    """Keep this process's handler of SIGTERM in the block, because Ray's handlers end the process without a message.
+
+    Ray installs a handler in Python when it starts to connect, and one in C++, which prints a stack, when it is connected.
+    """
+    if threading.current_thread() is not threading.main_thread():  # no other thread can install a handler
+        yield
+        return
+    own, install = signal.getsignal(signal.SIGTERM), signal.signal
+
+    def install_others(number: int, handler: Any) -> Any:
+        return own if number == signal.SIGTERM else install(number, handler)
+
+    signal.signal = install_others  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        signal.signal = install
+        install(signal.SIGTERM, own)
 
 
 @contextmanager

@@ -6,10 +6,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from misbehaving_plugin import CRASH, HANG, RAISE, SLOW
 from ray.cluster_utils import Cluster
@@ -165,3 +167,15 @@ def test_a_signal_ends_the_run_which_resumes(
     done = run_cli(*_args(images, output, "--set", "engine.workers=2"))
     assert done.returncode == 0, done.stderr
     _check(Storage(), output, undisturbed, {})
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("wait_s", [0.0, 0.5, 2.0])
+def test_sigterm_while_ray_starts(images: Path, tmp_path: Path, wait_s: float) -> None:
+    output, log = str(tmp_path / "out"), tmp_path / "log"
+    driver = start_cli(*_args(images, output, "--set", "engine.workers=1"), log=log)
+    wait_until(lambda: bool(psutil.Process(driver.pid).children()), "the first process of Ray")
+    time.sleep(wait_s)
+    driver.send_signal(signal.SIGTERM)
+    assert driver.wait(timeout=120) == 75, log.read_text()
+    assert "terminated by SIGTERM; run the same command again to resume" in log.read_text()
