@@ -15,6 +15,7 @@ IMAGES = "images"
 SHARDS = "shards"
 REPORT = "report/index.html"
 REPORT_VERDICT = "report/verification.json"
+SINGLE_FILES = frozenset({RUN, STATS, GATES, REPORT, REPORT_VERDICT})
 
 LEDGER_PLAN = "plan.json"
 LEDGER_ROWS = "rows"

@@ -45,9 +45,13 @@ class Release:
         """Return the address of a key below OUTPUT."""
         return join(self.uri, key)
 
+    def exists(self) -> bool:
+        """Return whether a run has begun to write here."""
+        return self.storage.exists(self.address(layout.RUN))
+
     def is_empty(self) -> bool:
         """Return whether no run has written here: no run.json, no part, no image."""
-        if self.storage.exists(self.address(layout.RUN)):
+        if self.exists():
             return False
         folders = (layout.PROVENANCE, layout.IMAGES, layout.SHARDS)
         return not any(next(self.objects(folder), None) for folder in folders)

@@ -72,17 +72,16 @@ def open_run(config: JobConfig, models: Sequence[str], storage: Storage | None =
         The run, and whether it is resumed.
 
     Raises:
+        ConfigError: OUTPUT or ledger holds the manifest or a source, or one holds the other.
         ManifestError: the manifest is wrong; nothing was written but unused row chunks.
         ResumeRefusedError: OUTPUT belongs to a different job; the message names what differs.
         StorageError: manifest, output or ledger cannot be reached.
     """
     storage = storage or Storage(config.storage)
     release, ledger = Release(storage, config.output_uri), Ledger(storage, config.ledger_uri)
-    _check_separate(release.uri, ledger.uri)
+    _check_separate(release.uri, ledger.uri, absolute(config.manifest))
     plan = _find_plan(release, ledger)
     resumed = plan is not None
-    if plan is None:
-        ledger.make_private()
     rows_id = secrets.token_hex(4)
     rows = scan_manifest(config, ledger, None if resumed else rows_id)
     if rows.total == 0:
@@ -111,7 +110,12 @@ def open_run(config: JobConfig, models: Sequence[str], storage: Storage | None =
     return run, resumed
 
 
-def _check_separate(output: str, ledger: str) -> None:
+def _check_separate(output: str, ledger: str, manifest: str) -> None:
+    if manifest.startswith(output + "/"):
+        raise ConfigError(
+            f"manifest {manifest} lies inside output {output}: it names the sources and would be published; move it, or "
+            "choose another `output`"
+        )
     if output == ledger or ledger.startswith(output + "/"):
         raise ConfigError(f"ledger {ledger} lies inside output {output}: it is private, so it needs a place of its own")
     if output.startswith(ledger + "/"):
@@ -126,6 +130,11 @@ def _find_plan(release: Release, ledger: Ledger) -> Plan | None:
     plan = ledger.plan()
     if plan is None and not release.is_empty():
         plan = ledger.plan()  # because another driver may have started the same job since
+        if plan is None and not release.exists():
+            raise ResumeRefusedError(
+                f"{release.uri} is not empty and holds no release (no {layout.RUN}); choose another output, or move what "
+                "lies there"
+            )
         if plan is None:
             raise ResumeRefusedError(
                 f"{release.uri} holds a release, but its ledger is not at {ledger.uri}; name the right one with "

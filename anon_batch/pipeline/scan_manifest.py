@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from anon_batch.manifest.chunks import CHUNK_ROWS, chunk_to_parquet
 from anon_batch.manifest.rebatch import rebatch
 from anon_batch.manifest.sampling import sample_hashes, sample_threshold
 from anon_batch.pipeline.fingerprint import RowsDigest
+from anon_batch.pipeline.sources_outside import SourcesOutside
 from anon_batch.storage import absolute
 
 
@@ -36,16 +37,20 @@ def scan_manifest(config: JobConfig, ledger: Ledger, rows_id: str | None) -> Sca
         rows_id: folder of the chunks; None writes nothing, because a resumed run has them already.
 
     Raises:
+        ConfigError: OUTPUT or ledger holds a source.
         ManifestError: rows are wrong; the message names their numbers.
     """
     manifest = open_manifest(ledger.storage, absolute(config.manifest))
     threshold = _sample_threshold(manifest, config)
     checker = RowChecker(config.manifest, keep_format=config.write.format == "keep")
     digest, total, labelled = RowsDigest(), 0, False
-    for table in rebatch(_checked_and_sampled(manifest, checker, config, threshold), CHUNK_ROWS):
+    outside = SourcesOutside(config.output_uri, ledger.uri)
+    for table in rebatch(_checked_and_sampled(manifest, (checker.feed, outside.check), config, threshold), CHUNK_ROWS):
         digest.update(table)
         labelled = labelled or table.column("regions").null_count < len(table)
         if rows_id is not None:
+            if total == 0:  # not earlier, because the rows may show that this folder is not for a ledger
+                ledger.make_private()
             ledger.put_rows(rows_id, total, len(table), chunk_to_parquet(table))
         total += len(table)
     checker.finish(lambda: manifest.iter_tables(["image_id"]))
@@ -58,10 +63,14 @@ def scan_manifest(config: JobConfig, ledger: Ledger, rows_id: str | None) -> Sca
 
 
 def _checked_and_sampled(
-    manifest: ManifestFile, checker: RowChecker, config: JobConfig, threshold: int | None
+    manifest: ManifestFile,
+    checks: Sequence[Callable[[pa.Table], None]],
+    config: JobConfig,
+    threshold: int | None,
 ) -> Iterator[pa.Table]:
     for table in manifest.iter_tables(batch_rows=CHUNK_ROWS):
-        checker.feed(table)
+        for check in checks:
+            check(table)
         if threshold is None:
             yield table
         else:

@@ -16,25 +16,32 @@ from anon_batch.release.output_names import OutputNames
 from anon_batch.release.verification import Verification
 from anon_batch.stats import ShardStats, summarise
 
+_FOREIGN = "not a file of the release; move it elsewhere, because the whole folder is published"
+_ORPHANS = {
+    layout.IMAGES: "no provenance row names it",
+    layout.SHARDS: "no provenance row names it",
+    layout.PROVENANCE: "not the name of a part",
+}
+
 
 def check_names(release: Release, names: OutputNames, result: Verification) -> None:
-    """Check that no two rows name one image, and that a row names every object: an orphan has no record."""
+    """Check that no two rows name one image, and that nothing lies below OUTPUT but what the release is made of."""
     try:
         if duplicates := names.duplicates():
             result.fault(f"{duplicates} rows name an image that another row names too")
         for key in names.orphans(lambda: _listed(release)):
-            result.fault(f"{key}: no provenance row names it")
+            result.fault(f"{key}: {_ORPHANS.get(key.partition('/')[0], _FOREIGN)}")
     except (IntegrityError, ObjectNotFoundError) as exc:
         result.fault(str(exc))
-    for info in release.objects(layout.PROVENANCE):
-        if layout.parse_part(info.key) is None:
-            result.fault(f"{layout.PROVENANCE}/{info.key}: not the name of a part")
 
 
 def _listed(release: Release) -> Iterator[str]:
-    for folder in (layout.IMAGES, layout.SHARDS):
-        for info in release.objects(folder):
-            yield f"{folder}/{info.key}"
+    """Yield the keys below OUTPUT that only a row can explain."""
+    for info in release.objects(""):
+        folder, _, name = info.key.partition("/")
+        is_part = folder == layout.PROVENANCE and layout.parse_part(name) is not None
+        if not is_part and info.key not in layout.SINGLE_FILES:
+            yield info.key
 
 
 def check_totals(release: Release, record: RunJson, stats: ShardStats, result: Verification) -> None:

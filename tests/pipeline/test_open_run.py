@@ -127,9 +127,9 @@ def test_an_output_whose_ledger_is_lost_is_refused(base: str) -> None:
 
 
 @pytest.mark.parametrize("left", ["provenance/0000000000-4.parquet", "images/a.png", "shards/x.tar"])
-def test_files_of_another_run_in_output_are_refused(base: str, left: str) -> None:
-    Storage().put(join(base, f"out/{left}"), b"of another run")
-    assert "holds a release" in _refusal(job(base))
+def test_files_of_something_else_in_output_are_refused(base: str, left: str) -> None:
+    Storage().put(join(base, f"out/{left}"), b"of something else")
+    assert "out is not empty and holds no release (no run.json)" in _refusal(job(base))
 
 
 def test_finalize_refuses_a_part_of_another_run(base: str) -> None:
@@ -160,6 +160,56 @@ def test_output_and_ledger_inside_each_other_are_refused(base: str, output: str,
 
 def test_output_and_ledger_with_a_common_prefix_are_accepted(base: str) -> None:
     open_run(job(base, "out", ledger=join(base, "out-private")), MODELS)
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"output": "src"}, "output .*src holds .*src/0.png, a source of the manifest. It would be published"),
+        ({"output": "o", "ledger": "src"}, "ledger .*src holds .*src/0.png, a source"),
+        ({"output": "deep"}, "output .*deep holds .*deep/er/3.png"),
+        ({"output": "files"}, "output .*files holds .*files/a.tar, a source"),
+    ],
+)
+def test_an_output_or_ledger_that_holds_a_source_is_refused(base: str, keys: dict[str, str], said: str) -> None:
+    uris = [join(base, f"src/{name}") for name in IDS]
+    uris[3], uris[4] = join(base, "deep/er/3.png"), join(base, "files/a.tar")
+    write_dataset(base, IDS, uri=pa.array(uris))
+    ledger = join(base, keys.get("ledger", "private"))
+    with pytest.raises(ConfigError, match=said):
+        open_run(job(base, keys["output"], ledger=ledger), MODELS)
+    assert not list(Storage().list(join(ledger, "rows")))
+
+
+def test_a_source_in_output_is_found_whatever_its_spelling(tmp_path: Path) -> None:
+    base = str(tmp_path)
+    for uri in (f"{base}/src/../out/0.png", f"{base}//out/0.png", "out/0.png", f"file://{base}/out/./0.png"):
+        write_dataset(base, ["0.png"], uri=pa.array([uri]))
+        with pytest.raises(ConfigError, match=r"holds .*/out/0\.png"):
+            open_run(job(base), MODELS)
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    write_dataset(base, ["0.png"], uri=pa.array([f"{base}/real/0.png"]))
+    with pytest.raises(ConfigError, match=r"link holds .*real/0\.png"):
+        open_run(job(base, "link"), MODELS)
+
+
+def test_a_refused_ledger_keeps_its_permissions(tmp_path: Path) -> None:
+    write_dataset(str(tmp_path), IDS)
+    before = (tmp_path / "src").stat().st_mode
+    with pytest.raises(ConfigError, match="holds"):
+        open_run(job(str(tmp_path), ledger=f"{tmp_path}/src"), MODELS)
+    assert (tmp_path / "src").stat().st_mode == before
+
+
+def test_a_folder_beside_the_sources_with_a_common_prefix_is_accepted(base: str) -> None:
+    open_run(job(base, "sr", ledger=join(base, "src-ledger")), MODELS)
+
+
+def test_a_manifest_inside_the_output_is_refused(base: str) -> None:
+    Storage().put(join(base, "out/m.parquet"), Storage().read(join(base, "m.parquet")))
+    with pytest.raises(ConfigError, match="lies inside output"):
+        open_run(job(base, manifest=join(base, "out/m.parquet")), MODELS)
 
 
 def test_a_short_run_key_is_refused(base: str) -> None:

@@ -173,6 +173,18 @@ FILES: list[tuple[str, Callable[[dict[str, Any], Path, Path], Any], str]] = [
         lambda m, o, g: shutil.copy(_part(o), o / "provenance/0000000000-04.parquet"),
         "-04.parquet: not the name",
     ),
+    ("original beside images", lambda m, o, g: (o / "a.jpg").write_bytes(b"x"), "a.jpg: not a file of the release"),
+    (
+        "original in a folder",
+        lambda m, o, g: ((o / "2024").mkdir(), (o / "2024/a.jpg").write_bytes(b"x")),
+        "2024/a.jpg: not a file of the release",
+    ),
+    (
+        "other file beside the report",
+        lambda m, o, g: ((o / "report").mkdir(), (o / "report/a.jpg").write_bytes(b"x")),
+        "report/a.jpg: not a file of the release",
+    ),
+    ("half-written run.json", lambda m, o, g: (o / ".partial-a").write_bytes(b"x"), ".partial-a: not a file"),
     ("missing part", lambda m, o, g: _part(o).unlink(), "rows 0 to 3: no provenance part"),
     (
         "truncated part",
