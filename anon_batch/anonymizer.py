@@ -16,6 +16,7 @@ import secrets
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -164,6 +165,7 @@ class Anonymizer:
 
         Raises:
             ValueError: there are not as many ids or ground truths as images, or an array is not (H, W, 3) uint8.
+            TypeError: an image is something else, e.g. the path of a file.
         """
         listed = list(images)
         ids = [str(position) for position in range(len(listed))] if image_ids is None else image_ids
@@ -196,6 +198,7 @@ class Anonymizer:
 
         Raises:
             WithheldError, FailedError: the image cannot be anonymized, read or encoded; `reason` says why.
+            TypeError: `data` is not bytes, e.g. the path of a file.
         """
         [outcome] = self([data], [image_id])
         encoded = outcome if isinstance(outcome, Withheld) else self.encode(outcome)
@@ -208,14 +211,18 @@ class Anonymizer:
 
         Raises:
             ValueError: an array is not (H, W, 3) uint8.
+            TypeError: the image is something else, e.g. the path of a file.
         """
         if isinstance(image, SourceImage):
             return image
         if isinstance(image, np.ndarray):
             return SourceImage.from_array(image_id, image)
+        if not isinstance(image, (bytes, bytearray, memoryview)):
+            hint = "; read the file first" if isinstance(image, (str, PathLike)) else ""
+            raise TypeError(f"expected bytes, an array or a SourceImage, got {type(image).__name__}{hint}")
         limits = self._config.limits
         try:
-            return SourceImage.open(image_id, image, max_pixels=limits.max_pixels, max_bytes=limits.max_bytes)
+            return SourceImage.open(image_id, bytes(image), max_pixels=limits.max_pixels, max_bytes=limits.max_bytes)
         except RowError as exc:
             return Withheld(image_id, exc)
         except Exception:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,20 @@ def test_given_detections_are_anonymized_instead_of_those_of_the_detectors() -> 
     assert [region.box for region in outcome.regions] == [(10, 10, 30, 30)]
     [clean] = own.process([source], detections=[Detections.empty()])
     assert isinstance(clean, Clean)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"), [("photo.jpg", "str; read the file first"), (Path("photo.jpg"), "Path; read the"), (5, "int$")]
+)
+def test_what_is_no_image_is_an_error_of_the_caller(given: Any, said: str) -> None:
+    for call in (lambda: anonymizer()([given]), lambda: anonymizer().anonymize_bytes(given)):
+        with pytest.raises(TypeError, match=f"expected bytes, an array or a SourceImage, got .*{said}"):
+            call()
+
+
+def test_other_buffers_are_read_as_bytes() -> None:
+    data = file_of(noise())
+    assert anonymizer().anonymize_bytes(memoryview(data)) == anonymizer().anonymize_bytes(data)  # type: ignore[arg-type]
 
 
 def test_another_key_shares_the_loaded_models() -> None:
