@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -86,7 +87,7 @@ def build_manifest(
     Args:
         storage: to read and write with.
         sources: folders, bucket prefixes, tar, WebDataset, Parquet, CSV or JSONL files, or patterns of them.
-        out_uri: the manifest; replaced when there is one.
+        out_uri: the manifest, `.parquet`; replaced when there is one.
         ground_truth: a file of labelled regions, see `read_ground_truth`.
         labels: which labels its regions get.
         kind: of all sources; `auto` looks at each.
@@ -96,10 +97,13 @@ def build_manifest(
         columns: pass-through columns to keep; None keeps all, () none.
 
     Raises:
-        ManifestError: no image, a source that cannot be listed in full, rows that fail the check, or ground
-            truth that matches no image.
+        ManifestError: a suffix other than `.parquet`, no image, a source that cannot be listed in full, rows that fail the
+            check, or ground truth that matches no image.
         StorageError: bytes could not be read or written.
     """
+    stem, suffix = posixpath.splitext(out_uri)
+    if suffix.lower() not in ("", ".parquet"):
+        raise ManifestError(f"output {out_uri}: a manifest is a Parquet file; name it {stem}.parquet")
     if not sources:
         raise ManifestError("no source; give a folder, a bucket prefix, tar, Parquet or CSV files")
     found = [find_source(storage, given, None if kind == "auto" else kind) for given in sources]

@@ -146,6 +146,14 @@ def test_nothing_to_list_is_an_error(storage, tmp_path, names, match):
     assert not os.path.exists(tmp_path / "out.parquet")
 
 
+@pytest.mark.parametrize("name", ["m.csv", "m.v2.JSONL"])
+def test_a_manifest_with_the_suffix_of_another_format_is_refused(storage, tmp_path, name):
+    make_files(tmp_path / "photos", "a.jpg")
+    with pytest.raises(ManifestError, match=r"a manifest is a Parquet file; name it .*/m(\.v2)?\.parquet"):
+        build_manifest(storage, [str(tmp_path / "photos")], str(tmp_path / name))
+    assert not (tmp_path / name).exists()
+
+
 def test_rows_that_fail_the_check_are_not_published(storage, tmp_path):
     make_files(tmp_path / "set", "a\nb.jpg", "ok.jpg")
     with pytest.raises(ManifestError, match="cannot name an output"):
