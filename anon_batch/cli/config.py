@@ -22,7 +22,11 @@ def config(
         for key, kind, default, text in describe():
             out.print(f"{key}  ({kind}; default {default})\n    {text}", markup=False)
         return
-    shown = load_job(job, overrides(settings)).model_dump(mode="json")
+    config = load_job(job, overrides(settings))
+    from anon_batch.pipeline.preflight import check_names
+
+    check_names(config.image)
+    shown = config.model_dump(mode="json")
     options = shown["storage"]["options"]  # hidden, because they hold secrets and the output gets pasted
     shown["storage"]["options"] = {prefix: dict.fromkeys(given, "(not shown)") for prefix, given in options.items()}
     out.print(yaml.safe_dump(shown, sort_keys=False).rstrip(), markup=False)

@@ -46,12 +46,14 @@ def ledger_of(release: Release, ledger: str | None, *, no_ledger: bool) -> Ledge
         no_ledger: whether to leave the ledger out.
 
     Raises:
-        ConfigError: there is no ledger.
+        ConfigError: there is no release, or no ledger.
+        IntegrityError: run.json is damaged.
     """
     if no_ledger:
         return None
     from anon_batch.formats.ledger import Ledger
 
+    release.read_run_json()  # because a wrong address of the release is the likelier mistake
     found = Ledger(release.storage, ledger or f"{release.uri}-ledger")
     if not found.exists():
         raise ConfigError(

@@ -4,10 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 
+from anon_batch import plugins
+from anon_batch.anonymize.policy import Policy
 from anon_batch.anonymizer import Anonymizer
-from anon_batch.config import JobConfig
+from anon_batch.config import ImageConfig, JobConfig
 from anon_batch.models.runtime import Runtime
 from anon_batch.storage import Storage
+
+
+def check_names(config: ImageConfig) -> None:
+    """Check the names and options of detectors, methods and checks without loading their models.
+
+    Raises:
+        UnknownNameError: a detector, method or check does not exist.
+        ConfigError: an option is wrong.
+    """
+    for detector in config.detect.detectors:
+        plugins.check_options("detectors", detector.name, detector.options)
+    options = config.anonymize.options
+    for name in dict.fromkeys((*options, *Policy.from_config(config.anonymize).methods)):
+        plugins.check_options("methods", name, options.get(name, {}))
+    for name, own in config.checks.items():
+        plugins.check_options("checks", name, own)
 
 
 def preflight(config: JobConfig) -> tuple[str, ...]:

@@ -41,7 +41,7 @@ def main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     ("args", "code", "said"),
     [
         (["status", "/nowhere"], 2, "no release here"),
-        (["verify", "/nowhere"], 2, "--no-ledger"),
+        (["verify", "/nowhere"], 2, "no release here"),
         (["verify", "/nowhere", "--no-ledger"], 2, "no release here"),
         (["config", "/nowhere.yaml"], 2, "/nowhere.yaml"),
         (["config"], 2, "`manifest` is required"),
@@ -114,6 +114,25 @@ def test_config_prints_a_job_file_that_gives_the_same_job(main: Any, tmp_path: P
     assert (config.engine.workers, config.detect.detectors[0].name) == (3, "yunet")
     (tmp_path / "job.yaml").write_text(out)
     assert main("config", str(tmp_path / "job.yaml"))[1] == out
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("anonymize.face.method=pixelat", "Did you mean 'pixelate'?"),
+        ("anonymize.default.fallback=[nothing]", "unknown method 'nothing'"),
+        ("anonymize.plate={method: nothing}", "unknown method 'nothing'"),
+        ("anonymize.options.pixelate.cels=3", "anonymize.options.pixelate.cells"),
+        ("anonymize.options.blurr={}", "unknown method 'blurr'"),
+        ("detect.detectors=[yunnet]", "Did you mean 'yunet'?"),
+        ("detect.detectors=[{name: yunet, options: {size: 3}}]", "detect.detectors.yunet.options.size"),
+        ("checks.structur={}", "Did you mean 'structure'?"),
+    ],
+)
+def test_config_checks_names_and_options_of_plug_ins(main: Any, setting: str, said: str) -> None:
+    code, out, err = main("config", "--set", "manifest=m", "--set", "output=o", "--set", setting)
+    assert (code, out) == (2, "")
+    assert said in " ".join(err.split())
 
 
 def test_config_shows_no_secret(main: Any) -> None:
