@@ -45,6 +45,8 @@ def _explain(model: type[BaseModel], error: Any, prefix: str) -> str:
     if error["type"] == "model_type":
         return f"`{key}`: expected keys and values{_nearest(model, local, prefix)}"
     text = error["msg"].removeprefix("Value error, ")
+    if text.startswith("`"):  # because it names keys itself
+        return str(text)
     given = error["input"]
     if loc[:2] == ("storage", "options") or not isinstance(given, (str, int, float, type(None))):
         return f"`{key}`: {text}"  # the value may hold secrets

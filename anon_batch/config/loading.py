@@ -13,6 +13,20 @@ from anon_batch.config.job import JobConfig
 from anon_batch.errors import ConfigError
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that appears twice in one mapping, because the first of them would be lost."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key `{key.value}` appears twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def load_job(path: str | Path | None, overrides: Mapping[str, Any]) -> JobConfig:
     """Read a job file and apply overrides.
 
@@ -43,14 +57,14 @@ def parse_override(text: str) -> tuple[str, Any]:
         shown = repr(text) if not sep else "=..."
         raise ConfigError(f"--set {shown}: expected key=value, e.g. --set engine.shard_rows=64")
     try:
-        return key.strip(), yaml.safe_load(value)
+        return key.strip(), _Loader(value).get_single_data()
     except yaml.YAMLError as exc:
         raise ConfigError(f"--set {key.strip()}: the value is not YAML: {_yaml_error(exc)}") from None
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = _Loader(path.read_text(encoding="utf-8")).get_single_data()
     except OSError as exc:
         raise ConfigError(f"job file {path}: {exc.strerror or exc}") from None
     except yaml.YAMLError as exc:
