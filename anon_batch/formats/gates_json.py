@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from typing import Literal, get_args
 
 from anon_batch.errors import ConfigError, IntegrityError
@@ -79,5 +80,7 @@ def _check(result: GateResult) -> None:
         raise TypeError(f"gate {result.name}: unknown kind, or `passed` is not true or false")
     if type(result.limit) not in (int, float) or (result.value is not None and type(result.value) not in (int, float)):
         raise TypeError(f"gate {result.name}: limit and value must be numbers")
+    if not math.isfinite(result.limit) or not math.isfinite(result.value or 0):
+        raise ValueError(f"gate {result.name}: limit and value must be finite")
     if result.value is None and result.passed:
         raise ValueError(f"gate {result.name}: passed without a value")

@@ -86,6 +86,8 @@ GATE = dataclasses.asdict(GATES.results[0])
         {**GATE, "limit": None},
         {**GATE, "value": "0"},
         {**GATE, "value": None},  # a gate that was not measured never passes
+        {**GATE, "limit": float("nan")},
+        {**GATE, "value": float("inf")},
         {**GATE, "name": 5},
         {**GATE, "passed": False},  # contradicts the file's own verdict
         {"name": "failed"},
