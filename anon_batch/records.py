@@ -34,6 +34,13 @@ def _require_pixels(pixels: PixelArray) -> None:
     _require(pixels.dtype == np.uint8, f"pixels: {pixels.dtype}, expected uint8")
 
 
+def read_only(pixels: PixelArray) -> PixelArray:
+    """Return a view of an array that cannot be written to."""
+    view = pixels.view()
+    view.flags.writeable = False
+    return view
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class GroundTruth:
     """The labelled regions of one image.
@@ -158,7 +165,7 @@ class Preview:
 
     Args:
         image_id: the manifest's id.
-        pixels: (H, W, 3) uint8 RGB.
+        pixels: (H, W, 3) uint8 RGB, read-only, because several detectors see them.
         scale_x, scale_y: px of the whole image for each px of the preview.
     """
 
@@ -170,6 +177,7 @@ class Preview:
     def __post_init__(self) -> None:
         _require_pixels(self.pixels)
         _require(min(self.scale_x, self.scale_y) > 0, f"scale: {self.scale_x}, {self.scale_y}, expected > 0")
+        object.__setattr__(self, "pixels", read_only(self.pixels))
 
     @property
     def height(self) -> int:
@@ -214,6 +222,7 @@ class Detections:
         if self.labels is None:
             object.__setattr__(self, "labels", (DEFAULT_LABEL,) * n)
         _require(len(self.labels) == n, f"labels: {len(self.labels)}, expected {n}")
+        _require(all(isinstance(label, str) for label in self.labels), f"labels: {self.labels}, expected text")
         _require(self.boxes.shape == (n, 4), f"boxes: {self.boxes.shape}, expected ({n}, 4)")
         _require(self.scores.shape == (n,), f"scores: {self.scores.shape}, expected ({n},)")
         _require(self.landmarks.shape == (n, 5, 2), f"landmarks: {self.landmarks.shape}, expected ({n}, 5, 2)")

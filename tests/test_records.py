@@ -35,6 +35,17 @@ def test_a_wrong_number_of_labels_is_refused() -> None:
         GroundTruth(one.boxes, np.zeros(1, np.bool_), ())
 
 
+def test_labels_are_text() -> None:
+    with pytest.raises(ValueError, match="expected text"):
+        Detections(
+            np.zeros((1, 4), np.float32),
+            np.zeros(1, np.float32),
+            np.zeros((1, 5, 2), np.float32),
+            ("d",),
+            (1,),  # type: ignore[arg-type]
+        )
+
+
 def test_ground_truth_defaults_to_faces_of_which_none_is_kept() -> None:
     truth = GroundTruth(np.zeros((2, 4), np.float32), np.array([True, False]))
     assert truth.labels == ("face", "face")

@@ -14,6 +14,7 @@ from anon_batch.detect.labels import CheckedDetector
 from anon_batch.detect.merge import merge_detectors
 from anon_batch.detect.protocol import Detector, DetectorSettings
 from anon_batch.detect.registry import create_detector
+from anon_batch.errors import ConfigError
 from anon_batch.imaging.downscale import downscale
 from anon_batch.models.runtime import Runtime
 from anon_batch.records import Detections, GroundTruth, Preview
@@ -101,13 +102,15 @@ def build_detector(config: DetectConfig, runtime: Runtime) -> Ensemble:
     Raises:
         UnknownNameError: no such detector.
         ModelError: weights that are missing or not the pinned ones.
-        ConfigError: a backend or device that is not there, or labels or options that a detector does not have.
+        ConfigError: a backend or device that is not there, labels or options that a detector does not have, or `manifest` twice.
     """
     manifest: ManifestBoxes | None = None
     parts: list[Detector] = []
     for detector in config.detectors:
         settings = DetectorSettings(detector, config)
         if detector.name == NAME:
+            if manifest is not None:  # because the labels of the first entry would be lost
+                raise ConfigError(f"detect.detectors: `{NAME}` is named twice; name it once, with all its `labels`")
             manifest = plugins.load("detectors", NAME, detector.options, runtime, settings)
         else:
             parts.append(CheckedDetector(create_detector(detector, config, runtime), detector.labels))

@@ -51,6 +51,5 @@ class CheckedDetector:
         if unknown := sorted(set(found.labels) - self._declared):
             # Because `labels` would drop it unseen, an undeclared label must not pass as "not wanted".
             raise WithheldError(FAILURE, f"{self.name} gave labels that it does not declare: {', '.join(unknown)}")
-        if self._keep == self._declared:
-            return found
+        # Arrays of its own, because a detector may use its buffers again.
         return found.take(np.array([label in self._keep for label in found.labels], np.bool_))

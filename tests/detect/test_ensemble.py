@@ -5,6 +5,7 @@ import pytest
 
 from anon_batch.config import DetectConfig, ModelsConfig
 from anon_batch.detect.ensemble import Ensemble, build_detector
+from anon_batch.detect.labels import CheckedDetector
 from anon_batch.errors import ConfigError, UnknownNameError, WithheldError
 from anon_batch.models.runtime import Runtime
 from anon_batch.models.store import ModelStore
@@ -166,3 +167,16 @@ def test_options_that_a_built_in_does_not_have_are_refused(runtime):
     config = DetectConfig(detectors=[{"name": "centerface", "options": {"cells": 3}}])
     with pytest.raises(ConfigError, match=r"unknown key `detect.detectors.centerface.options.cells`"):
         build_detector(config, runtime)
+
+
+def test_the_boxes_of_the_manifest_are_named_once(runtime):
+    twice = [{"name": "manifest", "labels": ["plate"]}, {"name": "manifest", "labels": ["face"]}]
+    with pytest.raises(ConfigError, match="`manifest` is named twice"):
+        build_detector(DetectConfig(detectors=twice), runtime)
+
+
+def test_detections_survive_buffers_that_a_detector_uses_again():
+    found = detections("a", (0, 0, 10, 10))
+    (kept,) = CheckedDetector(Fixed("a", found)).detect([IMAGE])
+    found.boxes[...] = 50
+    assert kept.boxes.tolist() == [[0, 0, 10, 10]]
