@@ -166,11 +166,6 @@ def grow_extent(extent: Extent, margin_px: int, width: int, height: int) -> Exte
     return max(x1 - margin_px, 0), max(y1 - margin_px, 0), min(x2 + margin_px, width), min(y2 + margin_px, height)
 
 
-def intersect(a: Extent, b: Extent) -> bool:
-    """Return whether two extents have a pixel in common."""
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
-
-
 def longer_side_px(region: Region) -> float:
     """Return the longer side of the expanded box before clipping, at least that of the mask's extent.
 

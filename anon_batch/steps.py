@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import traceback
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
+
+import numpy as np
 
 from anon_batch.anonymize.ladder import Ladder
 from anon_batch.anonymize.protocol import ImageCheck
@@ -18,7 +21,7 @@ from anon_batch.detect.kept import kept_by_owner
 from anon_batch.errors import FailedError, RowError, WithheldError
 from anon_batch.imaging.source import SourceImage
 from anon_batch.outcomes import Anonymized, Clean, Outcome, Withheld
-from anon_batch.records import AnonymizedImage, Detections, GroundTruth, Region
+from anon_batch.records import AnonymizedImage, Detections, GroundTruth, Region, read_only
 
 MAX_CHECK_ROUNDS = 2  # times that an image check may add regions before the image is withheld
 
@@ -156,20 +159,29 @@ def _check_image(item: Item, checks: Sequence[ImageCheck], ladder: Ladder) -> bo
             break
         try:
             pixels = item.source.decode().pixels if item.result is None else item.result.pixels
-            view = pixels.view()
-            view.flags.writeable = False
-            [finding] = check.check([(view, item.regions)])
-            for name, count in finding.counts.items():
-                item.checks[check.name, name] += count
+            done = () if item.result is None else item.result.methods
+            regions = [region for region in item.regions if region.index in done]  # not those that another check added
+            [finding] = check.check([(read_only(pixels), regions)])
+            _add_counts(item, check.name, finding.counts)
             if finding.withhold is not None:
                 raise WithheldError("check", f"{check.name}: {finding.withhold}")
             if len(finding.add):
+                if not np.isfinite(finding.add.scores).all():
+                    raise WithheldError("check", f"{check.name}: added detections whose scores are not finite")
                 _add_regions(item, finding.add, ladder)
         except RowError as exc:
             item.error = exc
         except Exception:
             item.error = WithheldError("check", f"{check.name}: {traceback.format_exc()}")
     return item.error is None and len(item.regions) > before
+
+
+def _add_counts(item: Item, check: str, counts: Mapping[str, int]) -> None:
+    for name, count in counts.items():
+        if not isinstance(name, str) or not isinstance(count, Integral) or count < 0:
+            # Because the statistics of a whole shard cannot hold anything else.
+            raise WithheldError("check", f"{check}: count {name!r} is {count!r}, expected a whole number from 0")
+        item.checks[check, name] += int(count)
 
 
 def _add_regions(item: Item, added: Detections, ladder: Ladder) -> None:

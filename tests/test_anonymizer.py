@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -295,12 +296,12 @@ class Check(ImageCheck):
         return [answer]
 
 
-def _found(*boxes: tuple[int, int, int, int]) -> Finding:
+def _found(*boxes: tuple[int, int, int, int], score: float = 1) -> Finding:
     n = len(boxes)
     marks = np.full((n, 5, 2), np.nan, np.float32)
     return Finding(
-        add=Detections(np.asarray(boxes, np.float32), np.ones(n, np.float32), marks, ("check",) * n),
-        counts={"found": n},
+        add=Detections(np.asarray(boxes, np.float32), np.full(n, score, np.float32), marks, ("check",) * n),
+        counts={"found": np.int64(n)},  # type: ignore[dict-item]
     )
 
 
@@ -313,6 +314,7 @@ def test_an_image_check_adds_regions(clean: bool) -> None:
     assert (out.pixels[15:18, 2:4] == 0).all()
     assert [region.index for region in out.regions] == ([0] if clean else [0, 1, 2])
     assert out.checks["check"] == {"found": 1}
+    assert type(out.checks["check"]["found"]) is int
     assert (check.seen[1][0] == out.pixels).all()
     assert not check.seen[0][0].flags.writeable
 
@@ -325,6 +327,9 @@ def test_an_image_check_adds_regions(clean: bool) -> None:
         [MemoryError()],
         [None],
         [_found((1, 14, 5, 19))] * 3,
+        *([Finding(counts={"found": count})] for count in (math.nan, 1.5, -1, "1")),
+        [Finding(counts={1: 1})],
+        [_found((1, 14, 5, 19), score=math.nan)],
     ],
 )
 @pytest.mark.parametrize("clean", [False, True])
@@ -333,3 +338,24 @@ def test_an_image_check_withholds(answers: list[Any], clean: bool) -> None:
     [out] = made([noise()])
     assert isinstance(out, Withheld)
     assert (out.status, out.reason) == ("withheld", "check")
+
+
+def test_a_check_sees_only_regions_that_are_anonymized() -> None:
+    first, second = Check(_found((1, 14, 5, 19)), Finding()), Check(Finding(), Finding())
+    [out] = anonymizer(checks=[first, second])([noise()])
+    assert isinstance(out, Anonymized)
+    assert [len(regions) for _, regions in second.seen] == [2, 3]
+
+
+def test_a_detector_cannot_change_the_image() -> None:
+    class Careless(Detector):
+        def detect(self, images: Sequence[Any], ground_truth: Any = None) -> Any:
+            for image in images:
+                image.pixels[...] = 0  # the next detector would find nothing, and the output would be black
+            return super().detect(images)
+
+    pixels = noise()
+    [out] = anonymizer(Careless())([pixels])
+    assert isinstance(out, Withheld)
+    assert (out.reason, "read-only" in out.error.detail) == ("detect", True)
+    assert np.array_equal(pixels, noise())

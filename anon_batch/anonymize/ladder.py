@@ -20,9 +20,9 @@ from anon_batch.anonymize.protocol import Method, Patch, Refusal, RegionCheck
 from anon_batch.anonymize.render import Batch, Scene, render_scenes
 from anon_batch.config import AnonymizeConfig
 from anon_batch.errors import ConfigError, WithheldError
-from anon_batch.geometry import intersect, longer_side_px
+from anon_batch.geometry import longer_side_px
 from anon_batch.models.runtime import Runtime
-from anon_batch.records import AnonymizedImage, BoolArray, DecodedImage, PixelArray, Region
+from anon_batch.records import AnonymizedImage, BoolArray, DecodedImage, PixelArray, Region, read_only
 
 WITHHELD_REASON = "anonymize"
 _MAX_DETAILS = 20
@@ -100,8 +100,10 @@ class Ladder:
         open_states = [state for state in states if isinstance(state, _Progress)]
         ladders = [treatment.ladder for treatment in self.policy.treatments]
         for level in range(max(map(len, ladders))):
-            for name in dict.fromkeys(ladder[level] for ladder in ladders if len(ladder) > level):
-                self._run_step(self._methods[name], level, open_states, run_key)
+            names = dict.fromkeys(ladder[level] for ladder in ladders if len(ladder) > level)
+            # Methods that see the original last, so that they see what the others rendered.
+            for method in sorted((self._methods[name] for name in names), key=lambda method: method.sees_original):
+                self._run_step(method, level, open_states, run_key)
         return [state if isinstance(state, WithheldError) else self._finish(state) for state in states]
 
     def _run_step(self, method: Method, level: int, states: Sequence[_Progress], run_key: bytes) -> None:
@@ -109,7 +111,10 @@ class Ladder:
         work = [(state, regions) for state in states if (regions := self._regions_for(method, level, state))]
         if not work:
             return
-        scenes = [Scene(state.image.image_id, state.pixels, state.pending, regions) for state, regions in work]
+        scenes = [
+            Scene(state.image.image_id, state.pixels, self._erased_for(method, level, state.pending), regions)
+            for state, regions in work
+        ]
         answers: list[list[object]]
         try:
             answers = render_scenes(method, scenes, run_key)
@@ -142,43 +147,54 @@ class Ladder:
                 regions.append(region)
         return regions
 
+    def _erased_for(self, method: Method, level: int, pending: Sequence[Region]) -> Sequence[Region]:
+        """Return the pending regions whose masks a method must not see at a level.
+
+        A method that sees the original sees it in its own regions and in those of other such methods alone. Otherwise its
+        patches would carry the pixels of a region on to the method that must not see them.
+        """
+        if not method.sees_original:
+            return pending
+        return [region for region in pending if not self._sees_original(region, level)]
+
+    def _sees_original(self, region: Region, level: int) -> bool:
+        return any(self._methods[name].sees_original for name in self.policy[region.label].ladder[level : level + 1])
+
     def _take_over(self, method: Method, state: _Progress, answers: Sequence[tuple[Region, object]]) -> None:
-        """Write the patches of one image, check them, and keep the regions that fail pending."""
-        patches: list[tuple[Region, Patch]] = []
+        """Write the patches of one image that pass all checks, and keep the other regions pending.
+
+        Patches that fail are written below those that pass, and the result is checked again, until all on top pass. So no pixel
+        of a region that is done shows a failed patch. The other pixels of a failed patch stay until the next method overwrites
+        them.
+        """
+        passing: list[tuple[Region, Patch]] = []
         for region, answer in answers:
             fault = answer.reason if isinstance(answer, Refusal) else fault_of_patch(region, answer)
             if fault is None and isinstance(answer, Patch):
-                patches.append((region, answer))
+                passing.append((region, answer))
             else:
                 state.details.append(f"{method.name}: region {region.index}: {fault}")
-        if not patches:
+        if not passing:
             return
-        pixels, touched = compose(state.pixels, patches, state.regions, state.done, method.overlap)
-        pixels.flags.writeable = False
-        faults = self._faults_with_neighbours(state, pixels, [region for region, _ in patches])
-        # Regions that fail keep what was written over them, until the next method overwrites it.
-        state.pixels, state.touched = pixels, state.touched | touched
-        state.methods.update({region.index: method.name for region, _ in patches if region.index not in faults})
+        failed: list[tuple[Region, Patch]] = []
+        faults: dict[int, str] = {}
+        while True:
+            pixels, touched = state.pixels, state.touched
+            for patches in (failed, passing):
+                if patches:
+                    pixels, changed = compose(pixels, patches, state.regions, state.done, method.overlap)
+                    touched = touched | changed
+            pixels.flags.writeable = False
+            found = self._faults(state, pixels, [region for region, _ in passing]) if passing else {}
+            if not found:
+                break
+            faults |= found
+            failed += [item for item in passing if item[0].index in found]
+            passing = [item for item in passing if item[0].index not in found]
+        state.pixels, state.touched = pixels, touched
+        state.methods.update({region.index: method.name for region, _ in passing})
         state.details.extend(f"{method.name}: region {index}: {why}" for index, why in faults.items())
         state.pending = [region for region in state.pending if region.index not in state.methods]
-
-    def _faults_with_neighbours(
-        self, state: _Progress, pixels: PixelArray, regions: Sequence[Region]
-    ) -> dict[int, str]:
-        """Return the regions that fail a check, also those that pass only because checks skip what neighbours cover.
-
-        A region next to one that fails is checked again by itself, because a patch that failed may cover part of it.
-        """
-        faults = self._faults(state, pixels, regions)
-        failed = [region for region in regions if region.index in faults]
-        while failed:
-            last = failed.pop()
-            for region in regions:
-                if region.index not in faults and intersect(region.mask_extent, last.mask_extent):
-                    again = self._faults(state, pixels, [region])
-                    faults |= again
-                    failed += [region] * len(again)
-        return faults
 
     def _faults(self, state: _Progress, pixels: PixelArray, regions: Sequence[Region]) -> dict[int, str]:
         """Return the regions that fail a check: index -> why.
@@ -187,7 +203,7 @@ class Ladder:
             ValueError: a check names regions that it was not asked about.
         """
         faults: dict[int, str] = {}
-        before = _read_only(state.image.pixels)
+        before = read_only(state.image.pixels)
         asked = {region.index for region in regions}
         for check in self._checks:
             failed = dict(check.check(before, pixels, regions))
@@ -243,7 +259,7 @@ def _start(image: DecodedImage, regions: Sequence[Region]) -> _Progress | Withhe
                 f"region {region.index}: extent {region.extent} leaves the image of {image.width} x {image.height} px",
             )
     untouched = np.zeros(image.pixels.shape[:2], np.bool_)
-    return _Progress(image, tuple(regions), _read_only(image.pixels), untouched, list(regions))
+    return _Progress(image, tuple(regions), read_only(image.pixels), untouched, list(regions))
 
 
 def _render_alone(method: Method, scene: Scene, run_key: bytes, details: list[str]) -> list[object]:
@@ -253,12 +269,6 @@ def _render_alone(method: Method, scene: Scene, run_key: bytes, details: list[st
     except Exception as exc:  # as in _run_step
         details.append(f"{method.name}: {_text(exc)}")
         return []
-
-
-def _read_only(pixels: PixelArray) -> PixelArray:
-    view = pixels.view()
-    view.flags.writeable = False
-    return view
 
 
 def _withhold(image: DecodedImage, why: str) -> WithheldError:

@@ -50,14 +50,15 @@ class Target:
     def pixels(self) -> PixelArray:
         """The whole image, (H, W, 3) uint8 RGB, read-only.
 
-        The masks of all regions that are still to do, of every label, are erased to 0, except for a method that declares
-        `sees_original`. Regions that are done show what their method rendered.
+        The masks of all regions that are still to do, of every label, are erased to 0. A method that declares `sees_original`
+        sees the original in its own regions and in those of other such methods. Regions that are done show what their method
+        rendered.
         """
         return self.view()[0]
 
     @property
     def erased(self) -> BoolArray:
-        """The pixels that are erased in `pixels`, (H, W) bool, read-only; none for a method that declares `sees_original`."""
+        """The pixels that are erased in `pixels`, (H, W) bool, read-only."""
         return self.view()[1]
 
 
@@ -113,8 +114,8 @@ class Method(Plugin):
     """A method of anonymization.
 
     Attributes:
-        sees_original: whether its targets show the original pixels under the masks. A method that does not declare it cannot
-            leak them: it never gets them.
+        sees_original: whether its targets show the original pixels under the masks. For a method that does not declare it they
+            are erased.
         synthetic: whether a model generates what it shows.
         overlap: which of two overlapping regions wins: the larger one, so that a small detection inside a large face cannot
             bring fine detail back into it; or the one detected with the higher score.

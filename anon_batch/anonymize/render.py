@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import cast
 
 import numpy as np
@@ -24,13 +25,13 @@ class Scene:
     Args:
         image_id: of the image.
         pixels: (H, W, 3) uint8, the image as composed so far, read-only.
-        pending: all regions that are still to do; their masks are erased.
-        regions: those among them to render.
+        erased: regions whose masks the method must not see.
+        regions: what to render.
     """
 
     image_id: str
     pixels: PixelArray
-    pending: Sequence[Region]
+    erased: Sequence[Region]
     regions: Sequence[Region]
 
 
@@ -41,7 +42,10 @@ def render(method: Method, batch: Batch, run_key: bytes) -> list[list[Patch | Re
         ValueError: the method returns too few or too many patches.
         Exception: whatever the method raises.
     """
-    scenes = [Scene(image.image_id, image.pixels, regions, regions) for image, regions in batch]
+    scenes = [
+        Scene(image.image_id, image.pixels, () if method.sees_original else regions, regions)
+        for image, regions in batch
+    ]
     return [cast(list[Patch | Refusal], answers) for answers in render_scenes(method, scenes, run_key)]
 
 
@@ -54,15 +58,16 @@ def render_scenes(method: Method, scenes: Sequence[Scene], run_key: bytes) -> li
         ValueError: the method returns too few or too many answers.
         Exception: whatever the method raises.
     """
-    views = _Views(scenes, erase=not method.sees_original)
+    views = _Views(scenes)
     targets = [
         _make_target(scene, region, views, position, run_key)
         for position, scene in enumerate(scenes)
         for region in scene.regions
     ]
-    answers: list[object] = list(method.render(targets))
+    answers: list[object] = list(islice(method.render(targets), len(targets) + 1))  # because a generator may never end
     if len(answers) != len(targets):
-        raise ValueError(f"rendered {len(answers)} patches for {len(targets)} targets")
+        count = f"more than {len(targets)}" if len(answers) > len(targets) else f"{len(answers)}"
+        raise ValueError(f"rendered {count} patches for {len(targets)} targets")
     rest = iter(answers)
     return [[next(rest) for _ in scene.regions] for scene in scenes]
 
@@ -73,9 +78,8 @@ class _Views:
     Only those of the last scene are kept, because a batch may hold many large images and methods take the targets in order.
     """
 
-    def __init__(self, scenes: Sequence[Scene], *, erase: bool) -> None:
+    def __init__(self, scenes: Sequence[Scene]) -> None:
         self._scenes = scenes
-        self._erase = erase
         self._last: tuple[int, tuple[PixelArray, BoolArray]] | None = None
 
     def view(self, position: int) -> tuple[PixelArray, BoolArray]:
@@ -85,8 +89,8 @@ class _Views:
             return last[1]
         scene = self._scenes[position]
         height, width = scene.pixels.shape[:2]
-        if self._erase:
-            erased = union_of_masks(scene.pending, width, height)
+        if scene.erased:
+            erased = union_of_masks(scene.erased, width, height)
             pixels = np.where(erased[:, :, None], np.uint8(0), scene.pixels)
         else:
             pixels, erased = scene.pixels.view(), np.broadcast_to(np.False_, (height, width))
