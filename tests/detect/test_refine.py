@@ -72,8 +72,13 @@ class Squares:
         return found
 
 
-def image_of(height=200, width=300):
-    return Preview("p", np.zeros((height, width, 3), np.uint8))
+def image_of(height=200, width=300, square=None, value=0):
+    """Return a black image; `square` is (x, y, side) of a square of another value."""
+    pixels = np.zeros((height, width, 3), np.uint8)
+    if square is not None:
+        x, y, side = square
+        pixels[y : y + side, x : x + side] = value
+    return Preview("p", pixels)
 
 
 def refine(boxes, scores, answers, scale=1.0):
@@ -86,8 +91,7 @@ def refine(boxes, scores, answers, scale=1.0):
 @pytest.mark.parametrize("off", [(0, 0), (1.3, -0.8)])
 def test_boxes_found_in_a_crop_are_returned_in_px_of_the_image(place, off):
     x, y = place
-    image = image_of()
-    image.pixels[y : y + 12, x : x + 12] = 250
+    image = image_of(square=(x, y, 12), value=250)
     rough = np.array([x, y, x + 12, y + 12]) + np.array([*off, *off])
     [found] = RefiningDetector(First([rough], [0.3]), Squares(), 1.0).detect([image])
     np.testing.assert_allclose(found.boxes[0], [x, y, x + 12, y + 12], atol=0.35)  # a border's half pixels stay dark
@@ -96,8 +100,7 @@ def test_boxes_found_in_a_crop_are_returned_in_px_of_the_image(place, off):
 
 
 def test_the_face_fills_half_of_the_crop():
-    image = image_of()
-    image.pixels[50:82, 100:132] = 200  # 32 px, enlarged twice
+    image = image_of(square=(100, 50, 32), value=200)  # enlarged twice
     [crop] = crops_of(np.float32([[100, 50, 132, 82]]), 1.0)
     piece = cut_crop(image.pixels, crop)
     assert piece.shape == (SIDE_PX, SIDE_PX, 3)
