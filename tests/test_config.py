@@ -76,7 +76,7 @@ def test_every_described_key_can_be_set() -> None:
         ("ouput", "output"),
         ("engine.worker", "engine.workers"),
         ("storage.option", "storage.options"),
-        ("detect.detectors.0.treshold", None),
+        ("detect.detectors.0.treshold", "detect.detectors.0.threshold"),
     ],
 )
 def test_unknown_keys_name_the_nearest(key: str, nearest: str | None) -> None:
@@ -88,6 +88,30 @@ def test_unknown_keys_name_the_nearest(key: str, nearest: str | None) -> None:
     assert "unknown key" in str(caught.value)
     if nearest:
         assert f"did you mean `{nearest}`" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        (
+            "detect.thresold",
+            "did you mean `threshold` of an item of `detect.detectors`, e.g. [{name: ..., threshold: ...}]?",
+        ),
+        ("detect.zzz", "unknown key `detect.zzz`; keys of `detect`: detectors, scale, "),
+        ("engine.precision", "; keys of `engine`: "),
+        ("zzz", "; known keys: name, manifest, output, "),
+        ("anonymize.plate.zzz", "; keys of `anonymize.plate`: method, fallback, "),
+    ],
+)
+def test_unknown_keys_far_from_all_names_list_what_is_there(key: str, said: str) -> None:
+    message = _refused(**{key.replace(".", "__"): 1})
+    assert said in message
+    assert "detect.precision" not in message
+
+
+def test_a_folder_instead_of_a_job_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"is a folder; .* `anon-batch manifest {tmp_path} -o"):
+        load_job(tmp_path, {})
 
 
 def test_a_removed_key_says_that_it_was_removed() -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from anon_batch.config.description import describe
 from anon_batch.config.old_keys import OLD_KEYS
+from anon_batch.config.suggestions import keys_beside, suggestion
 from anon_batch.errors import ConfigError
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -39,11 +38,11 @@ def _explain(model: type[BaseModel], error: Any, prefix: str) -> str:
     if key in OLD_KEYS:
         return f"`{key}` {OLD_KEYS[key]}"
     if error["type"] == "extra_forbidden":
-        return f"unknown key `{key}`{_nearest(model, local, prefix)}"
+        return f"unknown key `{key}`{suggestion(model, local, prefix) or _known(model, local, prefix)}"
     if error["type"] == "missing":
         return f"`{key}` is required"
     if error["type"] == "model_type":
-        return f"`{key}`: expected keys and values{_nearest(model, local, prefix)}"
+        return f"`{key}`: expected keys and values{suggestion(model, local, prefix)}"
     text = error["msg"].removeprefix("Value error, ")
     if text.startswith("`"):  # because it names keys itself
         return str(text)
@@ -53,17 +52,7 @@ def _explain(model: type[BaseModel], error: Any, prefix: str) -> str:
     return f"`{key}`: {text} (given: {json.dumps(given)[:80]})"
 
 
-def _nearest(model: type[BaseModel], key: str, prefix: str) -> str:
-    known = [k for k, *_ in describe(model)]
-    sections = sorted({k.rsplit(".", 1)[0] for k in known if "." in k})
-    if key in known + sections:
-        return ""
-    parent, _, leaf = key.rpartition(".")
-    by_leaf = {k.rsplit(".", 1)[-1]: k for k in known}
-    match = difflib.get_close_matches(leaf, by_leaf, n=1, cutoff=0.6)
-    if match and parent and parent not in sections:
-        # A parent that the model does not list is a label or an item of a list, with the keys of its siblings.
-        return f"; did you mean `{prefix}{parent}.{match[0]}`?"
-    if near := difflib.get_close_matches(key, known + sections, n=1, cutoff=0.6):
-        return f"; did you mean `{prefix}{near[0]}`?"
-    return f"; did you mean `{prefix}{by_leaf[match[0]]}`?" if match else ""
+def _known(model: type[BaseModel], key: str, prefix: str) -> str:
+    section = (prefix + key).rpartition(".")[0]
+    names = ", ".join(keys_beside(model, key))
+    return names and (f"; keys of `{section}`: {names}" if section else f"; known keys: {names}")

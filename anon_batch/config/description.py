@@ -25,6 +25,18 @@ def describe(model: type[BaseModel] = JobConfig, prefix: str = "") -> Iterator[t
         yield f"{prefix}{name}", _type_text(info.annotation), default, info.description or ""
 
 
+def list_items(model: type[BaseModel] = JobConfig, prefix: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
+    """Yield (dotted key, model of an item) of every key that holds a list of sections."""
+    for name, info in model.model_fields.items():
+        section = _section_of(info.annotation)
+        if section is None:
+            continue
+        if _is_sequence(info.annotation):
+            yield f"{prefix}{name}", section
+        else:
+            yield from list_items(section, f"{prefix}{name}.")
+
+
 def _section_of(annotation: Any) -> type[BaseModel] | None:
     candidates = [annotation, *typing.get_args(annotation)]
     for candidate in candidates:

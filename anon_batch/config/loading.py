@@ -65,6 +65,11 @@ def parse_override(text: str) -> tuple[str, Any]:
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         data = _Loader(path.read_text(encoding="utf-8")).get_single_data()
+    except IsADirectoryError:
+        raise ConfigError(
+            f"job file {path} is a folder; to process its images, list them with `anon-batch manifest {path} -o "
+            "photos.parquet`, then use `--manifest photos.parquet`"
+        ) from None
     except OSError as exc:
         raise ConfigError(f"job file {path}: {exc.strerror or exc}") from None
     except yaml.YAMLError as exc:
