@@ -13,7 +13,7 @@ from anon_batch.cli.gates import gates_for_machines, show_gates
 from anon_batch.cli.options import JobFile, Json, Set, overrides
 from anon_batch.cli.progress import RunProgress
 from anon_batch.config import load_job
-from anon_batch.errors import ExitCode
+from anon_batch.errors import ConfigError, ExitCode
 from anon_batch.process import stoppable
 from anon_batch.reasons import REASONS
 from anon_batch.units import format_duration
@@ -51,7 +51,13 @@ def run(
         "sample.limit": limit,
         "engine.address": address,
     }
-    config = load_job(job, overrides(settings, flags))
+    given = overrides(settings, flags)
+    if job is None and (missing := [f"--{key}" for key in ("manifest", "output") if key not in given]):
+        raise ConfigError(
+            f"run needs {' and '.join(missing)}, or a job file, e.g. `anon-batch run --manifest photos.parquet --output "
+            "release`"
+        )
+    config = load_job(job, given)
     from anon_batch.cluster.driver import run_job
 
     with (

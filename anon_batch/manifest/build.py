@@ -26,6 +26,7 @@ from anon_batch.manifest.schema import (
 from anon_batch.manifest.staging import StagedTables
 from anon_batch.manifest.write import AddressBase, replace_column, write_table
 from anon_batch.storage import Storage, absolute
+from anon_batch.storage.faults import writing
 
 _SHOWN = 20
 
@@ -126,7 +127,8 @@ def build_manifest(
             base=base,
             where=absolute(out_uri),
         )
-        storage.put(out_uri, path.read_bytes())
+        with writing("the manifest", "--output"):
+            storage.put(out_uri, path.read_bytes())
     unmatched = matcher.unmatched() if matcher else []
     return BuildReport(
         uri=absolute(out_uri),

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from anon_batch.errors import ManifestError
+from anon_batch.errors import ManifestError, ObjectNotFoundError
 from anon_batch.manifest.labels import LabelMap
 from anon_batch.manifest.names import has_image_suffix
 from anon_batch.records import DEFAULT_LABEL, GroundTruth
@@ -65,6 +65,8 @@ def read_ground_truth(storage: Storage, uri: str, labels: LabelMap | None = None
         raise ManifestError(f"ground truth {uri}: expected .json, .csv or .txt (WIDER FACE)")
     try:
         text = storage.read(uri).decode("utf-8-sig")
+    except ObjectNotFoundError:
+        raise ManifestError(f"no ground truth at {uri}; check the address given with --ground-truth") from None
     except UnicodeDecodeError as exc:
         raise ManifestError(f"ground truth {uri}: not UTF-8 ({exc.reason} at byte {exc.start})") from None
     found = readers[suffix](text, f"ground truth {uri}", labels or LabelMap())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from anon_batch.config import JobConfig
 from anon_batch.formats.run_json import OUTPUT_SECTIONS
 
 _SHOWN_DIFFERENCES = 8
+_DIGEST = re.compile(r"\b[0-9a-f]{16,}\b")
 
 
 class RowsDigest:
@@ -122,5 +124,5 @@ def _flatten(prefix: str, value: Any, out: dict[str, Any]) -> None:
 
 
 def _short(value: Any) -> str:
-    text = json.dumps(value)
+    text = _DIGEST.sub(lambda digest: digest[0][:8], json.dumps(value))
     return text if len(text) <= 100 else text[:97] + "..."

@@ -17,6 +17,7 @@ from anon_batch.manifest.chunks import PlannedRows
 from anon_batch.pipeline.fingerprint import differences, fingerprint
 from anon_batch.pipeline.scan_manifest import scan_manifest
 from anon_batch.storage import Storage, absolute
+from anon_batch.storage.faults import writing
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -106,7 +107,8 @@ def open_run(config: JobConfig, models: Sequence[str], storage: Storage | None =
             "resume it, or choose another output"
         )
     run = Run(config, plan, release, ledger, run_key, invocation=secrets.token_hex(4))
-    release.write_run_json(run.describe())
+    with writing("the release", "--output"):
+        release.write_run_json(run.describe())
     return run, resumed
 
 

@@ -19,6 +19,7 @@ from anon_batch.manifest.sampling import sample_hashes, sample_threshold
 from anon_batch.pipeline.fingerprint import RowsDigest
 from anon_batch.pipeline.sources_outside import SourcesOutside
 from anon_batch.storage import absolute
+from anon_batch.storage.faults import writing
 
 
 class ScannedRows(NamedTuple):
@@ -50,7 +51,8 @@ def scan_manifest(config: JobConfig, ledger: Ledger, rows_id: str | None) -> Sca
         labelled = labelled or table.column("regions").null_count < len(table)
         if rows_id is not None:
             if total == 0:  # not earlier, because the rows may show that this folder is not for a ledger
-                ledger.make_private()
+                with writing("the ledger", "`ledger` or --output"):
+                    ledger.make_private()
             ledger.put_rows(rows_id, total, len(table), chunk_to_parquet(table))
         total += len(table)
     checker.finish(lambda: manifest.iter_tables(["image_id"]))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from anon_batch.errors import (
     AccessDeniedError,
@@ -14,6 +15,7 @@ from anon_batch.errors import (
     StorageFullError,
     TransientStorageError,
 )
+from anon_batch.storage.addresses import is_local
 
 _FULL_ERRNO = {
     errno.ENOSPC: "no space left; free some or choose another place, then run again",
@@ -59,7 +61,8 @@ def translate(exc: Exception, uri: str) -> StorageError:
     if {code, type(exc).__name__} & _CREDENTIAL_FAULTS:
         return CredentialsError(f"no valid credentials ({exc}); renew them, then run again", uri)
     if isinstance(exc, PermissionError):
-        return AccessDeniedError(f"access denied ({exc}); check the credentials and rights", uri)
+        what = "the folder's permissions" if is_local(uri) else "the credentials and rights"
+        return AccessDeniedError(f"access denied ({exc}); check {what}", uri)
     if isinstance(exc, OSError) and exc.errno in _FULL_ERRNO:
         return StorageFullError(_FULL_ERRNO[exc.errno], uri)
     if code in _FULL_CODES:
@@ -81,3 +84,13 @@ def s3_code(exc: BaseException) -> str:
         if isinstance(response, Mapping):
             return str(response.get("Error", {}).get("Code", ""))
     return ""
+
+
+@contextmanager
+def writing(what: str, option: str) -> Iterator[None]:
+    """Add to a storage error in the block what could not be written, and the option that names another place."""
+    try:
+        yield
+    except StorageError as exc:
+        message = f"{what} cannot be written: {exc.message}; or choose another place with {option}"
+        raise type(exc)(message, exc.uri) from exc

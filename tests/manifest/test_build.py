@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from anon_batch.errors import ManifestError
+from anon_batch.errors import ManifestError, StorageError
 from anon_batch.manifest import build_manifest, open_manifest, rows_from_table, write
 
 
@@ -152,6 +152,21 @@ def test_a_manifest_with_the_suffix_of_another_format_is_refused(storage, tmp_pa
     with pytest.raises(ManifestError, match=r"a manifest is a Parquet file; name it .*/m(\.v2)?\.parquet"):
         build_manifest(storage, [str(tmp_path / "photos")], str(tmp_path / name))
     assert not (tmp_path / name).exists()
+
+
+def test_a_ground_truth_that_is_not_there_names_the_argument(storage, tmp_path):
+    make_files(tmp_path / "photos", "a.jpg")
+    with pytest.raises(ManifestError, match=r"no ground truth at .*none\.csv; check .* --ground-truth"):
+        build(storage, tmp_path, tmp_path / "photos", ground_truth=str(tmp_path / "none.csv"))
+
+
+def test_a_manifest_that_cannot_be_written_names_the_argument(storage, tmp_path):
+    make_files(tmp_path / "photos", "a.jpg")
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(
+        StorageError, match=r"a file stands where a folder is needed; or choose another place with --output"
+    ):
+        build_manifest(storage, [str(tmp_path / "photos")], str(tmp_path / "file/m.parquet"))
 
 
 def test_rows_that_fail_the_check_are_not_published(storage, tmp_path):

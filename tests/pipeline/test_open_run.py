@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,14 @@ from pipeline_fixtures import (
 )
 
 from anon_batch.config import JobConfig, StorageConfig
-from anon_batch.errors import AnonBatchError, ConfigError, IntegrityError, ManifestError, ResumeRefusedError
+from anon_batch.errors import (
+    AccessDeniedError,
+    AnonBatchError,
+    ConfigError,
+    IntegrityError,
+    ManifestError,
+    ResumeRefusedError,
+)
 from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.plan import PLAN_VERSION, Plan
 from anon_batch.formats.release import Release
@@ -90,7 +98,7 @@ def test_another_manifest_model_key_or_package_is_refused_and_named(base: str, m
     assert "kkkk" not in message
     assert "xxxx" not in message
     write_dataset(base, IDS, label=pa.array([1, 2, 3, 4, 5, 6]))
-    assert "manifest rows" in _refusal(job(base))
+    assert re.search(r"manifest rows: was \"[0-9a-f]{8}\", is \"[0-9a-f]{8}\"", _refusal(job(base)))
     write_dataset(base, IDS[:5])
     assert "manifest row count: was 6, is 5" in _refusal(job(base))
     write_dataset(base, IDS)
@@ -210,6 +218,30 @@ def test_a_manifest_inside_the_output_is_refused(base: str) -> None:
     Storage().put(join(base, "out/m.parquet"), Storage().read(join(base, "m.parquet")))
     with pytest.raises(ConfigError, match="lies inside output"):
         open_run(job(base, manifest=join(base, "out/m.parquet")), MODELS)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        ("make_private", r"the ledger cannot be written: denied; or choose another place with `ledger` or --output"),
+        ("put", r"the release cannot be written: denied; or choose another place with --output"),
+    ],
+)
+def test_an_output_or_ledger_that_cannot_be_written_names_its_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, said: str
+) -> None:
+    write_dataset(str(tmp_path), IDS)
+    storage, real = Storage(), getattr(Storage, call)
+
+    def denied(uri: str, *rest: bytes) -> None:
+        if call == "put" and not uri.endswith("run.json"):
+            real(storage, uri, *rest)
+            return
+        raise AccessDeniedError("denied", uri)
+
+    monkeypatch.setattr(storage, call, denied)
+    with pytest.raises(AccessDeniedError, match=said):
+        open_run(job(str(tmp_path)), MODELS, storage)
 
 
 def test_a_short_run_key_is_refused(base: str) -> None:

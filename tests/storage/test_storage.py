@@ -304,3 +304,10 @@ def test_markers_of_folders_are_not_listed() -> None:
     entries = [("p/", 0), ("p/d/", 0), ("p/d/x", 0), ("p/e/", 5)]
     page = {"Contents": [{"Key": key, "Size": size} for key, size in entries]}
     assert list(list_below(lambda **_: page, "b", "p", "s3://b/p")) == [ObjectInfo("d/x", 0), ObjectInfo("e/", 5)]
+
+
+@pytest.mark.parametrize(
+    ("uri", "advice"), [("/a/b", "check the folder's permissions"), ("s3://a/b", "check the credentials and rights")]
+)
+def test_denied_access_says_what_to_check(uri: str, advice: str) -> None:
+    assert advice in str(translate(PermissionError(13, "Permission denied"), uri))
