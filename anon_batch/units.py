@@ -8,6 +8,11 @@ def format_count(number: int) -> str:
     return f"{number:,}"
 
 
+def format_counted(number: int, noun: str) -> str:
+    """Return e.g. `1 shard` or `1,234 shards`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def format_share(share: float | None) -> str:
     """Return a share of 1 as percent with one digit, e.g. `12.3 %`; `-` for None.
 

@@ -90,7 +90,7 @@ def test_what_is_no_image_is_an_error_of_the_caller(given: Any, said: str) -> No
 
 def test_other_buffers_are_read_as_bytes() -> None:
     data = file_of(noise())
-    assert anonymizer().anonymize_bytes(memoryview(data)) == anonymizer().anonymize_bytes(data)  # type: ignore[arg-type]
+    assert anonymizer().anonymize_bytes(memoryview(data)) == anonymizer().anonymize_bytes(data)
 
 
 def test_another_key_shares_the_loaded_models() -> None:

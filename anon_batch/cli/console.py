@@ -10,6 +10,8 @@ from rich.console import Console
 from anon_batch.errors import ExitCode
 from anon_batch.records import STATUSES
 
+UNFINISHED = "not finished (running or interrupted; run the same command to resume)"
+
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 

@@ -15,7 +15,7 @@ from anon_batch.config import StorageConfig, load_job
 from anon_batch.manifest.build import BuildReport, build_manifest
 from anon_batch.manifest.labels import LabelMap
 from anon_batch.storage import Storage
-from anon_batch.units import format_count
+from anon_batch.units import format_count, format_counted
 
 
 class Kind(StrEnum):
@@ -88,7 +88,8 @@ def _print(report: BuildReport, output: str) -> None:
     out.print(f"{format_count(report.images_count):>12} images -> {output}", markup=False)
     if report.others_count:
         kinds = ", ".join(f"{n:,} {suffix or 'without suffix'}" for suffix, n in sorted(report.other_suffixes.items()))
-        err.print(f"{report.others_count:,} files are not images and were left out: {kinds}", markup=False)
+        are = "is not an image and was" if report.others_count == 1 else "are not images and were"
+        err.print(f"{format_counted(report.others_count, 'file')} {are} left out: {kinds}", markup=False)
         err.print("  " + _join_names(report.other_names, report.others_count), markup=False)
     if report.extra_columns:
         out.print(f"columns copied to the release: {', '.join(report.extra_columns)}", markup=False)
@@ -102,12 +103,13 @@ def _print(report: BuildReport, output: str) -> None:
         )
     if report.labelled_count:
         out.print(
-            f"ground truth: {report.regions_count:,} regions in {report.labelled_count:,} images",
+            f"ground truth: {format_counted(report.regions_count, 'region')} in "
+            f"{format_counted(report.labelled_count, 'image')}",
             markup=False,
         )
     if report.unmatched_count:
         err.print(
-            f"{report.unmatched_count:,} entries of the ground truth match no image, or several: "
+            f"entries of the ground truth that match no image, or several: {report.unmatched_count:,}: "
             + _join_names(report.unmatched_names, report.unmatched_count),
             markup=False,
         )

@@ -8,12 +8,13 @@ from typing import Any
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from anon_batch.cli.console import err, statuses_line
+from anon_batch.cli.console import err
 from anon_batch.pipeline.run import Run
 from anon_batch.records import ShardResult
-from anon_batch.units import format_duration
+from anon_batch.units import format_counted, format_duration
 
 _PLAIN_INTERVAL_S = 10.0
+_BAR_WIDTH = 10  # columns, because a terminal often has 80 and the text is cut off at its end
 
 
 class ProgressBar:
@@ -37,7 +38,7 @@ class ProgressBar:
 
     def __enter__(self) -> ProgressBar:
         if err.is_terminal and not self._quiet:
-            self._bar = Progress(BarColumn(), TextColumn("{task.fields[text]}", markup=False), console=err)
+            self._bar = Progress(BarColumn(_BAR_WIDTH), TextColumn("{task.fields[text]}", markup=False), console=err)
             self._bar.start()
         return self
 
@@ -52,12 +53,12 @@ class ProgressBar:
         if self._bar is not None:
             self._task = self._bar.add_task("", total=total, completed=done, text="")
 
-    def update(self, done: int, details: str = "") -> None:
-        """Show that `done` are done now."""
+    def update(self, done: int, details: str = "", first: str = "") -> None:
+        """Show that `done` are done now; `first` goes before the rate, `details` to the end."""
         self._done = done
         if self._quiet:
             return
-        text = f"{self.text()}; {details}" if details else self.text()
+        text = f"{self.text(first)}; {details}" if details else self.text(first)
         if self._bar is not None:
             self._bar.update(self._task, completed=done, text=text)
         elif done >= self._total or time.monotonic() - self._printed_at >= _PLAIN_INTERVAL_S:
@@ -69,13 +70,14 @@ class ProgressBar:
         if not self._quiet:
             err.print(text, markup=False)
 
-    def text(self) -> str:
-        """Return e.g. `1,200/5,000 images (24.0 %), 21.3 images/s, 2 min 58 s left`."""
+    def text(self, first: str = "") -> str:
+        """Return e.g. `1,200/5,000 images (24.0 %), 21.3 images/s, 2 min 58 s left`; `first` goes before the rate."""
         done_now = self._done - self._done_before
         rate = done_now / max(time.monotonic() - self._begin, 1e-9)
         left = format_duration((self._total - self._done) / rate) if rate else "unknown time"
         share = 100 * self._done / self._total if self._total else 100.0
-        return f"{self._done:,}/{self._total:,} {self._unit} ({share:.1f} %), {rate:.1f} {self._unit}/s, {left} left"
+        head = f"{self._done:,}/{self._total:,} {self._unit} ({share:.1f} %), {first}{', ' if first else ''}"
+        return f"{head}{rate:.1f} {self._unit}/s, {left} left"
 
 
 class RunProgress:
@@ -107,8 +109,9 @@ class RunProgress:
         if result.outcome == "committed":
             self._shards += 1
             self._statuses.update(result.statuses)
-        details = f"{self._shards:,} shards; {statuses_line(dict(self._statuses))}"
-        self._bar.update(self._statuses.total(), details)
+        withheld, failed, clean, anonymized = (self._statuses[s] for s in ("withheld", "failed", "clean", "anonymized"))
+        details = f"{anonymized:,} anonymized, {clean:,} clean; {format_counted(self._shards, 'shard')}"
+        self._bar.update(self._statuses.total(), details, f"{withheld:,} withheld, {failed:,} failed")
 
     def note(self, text: str) -> None:
         """Print a line that stays."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
-from anon_batch.cli.console import out, print_json, statuses_line
+from anon_batch.cli.console import UNFINISHED, out, print_json, statuses_line
 from anon_batch.cli.gates import gates_for_machines, show_gates
 from anon_batch.cli.options import Json, Output, StorageJob, storage_of
-from anon_batch.units import format_duration
+from anon_batch.units import format_counted, format_duration
 
 
 def status(output: Output, job: StorageJob = None, json: Json = False) -> None:
@@ -23,9 +23,10 @@ def status(output: Output, job: StorageJob = None, json: Json = False) -> None:
         return
     rate = f"{state.images_per_s:.1f} images/s" if state.images_per_s else "rate unknown"
     left = f", {format_duration(state.left_s)} left" if state.state != "finished" and state.left_s is not None else ""
-    out.print(f"{state.name}  run {state.run_id}  {state.state}", markup=False)
+    shown = "finished" if state.state == "finished" else UNFINISHED
+    out.print(f"{state.name}  run {state.run_id}  {shown}", markup=False)
     out.print(
-        f"{state.done:,} of {state.total:,} rows in {state.shards_count:,} shards, {rate}{left}",
+        f"{state.done:,} of {state.total:,} rows in {format_counted(state.shards_count, 'shard')}, {rate}{left}",
         markup=False,
     )
     out.print(statuses_line(state.statuses), markup=False)

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from anon_batch.cli.console import err, out, print_json, statuses_line
+from anon_batch.cli.console import UNFINISHED, err, out, print_json, statuses_line
 from anon_batch.cli.gates import gates_for_machines, show_gates
 from anon_batch.cli.options import Json, Output, StorageJob, ledger_of, storage_of
 from anon_batch.errors import AnonBatchError, ExitCode
+from anon_batch.units import format_counted
 
 if TYPE_CHECKING:
     from anon_batch.formats.gates_json import Gates
@@ -30,6 +31,8 @@ def verify(
     from anon_batch.release.verify import verify as check
 
     release = Release(storage_of(job), output)
+    if not release.read_run_json().is_finished:
+        err.print(f"{release.uri}: {UNFINISHED}; this checks what is there so far", markup=False)
     for step in check(release, ledger_of(release, ledger, no_ledger=no_ledger)):
         result = step
     gates = _readable_gates(release)
@@ -75,4 +78,4 @@ def print_faults(faults: list[str], faults_count: int) -> None:
 
 def verdict_line(faults_count: int) -> str:
     """Return `verified` or `VERIFICATION FAILED: 3 faults`."""
-    return "verified" if not faults_count else f"VERIFICATION FAILED: {faults_count:,} faults"
+    return "verified" if not faults_count else f"VERIFICATION FAILED: {format_counted(faults_count, 'fault')}"

@@ -13,12 +13,15 @@ import pytest
 import yaml
 from pipeline_fixtures import image_bytes, job, release, write_dataset
 from releases import command, run_cli
+from rich.console import Console
 
 from anon_batch import __version__, cli
 from anon_batch.cli.console import statuses_line
+from anon_batch.cli.progress import RunProgress
 from anon_batch.cluster import driver
 from anon_batch.config import JobConfig, describe
 from anon_batch.formats.gates_json import Gates
+from anon_batch.records import ShardResult, ShardSpec
 
 
 def _main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
@@ -46,7 +49,8 @@ def main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
         (["config", "/nowhere.yaml"], 2, "/nowhere.yaml"),
         (["config"], 2, "`manifest` is required"),
         (["config", "--set", "manifest=m", "--set", "output=o", "--set", "engine.shardrows=1"], 2, "engine.shard_rows"),
-        (["run"], 2, "`manifest` is required"),
+        (["run"], 2, "run needs --manifest and --output, or a job file"),
+        (["run", "--manifest", "m"], 2, "run needs --output, or a job file"),
         (
             ["run", "--manifest", "/nowhere.parquet", "--output", "/nowhere/out", "--detector", "manifest"],
             2,
@@ -85,7 +89,7 @@ def test_integrity_errors_exit_with_3(main: Any, tmp_path: Path) -> None:
     assert main("verify", run.release.uri)[0] == 0
     (Path(run.release.uri) / "images/a.png").unlink()
     code, out, err = main("verify", run.release.uri)
-    assert (code, "images/a.png: missing" in err, "VERIFICATION FAILED: 1 faults" in out) == (3, True, True)
+    assert (code, "images/a.png: missing" in err, "VERIFICATION FAILED: 1 fault" in out) == (3, True, True)
     code, out, _ = main("verify", run.release.uri, "--json")
     assert code == 3
     assert set(json.loads(out)) == {
@@ -133,6 +137,20 @@ def test_config_checks_names_and_options_of_plug_ins(main: Any, setting: str, sa
     code, out, err = main("config", "--set", "manifest=m", "--set", "output=o", "--set", setting)
     assert (code, out) == (2, "")
     assert said in " ".join(err.split())
+
+
+def test_progress_of_a_large_run_shows_withheld_and_failed_within_80_columns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        "anon_batch.cli.progress.err", Console(stderr=True, width=80, force_terminal=True, color_system=None)
+    )
+    with RunProgress() as progress:
+        progress._bar.start(5_000_000, 0)
+        counts = {"anonymized": 900_000, "clean": 97_000, "withheld": 1_000, "failed": 2_000}
+        progress.shard(ShardResult(ShardSpec(0, 1_000_000), "committed", statuses=counts))
+    shown = capsys.readouterr().err
+    assert "1,000,000/5,000,000 images (20.0 %), 1,000 withheld, 2,000 failed, " in shown
 
 
 def test_config_shows_no_secret(main: Any) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import ray
 
 from anon_batch.cluster import ray_cluster
 from anon_batch.config import EngineConfig
@@ -20,9 +21,14 @@ from anon_batch.process import stoppable
 def _start(monkeypatch: pytest.MonkeyPatch, init: Callable[[], None]) -> None:
     """Connect with another `ray.init`, then send SIGTERM."""
     called: list[str] = []
-    monkeypatch.setattr(ray_cluster.ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(ray_cluster.ray, "init", lambda **_: (called.append("init"), init()))
-    monkeypatch.setattr(ray_cluster.ray, "shutdown", lambda: called.append("shutdown"))
+
+    def note(**_: Any) -> None:
+        called.append("init")
+        init()
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", note)
+    monkeypatch.setattr(ray, "shutdown", lambda: called.append("shutdown"))
     try:
         with stoppable("; run the same command again"), ray_cluster.connected(EngineConfig()):
             os.kill(os.getpid(), signal.SIGTERM)

@@ -218,7 +218,7 @@ def test_the_page_shows_a_failed_verification_without_names(run: Run) -> None:
     verdict, faults = check_release(run.release, None)
     assert (verdict.faults_count, faults) == (1, ["images/0.png: missing"])
     page = Page(_page(run.release.uri))
-    assert "VERIFICATION FAILED: 1 faults" in page.text
+    assert "VERIFICATION FAILED: 1 fault" in page.text
     assert "ids not compared with the private ledger" in page.text
     assert "0.png" not in page.text
 

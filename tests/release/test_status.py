@@ -55,9 +55,12 @@ def test_the_command_prints_text_and_json(tmp_path: Path) -> None:
     ShardProcessor(run).process(ShardSpec(0, 4))
     done = CliRunner().invoke(app, ["status", run.release.uri])
     assert done.exit_code == 0
-    assert "running" in done.stdout
-    assert "4 of 8 rows in 1 shards, rate unknown" in done.stdout
+    assert "not finished (running or interrupted; run the same command to resume)" in done.stdout
+    assert "4 of 8 rows in 1 shard, rate unknown" in done.stdout
     assert "2 anonymized, 2 clean, 0 withheld, 0 failed" in done.stdout
+    checked = CliRunner().invoke(app, ["verify", run.release.uri])
+    assert checked.exit_code == 3
+    assert checked.stderr.splitlines()[0].startswith(f"{run.release.uri}: not finished (running or interrupted;")
     said = json.loads(CliRunner().invoke(app, ["status", run.release.uri + "/", "--json"]).stdout)
     assert (said["done"], said["total"], said["state"], said["left_s"]) == (4, 8, "running", None)
 
