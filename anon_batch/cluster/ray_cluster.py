@@ -103,6 +103,7 @@ def _own_sigterm_handler() -> Iterator[None]:
     """Keep this process's handler of SIGTERM in the block, because Ray's handlers end the process without a message.
 
     Ray installs a handler in Python when it starts to connect, and one in C++, which prints a stack, when it is connected.
+    The latter is replaced when the block ends: for the last third of a second of the start, SIGTERM may still reach it.
     """
     if threading.current_thread() is not threading.main_thread():  # no other thread can install a handler
         yield
