@@ -222,7 +222,9 @@ class Detections:
         if self.labels is None:
             object.__setattr__(self, "labels", (DEFAULT_LABEL,) * n)
         _require(len(self.labels) == n, f"labels: {len(self.labels)}, expected {n}")
-        _require(all(isinstance(label, str) for label in self.labels), f"labels: {self.labels}, expected text")
+        # By types, because a loop over the labels costs more than everything else here.
+        if odd := {kind.__name__ for kind in set(map(type, self.labels)) if not issubclass(kind, str)}:
+            raise ValueError(f"labels: {', '.join(sorted(odd))}, expected text")
         _require(self.boxes.shape == (n, 4), f"boxes: {self.boxes.shape}, expected ({n}, 4)")
         _require(self.scores.shape == (n,), f"scores: {self.scores.shape}, expected ({n},)")
         _require(self.landmarks.shape == (n, 5, 2), f"landmarks: {self.landmarks.shape}, expected ({n}, 5, 2)")
@@ -247,12 +249,13 @@ class Detections:
     def take(self, indices: npt.NDArray[np.integer[Any]] | BoolArray) -> Detections:
         """Return the detections at `indices` (integers, in that order, or a bool mask)."""
         at = np.flatnonzero(indices) if indices.dtype == np.bool_ else indices
+        positions = at.tolist()
         return Detections(
             self.boxes[at],
             self.scores[at],
             self.landmarks[at],
-            tuple(self.detectors[int(i)] for i in at),
-            tuple(self.labels[int(i)] for i in at),
+            tuple(map(self.detectors.__getitem__, positions)),
+            tuple(map(self.labels.__getitem__, positions)),
         )
 
     def __len__(self) -> int:
