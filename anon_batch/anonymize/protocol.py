@@ -1,4 +1,4 @@
-"""What every method of anonymization and every check of its result is.
+"""The interfaces of methods and of checks of their results.
 
 A method renders patches; it never sees or returns a whole result. The ladder erases the masks before it asks a method, and
 `compose` writes the patches into the image. See `tests/anonymize/test_plugin_method.py` for a complete plug-in.

@@ -1,4 +1,4 @@
-"""What every detector is, and what a network below one is."""
+"""The interfaces of a detector and of the network that it may run."""
 
 from __future__ import annotations
 

@@ -4,32 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from anon_batch.errors import ObjectExistsError, ObjectNotFoundError
 from anon_batch.formats import layout
 from anon_batch.formats.plan import Plan
+from anon_batch.formats.stored_folder import StoredFolder
 from anon_batch.records import ShardSpec
-from anon_batch.storage import PARTIAL_PREFIX, ObjectInfo, Storage, absolute, join
+from anon_batch.storage import PARTIAL_PREFIX, join
 
 RUN_KEY_BYTES = 32
 
 
-class Ledger:
+class Ledger(StoredFolder):
     """Read and write the files of a ledger. Picklable.
 
     Args:
         storage: where it lies.
         uri: address of LEDGER.
     """
-
-    def __init__(self, storage: Storage, uri: str) -> None:
-        self.storage = storage
-        self.uri = absolute(uri.rstrip("/"))
-
-    def address(self, key: str) -> str:
-        """Return the address of a key below LEDGER."""
-        return join(self.uri, key)
 
     def exists(self) -> bool:
         """Return whether there is a plan."""
@@ -38,14 +31,6 @@ class Ledger:
     def make_private(self) -> None:
         """Create a local folder that only its owner may enter; a bucket's own policy decides elsewhere."""
         self.storage.make_private(self.uri)
-
-    def objects(self, folder: str) -> Iterator[ObjectInfo]:
-        """List the objects of a folder; their keys are relative to the folder."""
-        return self.storage.list(self.address(folder))
-
-    def delete(self, keys: Iterable[str]) -> None:
-        """Delete objects; those that do not exist are fine. `keys` is read as needed."""
-        self.storage.delete_many(self.uri, keys)
 
     def plan(self) -> Plan | None:
         """Return the plan; None if there is none.

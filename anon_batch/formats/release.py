@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -15,8 +15,8 @@ from anon_batch.formats.part import PartMeta, read_meta, read_part
 from anon_batch.formats.provenance import PROVENANCE_SCHEMA
 from anon_batch.formats.run_json import RunJson
 from anon_batch.formats.stats_json import StatsJson
+from anon_batch.formats.stored_folder import StoredFolder
 from anon_batch.records import ShardSpec
-from anon_batch.storage import ObjectInfo, Storage, absolute, join
 
 _READERS = 16
 _READ_AHEAD = 1024
@@ -29,21 +29,13 @@ class Part(NamedTuple):
     table: pa.Table
 
 
-class Release:
+class Release(StoredFolder):
     """Read and write the files of a release. Picklable.
 
     Args:
         storage: where it lies.
         uri: address of OUTPUT.
     """
-
-    def __init__(self, storage: Storage, uri: str) -> None:
-        self.storage = storage
-        self.uri = absolute(uri.rstrip("/"))
-
-    def address(self, key: str) -> str:
-        """Return the address of a key below OUTPUT."""
-        return join(self.uri, key)
 
     def exists(self) -> bool:
         """Return whether a run has begun to write here."""
@@ -56,10 +48,6 @@ class Release:
         folders = (layout.PROVENANCE, layout.IMAGES, layout.SHARDS)
         return not any(next(self.objects(folder), None) for folder in folders)
 
-    def objects(self, folder: str) -> Iterator[ObjectInfo]:
-        """List the objects of a folder; their keys are relative to the folder."""
-        return self.storage.list(self.address(folder))
-
     def put(self, key: str, data: bytes) -> None:
         """Write a whole object."""
         self.storage.put(self.address(key), data)
@@ -67,10 +55,6 @@ class Release:
     def read(self, key: str) -> bytes:
         """Return the bytes of an object."""
         return self.storage.read(self.address(key))
-
-    def delete(self, keys: Iterable[str]) -> None:
-        """Delete objects; those that do not exist are fine. `keys` is read as needed."""
-        self.storage.delete_many(self.uri, keys)
 
     def parts(self) -> list[ShardSpec]:
         """Return the shards that have a provenance part, in the order of their names."""
