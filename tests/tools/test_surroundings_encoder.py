@@ -1,0 +1,105 @@
+"""Training of the encoder of surroundings: masks, what cameras do, pairs, and that it learns and goes on."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch
+from drawn_faces import write_faces
+
+from anon_batch.anonymize.faces.encoder import SIDE, SurroundingsEncoder
+from tools import surroundings_encoder as training
+from tools import surroundings_views as views
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("faces")
+    two = [write_faces(folder / name, 8, seed=seed) for seed, name in enumerate(("one", "two"))]
+    return views.collect(training.read_faces(two))
+
+
+def test_thumbnails_are_followed_by_their_mirror_images(faces):
+    assert faces.lab.shape == (40, 3, SIDE, SIDE)
+    np.testing.assert_allclose(faces.lab[1].numpy()[:, :, ::-1], faces.lab[0].numpy(), atol=2)
+    assert (faces.boxes[:, :2] - SIDE / 2).abs().max() < 2
+    height = SIDE / views.CONTEXT / 2
+    assert (faces.boxes[:, 3] - height).abs().max() < 4
+    assert faces.held_out.sum() == 2 * 2 * 2
+
+
+def test_masks_hold_the_landmarks_and_grow(faces):
+    plain = torch.zeros(len(faces.boxes), dtype=torch.bool)
+    small, large = (
+        views.face_masks(faces.boxes, torch.full((len(plain),), expansion), plain) for expansion in (1.1, 1.3)
+    )
+    assert (large | ~small).all()
+    assert (large.sum((1, 2)) > 1.2 * small.sum((1, 2))).all()
+    for x, y in (views.IDEAL * SIDE).astype(int):
+        assert small[:, y, x].all()
+
+
+def test_only_known_pixels_spread():
+    rng = torch.Generator().manual_seed(1)
+    known = torch.ones(12, 1, SIDE, SIDE)
+    known[:, :, 12:36, 12:36] = 0
+    lab = torch.full((12, 3, SIDE, SIDE), 40.0)
+    lab[:, :, 12:36, 12:36] = 5000.0
+    seen, still_known = views.draw_camera(lab, known, 18, rng)
+    assert (still_known.mean((1, 2, 3)) > 0.2).all()
+    assert (still_known <= 1).all()
+    assert seen.max() < 80
+    assert (seen * (1 - still_known)).abs().max() == 0
+
+
+def test_batches_come_from_one_folder_and_leave_held_out_faces_alone(faces):
+    rng = torch.Generator().manual_seed(0)
+    for picks in itertools.islice(training.batches(faces, rng), 20):
+        assert len(set(faces.sets[picks].tolist())) == 1
+        assert not faces.held_out[picks].any()
+        assert len(set((picks // 2).tolist())) == len(picks) == 8
+
+
+def test_training_learns_writes_both_halves_and_goes_on(faces, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(training, "REPORT_STEPS", 1)
+    output = tmp_path / "encoder.safetensors"
+    training.train(faces, output, tmp_path, 0.004)
+    training.train(faces, output, tmp_path, 0.008)
+    steps = [int(line.split()[0]) for line in capsys.readouterr().out.splitlines()]
+    assert steps == list(range(1, len(steps) + 1)), "the second training goes on where the first ended"
+    tensors = safetensors.numpy.load_file(output)
+    assert all(values.dtype == np.float16 for values in tensors.values())
+    lab = faces.lab[:3].float().numpy().transpose(0, 2, 3, 1)
+    codes = training.encode_faces(output, lab)
+    np.testing.assert_allclose(np.linalg.norm(codes, axis=1), 1, atol=1e-5)
+    own = SurroundingsEncoder(tensors).encode(lab[0], faces.valid[0].numpy())
+    assert own.shape == codes[0].shape
+    assert not np.allclose(own, codes[0], atol=1e-2), "the halves differ"
+
+
+def test_loss_falls(faces):
+    torch.manual_seed(0)
+    pair = training.Pair()
+    rng = torch.Generator().manual_seed(0)
+    picks = torch.arange(0, 20, 2)
+    optimizer = torch.optim.AdamW(pair.parameters(), 2e-3)
+    given = training.draw_pairs(faces, picks, rng)
+    losses = []
+    for _ in range(25):
+        loss = training.loss_of(pair.eval(), *given)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.7 * losses[0]
