@@ -1,0 +1,116 @@
+"""`python -m tools.faces` on a small folder made of the sample's photographs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tools.faces import __main__ as faces
+from tools.faces.categories import CATEGORIES, Chooser, Face
+from tools.faces.figures import Runs
+from tools.faces.sets import SAMPLE, Data, read_pixels
+from tools.faces.sheets import PAGE_PX, cell
+from tools.faces.variants import job_of
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
+    root = tmp_path_factory.mktemp("data")
+    for folder in ("photos/images", "pairs/images", "faces"):
+        (root / folder).mkdir(parents=True)
+    shutil.copy(SAMPLE / "london/six_people.jpg", root / "photos/images/six.jpg")
+    boxes = [[88, 66, 171, 184, "without_mask"], [342, 64, 429, 188, "with_mask"]]
+    (root / "photos/boxes.json").write_text(json.dumps([{"file": "six.jpg", "boxes": boxes}]))
+    rows = ["person,neutral,smiling"]
+    for person in ("003_neutral", "005_smiling"):
+        for kind in "ab":
+            shutil.copy(SAMPLE / f"london/{person}.jpg", root / f"pairs/images/{person}_{kind}.jpg")
+        rows.append(f"{person},{person}_a.jpg,{person}_b.jpg")
+    (root / "pairs/pairs.csv").write_text("\n".join(rows))
+    return Data(root)
+
+
+@pytest.fixture(scope="module")
+def runs(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ANON_BATCH_TEST_DATA", str(data.root))
+        patch.delenv("ANON_BATCH_TEST_MODELS", raising=False)
+        for variant in ("pixelate", "pixelate@cells=4,expansion=1.1"):
+            assert faces.main(["produce", variant, "--runs", str(folder), "--seeds", "1"]) == 0
+    return folder
+
+
+def test_settings_of_a_variant_are_those_of_faces_or_options_of_the_method() -> None:
+    anonymize = job_of("pixelate@cells=4,expansion=1.1").anonymize
+    assert anonymize.face.method == "pixelate"
+    assert anonymize.face.expansion == 1.1
+    assert anonymize.options == {"pixelate": {"cells": 4}}
+
+
+def test_outputs_change_only_what_the_stored_masks_cover(data: Data, runs: Path) -> None:
+    smaller = Runs(data, runs).outputs("pixelate@cells=4,expansion=1.1", "photos")
+    larger = Runs(data, runs).outputs("pixelate", "photos")
+    [path] = data.images("photos")
+    changed = (larger.pixels(path) != read_pixels(path)).any(axis=2)
+    assert changed.any()
+    assert not (changed & ~larger.mask(path)).any()
+    assert smaller.mask(path).sum() < larger.mask(path).sum()
+    assert set(larger.listing()["six.jpg"].methods.values()) == {"pixelate"}
+    assert len(larger.listing()["six.jpg"].detections) == 6
+
+
+def test_seam_and_table_are_printed(
+    data: Data, runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ANON_BATCH_TEST_DATA", str(data.root))
+    assert faces.main(["measure", "pixelate", "--measures", "seam", "--runs", str(runs)]) == 0
+    assert faces.main(["table", "pixelate", "--runs", str(runs)]) == 0
+    printed = capsys.readouterr().out
+    [row] = [line for line in printed.splitlines() if line.startswith("seam, pairs")]
+    stored = json.loads((runs / "pixelate/figures.json").read_text())["seam"]
+    assert row.split()[-1] == f"{stored['pairs']['ratio']:.3f}"
+    assert stored["photos"]["faces"] == 6
+
+
+def test_blind_sheets_hide_the_names_and_write_a_key(
+    data: Data, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ANON_BATCH_TEST_DATA", str(data.root))
+    names = ["original", "pixelate", "pixelate@cells=4,expansion=1.1"]
+    command = ["sheets", "portraits", str(tmp_path / "sheet"), *names, "--runs", str(runs), "--blind", "--no-reference"]
+    assert faces.main(command) == 0
+    pages = [Path(line) for line in capsys.readouterr().out.split()]
+    assert [page.name for page in pages] == [f"sheet-portraits-{n}.png" for n in range(1, len(pages) + 1)]
+    assert all(read_pixels(page).shape[0] <= PAGE_PX[1] for page in pages)
+    key = json.loads((tmp_path / "sheet-portraits.key.json").read_text())
+    orders = {tuple(key[f"{number}{letter}"] for letter in "abc") for number in range(1, len(key) // 3 + 1)}
+    assert len(key) == 3 * 16  # twelve faces of the sample, four of the pairs
+    assert len(orders) > 2
+    assert all(sorted(order) == sorted(names) for order in orders)
+
+
+def test_faces_are_chosen_by_category_and_seed(data: Data, runs: Path) -> None:
+    chooser = Chooser(Runs(data, runs), "pixelate")
+    street = chooser.choose("street", 4)
+    assert [face.index for face in street] == [face.index for face in chooser.choose("street", 4)]
+    assert {face.own_set for face in street} == {"photos"}
+    assert [face.index for face in street] != [face.index for face in chooser.choose("street", 4, seed=1)]
+    covered = chooser.choose("covered", 9)
+    assert len(covered) == 1
+    assert covered[0].box[0] == pytest.approx(342, abs=12)
+    assert len(chooser.choose("grey", 9)) == 1  # one portrait of the sample is grey
+    assert set(CATEGORIES) >= {"portraits", "small", "profiles", "children", "dark"}
+
+
+def test_cells_show_faces_at_natural_size_and_tiny_ones_twice_as_large() -> None:
+    pixels = np.arange(100 * 100 * 3, dtype=np.uint32).reshape(100, 100, 3).astype(np.uint8)
+    marks = np.full((5, 2), np.nan, np.float32)
+    large = Face("photos", Path("x"), 0, np.array([10, 10, 60, 60], np.float32), marks)
+    assert np.array_equal(cell(pixels, large), pixels[:92, :92])
+    tiny = Face("photos", Path("x"), 0, np.array([40, 40, 60, 60], np.float32), marks)
+    assert cell(pixels, tiny).shape == (92, 92, 3)
