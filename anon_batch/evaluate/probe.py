@@ -26,7 +26,7 @@ Values = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class ProbeMeasure:
-    """How well faces are told apart.
+    """How well replaced faces are separated from untouched ones.
 
     Args:
         faces: untouched, and as many replaced.

@@ -11,7 +11,7 @@ import pytest
 
 from tools.faces import __main__ as faces
 from tools.faces.categories import CATEGORIES, Chooser, Face
-from tools.faces.figures import Runs
+from tools.faces.runs import Runs
 from tools.faces.sets import SAMPLE, Data, read_pixels
 from tools.faces.sheets import PAGE_PX, cell
 from tools.faces.variants import job_of

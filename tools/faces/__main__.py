@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tools.faces.figures import Runs
+    from tools.faces.runs import Runs
     from tools.faces.sets import Data
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -75,7 +75,8 @@ def _run(options: argparse.Namespace, data: Data) -> int:
     import cv2
     import torch
 
-    from tools.faces import figures, produce
+    from tools.faces import produce, timing
+    from tools.faces.runs import Runs
     from tools.faces.table import draw_table
 
     cv2.setNumThreads(1)
@@ -84,18 +85,18 @@ def _run(options: argparse.Namespace, data: Data) -> int:
         for variant in options.variants:
             label = options.label or variant
             if options.command == "time":
-                produce.write_time(data, options.runs, variant, label)
+                timing.write_time(data, options.runs, variant, label)
             else:
                 sets = options.sets.split(",")
                 produce.produce(data, options.runs, variant, label, sets, options.seeds, options.every)
     if options.command == "measure":
-        runs = figures.Runs(data, options.runs, tuple(options.embedder), options.every)
+        runs = Runs(data, options.runs, tuple(options.embedder), options.every)
         for name in options.names:
             _measure(runs, name, options.measures.split(","))
     if options.command == "table":
         print(draw_table(options.runs, options.names))
     if options.command == "sheets":
-        _draw(figures.Runs(data, options.runs), options)
+        _draw(Runs(data, options.runs), options)
     return 0
 
 

@@ -12,9 +12,8 @@ import numpy as np
 
 from anon_batch.geometry import pairwise_iou
 from anon_batch.records import Detections, FloatArray
-from tools.faces.figures import Runs
+from tools.faces.runs import Runs
 from tools.faces.sets import SETS, WITHOUT_MASK, Labelled, read_pixels
-from tools.faces.stored import Outputs
 
 MIN_SIDE_PX, MIN_SCORE = 16, 0.5
 LARGE_PX = 48
@@ -71,11 +70,8 @@ class Chooser:
 
     def _faces(self) -> Iterator[Face]:
         for own_set in SETS:
-            outputs: Outputs = self._runs.outputs(self._reference, own_set)
-            listed = outputs.listing() if outputs.exists else {}
-            for path in self._runs.images(own_set):
-                if path.name in listed:
-                    yield from _large_enough(own_set, path, listed[path.name].detections)
+            for path, found in self._runs.detections(self._reference, own_set):
+                yield from _large_enough(own_set, path, found)
 
     def is_portrait(self, face: Face) -> bool:
         """Whether it is one of the sample's faces, or of the pairs."""

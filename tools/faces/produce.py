@@ -1,9 +1,7 @@
-"""Run variants over the sets through the product's own path, and time them."""
+"""Run variants over the sets through the product's own path."""
 
 from __future__ import annotations
 
-import json
-import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,8 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from anon_batch.anonymize.protocol import Patch
-from anon_batch.anonymize.render import render
 from anon_batch.anonymizer import Anonymizer
 from anon_batch.geometry import union_of_masks
 from anon_batch.imaging.source import SourceImage
@@ -23,7 +19,6 @@ from tools.faces.stored import Found, Outputs
 from tools.faces.variants import load, run_key
 
 BATCH = 8
-PASSES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,67 +112,3 @@ def _detect(
         answers = anonymizer.detect([source for _, source in todo])
         for (path, _), found in zip(todo, answers, strict=True):
             detected[path] = Detections.empty() if isinstance(found, Withheld) else found
-
-
-def measure_time(data: Data, variant: str, portraits: int = 24, street: int = 24) -> dict[str, dict[str, float]]:
-    """Return the CPU time of one thread for each face, ms: kind of image -> `alone` and `with_checks`.
-
-    Args:
-        data: the sets.
-        variant: to time.
-        portraits: number of portraits, of one face each.
-        street: number of photographs.
-    """
-    anonymizer = load(variant)
-    method = anonymizer.ladder[variant.partition("@")[0]]
-    pairs, photos = data.images("pairs"), data.images("photos")
-    chosen = {
-        "portraits": pairs[:: max(1, len(pairs) // portraits)],
-        "street": photos[:: max(1, len(photos) // street)],
-    }
-    out = {}
-    for kind, paths in chosen.items():
-        sources = [SourceImage.from_array(path.name, read_pixels(path)) for path in paths]
-        found = [item if isinstance(item, Detections) else Detections.empty() for item in anonymizer.detect(sources)]
-        images = [(source, own) for source, own in zip(sources, found, strict=True) if len(own)]
-        faces = sum(len(own) for _, own in images)
-        batches = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
-        policy = anonymizer.ladder.policy
-        prepared = [
-            [(image.decode(), policy.regions_of(own, image.width, image.height)) for image, own in batch]
-            for batch in batches
-        ]
-        key = run_key("speed")
-        answers = [one for batch in prepared for own in render(method, batch, key) for one in own]
-        accepted = sum(isinstance(one, Patch) for one in answers)
-        alone, checked = [], []
-        for _ in range(PASSES):
-            start = time.process_time()
-            for batch in prepared:
-                render(method, batch, key)
-            middle = time.process_time()
-            for batch in batches:
-                anonymizer.process([image for image, _ in batch], detections=[own for _, own in batch])
-            alone.append(middle - start)
-            checked.append(time.process_time() - middle)
-        out[kind] = {
-            "faces": faces,
-            "accepted": accepted,
-            "alone_ms": 1000 * min(alone) / max(accepted, 1),
-            "with_checks_ms": 1000 * min(checked) / max(faces, 1),
-            "with_checks_median_ms": 1000 * statistics.median(checked) / max(faces, 1),
-        }
-    return out
-
-
-def write_time(data: Data, runs: Path, variant: str, label: str) -> None:
-    """Time a variant, print the figures and keep them beside its outputs."""
-    figures = measure_time(data, variant)
-    (runs / label).mkdir(parents=True, exist_ok=True)
-    (runs / label / "time.json").write_text(json.dumps(figures, indent=1), "utf-8")
-    for kind, own in figures.items():
-        print(
-            f"{label}: CPU time a face, {kind}: {own['alone_ms']:.1f} ms alone, {own['with_checks_ms']:.1f} ms with "
-            f"fallbacks and checks ({own['faces']:.0f} faces, {own['accepted']:.0f} by the method itself)",
-            flush=True,
-        )

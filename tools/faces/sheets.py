@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 
 from anon_batch.records import PixelArray
 from tools.faces.categories import Chooser, Face
-from tools.faces.figures import Runs
+from tools.faces.runs import Runs
 from tools.faces.sets import read_pixels
 
 ORIGINAL = "original"

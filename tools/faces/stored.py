@@ -59,13 +59,20 @@ class Outputs:
         path = self.folder / f"{source.stem}.png"
         return read_pixels(path if path.is_file() else source)
 
+    def has_mask(self, source: Path) -> bool:
+        """Return whether anything was anonymized in an image."""
+        return self._mask(source).is_file()
+
+    def _mask(self, source: Path) -> Path:
+        return self.folder / f"{source.stem}.mask.png"
+
     def mask(self, source: Path) -> BoolArray:
         """Return the pixels in any mask, (H, W) bool.
 
         Raises:
             FileNotFoundError: the image has no mask, because no face was found.
         """
-        path = self.folder / f"{source.stem}.mask.png"
+        path = self._mask(source)
         stored = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
         if stored is None:
             raise FileNotFoundError(path)
@@ -76,7 +83,7 @@ class Outputs:
         self.folder.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(self.folder / f"{source.stem}.png"), pixels[:, :, ::-1], FAST)
         cv2.imwrite(
-            str(self.folder / f"{source.stem}.mask.png"),
+            str(self._mask(source)),
             np.where(mask, 255, np.where(touched, 128, 0)).astype(np.uint8),
             FAST,
         )

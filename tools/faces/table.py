@@ -29,8 +29,8 @@ BASE: Rows = [
 ]
 BY_EMBEDDER: Rows = [
     ("rank 1, original gallery", "<= 5.9 %", ("rank_1_original_gallery",)),
-    ("rank 1, treated gallery, same key", "<= 15.7 %", ("rank_1_treated_gallery_same_key",)),
-    ("rank 1, treated gallery, other key", "", ("rank_1_treated_gallery_other_key",)),
+    ("rank 1, anonymized gallery, same key", "<= 15.7 %", ("rank_1_anonymized_gallery_same_key",)),
+    ("rank 1, anonymized gallery, other key", "", ("rank_1_anonymized_gallery_other_key",)),
     ("cosine to own original", "", ("cosine_to_own_original",)),
     ("own less others", "<= .03", ("own_less_others",)),
     ("equal error rate, outputs", "", ("equal_error_rate",)),
@@ -64,8 +64,6 @@ def _read(folder: Path) -> dict[str, Any]:
         if path.is_file():
             content = json.loads(path.read_text("utf-8"))
             found |= content if name == "figures" else {"time": content}
-    for own in found.get("pairs", {}).values():
-        own["own_less_others"] = own["cosine_to_own_original"] - own["cosine_to_others_originals"]
     return found
 
 
