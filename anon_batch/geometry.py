@@ -10,6 +10,8 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from anon_batch import face_shape
+from anon_batch.face_shape import CHIN, TAPER, Box, MaskShape
 from anon_batch.records import BoolArray, Detections, FloatArray, Region, Shape
 
 Extent = tuple[int, int, int, int]
@@ -123,7 +125,8 @@ def region_of(
     """Return the region of one detection.
 
     The box grows by `expansion` about its centre, is rounded outwards to whole pixels and clipped to the image. A box without
-    size, or one that lies outside the image, still yields the pixels nearest to it, so that no detection is dropped.
+    size, or one that lies outside the image, still yields the pixels nearest to it, so that no detection is dropped. The shape
+    `face` is that of well-found faces; all others get an ellipse of at least 1.3: see `face_shape.mask_shape`.
 
     Args:
         detections: of one image.
@@ -135,29 +138,56 @@ def region_of(
         soft_edge: width of the blend outside the mask, as a share of the longer side of the mask's extent.
         subject: what the seed derives from; None takes the index.
     """
-    x1, y1, x2, y2 = (float(v) for v in detections.boxes[index])
-    x1, x2, y1, y2 = min(x1, x2), max(x1, x2), min(y1, y2), max(y1, y2)
-    cx, cy = (x1 + x2) / 2, (y1 + y2) / 2
-    rx, ry = (max(side, 1.0) * expansion / 2 for side in (x2 - x1, y2 - y1))
-    # The box itself too, because centre and radius of an enormous box are rounded.
-    left, right = _clip_span(min(cx - rx, x1), max(cx + rx, x2), width)
-    top, bottom = _clip_span(min(cy - ry, y1), max(cy + ry, y2), height)
+    x1, y1, x2, y2 = detections.boxes[index].tolist()
+    box = min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
+    mask = _mask_shape(detections, index, box, expansion, shape)
+    mask_extent = left, top, right, bottom = _mask_extent(mask, box, width, height)
     edge_px = math.ceil(soft_edge * max(right - left, bottom - top))
     marks = detections.landmarks[index]
     return Region(
         index=index,
         label=detections.labels[index],
         subject=index if subject is None else subject,
-        box=(x1, y1, x2, y2),
-        extent=grow_extent((left, top, right, bottom), edge_px, width, height),
-        mask_extent=(left, top, right, bottom),
-        centre=(cx, cy),
-        radii=(rx, ry),
-        shape=shape,
+        box=box,
+        extent=grow_extent(mask_extent, edge_px, width, height),
+        mask_extent=mask_extent,
+        centre=_centre(box),
+        radii=mask.radii,
+        shape=mask.shape,
         score=float(detections.scores[index]),
         landmarks=marks if bool(np.isfinite(marks).all()) else None,
         edge_px=edge_px,
+        angle=mask.angle,
     )
+
+
+def _mask_shape(detections: Detections, index: int, box: Box, expansion: float, shape: Shape) -> MaskShape:
+    if shape != "face":
+        width, height = (max(side, 1.0) for side in (box[2] - box[0], box[3] - box[1]))
+        return MaskShape(shape, (width * expansion / 2, height * expansion / 2))
+    landmarks, witnesses = detections.landmarks[index], detections.witnesses[index]
+    own = landmarks.tolist() if bool(np.isfinite(landmarks).all()) else None
+    others = witnesses[np.isfinite(witnesses).all(axis=(1, 2))].reshape(-1, 2).tolist() if len(witnesses) else []
+    return face_shape.mask_shape(box, float(detections.scores[index]), own, others, expansion)
+
+
+def _mask_extent(mask: MaskShape, box: Box, width: int, height: int) -> Extent:
+    """Return the bounding box of a mask, in whole pixels of the image."""
+    x1, y1, x2, y2 = box
+    cx, cy = _centre(box)
+    rx, ry = mask.radii
+    if mask.shape == "face":
+        before, above, after, below = face_shape.reach(mask)
+        x1, y1, x2, y2 = cx - before, cy - above, cx + after, cy + below
+    else:  # the box itself too, because centre and radius of an enormous box are rounded
+        x1, y1, x2, y2 = min(cx - rx, x1), min(cy - ry, y1), max(cx + rx, x2), max(cy + ry, y2)
+    left, right = _clip_span(x1, x2, width)
+    top, bottom = _clip_span(y1, y2, height)
+    return left, top, right, bottom
+
+
+def _centre(box: Box) -> tuple[float, float]:
+    return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
 
 
 def grow_extent(extent: Extent, margin_px: int, width: int, height: int) -> Extent:
@@ -172,7 +202,8 @@ def longer_side_px(region: Region) -> float:
     Not the clipped one, because a face at the image's border is to be rendered as coarsely as a whole one.
     """
     x1, y1, x2, y2 = region.mask_extent
-    return max(2 * region.radii[0], 2 * region.radii[1], float(x2 - x1), float(y2 - y1))
+    down = (1 + CHIN) if region.shape == "face" else 2.0
+    return max(2 * region.radii[0], down * region.radii[1], float(x2 - x1), float(y2 - y1))
 
 
 def _clip_span(low: float, high: float, size: int) -> tuple[int, int]:
@@ -186,18 +217,46 @@ def region_mask(region: Region) -> BoolArray:
 
     A rectangle is the whole mask extent. An ellipse holds each pixel whose square touches the ellipse inscribed in the
     expanded box before clipping, so that an ellipse of any size covers at least one pixel and a face that the image's border
-    cuts is covered up to it. An outline is taken as it is.
+    cuts is covered up to it. So does a face; the squares are taken along its own axes, wide enough to hold the pixels. An
+    outline is taken as it is.
     """
     x1, y1, x2, y2 = region.mask_extent
     if region.outline is not None:
         return region.outline
-    if region.shape == "ellipse":
-        dx = _nearest_distance(x1, x2, region.centre[0]) / region.radii[0]
-        dy = _nearest_distance(y1, y2, region.centre[1]) / region.radii[1]
-        ellipse = (dy * dy)[:, None] + dx * dx <= 1.0
-        if ellipse.any():
-            return ellipse
+    if region.shape != "rectangle":
+        mask = _touched_by_face(region) if region.shape == "face" else _touched_by_ellipse(region)
+        if mask.any():
+            return mask
     return np.ones((y2 - y1, x2 - x1), np.bool_)
+
+
+def _touched_by_ellipse(region: Region) -> BoolArray:
+    x1, y1, x2, y2 = region.mask_extent
+    dx = _nearest_distance(x1, x2, region.centre[0]) / region.radii[0]
+    dy = _nearest_distance(y1, y2, region.centre[1]) / region.radii[1]
+    return np.asarray((dy * dy)[:, None] + dx * dx <= 1.0, np.bool_)
+
+
+def _touched_by_face(region: Region) -> BoolArray:
+    """Return the pixels that a mask of shape `face` touches: see `face_shape` for the formula."""
+    x1, y1, x2, y2 = region.mask_extent
+    cosine, sine = math.cos(region.angle), math.sin(region.angle)
+    dx = np.arange(x1, x2) + (0.5 - region.centre[0])
+    dy = np.arange(y1, y2)[:, None] + (0.5 - region.centre[1])
+    half = (cosine + abs(sine)) / 2  # of the square along the mask's axes that holds a pixel
+    rx, ry = region.radii
+    across = np.abs(dy * (sine / rx) + dx * (cosine / rx))
+    across -= half / rx
+    np.maximum(across, 0, out=across)
+    across *= across
+    v = dy * (cosine / ry) - dx * (sine / ry)
+    above = np.maximum(-half / ry - v, 0)
+    below = np.maximum(v - half / ry, 0) * (1 / CHIN)
+    below *= below
+    room = 1 - above * above
+    room -= below
+    room *= (1 - TAPER * below) ** 2
+    return np.asarray(across <= room, np.bool_)
 
 
 def union_of_masks(regions: Iterable[Region], width: int, height: int) -> BoolArray:

@@ -19,7 +19,7 @@ PixelArray = npt.NDArray[np.uint8]
 
 Status = Literal["anonymized", "clean", "withheld", "failed"]
 STATUSES: tuple[Status, ...] = ("anonymized", "clean", "withheld", "failed")
-Shape = Literal["ellipse", "rectangle"]
+Shape = Literal["ellipse", "rectangle", "face"]
 DEFAULT_LABEL = "face"
 
 
@@ -209,6 +209,8 @@ class Detections:
             the image for an upright face); NaN where the detector has none, as for everything that is no face.
         detectors: N names, the detector that found each.
         labels: N labels, what each is; left out, every detection is a DEFAULT_LABEL.
+        witnesses: (N, K, 5, 2) float32 xy, landmarks of other detections of the same face that were merged into it, from other
+            detectors or other tiles; NaN where one has fewer than K. Left out, K is 0.
     """
 
     boxes: FloatArray
@@ -216,11 +218,14 @@ class Detections:
     landmarks: FloatArray
     detectors: tuple[str, ...]
     labels: tuple[str, ...] = None  # type: ignore[assignment]
+    witnesses: FloatArray = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         n = len(self.detectors)
         if self.labels is None:
             object.__setattr__(self, "labels", (DEFAULT_LABEL,) * n)
+        if self.witnesses is None:
+            object.__setattr__(self, "witnesses", np.zeros((n, 0, 5, 2), np.float32))
         _require(len(self.labels) == n, f"labels: {len(self.labels)}, expected {n}")
         # By types, because a loop over the labels costs more than everything else here.
         if odd := {kind.__name__ for kind in set(map(type, self.labels)) if not issubclass(kind, str)}:
@@ -228,6 +233,10 @@ class Detections:
         _require(self.boxes.shape == (n, 4), f"boxes: {self.boxes.shape}, expected ({n}, 4)")
         _require(self.scores.shape == (n,), f"scores: {self.scores.shape}, expected ({n},)")
         _require(self.landmarks.shape == (n, 5, 2), f"landmarks: {self.landmarks.shape}, expected ({n}, 5, 2)")
+        known = self.witnesses.shape
+        _require(
+            len(known) == 4 and (known[0], *known[2:]) == (n, 5, 2), f"witnesses: {known}, expected ({n}, K, 5, 2)"
+        )
         _require(bool(np.isfinite(self.boxes).all()), "boxes: not finite")
 
     @classmethod
@@ -238,12 +247,14 @@ class Detections:
     def merge(cls, parts: Sequence[Detections]) -> Detections:
         if not parts:
             return cls.empty()
+        most = max(p.witnesses.shape[1] for p in parts)
         return cls(
             np.concatenate([p.boxes for p in parts]),
             np.concatenate([p.scores for p in parts]),
             np.concatenate([p.landmarks for p in parts]),
             tuple(name for p in parts for name in p.detectors),
             tuple(label for p in parts for label in p.labels),
+            np.concatenate([padded_witnesses(p.witnesses, most) for p in parts]),
         )
 
     def take(self, indices: npt.NDArray[np.integer[Any]] | BoolArray) -> Detections:
@@ -256,10 +267,17 @@ class Detections:
             self.landmarks[at],
             tuple(map(self.detectors.__getitem__, positions)),
             tuple(map(self.labels.__getitem__, positions)),
+            self.witnesses[at],
         )
 
     def __len__(self) -> int:
         return len(self.detectors)
+
+
+def padded_witnesses(witnesses: FloatArray, count: int) -> FloatArray:
+    """Return witnesses (N, K, 5, 2) with NaN added up to (N, count, 5, 2)."""
+    missing = count - witnesses.shape[1]
+    return np.pad(witnesses, ((0, 0), (0, missing), (0, 0), (0, 0)), constant_values=np.nan) if missing else witnesses
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -272,13 +290,16 @@ class Region:
         subject: what the seed derives from: the index, or who it is where identities stay consistent.
         box: xyxy of the detection, px.
         extent: (x1, y1, x2, y2) whole px, half-open, inside the image: everything that may change, the soft edge included.
-        mask_extent: the same for the mask alone, inside `extent`: the expanded box. Never empty.
-        centre, radii: (x, y) and (rx, ry) px, of the expanded box before it was clipped to the image.
+        mask_extent: the same for the mask alone, inside `extent`: the box around it. Never empty.
+        centre, radii: (x, y) and (rx, ry) px, of the expanded box before it was clipped to the image. Of a `face` the radii are
+            those along the face's own axes.
         shape: the mask inside `mask_extent`.
         score: of the detection.
         landmarks: (5, 2) px, or None.
         edge_px: width of the soft edge around the mask.
-        outline: (h, w) bool on `mask_extent`, the mask where it is neither ellipse nor rectangle; None means `shape`.
+        outline: (h, w) bool on `mask_extent`, the mask where it is none of the shapes; None means `shape`.
+        angle: by which a `face` is turned, radians: the direction of the axis from its right to its left eye, which is
+            atan2(dy, dx) in the image. 0 for every other shape.
     """
 
     index: int
@@ -294,6 +315,7 @@ class Region:
     landmarks: FloatArray | None = None
     edge_px: int = 0
     outline: BoolArray | None = None
+    angle: float = 0.0
 
     def __post_init__(self) -> None:
         x1, y1, x2, y2 = self.mask_extent

@@ -201,8 +201,30 @@ def test_fallback_as_text_and_the_ladder_without_repetition() -> None:
 
     assert ladder(method="pixelate", fallback="solid") == ("pixelate", "solid")
     assert ladder(method="solid", fallback=["solid", "blur"]) == ("solid", "blur")
-    assert ladder() == ("gan", "swap", "pixelate", "solid")
-    assert ladder(method="swap") == ("swap", "pixelate", "solid")
+    assert ladder() == ("gan", "swap", "inpaint", "pixelate", "solid")
+    assert ladder(method="swap") == ("swap", "inpaint", "pixelate", "solid")
+    assert ladder(method="solid") == ("solid", "pixelate")
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"anonymize__face__expansion": 1.05},
+        {"anonymize__face__expansion": 1.05, "anonymize__face__shape": "face"},
+        {"anonymize__plate__method": "solid", "anonymize__plate__expansion": 1, "anonymize__plate__shape": "face"},
+    ],
+)
+def test_a_face_mask_that_is_too_small_is_refused_with_the_reason(keys: dict[str, Any]) -> None:
+    message = _refused(**keys)
+    assert "too small for the shape `face`: expected at least 1.1" in message
+    assert "recognised" in message
+
+
+def test_the_least_expansion_is_that_of_the_shape() -> None:
+    assert _load(anonymize__face__expansion=1.1).anonymize.face.expansion == 1.1
+    for shape in ("ellipse", "rectangle"):
+        assert _load(anonymize__face__expansion=1, anonymize__face__shape=shape).anonymize.face.expansion == 1
+    assert _load(anonymize__face__expansion=1, anonymize__face__method="solid").anonymize.face.shape is None
 
 
 def test_labels_have_their_own_sections() -> None:
@@ -210,7 +232,7 @@ def test_labels_have_their_own_sections() -> None:
     assert [label for label, _ in anonymize.labels()] == ["face", "licence_plate", "person"]
     labels = dict(anonymize.labels())
     assert labels["licence_plate"].ladder == ("solid", "pixelate")
-    assert (labels["licence_plate"].shape, labels["person"].shape) == ("rectangle", "ellipse")
+    assert (labels["licence_plate"].shape, labels["person"].shape) == ("rectangle", None)
     assert anonymize.default.ladder == ("solid", "pixelate")
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -58,3 +60,31 @@ def test_take_of_ground_truth_carries_every_column() -> None:
     second = truth.take(np.array([False, True]))
     assert second.boxes.tolist() == [[4, 5, 6, 7]]
     assert (second.ignore.tolist(), second.labels, second.keep.tolist()) == ([False], ("person",), [True])
+
+
+def _witnessed(*counts: int) -> Detections:
+    """Detections whose witnesses are numbered, each with as many as its count says."""
+    marks = np.full((len(counts), max(counts), 5, 2), np.nan, np.float32)
+    for row, count in enumerate(counts):
+        marks[row, :count] = np.arange(count)[:, None, None] + 10 * row
+    return replace(_detections(*["face"] * len(counts)), witnesses=marks)
+
+
+def test_detections_without_witnesses_have_none() -> None:
+    assert _detections("face", "face").witnesses.shape == (2, 0, 5, 2)
+    assert Detections.empty().witnesses.shape == (0, 0, 5, 2)
+    assert Detections.merge([]).witnesses.shape == (0, 0, 5, 2)
+
+
+def test_merge_and_take_carry_the_witnesses() -> None:
+    merged = Detections.merge([_witnessed(1), _detections("plate"), _witnessed(0, 2)])
+    assert merged.witnesses.shape == (4, 2, 5, 2)
+    assert [int(np.isfinite(own).all(axis=(1, 2)).sum()) for own in merged.witnesses] == [1, 0, 0, 2]
+    assert merged.take(np.array([3])).witnesses[0, :, 0, 0].tolist() == [10, 11]
+
+
+def test_witnesses_of_another_shape_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"witnesses: \(2, 1, 5, 2\), expected \(1, K, 5, 2\)"):
+        replace(_detections("face"), witnesses=np.zeros((2, 1, 5, 2), np.float32))
+    with pytest.raises(ValueError, match="witnesses"):
+        replace(_detections("face"), witnesses=np.zeros((1, 5, 2), np.float32))

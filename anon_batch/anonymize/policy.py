@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from anon_batch import geometry
 from anon_batch.config import AnonymizeConfig, TreatmentConfig
+from anon_batch.config.treatment_defaults import complete
+from anon_batch.errors import ConfigError
 from anon_batch.records import Detections, Region, Shape
 
 
@@ -17,20 +19,32 @@ class Treatment:
     Args:
         method: name of the first method to try.
         fallback: names of the methods to try next, in order.
-        expansion: factor by which a detected box grows about its centre.
-        shape: of the mask.
-        soft_edge: width of the blend outside the mask, as a share of the mask's longer side.
+        expansion: factor by which a detected box grows about its centre. None: 1.15 for the shape `face`, else 1.3.
+        shape: of the mask. None: `face` for `swap` and `gan`, else `ellipse`.
+        soft_edge: width of the blend outside the mask, as a share of the mask's longer side. None: 0.16 for `swap` and `gan` with
+            the shape `face`, else 0.
         min_side_px: longer side of the expanded box below which synthetic methods are skipped.
         min_score: score below which synthetic methods are skipped.
+
+    Raises:
+        ConfigError: the expansion of the shape `face` is below 1.1.
     """
 
     method: str
     fallback: tuple[str, ...] = ()
-    expansion: float = 1.3
-    shape: Shape = "ellipse"
-    soft_edge: float = 0.0
+    expansion: float = None  # type: ignore[assignment]
+    shape: Shape = None  # type: ignore[assignment]
+    soft_edge: float = None  # type: ignore[assignment]
     min_side_px: float = 0.0
     min_score: float = 0.0
+
+    def __post_init__(self) -> None:
+        try:
+            settings = complete(self.method, self.shape, self.expansion, self.soft_edge)
+        except ValueError as exc:
+            raise ConfigError(f"treatment with `{self.method}`: {exc}") from None
+        for name, value in settings._asdict().items():
+            object.__setattr__(self, name, value)
 
     @property
     def ladder(self) -> tuple[str, ...]:
@@ -44,9 +58,9 @@ class Treatment:
         return cls(
             method,
             tuple(fallback),
-            config.expansion,
-            config.shape,
-            config.soft_edge,
+            config.expansion,  # type: ignore[arg-type]
+            config.shape,  # type: ignore[arg-type]
+            config.soft_edge,  # type: ignore[arg-type]
             config.min_side_px,
             config.min_score,
         )

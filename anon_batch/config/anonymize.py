@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from anon_batch.config.old_keys import OLD_KEYS
 from anon_batch.config.section import Section
+from anon_batch.config.treatment_defaults import complete
+from anon_batch.records import Shape
 
 _OWN_KEYS = ("face", "default", "options")
 _OLD_NAMES = frozenset(
     key.removeprefix("anonymize.") for key in OLD_KEYS if key.startswith("anonymize.") and key.count(".") == 1
 )
+_FALLBACKS = {
+    "gan": ("swap", "inpaint", "pixelate", "solid"),
+    "swap": ("inpaint", "pixelate", "solid"),
+}
 
 
 class TreatmentConfig(Section):
@@ -26,17 +32,27 @@ class TreatmentConfig(Section):
     fallback: tuple[str, ...] | None = Field(
         None,
         description="Methods to try in turn for a region that `method` refuses or fails on; when the last one fails too, the "
-        "image is withheld. null: `pixelate`, `solid`, and for `gan` before them `swap`.",
+        "image is withheld. null: `pixelate`, `solid`; before them `inpaint` for `swap`, and `swap`, `inpaint` for `gan`.",
     )
-    expansion: float = Field(1.3, ge=1, le=4, description="Factor by which the detected box grows about its centre.")
-    shape: Literal["ellipse", "rectangle"] = Field(
-        "ellipse", description="Mask: an `ellipse` inscribed in the expanded box, or the whole `rectangle`."
+    expansion: float | None = Field(
+        None,
+        ge=1,
+        le=4,
+        description="Factor by which the detected box grows about its centre. null: 1.15 for the shape `face`, else 1.3. "
+        "`face` takes at least 1.1.",
     )
-    soft_edge: float = Field(
-        0.0,
+    shape: Shape | None = Field(
+        None,
+        description="Mask: an `ellipse` inscribed in the expanded box; the whole `rectangle`; or a `face`, a tighter egg that is "
+        "turned with the face and holds the landmarks of all detectors. A face that is not well found gets an `ellipse` with an "
+        "expansion of at least 1.3 instead. null: `face` for `swap` and `gan`, else `ellipse`.",
+    )
+    soft_edge: float | None = Field(
+        None,
         ge=0,
         le=0.5,
-        description="Width of the blend around the mask, as a share of the mask's longer side. The blend lies outside the mask.",
+        description="Width of the blend around the mask, as a share of the mask's longer side. The blend lies outside the mask. "
+        "null: 0.16 for `swap` and `gan` with the shape `face`, as room for a seam, else 0.",
     )
     min_side_px: float = Field(
         0.0,
@@ -56,12 +72,17 @@ class TreatmentConfig(Section):
     def _list_of_names(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value
 
+    @model_validator(mode="after")
+    def _covers_enough(self) -> TreatmentConfig:
+        complete(self.method, self.shape, self.expansion, self.soft_edge)
+        return self
+
     @property
     def ladder(self) -> tuple[str, ...]:
         """Methods in the order in which a region tries them, each once."""
         fallback = self.fallback
         if fallback is None:
-            fallback = ("swap", "pixelate", "solid") if self.method == "gan" else ("pixelate", "solid")
+            fallback = _FALLBACKS.get(self.method, ("pixelate", "solid"))
         return tuple(dict.fromkeys((self.method, *fallback)))
 
 

@@ -86,8 +86,12 @@ def in_full_size(found: Detections, image: Preview) -> Detections:
     if image.scale_x == image.scale_y == 1:
         return found
     factor = np.asarray([image.scale_x, image.scale_y], np.float64)
-    boxes, landmarks = found.boxes * np.tile(factor, 2), found.landmarks * factor
-    return replace(found, boxes=boxes.astype(np.float32), landmarks=landmarks.astype(np.float32))
+    return replace(
+        found,
+        boxes=(found.boxes * np.tile(factor, 2)).astype(np.float32),
+        landmarks=(found.landmarks * factor).astype(np.float32),
+        witnesses=(found.witnesses * factor).astype(np.float32),
+    )
 
 
 def build_detector(config: DetectConfig, runtime: Runtime) -> Ensemble:

@@ -1,6 +1,7 @@
 """One detection for each object, where several tiles or several detectors found it.
 
-Only detections of one label are merged: a box never suppresses a box of another label.
+Only detections of one label are merged: a box never suppresses a box of another label. The landmarks of a suppressed box stay
+with the box that it overlaps most, as its witnesses, so that the mask can cover what any detector took for an eye or a mouth.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from anon_batch.geometry import non_maximum_suppression, pairwise_iou
-from anon_batch.records import BoolArray, Detections, FloatArray
+from anon_batch.records import BoolArray, Detections, FloatArray, padded_witnesses
 
 
 def merge_tiles(parts: list[Detections], iou_threshold: float) -> Detections:
@@ -28,7 +29,7 @@ def merge_tiles(parts: list[Detections], iou_threshold: float) -> Detections:
         own = np.flatnonzero(_has_label(merged, label))
         kept[own[non_maximum_suppression(merged.boxes[own], merged.scores[own], iou_threshold)]] = True
     ranked = np.argsort(-merged.scores, kind="stable")
-    out = merged.take(ranked[kept[ranked]])
+    out, dropped = merged.take(ranked[kept[ranked]]), merged.take(ranked[~kept[ranked]])
     landmarks = out.landmarks.copy()
     for row in np.flatnonzero(np.isnan(landmarks).any(axis=(1, 2))):
         overlap = pairwise_iou(out.boxes[row : row + 1], merged.boxes)[0]
@@ -36,7 +37,8 @@ def merge_tiles(parts: list[Detections], iou_threshold: float) -> Detections:
         usable &= _has_label(merged, out.labels[row])
         if usable.any():
             landmarks[row] = merged.landmarks[int(np.argmax(np.where(usable, merged.scores, -1)))]
-    return replace(out, landmarks=landmarks)
+    overlaps = pairwise_iou(out.boxes, dropped.boxes) * same_label(out, dropped)
+    return _with_witnesses(replace(out, landmarks=landmarks), dropped, overlaps)
 
 
 def merge_detectors(parts: list[Detections], iou_threshold: float) -> Detections:
@@ -50,12 +52,12 @@ def merge_detectors(parts: list[Detections], iou_threshold: float) -> Detections
     """
     merged = parts[0]
     for part in parts[1:]:
-        same = pairwise_iou(merged.boxes, part.boxes) >= iou_threshold
-        same &= same_label(merged, part)
-        landmarks = _landmarks_from(merged, part, same)
-        merged = Detections.merge(
-            [replace(merged, landmarks=landmarks), part.take(np.asarray(~same.any(axis=0), np.bool_))]
-        )
+        overlaps = pairwise_iou(merged.boxes, part.boxes) * same_label(merged, part)
+        same = overlaps >= iou_threshold
+        dropped = np.asarray(same.any(axis=0), np.bool_)
+        merged = replace(merged, landmarks=_landmarks_from(merged, part, same))
+        merged = _with_witnesses(merged, part.take(dropped), overlaps[:, dropped])
+        merged = Detections.merge([merged, part.take(~dropped)])
     return merged
 
 
@@ -66,6 +68,19 @@ def same_label(a: Detections, b: Detections) -> BoolArray:
 
 def _has_label(found: Detections, label: str) -> BoolArray:
     return np.array([own == label for own in found.labels], np.bool_)
+
+
+def _with_witnesses(kept: Detections, dropped: Detections, overlaps: FloatArray) -> Detections:
+    """Return `kept` with the landmarks of `dropped`, each at the detection that it overlaps (N, M) most."""
+    sets = np.concatenate([dropped.landmarks[:, None], dropped.witnesses], axis=1)
+    complete = np.isfinite(sets).all(axis=(2, 3))
+    if not complete.any():
+        return kept
+    owners = overlaps.argmax(axis=0)
+    new = [sets[owners == row][complete[owners == row]] for row in range(len(kept))]
+    most = max(len(own) for own in new)
+    added = np.stack([padded_witnesses(own[None], most)[0] for own in new])
+    return replace(kept, witnesses=np.concatenate([kept.witnesses, added], axis=1))
 
 
 def _landmarks_from(kept: Detections, part: Detections, same: BoolArray) -> FloatArray:

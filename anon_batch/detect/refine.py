@@ -125,7 +125,9 @@ def _same_face(box: FloatArray, crop: Crop, found: Detections) -> Detections:
     """Return the one detection in a crop that is the face at `box`, in px of the image; none where it is not there."""
     corner = np.array([crop.x, crop.y], np.float32) - np.float32(SIDE_PX / crop.zoom / 2)
     zoom = np.float32(crop.zoom)
-    placed = replace(found, boxes=found.boxes / zoom + np.tile(corner, 2), landmarks=found.landmarks / zoom + corner)
+    boxes = found.boxes / zoom + np.tile(corner, 2)
+    marks, witnesses = found.landmarks / zoom + corner, found.witnesses / zoom + corner
+    placed = replace(found, boxes=boxes, landmarks=marks, witnesses=witnesses)
     overlaps = pairwise_iou(placed.boxes, box[None])[:, 0]
     near = np.flatnonzero(overlaps >= _SAME_IOU)
     best = near[np.argsort(-(overlaps[near] + placed.scores[near]), kind="stable")[:1]]

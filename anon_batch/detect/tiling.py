@@ -110,7 +110,8 @@ class TiledDetector:
 
 def _place(part: Detections, view: View) -> Detections:
     shift = np.asarray([view.x1, view.y1], np.float32)
-    return replace(part, boxes=part.boxes + np.tile(shift, 2), landmarks=part.landmarks + shift)
+    boxes = part.boxes + np.tile(shift, 2)
+    return replace(part, boxes=boxes, landmarks=part.landmarks + shift, witnesses=part.witnesses + shift)
 
 
 def _is_cut(boxes: FloatArray, view: View, width: int, height: int) -> BoolArray:

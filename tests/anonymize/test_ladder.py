@@ -538,7 +538,10 @@ def test_neighbour_that_sees_the_original_does_not_show_it_to_another_method(fir
     refusing = Scripted(refuse(1), "refusing")
     method, *fallback = ("refusing", second)[2 - levels :]
     policy = Policy(
-        {"plate": Treatment(first, expansion=1.0), "face": Treatment(method, tuple(fallback), expansion=1.0)},
+        {
+            "plate": Treatment(first, expansion=1.0),
+            "face": Treatment(method, tuple(fallback), expansion=1.0, shape="ellipse"),
+        },
         Treatment("solid"),
     )
     ladder = Ladder(policy, {name: make(name) for name in (first, second, "solid")} | {"refusing": refusing})

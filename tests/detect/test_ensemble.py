@@ -127,6 +127,14 @@ def test_parts_see_the_downscaled_image_and_boxes_are_returned_in_px_of_the_full
     np.testing.assert_array_equal(again.boxes, found.boxes)
 
 
+def test_landmarks_of_every_detector_are_returned_in_px_of_the_full_image():
+    a, b = (detections(name, [10, 10, 20, 20], marks=MARKS + n) for n, name in enumerate("ab"))
+    image = Preview("image", np.zeros((50, 100, 3), np.uint8), 2.0, 4.0)
+    [found] = ensemble(Fixed("a", a), Fixed("b", b)).detect([image])
+    np.testing.assert_array_equal(found.landmarks, [MARKS * [2, 4]])
+    np.testing.assert_array_equal(found.witnesses, [[(MARKS + 1) * [2, 4]]])
+
+
 def test_small_images_are_not_scaled():
     part = Seeing("a", Detections.empty())
     Ensemble([part], 0.4, 0, max_side_px=100).detect([IMAGE])

@@ -56,6 +56,39 @@ def test_a_box_of_one_detector_takes_the_landmarks_of_the_one_that_it_suppresses
     np.testing.assert_array_equal(merge_detectors([a, b], 0.4).landmarks, [MARKS])
 
 
+def test_landmarks_of_suppressed_boxes_stay_as_witnesses_of_the_box_that_they_overlap_most():
+    a = detections("a", [0, 0, 10, 10], [4, 0, 14, 10], [50, 0, 60, 10], marks=MARKS)
+    b = detections("b", [5, 0, 15, 10], [90, 0, 99, 10], marks=MARKS + 1)
+    c = detections("c", [4, 1, 14, 11], [50, 0, 60, 11], marks=MARKS + 2)
+    merged = merge_detectors([a, b, c], 0.4)
+    assert merged.detectors == ("a", "a", "a", "b")
+    np.testing.assert_array_equal(merged.landmarks, np.stack([MARKS, MARKS, MARKS, MARKS + 1]))
+    complete = np.isfinite(merged.witnesses).all(axis=(2, 3))
+    assert complete.sum(axis=1).tolist() == [0, 2, 1, 0]
+    np.testing.assert_array_equal(merged.witnesses[1][complete[1]], [MARKS + 1, MARKS + 2])
+    np.testing.assert_array_equal(merged.witnesses[2][complete[2]], [MARKS + 2])
+
+
+def test_tiles_keep_the_landmarks_of_suppressed_boxes_of_the_same_label_as_witnesses():
+    a = detections("a", [0, 0, 10, 10], score=0.9, marks=MARKS)
+    b = detections("a", [1, 0, 11, 10], score=0.6, marks=MARKS + 1)
+    plate = detections("a", [0, 0, 10, 11], [0, 0, 10, 10], score=[0.8, 0.7], marks=MARKS + 2, labels=("plate",) * 2)
+    merged = merge_tiles([a, plate, b], 0.4)
+    assert merged.labels == ("face", "plate")
+    np.testing.assert_array_equal(merged.witnesses, [[MARKS + 1], [MARKS + 2]])
+
+
+def test_witnesses_of_a_suppressed_box_are_passed_on():
+    tiles = merge_tiles([detections("b", [0, 0, 10, 10], [0, 0, 10, 11], marks=MARKS + 1)], 0.4)
+    merged = merge_detectors([detections("a", [0, 0, 10, 10], marks=MARKS), tiles], 0.4)
+    np.testing.assert_array_equal(merged.witnesses, [[MARKS + 1, MARKS + 1]])
+
+
+def test_suppressed_boxes_without_landmarks_leave_no_witness():
+    merged = merge_detectors([detections("a", [0, 0, 10, 10], marks=MARKS), detections("b", [0, 0, 10, 10])], 0.4)
+    assert merged.witnesses.shape == (1, 0, 5, 2)
+
+
 def test_boxes_of_one_detector_do_not_suppress_each_other():
     a = detections("manifest", [0, 0, 10, 10], [1, 0, 11, 10], [1, 1, 11, 11])
     assert len(merge_detectors([a, detections("b", [0, 1, 10, 11], score=0.9)], 0.4)) == 3

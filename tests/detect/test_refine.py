@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -97,6 +98,13 @@ def test_boxes_found_in_a_crop_are_returned_in_px_of_the_image(place, off):
     np.testing.assert_allclose(found.boxes[0], [x, y, x + 12, y + 12], atol=0.35)  # a border's half pixels stay dark
     np.testing.assert_allclose(found.landmarks[0], found.boxes[0][:2][None].repeat(5, 0), atol=1e-3)
     assert found.scores.tolist() == pytest.approx([0.9])
+
+
+def test_refinement_keeps_the_landmarks_of_other_windows():
+    first = First([[100, 60, 112, 72]], [0.3])
+    first.found = replace(first.found, witnesses=np.ones((1, 1, 5, 2), np.float32))
+    [found] = RefiningDetector(first, Squares(), 1.0).detect([image_of(square=(100, 60, 12), value=250)])
+    np.testing.assert_array_equal(found.witnesses, first.found.witnesses)
 
 
 def test_the_face_fills_half_of_the_crop():

@@ -91,6 +91,12 @@ def test_faces_of_all_sizes_are_found_once_and_whole():
     np.testing.assert_allclose(found.landmarks[:, 0], (found.boxes[:, :2] + found.boxes[:, 2:]) / 2)
 
 
+def test_landmarks_from_other_windows_are_kept_in_px_of_the_image():
+    found, _ = found_by(with_faces(600, 400, [[100, 350, 140, 390]]), size_px=200, overlap_px=60)
+    assert found.witnesses.shape[1] > 0
+    np.testing.assert_allclose(found.witnesses[0], np.full_like(found.witnesses[0], [120, 370]), atol=1)
+
+
 @pytest.mark.parametrize("x", range(150, 215, 5))
 def test_a_face_anywhere_on_a_seam_is_found_once_and_whole(x):
     face = [x, 90, x + 20, 110]

@@ -76,7 +76,7 @@ def test_a_resumed_run_does_not_write_the_rows_again(base: str) -> None:
     ("change", "named"),
     [
         ({"anonymize__face__method": "blur"}, ["anonymize.face.method", '"solid"', '"blur"']),
-        ({"anonymize__face__expansion": 2}, ["anonymize.face.expansion", "1.3"]),
+        ({"anonymize__face__expansion": 2}, ["anonymize.face.expansion", "null", "2.0"]),
         ({"write__layout": "webdataset"}, ["write.layout"]),
         ({"engine__shard_rows": 2}, ["engine.shard_rows", "was 4, is 2"]),
         ({"limits__max_pixels": 10}, ["limits.max_pixels"]),

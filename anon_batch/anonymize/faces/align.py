@@ -38,11 +38,14 @@ class Frame:
 
 
 def frame_of(region: Region) -> Frame:
-    """Return the frame of a region, upright by its landmarks or, where it has none, by the image."""
+    """Return the frame of a region, upright by its mask's angle, its landmarks or, where it has none, by the image."""
     points = landmarks.landmarks_of(region)
-    pose = landmarks.similarity(landmarks.CANONICAL[None], points[None])[0]
-    norm = max(math.hypot(pose[0, 0], pose[1, 0]), 1e-12)
-    cosine, sine = pose[0, 0] / norm, pose[1, 0] / norm
+    if region.shape == "face":
+        cosine, sine = math.cos(region.angle), math.sin(region.angle)
+    else:
+        pose = landmarks.similarity(landmarks.CANONICAL[None], points[None])[0]
+        norm = max(math.hypot(pose[0, 0], pose[1, 0]), 1e-12)
+        cosine, sine = pose[0, 0] / norm, pose[1, 0] / norm
     side_px = CONTEXT * 2 * max(region.radii)
     linear = np.array([[cosine, sine], [-sine, cosine]]) / side_px
     shift = 0.5 - linear @ np.array(region.centre)

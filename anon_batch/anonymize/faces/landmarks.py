@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from anon_batch.face_shape import are_plausible
 from anon_batch.records import Region
 
 Points = npt.NDArray[np.float64]
@@ -16,8 +17,6 @@ Points = npt.NDArray[np.float64]
 # Means over 2,093 synthetic faces seen from the front, made symmetric; in units of CenterFace's box.
 CANONICAL: Points = np.array([[0.264, 0.383], [0.736, 0.383], [0.5, 0.594], [0.297, 0.744], [0.703, 0.744]])
 MIRRORED_ORDER = (1, 0, 2, 4, 3)
-_MIN_SPREAD = 0.12  # of the box's longer side: landmarks closer together than this are ignored
-_MAX_BEYOND = 0.35  # of the box's longer side: landmarks further outside the box are ignored
 
 
 def landmarks_of(region: Region) -> Points:
@@ -25,15 +24,10 @@ def landmarks_of(region: Region) -> Points:
 
     Landmarks that are bunched together or lie far outside the box are not plausible.
     """
+    if region.landmarks is not None and are_plausible(region.landmarks.tolist(), region.box):
+        return np.asarray(region.landmarks, np.float64)
     x1, y1, x2, y2 = region.box
     corner, size = np.array([x1, y1]), np.maximum([x2 - x1, y2 - y1], 1.0)
-    if region.landmarks is not None:
-        own = np.asarray(region.landmarks, np.float64)
-        longer = float(size.max())
-        spread = float(np.linalg.norm(own - own.mean(axis=0), axis=1).mean()) / longer
-        beyond = float(np.maximum(corner - own, own - corner - size).max()) / longer
-        if spread >= _MIN_SPREAD and beyond <= _MAX_BEYOND:
-            return own
     return corner + CANONICAL * size
 
 
