@@ -298,8 +298,8 @@ class Region:
         landmarks: (5, 2) px, or None.
         edge_px: width of the soft edge around the mask.
         outline: (h, w) bool on `mask_extent`, the mask where it is none of the shapes; None means `shape`.
-        angle: by which a `face` is turned, radians: the direction of the axis from its right to its left eye, which is
-            atan2(dy, dx) in the image. 0 for every other shape.
+        angle: by which a `face` is turned, radians: the direction atan2(dy, dx) in the image of its own axis from right to left.
+            0 for every other shape.
     """
 
     index: int

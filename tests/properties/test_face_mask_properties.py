@@ -183,6 +183,7 @@ def test_an_upright_face_has_the_proportions_of_its_box(face: Face) -> None:
     found = face.detections
     level = found.landmarks.copy()
     level[:, 1, 1] = level[:, 0, 1]
+    level[:, 4, 0] = level[:, 0, 0] + level[:, 1, 0] - level[:, 3, 0]
     region = replace(face, detections=replace(found, landmarks=level)).region()
     assume(region.shape == "face" and region.angle == 0)
     width, height = (max(side, 1.0) for side in _sides(region))
