@@ -1,176 +1,177 @@
-"""Build the bank of donor faces: selected crops of synthetic faces, their traits, and a regression that predicts traits.
+"""Build the bank of donor faces: images, mattes, landmarks, thumbnails, tones, labels and codes of chosen synthetic faces.
 
-    python -m tools.donor_bank --donors FACES NAMES --teach FOLDER ... --output donors.safetensors
+    python -m tools.donor_bank FACES jobs/training/donors.tsv --output donors.safetensors --encoder encoder.safetensors
 
-FACES and each FOLDER hold crops/ and meta.jsonl as `anon-batch train` reads them. NAMES lists the donors' files, one a
-line, selected by eye: faces without glasses, masks, paint or hands. The regression from surroundings to traits is fitted on
-the faces of the FOLDERs that are not held out.
+FACES holds crops/ and meta.jsonl as `anon-batch train` reads them. The table lists the donors, one a line, chosen by eye and
+labelled. Codes need the encoder of faces; without it they are zero. The same inputs give the same bytes.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+import csv
+import hashlib
+import json
 from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from anon_batch.anonymize.faces import landmarks
-from anon_batch.anonymize.faces.align import CROP_SIDE
-from anon_batch.anonymize.faces.context import describe_surroundings
-from anon_batch.anonymize.faces.matte import head_of, matte_of
-from anon_batch.config import ModelsConfig
-from anon_batch.models.onnx_graph import prepare_image_network
-from anon_batch.models.store import ModelStore
-from anon_batch.models.torch_network import OnnxModule
-from anon_batch.storage import Storage
-from anon_batch.train.face_crops import (
-    DONOR_SIDE,
-    FaceCrop,
-    GeneratorView,
-    donor_image,
-    generator_view,
-    is_held_out,
-    read_crops,
+from anon_batch.records import FloatArray
+from anon_batch.train.face_crops import FaceCrop, is_held_out, read_crops
+from tools.donor_matte import face_matte
+from tools.donor_views import FRAME_SIDE, SIDE, donor_image, lab_of, thumbnail
+
+MATTE_SIDE = 52
+JPEG = (cv2.IMWRITE_JPEG_QUALITY, 86, cv2.IMWRITE_JPEG_OPTIMIZE, 1)
+CODE = 48  # numbers of a code
+CHEEK_ROWS, CHEEK_COLUMNS = slice(24, 29), (slice(14, 19), slice(29, 34))  # of the landmark frame
+TABLES = {
+    "age": ("baby", "child", "teen", "young", "middle", "old"),
+    "sex": ("f", "m", "u"),
+    "skin": ("-", "1", "2", "3", "4", "5"),  # 1 very light, 5 dark
+    "glasses": ("n", "y"),
+    "mouth": ("closed", "smile", "teeth", "open"),
+    "grade": ("-", "1", "2"),  # 1 best
+    "hair": ("black", "brown", "blond", "red", "grey", "white", "dyed", "bald", "covered"),
+    "beard": ("n", "stubble", "y"),
+    "pose": ("front", "l", "r", "L", "R"),  # towards the left or right of the image, capitals: nearly a profile
+    "light": ("even", "side", "rim", "dark"),
+}
+LABELS, LOOKS = ("age", "sex", "skin", "glasses", "mouth", "grade"), ("hair", "beard", "pose", "light")
+SOURCE = (
+    "SFHQ-T2I, synthetic faces by text-to-image models (FLUX.1, SDXL, DALL-E 3), SelfishGene/SFHQ-T2I-dataset @ a8064474, "
+    'no LICENSE file; its README: "Since all images in this dataset are synthetically generated, there are no privacy issues '
+    'or license issues surrounding these images"'
 )
 
-EXPANSION = 1.25  # of the regions whose surroundings are described
-FACE = 0.9  # share of the box inside which a face's tone is measured
-RIDGE = 300.0
-TONE_WEIGHTS = np.array([1.2, 1.5, 1.5])  # of L, a, b; high, because a face that differs from its body stands out
-CODES = 16  # principal components of the detector's features
-FEATURES = ("474", "532")  # CenterFace's activations at 1/16 and 1/4 of the image's side
-JPEG_QUALITY = 90
-
-Array = npt.NDArray[np.float64]
+Row = dict[str, str]
 
 
-def tone_of(view: GeneratorView) -> Array:
-    """Return the mean L, a, b (3,) of the face in a crop, inside the mask's ellipse shrunk about its centre."""
-    lab = cv2.cvtColor(view.truth / np.float32(255), cv2.COLOR_RGB2LAB).astype(np.float64)
-    shrink = cv2.getRotationMatrix2D((CROP_SIDE / 2, CROP_SIDE / 2), 0, FACE / EXPANSION)
-    inside = lab[cv2.warpAffine(view.crop.unknown.astype(np.uint8), shrink, (CROP_SIDE, CROP_SIDE)) > 0]
-    return np.asarray(inside.mean(axis=0), np.float64)
+def read_table(path: Path) -> list[Row]:
+    """Read the table of donors: tab separated, with a header.
+
+    Raises:
+        ValueError: a file occurs twice or is held out, or a label is unknown; names it.
+    """
+    rows = list(csv.DictReader(path.read_text("utf-8").splitlines(), delimiter="\t"))
+    seen: set[str] = set()
+    for row in rows:
+        faults = [f"{name} {row.get(name)} is unknown" for name, known in TABLES.items() if row.get(name) not in known]
+        faults += ["listed twice"] * (row["file"] in seen) + ["held out"] * is_held_out(row["file"])
+        if faults:
+            raise ValueError(f"{path}: {row['file']}: {', '.join(faults)}")
+        seen.add(row["file"])
+    return rows
 
 
-class Features:
-    """A detector's features of faces: means and maxima over the middle of the crop."""
-
-    def __init__(self) -> None:
-        data = ModelStore(Storage(), ModelsConfig()).load("centerface")
-        self._network = OnnxModule(prepare_image_network(data), FEATURES)
-
-    @torch.inference_mode()
-    def __call__(self, truth: npt.NDArray[np.float32]) -> Array:
-        parts = []
-        for values in self._network(torch.from_numpy(truth.transpose(2, 0, 1)[None].copy())):
-            edge = values.shape[-1] // 4
-            middle = values[0, :, edge:-edge, edge:-edge]
-            parts += [middle.mean((1, 2)), middle.amax((1, 2))]
-        return torch.cat(parts).numpy().astype(np.float64)
+def places(rows: list[Row], columns: tuple[str, ...]) -> npt.NDArray[np.uint8]:
+    """Return labels as their places in the tables, (n, columns)."""
+    return np.array([[TABLES[column].index(row[column]) for column in columns] for row in rows], np.uint8)
 
 
-def both_ways(faces: Iterable[FaceCrop]) -> Iterable[FaceCrop]:
-    """Yield each face and its mirror image."""
-    for face in faces:
-        yield face
-        yield face.mirror()
+def cheek_tones(lab: FloatArray) -> FloatArray:
+    """Return the median Lab (n, 3) of both cheeks of thumbnails (n, 48, 48, 3)."""
+    cheeks = [lab[:, CHEEK_ROWS, columns].reshape(len(lab), -1, 3) for columns in CHEEK_COLUMNS]
+    return np.asarray(np.median(np.concatenate(cheeks, axis=1), axis=1), np.float32)
 
 
-def describe(faces: Iterable[FaceCrop], features: Features) -> tuple[Array, Array, Array]:
-    """Return descriptions (n, 468), tones (n, 3) and features (n, f) of faces and their mirror images."""
-    rows = []
-    for face in both_ways(faces):
-        view = generator_view(face, EXPANSION, "ellipse", CROP_SIDE)
-        rows.append((describe_surroundings(view.crop), tone_of(view), features(view.truth)))
-    return tuple(np.array(column, np.float64) for column in zip(*rows, strict=True))  # type: ignore[return-value]
+def badness_of_light(lab: FloatArray) -> FloatArray:
+    """Return penalties (n,), 0 for soft and even light: contrast, one side brighter, blue, two casts, shine."""
+    y, x = np.mgrid[0:FRAME_SIDE, 0:FRAME_SIDE] + 0.5 - FRAME_SIDE / 2
+    inner = (x / (0.74 * FRAME_SIDE / 3)) ** 2 + (y / (FRAME_SIDE / 3)) ** 2 < 0.72
+    light, blueness = lab[..., 0].astype(np.float64), lab[..., 2]
+    upper, lower = (np.median(lab[:, inner & half, 1:], axis=1) for half in (y < -2, y > 2))
+    left, right = (light[:, inner & half].mean(axis=1) for half in (x < -3, x > 3))
+    parts = (  # value, up to what it is free, what costs 1
+        (light[:, inner].std(axis=1), 17.0, 6.0),
+        (np.abs(left - right), 7.0, 12.0),
+        ((blueness[:, inner] < 3).mean(axis=1), 0.05, 0.15),
+        (np.abs(upper - lower).sum(axis=1), 8.0, 8.0),
+        ((light[:, inner] > 90).mean(axis=1), 0.01, 0.04),
+    )
+    return np.asarray(sum(np.maximum(value - free, 0) / unit for value, free, unit in parts), np.float32)
 
 
-def ridge(x: Array, y: Array) -> tuple[Array, Array]:
-    """Return weights and intercept of ridge regression on centred x."""
-    weight = np.linalg.solve(x.T @ x + RIDGE * np.eye(x.shape[1]), x.T @ (y - y.mean(axis=0)))
-    return weight, y.mean(axis=0)
+def encode(lab: FloatArray, encoder: Path | None) -> FloatArray:
+    """Return the codes of faces and their mirror images in turn, (2n, 48)."""
+    if encoder is None:
+        return np.zeros((2 * len(lab), CODE), np.float32)
+    from tools.surroundings_encoder import encode_faces
+
+    both = np.stack([lab, lab[:, :, ::-1]], axis=1).reshape(-1, *lab.shape[1:])
+    return encode_faces(encoder, both)
 
 
-def explained_variance(prediction: Array, truth: Array) -> Array:
-    """Return the share of variance that a prediction explains, by column, at least 0."""
-    return np.maximum(1 - ((prediction - truth) ** 2).sum(axis=0) / ((truth - truth.mean(axis=0)) ** 2).sum(axis=0), 0)
+def build(faces: list[FaceCrop], rows: list[Row], encoder: Path | None) -> dict[str, npt.NDArray[np.generic]]:
+    """Return the bank's tensors. Of 2n rows, each odd one is the mirror image of the one before."""
+    jpegs, mattes, boxes, points = [], [], [], []
+    for face, row in zip(faces, rows, strict=True):
+        pixels, box, own = donor_image(face)
+        matte = face_matte(pixels, box, own, profile=row["pose"] in ("L", "R"), beard=row["beard"] != "n")
+        mattes.append(cv2.resize(matte, (MATTE_SIDE, MATTE_SIDE), interpolation=cv2.INTER_AREA))
+        jpegs.append(cv2.imencode(".jpg", pixels[:, :, ::-1], JPEG)[1].ravel())
+        boxes += [box, np.array([SIDE - box[2], box[1], SIDE - box[0], box[3]])]
+        points += [own, landmarks.mirror(own, SIDE)]
+    thumbs, valid = (np.stack(part) for part in zip(*map(thumbnail, faces), strict=True))
+    lab = lab_of(thumbs)
+    return {
+        "jpeg": np.concatenate(jpegs),
+        "jpeg_end": np.cumsum([len(j) for j in jpegs], dtype=np.int64),
+        "matte": np.rint(np.stack(mattes) * 255).astype(np.uint8),
+        "landmarks": np.array(points, np.float32),
+        "boxes": np.array(boxes, np.float32),
+        "thumbs": thumbs,
+        "valid": valid,
+        "cheek": cheek_tones(lab),
+        "unlit": badness_of_light(lab),
+        "codes": encode(lab, encoder),
+        "labels": places(rows, LABELS),
+        "looks": places(rows, LOOKS),
+    }
 
 
-def donor(face: FaceCrop) -> tuple[npt.NDArray[np.uint8], Array, Array]:
-    """Return a donor's image, and box and landmarks in it."""
-    pixels, points, transform = donor_image(face)
-    return pixels, face.box * float(transform[0, 0]) + np.tile(transform[:, 2], 2), points
+def metadata(inputs: list[Path]) -> dict[str, str]:
+    """Return where the bank comes from, and its tables of labels."""
+    return {
+        "tool": "tools/donor_bank.py",
+        "source": SOURCE,
+        "inputs": json.dumps({path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in inputs}),
+        "labels": json.dumps({column: TABLES[column] for column in LABELS}),
+        "looks": json.dumps({column: TABLES[column] for column in LOOKS}),
+    }
 
 
-def small_head(pixels: npt.NDArray[np.uint8], box: Array) -> npt.NDArray[np.uint8]:
-    """Return the matte of a donor's head at half its side, 0 .. 255."""
-    head = head_of(pixels, box, matte_of(pixels, box))
-    return np.rint(cv2.resize(head, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) * 255).astype(np.uint8)
+def in_order(data: bytes) -> bytes:
+    """Return a safetensors file with its metadata sorted, because the library writes them in a random order."""
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8:start]), sort_keys=True).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[start:]
 
 
 def main() -> None:
-    """Build the bank, write it, and print how much of each trait surroundings explain."""
+    """Build the bank, write it, and print its tensors and size."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--donors", nargs=2, type=Path, required=True, metavar=("FACES", "NAMES"))
-    parser.add_argument("--teach", nargs="+", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("faces", type=Path)
+    parser.add_argument("table", type=Path)
+    parser.add_argument("--encoder", type=Path)
     parser.add_argument("--output", type=Path, required=True)
     chosen = parser.parse_args()
-    features = Features()
-
-    faces = list(read_crops(chosen.teach))
-    x, _, raw = describe((face for face in faces if not is_held_out(face.name)), features)
-    test_x, _, test_raw = describe((face for face in faces if is_held_out(face.name)), features)
-    mean, scale = x.mean(axis=0), x.std(axis=0) + 1e-6
-    raw_mean, raw_scale = raw.mean(axis=0), raw.std(axis=0) + 1e-6
-    axes = np.linalg.svd((raw - raw_mean) / raw_scale, full_matrices=False)[2][:CODES].T
-
-    def traits_of(feature: Array) -> Array:
-        return (feature - raw_mean) / raw_scale @ axes
-
-    weight, bias = ridge((x - mean) / scale, traits_of(raw))
-    explained = explained_variance((test_x - mean) / scale @ weight + bias, traits_of(test_raw))
-    print("variance of the traits that surroundings explain, on held-out faces:", explained.round(2))
-    # Weigh each trait by how well it is predicted: the signal of its prediction over the error.
-    importance = np.sqrt(explained / np.maximum(1 - explained, 0.1)) / traits_of(raw).std(axis=0)
-    # Take unscaled descriptions, and scale traits so that distances weigh each by its importance.
-    weight = weight / scale[:, None] * importance
-    bias = bias * importance - mean @ weight
-
-    names = set(chosen.donors[1].read_text("utf-8").split())
-    donors = [face for face in read_crops([chosen.donors[0]]) if face.name in names]
-    if len(donors) != len(names) or any(is_held_out(face.name) for face in donors):
-        parser.error(f"{len(donors)} of {len(names)} names found in {chosen.donors[0]}, none of which may be held out")
-    _, donor_tones, donor_raw = describe(donors, features)
-    tone_scale = TONE_WEIGHTS / donor_tones.std(axis=0)
-    images = [donor(face) for face in donors]
-    jpegs = [
-        cv2.imencode(".jpg", p[0][:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].ravel() for p in images
-    ]
-    mirrored_box = [(box, np.array([DONOR_SIDE - box[2], box[1], DONOR_SIDE - box[0], box[3]])) for _, box, _ in images]
-    points = [(own, landmarks.mirror(own, DONOR_SIDE)) for _, _, own in images]
-    heads = [small_head(pixels, box) for pixels, box, _ in images]
-    save_file(
-        {
-            "heads": np.array(heads),
-            "jpeg": np.concatenate(jpegs),
-            "jpeg_end": np.cumsum([len(j) for j in jpegs], dtype=np.int64),
-            "landmarks": np.array(points, np.float32).reshape(-1, 5, 2),
-            "boxes": np.array(mirrored_box, np.float32).reshape(-1, 4),
-            "traits": np.concatenate([donor_tones * tone_scale, traits_of(donor_raw) * importance], axis=1).astype(
-                np.float32
-            ),
-            "tone_scale": tone_scale.astype(np.float32),
-            "weight": weight.astype(np.float32),
-            "bias": bias.astype(np.float32),
-        },
-        chosen.output,
-    )
-    print(f"{len(donors)} donors, {chosen.output.stat().st_size} bytes")
+    rows = read_table(chosen.table)
+    by_name = {face.name: face for face in read_crops([chosen.faces])}
+    missing = [row["file"] for row in rows if row["file"] not in by_name]
+    if missing:
+        parser.error(f"not in {chosen.faces}: {', '.join(missing[:5])} ({len(missing)} of {len(rows)})")
+    tensors = build([by_name[row["file"]] for row in rows], rows, chosen.encoder)
+    inputs = [chosen.table, chosen.faces / "meta.jsonl", *([chosen.encoder] if chosen.encoder else [])]
+    chosen.output.write_bytes(in_order(save(tensors, metadata(inputs))))
+    for name, tensor in tensors.items():
+        print(f"{name}: {tensor.dtype} {tensor.shape}, {tensor.nbytes} bytes")
+    print(f"{len(rows)} donors, {chosen.output.stat().st_size} bytes")
 
 
 if __name__ == "__main__":
