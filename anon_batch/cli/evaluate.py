@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.table import Table
 
 from anon_batch.cli.console import err, out, print_json
+from anon_batch.cli.evaluation_table import draw_table
 from anon_batch.config import DetectorConfig, load_job, parse_override, validate
+from anon_batch.errors import ConfigError
 from anon_batch.storage import absolute, join
 
 if TYPE_CHECKING:
-    from anon_batch.evaluate.measures import Measures, MethodMeasures
+    from anon_batch.evaluate.embedder import EmbedderSettings
 
 _NO_MANIFEST = "none"  # because the key is required, though nothing reads it here
 
@@ -49,13 +51,24 @@ def evaluate(
         float | None, typer.Option(help="Lowest score that counts for the scorer; default its own.", show_default=False)
     ] = None,
     embedder: Annotated[
-        str | None, typer.Option(help="Face recogniser (ONNX): aligned crops (1, 3, 112, 112) to features.")
+        list[str] | None,
+        typer.Option(
+            help="Face recogniser (ONNX): aligned crops (1, 3, 112, 112) to features. Repeatable; its input's options then "
+            "count for all, or are given once for each in the same order."
+        ),
     ] = None,
-    embedder_order: Annotated[ChannelOrder, typer.Option(help="Channel order of its input.")] = ChannelOrder.bgr,
+    embedder_order: Annotated[
+        list[ChannelOrder] | None, typer.Option(help="Channel order of its input; default bgr.", show_default=False)
+    ] = None,
     embedder_mean: Annotated[
-        float, typer.Option(help="Mean that is subtracted from the values 0 to 255 of its input.")
-    ] = 127.5,
-    embedder_scale: Annotated[float, typer.Option(help="Divisor of its input.", min=1e-6)] = 127.5,
+        list[float] | None,
+        typer.Option(
+            help="Mean that is subtracted from the values 0 to 255 of its input; default 127.5.", show_default=False
+        ),
+    ] = None,
+    embedder_scale: Annotated[
+        list[float] | None, typer.Option(help="Divisor of its input; default 127.5.", min=1e-6, show_default=False)
+    ] = None,
     pairs: Annotated[
         str | None, typer.Option(help="CSV with columns person, neutral, smiling: two images of each person.")
     ] = None,
@@ -65,14 +78,20 @@ def evaluate(
     only: Annotated[
         str | None, typer.Option(help="Text file with the images of --faces to use, one in a line.")
     ] = None,
+    blind: Annotated[
+        bool,
+        typer.Option(
+            "--blind",
+            help="Write blind-METHOD.html beside the results: single faces, real or replaced? Contains originals.",
+        ),
+    ] = False,
     limit: Annotated[
         int | None, typer.Option(help="Most images, persons and single faces, drawn with the seed.", min=1)
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of samples and fakes.", min=0)] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print measures.json.")] = False,
 ) -> None:
-    """Measure methods: precision kept, re-identification, identity, landmarks, speed; with contact sheets of faces."""
-    from anon_batch.evaluate.embedder import EmbedderSettings
+    """Measure methods: precision kept, re-identification, identity, looks, speed; with contact sheets of faces."""
     from anon_batch.evaluate.evaluation import evaluate as run
     from anon_batch.evaluate.measures import FILENAME
     from anon_batch.evaluate.setup import EvaluationConfig
@@ -83,19 +102,19 @@ def evaluate(
     listed = job is not None or "manifest" in keys
     config = load_job(job, {**({} if listed else {"manifest": _NO_MANIFEST}), **keys, "output": output})
     scorer_keys: dict[str, Any] = {"name": scorer, "scale": scorer_scale, "threshold": scorer_threshold}
-    recogniser = None
-    if embedder is not None:
-        recogniser = EmbedderSettings(embedder, embedder_order.value, embedder_mean, embedder_scale)
     evaluation = EvaluationConfig(
         job=config,
         methods=tuple(name.strip() for name in methods.split(",") if name.strip()),
         output=output,
         manifest=config.manifest if listed else None,
         scorer=None if scorer == "none" else validate(DetectorConfig, scorer_keys, "--scorer"),
-        embedder=recogniser,
+        embedders=_embedders(
+            embedder or [], [order.value for order in embedder_order or []], embedder_mean or [], embedder_scale or []
+        ),
         pairs=pairs,
         faces=faces,
         only=only,
+        blind=blind,
         limit=limit,
         seed=seed,
     )
@@ -103,117 +122,34 @@ def evaluate(
     if json:
         print_json(measures.to_dict())
         return
-    out.print(_table(measures))
+    out.print(draw_table(measures))
     for measure, reason in measures.skipped.items():
         out.print(f"skipped: {measure.replace('_', ' ')}: {reason}", markup=False)
     for name, counts in measures.plan.inputs.items():
         if counts.failures:
             out.print(f"{name}: images skipped: {dict(counts.failures)}", markup=False)
     out.print(f"{join(absolute(output), FILENAME)}, {len(measures.sheets)} contact sheets", markup=False)
+    for name in measures.blind_pages:
+        out.print(f"{join(absolute(output), name)}: contains originals, keep it private", markup=False)
 
 
-def _table(measures: Measures) -> Table:
-    """Return a table with a row for each measure and a column for each method; without rows that were not measured."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("measure")
-    columns = [_figures(column) for column in (measures.originals, *measures.methods.values())]
-    for name in ("originals", *measures.methods):
-        table.add_column(name, justify="right")
-    # Methods first, because the originals lack measures and would change the order.
-    for label in dict.fromkeys(label for figures in (*columns[1:], columns[0]) for label in figures):
-        cells = [figures.get(label, "") for figures in columns]
-        if any(cells):
-            table.add_row(label[1], *cells)
-    return table
+def _embedders(
+    addresses: list[str], orders: Sequence[Literal["bgr", "rgb"]], means: list[float], scales: list[float]
+) -> tuple[EmbedderSettings, ...]:
+    """Return the recognisers with their inputs.
 
+    Raises:
+        ConfigError: an option is given neither once nor once for each.
+    """
+    from anon_batch.evaluate.embedder import EmbedderSettings
 
-_Label = tuple[str, str]  # section, and what the reader sees
-
-
-def _figures(measures: MethodMeasures) -> dict[_Label, str]:
-    """Return the figures of a method as text; "" for those that were not measured."""
-    return {
-        **_precision(measures),
-        **_reidentification(measures),
-        **_identity(measures),
-        **_landmarks(measures),
-        **_speed(measures),
-    }
-
-
-def _precision(measures: MethodMeasures) -> dict[_Label, str]:
-    found, outcomes = measures.average_precision, measures.outcomes
-    lines: dict[_Label, str] = {}
-    if found is not None:
-        labelled, anonymized = found.labelled_faces, found.anonymized_faces
-        lines = {
-            ("ap", "average precision, labelled faces"): _number(labelled["all"].average_precision),
-            ("ap", "  from 16 px"): _number(labelled["from_16_px"].average_precision),
-            ("kept", "precision kept, labelled faces"): _percent(labelled["all"].kept),
-            ("kept", "  from 16 px"): _percent(labelled["from_16_px"].kept),
-            ("anonymized", "precision kept, anonymized faces"): _percent(anonymized["all"].kept),
-            ("anonymized", "  from 16 px"): _percent(anonymized["from_16_px"].kept),
-        }
-    if outcomes is not None:
-        lines["outcomes", "faces anonymized without fallback"] = _percent(outcomes.own_share)
-        lines["outcomes", "images withheld"] = f"{outcomes.withheld_images:,}"
-    return lines
-
-
-def _reidentification(measures: MethodMeasures) -> dict[_Label, str]:
-    found = measures.reidentification
-    if found is None:
-        return {}
-    original, anonymized = found.original_gallery, found.anonymized_gallery
-    lines = {
-        ("attack", "re-identified, rank 1"): _percent(original.rank_1),
-        ("attack", "  at FAR 1e-2"): _percent(original.true_accept_rates.get("0.01")),
-        ("attack", "  rank 1 by chance"): _percent(original.chance),
-    }
-    if anonymized is not None:
-        lines["attack", "  rank 1, anonymized gallery"] = _percent(anonymized.rank_1)
-        lines["attack", "  at FAR 1e-2, anonymized gallery"] = _percent(anonymized.true_accept_rates.get("0.01"))
-    return lines
-
-
-def _identity(measures: MethodMeasures) -> dict[_Label, str]:
-    found = measures.identity
-    if found is None:
-        return {}
-    return {
-        ("identity", "identity: similarity, same seed"): _number(found.same_seed.mean),
-        ("identity", "  similarity, other seed"): _number(found.other_seed.mean),
-        ("identity", "  equal error rate"): _percent(found.equal_error_rate),
-        ("identity", "  equal error rate, seed alone"): _percent(found.equal_error_rate_of_seed),
-        ("identity", "  similarity to its original"): _number(found.own_original.mean),
-        ("identity", "  similarity of different originals"): _number(found.different_originals.mean),
-    }
-
-
-def _landmarks(measures: MethodMeasures) -> dict[_Label, str]:
-    lines: dict[_Label, str] = {}
-    if measures.frechet is not None:
-        lines["frechet", "Frechet distance (embedder)"] = f"{measures.frechet.distance:.4f}"
-    for name, errors in measures.landmarks.items():
-        lines[name, f"landmark error ({name})"] = _number(errors.median)
-        lines[name, "  its 90th percentile"] = _number(errors.p90)
-        lines[name, "  faces not detected again"] = _percent(errors.undetected_share)
-    return lines
-
-
-def _speed(measures: MethodMeasures) -> dict[_Label, str]:
-    if measures.speed is None:
-        return {}
-    alone = measures.speed.alone
-    return {
-        ("speed", "faces/s"): "" if alone is None else f"{alone.faces_per_s:,.0f}",
-        ("speed", "  with all checks"): f"{measures.speed.with_checks.faces_per_s:,.0f}",
-    }
-
-
-def _percent(value: float | None) -> str:
-    return "" if value is None else f"{value:.1%}"
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
+    rows: list[dict[str, Any]] = [{} for _ in addresses]
+    for name, values in (("order", orders), ("mean", means), ("scale", scales)):
+        if len(values) not in {0, 1, len(addresses)}:
+            raise ConfigError(
+                f"--embedder-{name} is given {len(values)} times for {len(addresses)} --embedder: give it once, or once for each"
+            )
+        each = values if len(values) == len(addresses) else list(values) * len(addresses)
+        for row, value in zip(rows, each, strict=False):
+            row[name] = value
+    return tuple(EmbedderSettings(address, **row) for address, row in zip(addresses, rows, strict=True))

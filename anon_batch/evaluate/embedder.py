@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anon_batch.anonymize.faces.landmarks import similarity
-from anon_batch.errors import ModelError
+from anon_batch.errors import ConfigError, ModelError
 from anon_batch.models.backends import open_network
 from anon_batch.models.network import Network
 from anon_batch.records import FloatArray, PixelArray
@@ -66,14 +66,15 @@ class Embedder:
         settings: of the file.
         data: the file.
         threads: of a call.
+        name: that the results use; None takes the file's name.
 
     Raises:
         ModelError: the file is not such a network.
     """
 
-    def __init__(self, settings: EmbedderSettings, data: bytes, threads: int) -> None:
+    def __init__(self, settings: EmbedderSettings, data: bytes, threads: int, name: str | None = None) -> None:
         self.settings = settings
-        self.name = posixpath.splitext(posixpath.basename(settings.address))[0]
+        self.name = name or _stem(settings)
         self.sha256 = hashlib.sha256(data).hexdigest()
         try:
             self._network: Network = open_network("onnxruntime", data, threads=threads, device="cpu")
@@ -107,14 +108,32 @@ class Embedder:
         )
 
 
-def load_embedder(storage: Storage, settings: EmbedderSettings, threads: int) -> Embedder:
+def load_embedder(storage: Storage, settings: EmbedderSettings, threads: int, name: str | None = None) -> Embedder:
     """Read the file and load the network.
 
     Raises:
         ModelError: it is not a face recogniser.
         StorageError: it is missing or cannot be read.
     """
-    return Embedder(settings, storage.read(absolute(settings.address)), threads)
+    return Embedder(settings, storage.read(absolute(settings.address)), threads, name)
+
+
+def load_embedders(storage: Storage, listed: Sequence[EmbedderSettings], threads: int) -> tuple[Embedder, ...]:
+    """Load several recognisers. Those whose files have the same name get a number.
+
+    Raises:
+        ConfigError: one is listed twice with the same input.
+        ModelError, StorageError: as `load_embedder`.
+    """
+    if len(set(listed)) < len(listed):
+        raise ConfigError("--embedder names the same recogniser twice; give each once")
+    stems = [_stem(settings) for settings in listed]
+    names = [stem if stems.count(stem) == 1 else f"{stem}-{at}" for at, stem in enumerate(stems, 1)]
+    return tuple(load_embedder(storage, one, threads, name) for one, name in zip(listed, names, strict=True))
+
+
+def _stem(settings: EmbedderSettings) -> str:
+    return posixpath.splitext(posixpath.basename(settings.address))[0]
 
 
 def aligned_crop(pixels: PixelArray, landmarks: npt.NDArray[np.floating[Any]]) -> PixelArray:

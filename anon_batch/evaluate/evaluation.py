@@ -1,10 +1,10 @@
-"""Run all measures of an evaluation; write measures.json and the contact sheets."""
+"""Run all measures of an evaluation; write measures.json, the contact sheets and the blind test."""
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -13,13 +13,18 @@ import cv2
 
 from anon_batch import __version__
 from anon_batch.errors import ConfigError, ManifestError
+from anon_batch.evaluate.appearance import Appearance
+from anon_batch.evaluate.blind_page import render_blind_page
+from anon_batch.evaluate.blind_sample import MIN_SIDE_PX, BlindFace, BlindSample
 from anon_batch.evaluate.contact_sheet import FaceSample, draw_sheet
 from anon_batch.evaluate.images import measure_images
+from anon_batch.evaluate.inputs import list_inputs, skipped_measures
 from anon_batch.evaluate.measures import FILENAME, InputCounts, Machine, Measures, MethodMeasures, Plan
-from anon_batch.evaluate.pairs_csv import Pair, read_pairs
+from anon_batch.evaluate.pairs_csv import Pair
 from anon_batch.evaluate.person_pairs import measure_pairs
+from anon_batch.evaluate.probe_features import DetectorFeatures, NoiseFeatures
 from anon_batch.evaluate.reidentification import Reidentification, attack
-from anon_batch.evaluate.samples import Selection, choose, read_names, select_faces, select_from_manifest
+from anon_batch.evaluate.samples import Selection
 from anon_batch.evaluate.setup import EvaluationConfig, Setup, load_setup
 from anon_batch.evaluate.single_faces import measure_single_faces
 from anon_batch.evaluate.speed import SpeedSample, measure_speed
@@ -31,16 +36,6 @@ OnMessage = Callable[[str], None]
 
 
 @dataclass(slots=True, eq=False)
-class _Inputs:
-    """What is listed, before any image is read."""
-
-    images: Selection | None = None
-    pairs: list[Pair] | None = None
-    pairs_listed: int = 0
-    faces: Selection | None = None
-
-
-@dataclass(slots=True, eq=False)
 class _Results:
     """What is measured so far."""
 
@@ -49,10 +44,11 @@ class _Results:
     skipped: dict[str, str] = field(default_factory=dict)
     inputs: dict[str, InputCounts] = field(default_factory=dict)
     sheets: list[str] = field(default_factory=list)
+    blind_pages: list[str] = field(default_factory=list)
 
 
 def evaluate(config: EvaluationConfig, on_message: OnMessage) -> Measures:
-    """Measure, write measures.json and the contact sheets to `config.output`, and return the measures.
+    """Measure, write measures.json, contact sheets and blind test to `config.output`, and return the measures.
 
     Args:
         config: what to measure.
@@ -73,29 +69,46 @@ class _Evaluation:
         self._storage = Storage(config.job.storage)
         self._setup = load_setup(config, self._storage)
         self._speed_sample = SpeedSample()
+        store = self._setup.runtime.store
+        features = DetectorFeatures(store)
+        probe_models = [f"{name}@{store.digest(name)}" for name in features.models]
+        self._models = tuple(dict.fromkeys([*self._setup.models, *probe_models]))
+        self._appearance = Appearance(
+            [method.name for method in self._setup.methods],
+            (features, NoiseFeatures()),
+            BlindSample(config.seed) if config.blind else None,
+            config.seed,
+        )
         self._results = _Results(
             {method.name: MethodMeasures(tuple(method.anonymizer.ladder.names)) for method in self._setup.methods}
         )
         cv2.setNumThreads(self._setup.runtime.threads)
 
     def run(self) -> Measures:
-        inputs = _list_inputs(self._config, self._storage)
-        self._results.skipped.update(_skipped_measures(self._config))
+        inputs = list_inputs(self._config, self._storage)
+        self._results.skipped.update(skipped_measures(self._config))
         if inputs.images is not None:
             self._measure_images(inputs.images)
         if inputs.pairs is not None:
             self._measure_pairs(inputs.pairs, inputs.pairs_listed)
         if inputs.faces is not None:
             self._measure_single_faces(inputs.faces)
+        self._measure_appearance()
         self._measure_speed()
-        measures = _measures(self._config, self._setup, self._results)
+        measures = _measures(self._config, self._setup, self._models, self._results)
         self._storage.put(join(absolute(self._config.output), FILENAME), measures.to_json())
         return measures
 
     def _measure_images(self, selection: Selection) -> None:
         progress = _Progress("images", selection.chosen_count, self._on_message)
         found = measure_images(
-            self._config, self._storage, self._setup, selection, self._speed_sample, progress.advance
+            self._config,
+            self._storage,
+            self._setup,
+            selection,
+            self._speed_sample,
+            self._appearance,
+            progress.advance,
         )
         results = self._results
         results.inputs["manifest"] = _counts(selection, found.images, 0, found.failures)
@@ -109,30 +122,42 @@ class _Evaluation:
         self._write_sheets(found.sample, "sheet")
 
     def _measure_pairs(self, pairs: list[Pair], listed: int) -> None:
-        if self._setup.embedder is None:
+        if not self._setup.embedders:
             return
         progress = _Progress("persons", len(pairs), self._on_message)
         found = measure_pairs(
             self._config,
             self._storage,
             self._setup,
-            self._setup.embedder,
             pairs,
             self._speed_sample,
+            self._appearance,
             progress.advance,
         )
         results = self._results
         failures = dict(sorted(found.failures.items()))
         results.inputs["pairs"] = InputCounts(listed, listed, len(pairs), found.persons, found.unusable, failures)
-        between_originals = Reidentification(attack(found.original(), found.original()))
+        between_originals = {
+            rows.embedder.name: Reidentification(attack(rows.original(), rows.original())) for rows in found.recognisers
+        }
         results.originals = replace(results.originals, reidentification=between_originals)
         for name in results.methods:
-            self._add(name, reidentification=found.reidentification(name), identity=found.identity(name))
+            self._add(
+                name,
+                reidentification={rows.embedder.name: rows.reidentification(name) for rows in found.recognisers},
+                identity={rows.embedder.name: rows.identity(name) for rows in found.recognisers},
+            )
 
     def _measure_single_faces(self, selection: Selection) -> None:
         progress = _Progress("single faces", selection.chosen_count, self._on_message)
         found = measure_single_faces(
-            self._config, self._storage, self._setup, selection, self._speed_sample, progress.advance
+            self._config,
+            self._storage,
+            self._setup,
+            selection,
+            self._speed_sample,
+            self._appearance,
+            progress.advance,
         )
         results = self._results
         results.inputs["faces"] = _counts(selection, found.faces, found.unusable, found.failures)
@@ -147,6 +172,23 @@ class _Evaluation:
         for name in results.methods:
             self._add(name, landmarks=found.landmarks(name), frechet=found.frechet(name))
         self._write_sheets(found.sample, "sheet-faces")
+
+    def _measure_appearance(self) -> None:
+        if (reason := self._appearance.too_few) is not None:
+            self._results.skipped["probe"] = reason
+        for name in self._results.methods:
+            self._add(name, probe=self._appearance.probe(name), seam=self._appearance.seam(name))
+            if self._appearance.blind is not None:
+                self._write_blind_page(name, self._appearance.blind.faces(name))
+
+    def _write_blind_page(self, method: str, faces: Sequence[BlindFace]) -> None:
+        if not faces:
+            self._results.skipped["blind"] = f"no face of {MIN_SIDE_PX} px and more was anonymized by {method}"
+            return
+        name = f"blind-{method}.html"
+        page = render_blind_page(faces, method, self._config.seed)
+        self._storage.put(join(absolute(self._config.output), name), page)
+        self._results.blind_pages.append(name)
 
     def _measure_speed(self) -> None:
         if not self._speed_sample.faces:
@@ -169,49 +211,6 @@ class _Evaluation:
             self._results.sheets.append(name)
 
 
-def _list_inputs(config: EvaluationConfig, storage: Storage) -> _Inputs:
-    if config.only is not None and config.faces is None:
-        raise ConfigError("--only chooses images of --faces: use both options")
-    inputs, limit, seed = _Inputs(), config.limit, config.seed
-    if config.manifest is not None:
-        labelled_only = config.scorer is not None
-        inputs.images = select_from_manifest(
-            storage, config.manifest, limit=limit, seed=seed, labelled_only=labelled_only
-        )
-    if config.pairs is not None and config.embedder is not None:
-        listed = read_pairs(storage, config.pairs)
-        chosen, inputs.pairs_listed = choose(((index, pair.person) for index, pair in enumerate(listed)), limit, seed)
-        inputs.pairs = [listed[index] for index in chosen]
-        if len(inputs.pairs) < 2:
-            raise ConfigError("--limit 1: pairs need at least two persons")
-    if config.faces is not None:
-        only = None if config.only is None else read_names(storage, config.only)
-        inputs.faces = select_faces(storage, config.faces, only=only, limit=limit, seed=seed)
-    if config.manifest is None and inputs.pairs is None and inputs.faces is None:
-        raise ConfigError("nothing to measure: give a MANIFEST with ground truth, --pairs with --embedder, or --faces")
-    return inputs
-
-
-def _skipped_measures(config: EvaluationConfig) -> dict[str, str]:
-    """Return measure -> the options that it needs, for measures without them."""
-    missing = {
-        "MANIFEST": config.manifest is None,
-        "--scorer DETECTOR": config.scorer is None,
-        "--pairs FILE": config.pairs is None,
-        "--embedder FILE": config.embedder is None,
-        "--faces FOLDER": config.faces is None,
-    }
-    needs = {
-        "average_precision": ("MANIFEST", "--scorer DETECTOR"),
-        "reidentification": ("--pairs FILE", "--embedder FILE"),
-        "identity": ("--pairs FILE", "--embedder FILE"),
-        "frechet": ("--faces FOLDER", "--embedder FILE"),
-        "landmarks": ("--faces FOLDER",),
-    }
-    needed = {measure: [option for option in options if missing[option]] for measure, options in needs.items()}
-    return {measure: f"give {' and '.join(options)}" for measure, options in needed.items() if options}
-
-
 def _counts(selection: Selection, measured: int, unusable: int, failures: Mapping[str, int]) -> InputCounts:
     return InputCounts(
         selection.listed_count,
@@ -223,7 +222,7 @@ def _counts(selection: Selection, measured: int, unusable: int, failures: Mappin
     )
 
 
-def _measures(config: EvaluationConfig, setup: Setup, results: _Results) -> Measures:
+def _measures(config: EvaluationConfig, setup: Setup, models: tuple[str, ...], results: _Results) -> Measures:
     job = config.job.model_dump(mode="json", include={"detect", "anonymize", "limits"})
     job["anonymize"]["face"].pop("method")  # because each method is evaluated in turn
     return Measures(
@@ -231,18 +230,19 @@ def _measures(config: EvaluationConfig, setup: Setup, results: _Results) -> Meas
         plan=Plan(
             config=job,
             scorer=None if config.scorer is None else config.scorer.model_dump(mode="json"),
-            embedder=None if setup.embedder is None else setup.embedder.description(),
+            embedders=tuple(embedder.description() for embedder in setup.embedders),
             limit=config.limit,
             seed=config.seed,
             inputs=results.inputs,
         ),
-        models=setup.models,
+        models=models,
         versions={"anon-batch": __version__, "python": platform.python_version(), **_versions()},
         machine=Machine(platform.platform(), os.cpu_count(), setup.runtime.threads, setup.runtime.device),
         skipped=results.skipped,
         originals=results.originals,
         methods=results.methods,
         sheets=tuple(results.sheets),
+        blind_pages=tuple(results.blind_pages),
     )
 
 

@@ -44,6 +44,7 @@ class IdentityMeasures:
         other_seed: two seeds, two persons.
         own_original: an output and its own original.
         own_other_original: an output and the person's other original.
+        others_original: an output and another person's original, in the other context.
         different_originals: originals of two persons.
         equal_error_rate: of `same_seed` against `other_seed`: 0 if a seed is an identity.
         equal_error_rate_of_seed: of `same_seed_other_person` against `other_seed`: the effect of the seed alone, 0.5 for a
@@ -57,6 +58,7 @@ class IdentityMeasures:
     other_seed: Spread
     own_original: Spread
     own_other_original: Spread
+    others_original: Spread
     different_originals: Spread
     equal_error_rate: float | None
     equal_error_rate_of_seed: float | None
@@ -68,7 +70,7 @@ def measure_identity(features: IdentityFeatures) -> IdentityMeasures:
     neutral, smiling, shifted = features.neutral, features.smiling, features.shifted
     same_seed = _present(_rowwise(neutral, smiling))
     across = recognition.cosines(neutral, smiling)
-    other_seed = _present(across[~np.eye(len(across), dtype=np.bool_)])
+    other_seed = _present(_apart(across))
     seed_alone = _present(_rowwise(neutral[1:], shifted[:-1]))
     own = _present(
         np.concatenate([_rowwise(neutral, features.original_neutral), _rowwise(smiling, features.original_smiling)])
@@ -76,8 +78,13 @@ def measure_identity(features: IdentityFeatures) -> IdentityMeasures:
     crossed = np.concatenate(
         [_rowwise(neutral, features.original_smiling), _rowwise(smiling, features.original_neutral)]
     )
-    originals = recognition.cosines(features.original_neutral, features.original_smiling)
-    different = originals[~np.eye(len(originals), dtype=np.bool_)]
+    others = np.concatenate(
+        [
+            _apart(recognition.cosines(neutral, features.original_smiling)),
+            _apart(recognition.cosines(smiling, features.original_neutral)),
+        ]
+    )
+    different = _apart(recognition.cosines(features.original_neutral, features.original_smiling))
     like = float((own > np.percentile(different, 99)).mean()) if len(own) and len(different) else None
     return IdentityMeasures(
         same_seed=recognition.spread(same_seed),
@@ -86,6 +93,7 @@ def measure_identity(features: IdentityFeatures) -> IdentityMeasures:
         other_seed=recognition.spread(other_seed),
         own_original=recognition.spread(own),
         own_other_original=recognition.spread(_present(crossed)),
+        others_original=recognition.spread(_present(others)),
         different_originals=recognition.spread(different),
         equal_error_rate=recognition.equal_error_rate(same_seed, other_seed),
         equal_error_rate_of_seed=recognition.equal_error_rate(seed_alone, other_seed),
@@ -96,6 +104,11 @@ def measure_identity(features: IdentityFeatures) -> IdentityMeasures:
 def _rowwise(a: FloatArray, b: FloatArray) -> Values:
     """Return the (N,) cosines of rows with equal index."""
     return np.asarray((recognition.unit(a) * recognition.unit(b)).sum(axis=1), np.float64)
+
+
+def _apart(values: Values) -> Values:
+    """Return the cosines (N, N) of rows with different index, in one dimension."""
+    return values[~np.eye(len(values), dtype=np.bool_)]
 
 
 def _present(values: Values) -> Values:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from anon_batch.detect.protocol import Detector
+from anon_batch.evaluate.appearance import Appearance
 from anon_batch.evaluate.average_precision import MethodCounts, ScorerStats, anonymized_truth
 from anon_batch.evaluate.contact_sheet import FaceSample
 from anon_batch.evaluate.samples import ImageReader, Selection
@@ -43,6 +44,7 @@ def measure_images(
     setup: Setup,
     selection: Selection,
     speed_sample: SpeedSample,
+    appearance: Appearance,
     on_progress: Callable[[int], None],
 ) -> ImageMeasures:
     """Detect, anonymize and score every chosen image in batches.
@@ -53,6 +55,7 @@ def measure_images(
         setup: loaded models.
         selection: the images; with ground truth if there is a scorer.
         speed_sample: gets images for timing.
+        appearance: gets the outputs.
         on_progress: gets the number of images of each finished batch.
     """
     counts = {method.name: MethodCounts() for method in setup.methods}
@@ -63,28 +66,33 @@ def measure_images(
         images = detect_faces(setup.anonymizer, batch, state.failures)
         for image in images:
             speed_sample.offer(image.image, image.detections)
-        _measure_batch(state, images, setup, key)
+        _measure_batch(state, images, setup, key, appearance)
         state.images += len(images)
         on_progress(len(batch))
     return state
 
 
-def _measure_batch(state: ImageMeasures, images: Sequence[DetectedImage], setup: Setup, key: bytes) -> None:
+def _measure_batch(
+    state: ImageMeasures, images: Sequence[DetectedImage], setup: Setup, key: bytes, appearance: Appearance
+) -> None:
     if setup.scorer is not None and state.before is not None:
         found = _score(setup.scorer, [_preview(image, image.image.decode().pixels) for image in images])
         for image, detections in zip(images, found, strict=True):
             _add_scores(state.before, image, detections)
-    outputs: list[dict[str, PixelArray | None]] = [{} for _ in images]
+    outputs: list[dict[str, Output | None]] = [{} for _ in images]
     for method in setup.methods:
         results = method.anonymize([(image.image, image.detections) for image in images], key)
         counts = state.methods[method.name]
-        for cells, result in zip(outputs, results, strict=True):
+        for own, result in zip(outputs, results, strict=True):
             counts.add(result)
-            cells[method.name] = None if result is None else result.pixels
+            own[method.name] = result
         if setup.scorer is not None:
             _score_outputs(counts.scores, setup.scorer, images, results)
-    for image, cells in zip(images, outputs, strict=True):
-        state.sample.offer(image.image.decode().pixels, cells, setup.methods[0].regions(image.image, image.detections))
+    for image, own in zip(images, outputs, strict=True):
+        pixels = image.image.decode().pixels
+        cells = {name: None if result is None else result.pixels for name, result in own.items()}
+        state.sample.offer(pixels, cells, setup.methods[0].regions(image.image, image.detections))
+        appearance.add("images", image.row.image_id, pixels, image.detections, own)
 
 
 def _score_outputs(

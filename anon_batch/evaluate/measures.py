@@ -1,6 +1,6 @@
 """measures.json: the result of an evaluation as records.
 
-Version 2. A measure that was not taken is null, and `skipped` says why.
+Version 3. A measure that was not taken is null, and `skipped` says why.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from anon_batch.evaluate.embedder import EmbedderDescription
 from anon_batch.evaluate.frechet import FrechetMeasure
 from anon_batch.evaluate.identity import IdentityMeasures
 from anon_batch.evaluate.landmarks import LandmarkMeasures
+from anon_batch.evaluate.probe import ProbeMeasure
 from anon_batch.evaluate.reidentification import Reidentification
+from anon_batch.evaluate.seam import SeamMeasure
 from anon_batch.evaluate.speed import SpeedMeasures
 
 FILENAME = "measures.json"
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class Plan:
     Args:
         config: sections `detect`, `anonymize`, `checks` and `limits` of the job, without the method.
         scorer: settings of the second detector.
-        embedder: the recogniser.
+        embedders: the recognisers.
         limit: size of the samples.
         seed: of samples and fakes.
         inputs: `manifest`, `pairs` and `faces` -> counts.
@@ -60,7 +62,7 @@ class Plan:
 
     config: Mapping[str, Any]
     scorer: Mapping[str, Any] | None
-    embedder: EmbedderDescription | None
+    embedders: tuple[EmbedderDescription, ...]
     limit: int | None
     seed: int
     inputs: Mapping[str, InputCounts]
@@ -84,20 +86,24 @@ class MethodMeasures:
         ladder: the method and its fallbacks; empty for the originals.
         outcomes: what happened to the faces of the manifest's images.
         average_precision: of the second detector.
-        reidentification: by the recogniser.
-        identity: of fakes.
+        reidentification: recogniser -> how well it finds persons.
+        identity: recogniser -> identity of fakes.
         landmarks: detector -> errors.
-        frechet: distance from the originals; for the originals, of one half from the other.
+        frechet: recogniser -> distance from the originals; for the originals, of one half from the other.
+        probe: feature set -> slice -> how well a linear classifier recognises replaced faces.
+        seam: gradients at the masks' borders.
         speed: throughput.
     """
 
     ladder: tuple[str, ...] = ()
     outcomes: OutcomeMeasures | None = None
     average_precision: PrecisionMeasures | None = None
-    reidentification: Reidentification | None = None
-    identity: IdentityMeasures | None = None
+    reidentification: Mapping[str, Reidentification] = field(default_factory=dict)
+    identity: Mapping[str, IdentityMeasures] = field(default_factory=dict)
     landmarks: Mapping[str, LandmarkMeasures] = field(default_factory=dict)
-    frechet: FrechetMeasure | None = None
+    frechet: Mapping[str, FrechetMeasure] = field(default_factory=dict)
+    probe: Mapping[str, Mapping[str, ProbeMeasure]] = field(default_factory=dict)
+    seam: SeamMeasure | None = None
     speed: SpeedMeasures | None = None
 
 
@@ -115,6 +121,7 @@ class Measures:
         originals: measures of the originals.
         methods: method -> its measures.
         sheets: names of the contact sheets beside the file.
+        blind_pages: names of the pages of the blind test beside the file.
         format_version: of the file.
     """
 
@@ -127,6 +134,7 @@ class Measures:
     originals: MethodMeasures
     methods: Mapping[str, MethodMeasures]
     sheets: tuple[str, ...]
+    blind_pages: tuple[str, ...] = ()
     format_version: int = VERSION
 
     def to_dict(self) -> dict[str, Any]:

@@ -59,12 +59,13 @@ class DetectorFeatures:
     """
 
     name = "detector"
+    models = ("centerface",)
 
     def __init__(self, store: ModelStore) -> None:
         from anon_batch.models.onnx_graph import prepare_image_network
         from anon_batch.models.torch_network import OnnxModule
 
-        self._network = OnnxModule(prepare_image_network(store.load("centerface")), _LAYERS)
+        self._network = OnnxModule(prepare_image_network(store.load(self.models[0])), _LAYERS)
 
     def of(self, crop: PixelArray) -> Row:
         """Return the features of a crop scaled to 128 px."""

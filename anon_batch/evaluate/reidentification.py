@@ -61,15 +61,17 @@ class AttackMeasures:
 
 @dataclass(frozen=True, slots=True)
 class Reidentification:
-    """Both attackers.
+    """All attackers.
 
     Args:
         original_gallery: the gallery contains originals.
-        anonymized_gallery: the attacker anonymized the gallery; None for the originals themselves.
+        anonymized_gallery: the attacker anonymized the gallery with another key; None for the originals themselves.
+        released_gallery: the gallery is a part of the release, with its key, whose persons the attacker knows; likewise.
     """
 
     original_gallery: AttackMeasures
     anonymized_gallery: AttackMeasures | None = None
+    released_gallery: AttackMeasures | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,7 +10,7 @@ from anon_batch.config import DetectorConfig, JobConfig
 from anon_batch.detect.ensemble import Ensemble, build_detector
 from anon_batch.detect.protocol import Detector
 from anon_batch.errors import ConfigError
-from anon_batch.evaluate.embedder import Embedder, EmbedderSettings, load_embedder
+from anon_batch.evaluate.embedder import Embedder, EmbedderSettings, load_embedders
 from anon_batch.evaluate.subjects import EvaluatedMethod
 from anon_batch.models.runtime import Runtime
 from anon_batch.storage import Storage
@@ -28,10 +28,11 @@ class EvaluationConfig:
         output: address of the folder for the results.
         manifest: address of a manifest of images; None for none.
         scorer: the second detector; None skips the measures that need one.
-        embedder: the recogniser; None skips the measures that need one.
+        embedders: the recognisers; none skips the measures that need one.
         pairs: address of the CSV of pairs.
         faces: address of the folder or manifest of single faces.
         only: address of the text file with the names to use of `faces`.
+        blind: whether to write the pages of the blind test.
         limit: number of images of the manifest, of persons, and of single faces to sample.
         seed: of samples and fakes.
     """
@@ -41,10 +42,11 @@ class EvaluationConfig:
     output: str
     manifest: str | None = None
     scorer: DetectorConfig | None = None
-    embedder: EmbedderSettings | None = None
+    embedders: tuple[EmbedderSettings, ...] = ()
     pairs: str | None = None
     faces: str | None = None
     only: str | None = None
+    blind: bool = False
     limit: int | None = None
     seed: int = 0
 
@@ -60,14 +62,14 @@ class Setup:
     Args:
         runtime: threads and device of the models.
         scorer: the second detector.
-        embedder: the recogniser.
+        embedders: the recognisers, with different names.
         methods: to compare.
         models: `name@sha256` of every model of the registry that is used.
     """
 
     runtime: Runtime
     scorer: Ensemble | None
-    embedder: Embedder | None
+    embedders: tuple[Embedder, ...]
     methods: tuple[EvaluatedMethod, ...]
     models: tuple[str, ...]
 
@@ -86,10 +88,10 @@ def load_setup(config: EvaluationConfig, storage: Storage) -> Setup:
     """Load all models, so that errors are reported before the first image.
 
     Raises:
-        ConfigError: no method, or the scorer is one of the job's detectors.
+        ConfigError: no method, the scorer is one of the job's detectors, or two recognisers are the same.
         UnknownNameError: there is no such method or detector.
-        ModelError: weights are missing or not the pinned ones, or the file is not a recogniser.
-        StorageError: the recogniser's file cannot be read.
+        ModelError: weights are missing or not the pinned ones, or a file is not a recogniser.
+        StorageError: a recogniser's file cannot be read.
     """
     job = config.job
     if not config.methods:
@@ -105,11 +107,10 @@ def load_setup(config: EvaluationConfig, storage: Storage) -> Setup:
     for name in dict.fromkeys(config.methods):
         image = job.image.model_copy(update={"anonymize": job.anonymize.with_method(name)})
         methods.append(EvaluatedMethod(name, Anonymizer.from_config(image, runtime, config.run_key("release"))))
-    embedder = None if config.embedder is None else load_embedder(storage, config.embedder, runtime.threads)
     used = [name for method in methods for name in method.anonymizer.models]
     used += scorer.models if scorer else ()
     models = tuple(f"{name}@{runtime.store.digest(name)}" for name in dict.fromkeys(used))
-    return Setup(runtime, scorer, embedder, tuple(methods), models)
+    return Setup(runtime, scorer, load_embedders(storage, config.embedders, runtime.threads), tuple(methods), models)
 
 
 def _check_scorer(scorer: DetectorConfig, job: JobConfig) -> None:

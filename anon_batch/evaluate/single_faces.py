@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from anon_batch.detect.protocol import Detector
+from anon_batch.evaluate.appearance import Appearance
 from anon_batch.evaluate.contact_sheet import FaceSample
 from anon_batch.evaluate.embedder import Embedder, aligned_crop
 from anon_batch.evaluate.frechet import MIN_SAMPLES_PER_DIMENSION, FeatureMoments, FrechetMeasure, frechet_distance
@@ -22,29 +23,78 @@ Errors = dict[str, LandmarkErrors]  # detector -> its errors
 
 
 @dataclass(slots=True, eq=False)
+class FaceMoments:
+    """Moments of one recogniser's features so far.
+
+    Args:
+        embedder: the recogniser.
+        originals: of all originals.
+        halves: of every second original: two sets that differ by chance alone.
+        outputs: method -> of its outputs.
+    """
+
+    embedder: Embedder
+    originals: FeatureMoments
+    halves: tuple[FeatureMoments, FeatureMoments]
+    outputs: dict[str, FeatureMoments]
+
+    @classmethod
+    def empty(cls, embedder: Embedder, methods: Sequence[EvaluatedMethod]) -> FaceMoments:
+        size = embedder.dimensions
+        halves = FeatureMoments(size), FeatureMoments(size)
+        return cls(embedder, FeatureMoments(size), halves, {method.name: FeatureMoments(size) for method in methods})
+
+    def add_originals(self, subjects: Sequence[Subject]) -> None:
+        """Add originals."""
+        features = self.embedder.embed([aligned_crop(one.pixels, one.landmarks) for one in subjects])
+        for position, row in enumerate(features, start=self.originals.count):
+            self.halves[position % 2].add(row)
+        self.originals.add(features)
+
+    def too_few(self) -> str | None:
+        """Return why there is no Frechet distance, or None."""
+        if self.originals.enough:
+            return None
+        size, needed = self.originals.dimensions, MIN_SAMPLES_PER_DIMENSION * self.originals.dimensions
+        return (
+            f"{self.originals.count} faces; features of {size} dimensions ({self.embedder.name}) need at least {needed}"
+        )
+
+    def frechet(self, method: str | None) -> FrechetMeasure | None:
+        """Return the distance of a method's outputs from the originals, or between two halves of the originals.
+
+        Returns:
+            None with too few faces.
+        """
+        if method is None:
+            distance, samples = frechet_distance(*self.halves), self.halves[0].count
+        else:
+            distance, samples = frechet_distance(self.originals, self.outputs[method]), self.outputs[method].count
+        if distance is None:
+            return None
+        return FrechetMeasure(
+            f"Frechet distance on {self.embedder.name} features", distance, samples, self.originals.dimensions
+        )
+
+
+@dataclass(slots=True, eq=False)
 class SingleFaceMeasures:
     """Measures so far.
 
     Args:
-        embedder: None without one; there are no moments then.
+        moments: of each recogniser.
         sample: faces for the contact sheets.
         original_errors: of the second detector on the originals, against the first detector's landmarks: the baseline.
         errors: method -> detector -> errors.
-        original_moments: of all originals.
-        halves: moments of every second original: two sets that differ by chance alone.
-        moments: method -> moments of the outputs.
         faces: measured.
         unusable: images without a face with landmarks.
         failures: reason -> skipped images.
     """
 
-    embedder: Embedder | None
+    moments: tuple[FaceMoments, ...]
     sample: FaceSample
     original_errors: Errors
     errors: dict[str, Errors]
-    original_moments: FeatureMoments | None
-    halves: tuple[FeatureMoments, FeatureMoments] | None
-    moments: dict[str, FeatureMoments]
     faces: int = 0
     unusable: int = 0
     failures: Counter[str] = field(default_factory=Counter)
@@ -55,29 +105,14 @@ class SingleFaceMeasures:
         return {name: own.summary() for name, own in errors.items()}
 
     def too_few(self) -> str | None:
-        """Return why there is no Frechet distance, or None."""
-        if self.original_moments is None or self.original_moments.enough:
-            return None
-        needed = MIN_SAMPLES_PER_DIMENSION * self.original_moments.dimensions
-        return f"{self.faces} faces; features of {self.original_moments.dimensions} dimensions need at least {needed}"
+        """Return why a Frechet distance is missing, or None."""
+        reasons = [reason for moments in self.moments if (reason := moments.too_few()) is not None]
+        return "; ".join(reasons) or None
 
-    def frechet(self, method: str | None) -> FrechetMeasure | None:
-        """Return the distance of a method's outputs from the originals, or between two halves of the originals.
-
-        Returns:
-            None without an embedder or with too few faces.
-        """
-        if self.embedder is None or self.original_moments is None or self.halves is None:
-            return None
-        if method is None:
-            distance, samples = frechet_distance(*self.halves), self.halves[0].count
-        else:
-            distance = frechet_distance(self.original_moments, self.moments[method])
-            samples = self.moments[method].count
-        if distance is None:
-            return None
-        name = f"Frechet distance on {self.embedder.name} features"
-        return FrechetMeasure(name, distance, samples, self.embedder.dimensions)
+    def frechet(self, method: str | None) -> dict[str, FrechetMeasure]:
+        """Return recogniser -> Frechet distance, without those that have too few faces; see `FaceMoments.frechet`."""
+        found = {moments.embedder.name: moments.frechet(method) for moments in self.moments}
+        return {name: own for name, own in found.items() if own is not None}
 
 
 def measure_single_faces(
@@ -86,6 +121,7 @@ def measure_single_faces(
     setup: Setup,
     selection: Selection,
     speed_sample: SpeedSample,
+    appearance: Appearance,
     on_progress: Callable[[int], None],
 ) -> SingleFaceMeasures:
     """Anonymize all faces of every chosen image, and measure the largest one."""
@@ -98,7 +134,7 @@ def measure_single_faces(
         for subject in subjects:
             speed_sample.offer(subject.image, subject.detections)
         if subjects:
-            _measure_batch(state, setup, subjects, config.run_key("faces"))
+            _measure_batch(state, setup, subjects, config.run_key("faces"), appearance)
         state.faces += len(subjects)
         on_progress(len(batch))
     return state
@@ -106,16 +142,11 @@ def measure_single_faces(
 
 def _empty(config: EvaluationConfig, setup: Setup) -> SingleFaceMeasures:
     names = [detector.name for detector in _detectors(setup)]
-    methods, embedder = [method.name for method in setup.methods], setup.embedder
-    size = 0 if embedder is None else embedder.dimensions
     return SingleFaceMeasures(
-        embedder,
+        tuple(FaceMoments.empty(embedder, setup.methods) for embedder in setup.embedders),
         FaceSample(config.seed),
         {setup.scorer.name: LandmarkErrors()} if setup.scorer else {},
-        {method: {name: LandmarkErrors() for name in names} for method in methods},
-        FeatureMoments(size) if embedder else None,
-        (FeatureMoments(size), FeatureMoments(size)) if embedder else None,
-        {method: FeatureMoments(size) for method in methods} if embedder else {},
+        {method.name: {name: LandmarkErrors() for name in names} for method in setup.methods},
     )
 
 
@@ -123,20 +154,20 @@ def _detectors(setup: Setup) -> list[Detector]:
     return [setup.detector, *([setup.scorer] if setup.scorer else [])]
 
 
-def _measure_batch(state: SingleFaceMeasures, setup: Setup, subjects: Sequence[Subject], key: bytes) -> None:
+def _measure_batch(
+    state: SingleFaceMeasures, setup: Setup, subjects: Sequence[Subject], key: bytes, appearance: Appearance
+) -> None:
     if setup.scorer is not None:
         _add_landmark_errors(state.original_errors, [setup.scorer], subjects, [s.pixels for s in subjects])
-    if state.embedder and state.original_moments and state.halves:
-        features = state.embedder.embed([aligned_crop(s.pixels, s.landmarks) for s in subjects])
-        state.original_moments.add(features)
-        for position, row in enumerate(features, start=state.faces):
-            state.halves[position % 2].add(row)
+    for moments in state.moments:
+        moments.add_originals(subjects)
     results = {method.name: _measure_method(state, setup, method, subjects, key) for method in setup.methods}
     for index, subject in enumerate(subjects):
         outputs = {name: own[index] for name, own in results.items()}
         cells = {name: None if output is None else output.pixels for name, output in outputs.items()}
         region = setup.methods[0].regions(subject.image, subject.detections)[:1]
         state.sample.offer(subject.pixels, cells, region)
+        appearance.add("faces", subject.image.image_id, subject.pixels, subject.detections, outputs)
 
 
 def _measure_method(
@@ -148,9 +179,9 @@ def _measure_method(
         outputs = [result.pixels for _, result in present]
         originals = [subject for subject, _ in present]
         _add_landmark_errors(state.errors[method.name], _detectors(setup), originals, outputs)
-        if state.embedder:
-            crops = [aligned_crop(result.pixels, subject.landmarks) for subject, result in present]
-            state.moments[method.name].add(state.embedder.embed(crops))
+        crops = [aligned_crop(result.pixels, subject.landmarks) for subject, result in present]
+        for moments in state.moments:
+            moments.outputs[method.name].add(moments.embedder.embed(crops))
     return results
 
 

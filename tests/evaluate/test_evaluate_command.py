@@ -116,7 +116,7 @@ def test_precision_and_outcomes_on_the_sample(main: Any, manifest: str, tmp_path
     assert solid["outcomes"]["by_method"] == {"solid": 13}
     assert pixelate["speed"]["alone"]["faces"] == 13
     assert pixelate["speed"]["alone"]["faces_per_s"] > 0
-    assert [model.split("@")[0] for model in document["models"]] == ["centerface_int8"]
+    assert [model.split("@")[0] for model in document["models"]] == ["centerface_int8", "centerface"]
     assert document["plan"]["seed"] == 3
     scorer = document["plan"]["scorer"]
     assert (scorer["name"], scorer["scale"], scorer["threshold"]) == ("centerface", 1.0, None)
@@ -126,7 +126,13 @@ def test_precision_and_outcomes_on_the_sample(main: Any, manifest: str, tmp_path
     for name in document["sheets"]:
         with Image.open(tmp_path / "out" / name) as sheet:
             assert sheet.size[0] == 8 * (2 * 160 + 8)
-    assert set(document["skipped"]) == {"reidentification", "identity", "frechet", "landmarks"}
+    assert set(document["skipped"]) == {
+        "reidentification",
+        "identity",
+        "frechet",
+        "landmarks",
+        "probe",
+    }
     for measure, what in (("re-identification", "--pairs FILE and --embedder FILE"), ("landmarks", "--faces FOLDER")):
         assert f"skipped: {measure.replace('re-id', 'reid')}: give {what}" in out
     for line in ("precision kept, labelled faces", "images withheld", "faces/s", "  with all checks"):
@@ -165,18 +171,18 @@ def test_identity_landmarks_and_frechet(main: Any, people: Path, embedder: str, 
         "failures": {},
     }
     assert document["plan"]["inputs"]["faces"]["measured"] == 6
-    assert document["plan"]["embedder"]["name"] == "cells"
-    assert document["plan"]["embedder"]["order"] == "rgb"
-    assert document["originals"]["reidentification"]["original_gallery"]["rank_1"] == 1
+    assert [own["name"] for own in document["plan"]["embedders"]] == ["cells"]
+    assert document["plan"]["embedders"][0]["order"] == "rgb"
+    assert document["originals"]["reidentification"]["cells"]["original_gallery"]["rank_1"] == 1
     solid, blur = document["methods"]["solid"], document["methods"]["blur"]
-    chance = solid["reidentification"]["original_gallery"]["chance"]
+    chance = solid["reidentification"]["cells"]["original_gallery"]["chance"]
     assert chance == pytest.approx(1 / 6)
-    assert solid["reidentification"]["original_gallery"]["rank_1"] < 1
+    assert solid["reidentification"]["cells"]["original_gallery"]["rank_1"] < 1
     assert (
-        blur["reidentification"]["anonymized_gallery"]["rank_1"] > 0.9
+        blur["reidentification"]["cells"]["anonymized_gallery"]["rank_1"] > 0.9
     )  # because a blurred gallery identifies blurred faces
     for method in (solid, blur):
-        identity = method["identity"]
+        identity = method["identity"]["cells"]
         assert identity["same_seed"]["count"] == 6
         assert identity["other_seed"]["count"] == 30
         assert identity["own_original"]["mean"] < 0.9
@@ -185,10 +191,44 @@ def test_identity_landmarks_and_frechet(main: Any, people: Path, embedder: str, 
         )  # no seed in them
         assert method["landmarks"]["centerface"]["faces"] == 6
     assert solid["landmarks"]["centerface"]["undetected_share"] > 0.5
-    assert "6 faces; features of 192 dimensions need at least 384" in document["skipped"]["frechet"]
-    assert solid["frechet"] is None
+    assert "6 faces; features of 192 dimensions (cells) need at least 384" in document["skipped"]["frechet"]
+    assert solid["frechet"] == {}
     assert document["skipped"]["average_precision"] == "give MANIFEST and --scorer DETECTOR"
     assert document["sheets"] == ["sheet-faces-solid.jpg", "sheet-faces-blur.jpg"]
+
+
+def test_several_recognisers_are_measured_beside_each_other(main: Any, people: Path, embedder: str) -> None:
+    inputs = ["--methods", "blur", "--scorer", "none", "--pairs", str(people / "pairs.csv"), "--json"]
+    twice = ["--embedder", embedder, "--embedder", embedder]
+    code, out, _ = main(*inputs, *twice, "--embedder-order", "bgr", "--embedder-order", "rgb")
+    assert code == 0
+    document = json.loads(out)
+    assert [(own["name"], own["order"]) for own in document["plan"]["embedders"]] == [
+        ("cells-1", "bgr"),
+        ("cells-2", "rgb"),
+    ]
+    blur = document["methods"]["blur"]
+    assert list(blur["reidentification"]) == list(blur["identity"]) == ["cells-1", "cells-2"]
+    first, second = blur["reidentification"].values()
+    # The recogniser's cells do not depend on the order of the channels but for their places.
+    assert first["original_gallery"]["rank_1"] == pytest.approx(second["original_gallery"]["rank_1"])
+    assert first["released_gallery"]["rank_1"] > 0.9
+    identity = blur["identity"]["cells-1"]
+    assert identity["others_original"]["count"] == 2 * 6 * 5
+    assert identity["others_original"]["mean"] < identity["own_original"]["mean"]
+
+
+def test_the_blind_test_is_written_beside_the_measures(main: Any, manifest: str, tmp_path: Path) -> None:
+    args = [manifest, "--methods", "pixelate,solid", "--scorer", "none", "--set", "detect.detectors=[manifest]"]
+    code, out, _ = main(*args, "--blind", "-o", "out")
+    assert code == 0
+    document = json.loads((tmp_path / "out/measures.json").read_text())
+    assert document["blind_pages"] == ["blind-pixelate.html", "blind-solid.html"]
+    assert "blind-solid.html: contains originals, keep it private" in " ".join(out.split())
+    assert "Private:" in (tmp_path / "out/blind-solid.html").read_text("utf-8")
+    assert document["methods"]["pixelate"]["seam"]["faces"] == 13
+    assert document["methods"]["pixelate"]["probe"] == {}
+    assert "13 faces of 28 px and more" in document["skipped"]["probe"]
 
 
 def test_the_same_seed_gives_the_same_figures(main: Any, manifest: str) -> None:
@@ -215,6 +255,8 @@ def test_the_same_seed_gives_the_same_figures(main: Any, manifest: str) -> None:
         (["--set", "cells"], "key=value"),
         (["--scorer-scale", "100"], "--scorer"),
         (["--limit", "0"], "--limit"),
+        (["--embedder", "x.onnx", "--embedder", "x.onnx"], "names the same recogniser twice"),
+        (["--embedder", "x.onnx", "--embedder-mean", "1", "--embedder-mean", "2"], "--embedder-mean is given 2 times"),
     ],
 )
 def test_usage_errors(main: Any, manifest: str, args: list[str], expected: str) -> None:

@@ -19,6 +19,7 @@ from anon_batch.anonymize.protocol import Method, Refusal, Target
 from anon_batch.anonymizer import Anonymizer
 from anon_batch.config import ModelsConfig, load_job
 from anon_batch.errors import WithheldError
+from anon_batch.evaluate.appearance import Appearance
 from anon_batch.evaluate.average_precision import BandPrecision, OutcomeMeasures, PrecisionMeasures, anonymized_truth
 from anon_batch.evaluate.images import ImageMeasures, measure_images
 from anon_batch.evaluate.samples import Selection
@@ -92,6 +93,10 @@ def _runtime() -> Runtime:
     return Runtime(ModelStore(Storage(), ModelsConfig()))
 
 
+def _appearance(methods: Sequence[EvaluatedMethod]) -> Appearance:
+    return Appearance([method.name for method in methods], (), None, 0)
+
+
 def _precision(state: ImageMeasures, method: str) -> PrecisionMeasures:
     return state.methods[method].scores.measures(state.before)
 
@@ -119,10 +124,10 @@ def selection(tmp_path: Path) -> Selection:
 def _measured(selection: Selection, methods: tuple[EvaluatedMethod, ...]) -> Any:
     job = load_job(None, {"manifest": "m", "output": "o", "detect.batch_size": 3})
     config = EvaluationConfig(job, tuple(m.name for m in methods), "o")
-    setup = Setup(_runtime(), Bright(), None, methods, ())  # type: ignore[arg-type]
+    setup = Setup(_runtime(), Bright(), (), methods, ())  # type: ignore[arg-type]
     sample = SpeedSample()
     ticks: list[int] = []
-    state = measure_images(config, Storage(), setup, selection, sample, ticks.append)
+    state = measure_images(config, Storage(), setup, selection, sample, _appearance(methods), ticks.append)
     assert ticks == [3, 1]
     return state, sample
 
@@ -167,9 +172,9 @@ def test_an_image_that_cannot_be_decoded_is_counted_and_skipped(selection: Selec
     Path(rows[2].uri).write_bytes(b"not an image")
     job = load_job(None, {"manifest": "m", "output": "o"})
     methods = (_method("solid"),)
-    setup = Setup(_runtime(), Bright(), None, methods, ())  # type: ignore[arg-type]
+    setup = Setup(_runtime(), Bright(), (), methods, ())  # type: ignore[arg-type]
     config = EvaluationConfig(job, ("solid",), "o")
-    state = measure_images(config, Storage(), setup, selection, SpeedSample(), lambda _: None)
+    state = measure_images(config, Storage(), setup, selection, SpeedSample(), _appearance(methods), lambda _: None)
     assert (state.images, dict(state.failures)) == (3, {"unsupported_format": 1})
 
 

@@ -14,13 +14,13 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
+from anon_batch.evaluate.blind_sample import natural_cell
 from anon_batch.records import PixelArray
 from tools.faces.categories import Chooser, Face
 from tools.faces.runs import Runs
 from tools.faces.sets import read_pixels
 
 ORIGINAL = "original"
-REACH = 1.15  # half side of a cell, in units of the box's longer side
 TINY_PX = 40  # longer side below which a face is shown at twice its size
 PAGE_PX = (1240, 960)  # width and height that most viewers show without scaling
 GAP_PX, CAPTION_PX = 4, 12
@@ -104,10 +104,7 @@ def _block(runs: Runs, number: int, face: Face, columns: Sequence[str], referenc
 
 def cell(pixels: PixelArray, face: Face) -> PixelArray:
     """Return a face with its surroundings inside the image, at natural size, or twice as large if it is tiny."""
-    x1, y1, x2, y2 = (float(v) for v in face.box)
-    half = round(REACH * face.side)
-    left, top = round((x1 + x2) / 2) - half, round((y1 + y2) / 2) - half
-    inside = pixels[max(top, 0) : top + 2 * half, max(left, 0) : left + 2 * half]
+    inside = natural_cell(pixels, face.box)
     if face.side >= TINY_PX:
         return inside
     return np.asarray(cv2.resize(inside, None, fx=2, fy=2, interpolation=cv2.INTER_LINEAR), np.uint8)
