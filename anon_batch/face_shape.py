@@ -1,52 +1,25 @@
-"""The mask of a well-found face: an egg in the face's own frame, just large enough for every landmark.
-
-In units of its radii, with u from the face's right to its left and v from its forehead to its chin, the mask is
-
-    (u / (1 - 0.12 v²))² + v² <= 1        where v > 0 is divided by 1.06 before
-
-which is an ellipse above the centre and a longer one that narrows towards the chin below. It is convex.
-
-All functions are plain arithmetic on a few numbers, because there is one call for each face.
-"""
+"""Which mask a face gets: the outline of a well-found face, just large enough for every landmark, or a wide ellipse."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from anon_batch.records import Shape
+from anon_batch.face_outline import CHIN, TAPER, Box, MaskShape, Point, gauge, turned
 
-CHIN = 1.06  # the part below the centre is longer than the part above by this factor
-TAPER = 0.12  # share of the width that is lost from the centre to the chin, with the square of the distance
 EXPANSION = 1.15  # of the mask of a well-found face
 LEAST_EXPANSION = 1.1  # below it more persons are recognised by what is left around the mask
 ELLIPSE_EXPANSION = 1.3  # of all other masks, and of faces that are not well found at least
+MAX_GROWTH = 1.25  # over the usual ellipse
 
 _MIN_SCORE = 0.5
 _MIN_SIDE_PX = 16.0
 _MAX_ROLL = 0.8  # radians
-_MARGIN = 0.05  # of the longer side: least distance of a landmark to the mask's border
-MAX_GROWTH = 1.25  # over the usual ellipse
-_ROUNDEST = (
-    0.99  # a disc of this radius, in units of the shorter radius, fits about the centre of a mask of any proportions
-)
-
 _MIN_SPREAD = 0.12  # of the box's longer side: landmarks closer together than this are not plausible
 _MAX_BEYOND = 0.35  # of the box's longer side: landmarks further outside the box are not plausible
-
+_MARGIN = 0.05  # of the mask's longer side: least distance of a landmark to the mask's border
+_ROUNDEST = 0.99  # of the shorter radius: of a disc that fits about the centre of a mask of any proportions
 _ASPECT = 0.78  # width over height of CenterFace's boxes of upright faces, the median
-
-Point = Sequence[float]
-Box = tuple[float, float, float, float]
-
-
-class MaskShape(NamedTuple):
-    """Shape, radii px along its own axes, and the angle of its x axis in the image, radians."""
-
-    shape: Shape
-    radii: tuple[float, float]
-    angle: float = 0.0
 
 
 def mask_shape(
@@ -137,36 +110,6 @@ def upright_sides(width: float, height: float, angle: float) -> tuple[float, flo
     return upright * math.sqrt(ratio), upright
 
 
-def turned(points: Sequence[Point], angle: float) -> list[tuple[float, float]]:
-    """Return points turned about the origin, from the image's x axis towards its y axis for an angle above 0."""
-    cosine, sine = math.cos(angle), math.sin(angle)
-    return [(x * cosine - y * sine, x * sine + y * cosine) for x, y in points]
-
-
-def reach(mask: MaskShape) -> Box:
-    """Return how far a mask of shape `face` reaches from its centre to the left, up, right and down in the image, px."""
-    cosine, sine = math.cos(mask.angle), math.sin(mask.angle)
-    return (
-        _support(mask.radii, -cosine, sine),
-        _support(mask.radii, -sine, -cosine),
-        _support(mask.radii, cosine, -sine),
-        _support(mask.radii, sine, cosine),
-    )
-
-
-def _support(radii: Point, towards_u: float, towards_v: float) -> float:
-    """Return how far the mask reaches in a direction of its own frame, px."""
-    side, end = abs(towards_u) * radii[0], towards_v * radii[1]
-    if towards_v <= 0:
-        return math.hypot(side, end)
-    end *= CHIN
-    along = math.pi / 4  # parameter of the border's furthest point, by the equation that its derivative gives
-    for _ in range(8):
-        down = math.sin(along) ** 2
-        along = math.atan2(end, side * (1 + 2 * TAPER - 3 * TAPER * down))
-    return side * math.cos(along) * (1 - TAPER * math.sin(along) ** 2) + end * math.sin(along)
-
-
 def _growth(radii: Point, offsets: Sequence[Point], chin: float, taper: float) -> float:
     """Return the least factor from 1 by which the radii must grow so that points around the centre lie in the mask.
 
@@ -175,15 +118,4 @@ def _growth(radii: Point, offsets: Sequence[Point], chin: float, taper: float) -
     """
     rx, ry = radii
     margin = _MARGIN * 2 * max(rx, ry) / (_ROUNDEST * min(rx, ry))
-    return max(1.0, margin + max(_gauge(x / rx, y / ry, chin, taper) for x, y in offsets))
-
-
-def _gauge(u: float, v: float, chin: float, taper: float) -> float:
-    """Return the factor by which a mask of radii 1 must be scaled for its border to run through (u, v)."""
-    if v < 1e-9:
-        return math.hypot(u, v)
-    u, v = u * u, (v / chin) ** 2
-    squared = u / (1 - taper) ** 2 + v  # above the solution; each pair of steps comes 200 times closer from above
-    for _ in range(6):
-        squared = u / (1 - taper * v / squared) ** 2 + v
-    return math.sqrt(squared)
+    return max(1.0, margin + max(gauge(x / rx, y / ry, chin, taper) for x, y in offsets))

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anon_batch import face_shape
-from anon_batch.face_shape import CHIN, TAPER, Box, MaskShape
+from anon_batch.face_outline import CHIN, Box, MaskShape, reach, touched_pixels
 from anon_batch.records import BoolArray, Detections, FloatArray, Region, Shape
 
 Extent = tuple[int, int, int, int]
@@ -177,7 +177,7 @@ def _mask_extent(mask: MaskShape, box: Box, width: int, height: int) -> Extent:
     cx, cy = _centre(box)
     rx, ry = mask.radii
     if mask.shape == "face":
-        before, above, after, below = face_shape.reach(mask)
+        before, above, after, below = reach(mask)
         x1, y1, x2, y2 = cx - before, cy - above, cx + after, cy + below
     else:  # the box itself too, because centre and radius of an enormous box are rounded
         x1, y1, x2, y2 = min(cx - rx, x1), min(cy - ry, y1), max(cx + rx, x2), max(cy + ry, y2)
@@ -217,14 +217,17 @@ def region_mask(region: Region) -> BoolArray:
 
     A rectangle is the whole mask extent. An ellipse holds each pixel whose square touches the ellipse inscribed in the
     expanded box before clipping, so that an ellipse of any size covers at least one pixel and a face that the image's border
-    cuts is covered up to it. So does a face; the squares are taken along its own axes, wide enough to hold the pixels. An
-    outline is taken as it is.
+    cuts is covered up to it. So does a `face`: see `face_outline.touched_pixels`. An outline is taken as it is.
     """
     x1, y1, x2, y2 = region.mask_extent
     if region.outline is not None:
         return region.outline
     if region.shape != "rectangle":
-        mask = _touched_by_face(region) if region.shape == "face" else _touched_by_ellipse(region)
+        mask = (
+            touched_pixels(MaskShape("face", region.radii, region.angle), region.centre, region.mask_extent)
+            if region.shape == "face"
+            else _touched_by_ellipse(region)
+        )
         if mask.any():
             return mask
     return np.ones((y2 - y1, x2 - x1), np.bool_)
@@ -235,28 +238,6 @@ def _touched_by_ellipse(region: Region) -> BoolArray:
     dx = _nearest_distance(x1, x2, region.centre[0]) / region.radii[0]
     dy = _nearest_distance(y1, y2, region.centre[1]) / region.radii[1]
     return np.asarray((dy * dy)[:, None] + dx * dx <= 1.0, np.bool_)
-
-
-def _touched_by_face(region: Region) -> BoolArray:
-    """Return the pixels that a mask of shape `face` touches: see `face_shape` for the formula."""
-    x1, y1, x2, y2 = region.mask_extent
-    cosine, sine = math.cos(region.angle), math.sin(region.angle)
-    dx = np.arange(x1, x2) + (0.5 - region.centre[0])
-    dy = np.arange(y1, y2)[:, None] + (0.5 - region.centre[1])
-    half = (cosine + abs(sine)) / 2  # of the square along the mask's axes that holds a pixel
-    rx, ry = region.radii
-    across = np.abs(dy * (sine / rx) + dx * (cosine / rx))
-    across -= half / rx
-    np.maximum(across, 0, out=across)
-    across *= across
-    v = dy * (cosine / ry) - dx * (sine / ry)
-    above = np.maximum(-half / ry - v, 0)
-    below = np.maximum(v - half / ry, 0) * (1 / CHIN)
-    below *= below
-    room = 1 - above * above
-    room -= below
-    room *= (1 - TAPER * below) ** 2
-    return np.asarray(across <= room, np.bool_)
 
 
 def union_of_masks(regions: Iterable[Region], width: int, height: int) -> BoolArray:

@@ -7,7 +7,8 @@ import pytest
 
 from anon_batch import face_shape
 from anon_batch.anonymize.faces.landmarks import CANONICAL
-from anon_batch.face_shape import CHIN, TAPER, MaskShape, mask_shape, reach, upright_sides
+from anon_batch.face_outline import CHIN, MaskShape
+from anon_batch.face_shape import mask_shape, upright_sides
 
 BOX = (40.0, 30.0, 70.0, 70.0)
 
@@ -61,18 +62,6 @@ def test_odd_boxes_have_finite_sides(sides, degrees):
     width, height = upright_sides(*sides, math.radians(degrees))
     assert 0 < width < math.inf
     assert 0 < height < math.inf
-
-
-@pytest.mark.parametrize("angle", [0.0, 0.3, -0.7])
-@pytest.mark.parametrize("radii", [(10.0, 14.0), (14.0, 10.0), (3.0, 30.0)])
-def test_the_reach_is_that_of_the_border(angle, radii):
-    along = np.linspace(0, 2 * math.pi, 200_001)
-    u, v = np.cos(along), np.sin(along)
-    u = np.where(v > 0, u * (1 - TAPER * v**2), u) * radii[0]
-    v = np.where(v > 0, v * CHIN, v) * radii[1]
-    x, y = u * math.cos(angle) - v * math.sin(angle), u * math.sin(angle) + v * math.cos(angle)
-    expected = (-x.min(), -y.min(), x.max(), y.max())
-    assert reach(MaskShape("face", radii, angle)) == pytest.approx(expected, abs=1e-6)
 
 
 def test_landmarks_inside_change_nothing():
