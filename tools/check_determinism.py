@@ -138,7 +138,7 @@ def _outputs(method: str, names: list[str], chance: random.Random) -> dict[str, 
         if not isinstance(outcome, Anonymized) or not isinstance(again, Anonymized):
             raise TypeError(f"{method}: {name} ended as {outcome} and, as an array, {again}")
         boxes = outcome.detections
-        found[f"detections/{name}"] = _digest(boxes.boxes, boxes.scores, boxes.landmarks)
+        found[f"detections/{name}"] = _digest(boxes.boxes, boxes.scores, boxes.landmarks, boxes.witnesses)
         found[f"{method}/pixels/{name}"] = _digest(outcome.pixels)
         found[f"{method}/pixels of a moved array/{name}"] = _digest(again.pixels)
         encoded = anonymizer.encode(outcome)
