@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from anon_batch.errors import ConfigError
 from tools.faces import __main__ as faces
 from tools.faces.categories import CATEGORIES, Chooser, Face
 from tools.faces.runs import Runs
 from tools.faces.sets import SAMPLE, Data, read_pixels
 from tools.faces.sheets import PAGE_PX, cell
+from tools.faces.tally import tally
 from tools.faces.variants import job_of
 
 
@@ -114,3 +116,17 @@ def test_cells_show_faces_at_natural_size_and_tiny_ones_twice_as_large() -> None
     assert np.array_equal(cell(pixels, large), pixels[:92, :92])
     tiny = Face("photos", Path("x"), 0, np.array([40, 40, 60, 60], np.float32), marks)
     assert cell(pixels, tiny).shape == (92, 92, 3)
+
+
+def test_verdicts_are_counted_by_variant(tmp_path: Path) -> None:
+    key, verdict = tmp_path / "key.json", tmp_path / "verdict.txt"
+    key.write_text(json.dumps({"1a": "swap", "1b": "gan", "2a": "gan", "2b": "swap"}))
+    verdict.write_text("# first page\n1a natural\n1b pasted\n\n2a passable\n2b natural\n")
+    header, gan, swap = tally([(key, verdict)]).splitlines()
+    assert header.split() == ["judged", "natural", "passable", "pasted"]
+    assert [word for word in gan.split() if word.isdigit()] == ["2", "0", "1", "1"]
+    assert [word for word in swap.split() if word.isdigit()] == ["2", "2", "0", "0"]
+    for line, expected in (("3a natural", "not in"), ("1a nice", "expected a cell"), ("1a pasted", "twice")):
+        verdict.write_text(f"1a natural\n{line}\n" if expected == "twice" else line)
+        with pytest.raises(ConfigError, match=expected):
+            tally([(key, verdict)])

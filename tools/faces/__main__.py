@@ -6,6 +6,7 @@
     python -m tools.faces measure swap gan --runs RUNS --embedder A.onnx --embedder B.onnx
     python -m tools.faces table swap gan --runs RUNS
     python -m tools.faces sheets street,small sheet swap gan --runs RUNS --blind
+    python -m tools.faces tally sheet-street.key.json verdict.txt
 
 Outputs of another commit are columns like others: run `produce` there with `--label`, and give the same --runs.
 RUNS holds originals and faces: keep it private.
@@ -62,8 +63,10 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument(
         "--blind", action="store_true", help="shuffle the columns of each face; write TARGET-*.key.json"
     )
+    command = commands.add_parser("tally", help="count verdicts on blind sheets")
+    command.add_argument("files", nargs="+", type=Path, metavar="KEY VERDICT", help="key and verdict of each sheet")
     for command in commands.choices.values():
-        command.add_argument("--runs", type=Path, required=True)
+        command.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the outputs")
     options = parser.parse_args(arguments)
     try:
         return _run(options, Data.from_environment())
@@ -78,6 +81,7 @@ def _run(options: argparse.Namespace, data: Data) -> int:
     from tools.faces import produce, timing
     from tools.faces.runs import Runs
     from tools.faces.table import draw_table
+    from tools.faces.tally import tally
 
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
@@ -95,6 +99,8 @@ def _run(options: argparse.Namespace, data: Data) -> int:
             _measure(runs, name, options.measures.split(","))
     if options.command == "table":
         print(draw_table(options.runs, options.names))
+    if options.command == "tally":
+        print(tally(list(zip(options.files[::2], options.files[1::2], strict=True))))
     if options.command == "sheets":
         _draw(Runs(data, options.runs), options)
     return 0
