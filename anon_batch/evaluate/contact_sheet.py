@@ -18,7 +18,7 @@ CELL_PX = 160
 _COLUMNS = 8
 _GAP_PX = 4
 _HEADER_PX = 18
-_MARGIN = 0.25  # of the extent's longer side, on each side, because artefacts show at the seam
+_MARGIN = 0.25  # of the mask's longer side, on each side, because artefacts show at the seam
 _LEGIBLE_PX = 32  # smaller faces are shown only if there is room
 _BACKGROUND = (255, 255, 255)
 _WITHHELD = (160, 160, 160)
@@ -58,7 +58,7 @@ class FaceSample:
             regions: of the image.
         """
         for region in regions:
-            x1, y1, x2, y2 = region.extent
+            x1, y1, x2, y2 = region.mask_extent
             priority = (max(x2 - x1, y2 - y1) >= _LEGIBLE_PX, float(self._random.random()))
             self._count += 1
             if len(self._heap) == FACES and priority <= self._heap[0][0]:
@@ -80,7 +80,7 @@ class FaceSample:
 
 def crop_face(pixels: PixelArray, region: Region) -> PixelArray:
     """Crop a face with its context, (h, w, 3) uint8, downscaled to at most `CELL_PX` a side."""
-    x1, y1, x2, y2 = region.extent
+    x1, y1, x2, y2 = region.mask_extent
     margin = round(_MARGIN * max(x2 - x1, y2 - y1))
     crop = pixels[max(y1 - margin, 0) : y2 + margin, max(x1 - margin, 0) : x2 + margin]
     scale = CELL_PX / max(crop.shape[:2])

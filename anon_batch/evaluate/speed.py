@@ -47,7 +47,7 @@ class SpeedMeasures:
 
     Args:
         images: in the sample.
-        median_region_px: longer side of the median region.
+        median_region_px: longer side of the median region's mask.
         batch_size: images in a batch.
         threads: CPU threads of one model call.
         device: of the models.
@@ -128,7 +128,7 @@ def measure_speed(
     prepared = [[(image.decode(), method.regions(image, found)) for image, found in batch] for batch in batches]
     rendered = [answers for batch in prepared for answers in render(method.alone, batch, key)]
     accepted = sum(isinstance(answer, Patch) for answers in rendered for answer in answers)
-    extents = [region.extent for batch in prepared for _, regions in batch for region in regions]
+    extents = [region.mask_extent for batch in prepared for _, regions in batch for region in regions]
     return SpeedMeasures(
         images=len(sample.images),
         median_region_px=float(np.median([max(x2 - x1, y2 - y1) for x1, y1, x2, y2 in extents])),

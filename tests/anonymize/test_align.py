@@ -127,7 +127,17 @@ def test_expanded_box_lies_inside_the_crop_at_any_rotation(degrees, width, aspec
     assert seen.max() <= 1
 
 
-@pytest.mark.parametrize("shape", ["ellipse", "rectangle"])
+def test_the_crop_of_a_face_mask_is_turned_by_the_angle_of_the_mask():
+    profile = landmarks.CANONICAL.copy()
+    profile[1] = np.add(profile[0], (0.02, 0.04))
+    points = (profile - 0.5) * 60 + 130
+    (region,) = regions((100, 100, 160, 160), width=256, height=256, shape="face", points=[points])
+    assert region.shape == "face"
+    to_crop = frame_of(region).to_crop
+    assert np.arctan2(-to_crop[1, 0], to_crop[0, 0]) == pytest.approx(region.angle)
+
+
+@pytest.mark.parametrize("shape", ["ellipse", "rectangle", "face"])
 @pytest.mark.parametrize("degrees", ANGLES)
 @pytest.mark.parametrize("side_px", [4, 9, 30, 150])
 def test_paste_covers_the_whole_mask(side_px, degrees, shape):

@@ -72,7 +72,7 @@ def union(faces):
     return union_of_masks(faces, WIDTH, HEIGHT)
 
 
-@pytest.mark.parametrize("shape", ["ellipse", "rectangle"])
+@pytest.mark.parametrize("shape", ["ellipse", "rectangle", "face"])
 @pytest.mark.parametrize("case", CASES)
 def test_every_region_is_rendered_or_refused(method, case, shape, soft_edge):
     image = image_of()

@@ -13,7 +13,7 @@ from anon_batch.records import DecodedImage
 
 COORDINATES = st.floats(-20, 80, width=32)
 BOXES = st.lists(st.tuples(COORDINATES, COORDINATES, COORDINATES, COORDINATES), min_size=1, max_size=4)
-SHAPES = st.sampled_from(["ellipse", "rectangle"])
+SHAPES = st.sampled_from(["ellipse", "rectangle", "face"])
 EDGES = st.sampled_from([0.0, 0.1, 0.5])
 SIDES = st.integers(1, 60)
 SEEDS = st.integers(0, 2**32)
@@ -50,16 +50,18 @@ def test_pixels_under_the_masks_change_no_output_byte(method, boxes, width, heig
     assert np.array_equal(first.pixels[done | ~mask], second.pixels[done | ~mask])
 
 
+@pytest.mark.parametrize("shape", ["ellipse", "face"])
 @pytest.mark.parametrize("name", ["inpaint", "swap", "gan"])
-def test_non_interference_holds_on_the_downscaled_copy_too(name):
+def test_non_interference_holds_on_the_downscaled_copy_too(name, shape):
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (700, 900, 3), np.uint8)
     boxes, method = [(100, 100, 500, 600), (450, 300, 800, 650)], METHODS[name]
-    mask = union_of_masks(make_regions(*boxes, width=900, height=700, expansion=1.3), 900, 700)
+    mask = union_of_masks(make_regions(*boxes, width=900, height=700, expansion=1.3, shape=shape), 900, 700)
     other = pixels.copy()
     other[mask] = rng.integers(0, 256, (mask.sum(), 3))
     for edge in (0.0, 0.2):
-        faces = make_regions(*boxes, width=900, height=700, expansion=1.3, soft_edge=edge)
+        faces = make_regions(*boxes, width=900, height=700, expansion=1.3, shape=shape, soft_edge=edge)
+        assert {face.shape for face in faces} == {shape}
         first, second = run_method(method, [(DecodedImage("p", p), faces) for p in (pixels, other)])
         assert first.methods == {0: method.name, 1: method.name}
         assert np.array_equal(first.pixels, second.pixels)
