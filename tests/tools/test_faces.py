@@ -7,16 +7,22 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
+from anon_batch.config import DetectConfig
+from anon_batch.detect.ensemble import build_detector
 from anon_batch.errors import ConfigError
 from tools.faces import __main__ as faces
+from tools.faces import figures
 from tools.faces.categories import CATEGORIES, Chooser, Face
+from tools.faces.recognition import recognised
 from tools.faces.runs import Runs
 from tools.faces.sets import SAMPLE, Data, read_pixels
 from tools.faces.sheets import PAGE_PX, cell
 from tools.faces.tally import tally
-from tools.faces.variants import job_of
+from tools.faces.variants import job_of, runtime
 
 
 @pytest.fixture(scope="module")
@@ -130,3 +136,44 @@ def test_verdicts_are_counted_by_variant(tmp_path: Path) -> None:
         verdict.write_text(f"1a natural\n{line}\n" if expected == "twice" else line)
         with pytest.raises(ConfigError, match=expected):
             tally([(key, verdict)])
+
+
+@pytest.fixture(scope="module")
+def recogniser(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return a recogniser of coarse cells, which tells untouched faces apart."""
+    nodes = [
+        helper.make_node("AveragePool", ["x"], ["cells"], kernel_shape=[14, 14], strides=[14, 14]),
+        helper.make_node("GlobalAveragePool", ["x"], ["mean"]),
+        helper.make_node("Sub", ["cells", "mean"], ["centred"]),
+        helper.make_node("Flatten", ["centred"], ["y"]),
+    ]
+    shapes = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in (("x", [1, 3, 112, 112]), ("y", [1, 192]))
+    ]
+    graph = helper.make_graph(nodes, "cells", shapes[:1], shapes[1:])
+    path = tmp_path_factory.mktemp("recogniser") / "cells.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    return str(path)
+
+
+def test_recognition_of_pairs(data: Data, runs: Path, recogniser: str) -> None:
+    found = recognised(Runs(data, runs, (recogniser,)), "pixelate")["cells"]
+    assert found["rank_1_of_originals"] == 1
+    assert found["chance"] == 0.5
+    assert found["own_less_others"] == pytest.approx(
+        found["cosine_to_own_original"] - found["cosine_to_others_originals"]
+    )
+    assert found["rank_1_anonymized_gallery_same_key"] == 1  # because equal images give equal blocks
+
+
+def test_precision_kept_by_the_default_detector(data: Data, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures, "_scorers", lambda: {"default": build_detector(DetectConfig(), runtime())})
+    kept = figures.precision_kept(Runs(data, runs), "pixelate")["default"]["anonymized, all"]
+    assert len(kept["seeds"]) == 1
+    assert 0 <= kept["mean"] < 0.9
+    shutil.copytree(runs / "pixelate", runs / "unchanged")
+    for path in (runs / "unchanged/photos").glob("*.png"):
+        path.unlink()
+    unchanged = figures.precision_kept(Runs(data, runs), "unchanged")["default"]
+    assert {own["mean"] for own in unchanged.values()} == {1.0}
