@@ -17,16 +17,24 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-from safetensors.numpy import save
+from safetensors.numpy import load_file, save
 
 from anon_batch.anonymize.faces import landmarks
-from anon_batch.records import FloatArray
+from anon_batch.anonymize.faces.align import warp_affine
+from anon_batch.anonymize.faces.cells import shrink, whole_colours, whole_matte, whole_slopes
+from anon_batch.anonymize.faces.colour import rgb_to_lab
+from anon_batch.anonymize.faces.encoder import PREFIX
+from anon_batch.anonymize.faces.surroundings import IDEAL
+from anon_batch.records import FloatArray, PixelArray
 from anon_batch.train.face_crops import FaceCrop, is_held_out, read_crops
+from tools.donor_light import even_light
 from tools.donor_matte import face_matte
 from tools.donor_views import FRAME_SIDE, SIDE, donor_image, lab_of, thumbnail
 
-MATTE_SIDE = 52
+MATTE_SIDE = 104
+MATTE_JPEG = (cv2.IMWRITE_JPEG_QUALITY, 85, cv2.IMWRITE_JPEG_OPTIMIZE, 1)
 JPEG = (cv2.IMWRITE_JPEG_QUALITY, 86, cv2.IMWRITE_JPEG_OPTIMIZE, 1)
+INSIDE = 0.95  # share of a cell that must be real
 CODE = 48  # numbers of a code
 CHEEK_ROWS, CHEEK_COLUMNS = slice(24, 29), (slice(14, 19), slice(29, 34))  # of the landmark frame
 TABLES = {
@@ -35,13 +43,14 @@ TABLES = {
     "skin": ("-", "1", "2", "3", "4", "5"),  # 1 very light, 5 dark
     "glasses": ("n", "y"),
     "mouth": ("closed", "smile", "teeth", "open"),
-    "grade": ("-", "1", "2"),  # 1 best
+    "grade": ("-", "1", "2", "3"),  # 1 best, 3 only where nothing else fits
     "hair": ("black", "brown", "blond", "red", "grey", "white", "dyed", "bald", "covered"),
     "beard": ("n", "stubble", "y"),
     "pose": ("front", "l", "r", "L", "R"),  # towards the left or right of the image, capitals: nearly a profile
     "light": ("even", "side", "rim", "dark"),
+    "fringe": ("n", "y", "c"),  # y hair, c a hat or cloth over the forehead
 }
-LABELS, LOOKS = ("age", "sex", "skin", "glasses", "mouth", "grade"), ("hair", "beard", "pose", "light")
+LABELS, LOOKS = ("age", "sex", "skin", "glasses", "mouth", "grade"), ("hair", "beard", "pose", "light", "fringe")
 SOURCE = (
     "SFHQ-T2I, synthetic faces by text-to-image models (FLUX.1, SDXL, DALL-E 3), SelfishGene/SFHQ-T2I-dataset @ a8064474, "
     'no LICENSE file; its README: "Since all images in this dataset are synthetically generated, there are no privacy issues '
@@ -108,11 +117,15 @@ def encode(lab: FloatArray, encoder: Path | None) -> FloatArray:
 
 def build(faces: list[FaceCrop], rows: list[Row], encoder: Path | None) -> dict[str, npt.NDArray[np.generic]]:
     """Return the bank's tensors. Of 2n rows, each odd one is the mirror image of the one before."""
-    jpegs, mattes, boxes, points = [], [], [], []
+    jpegs, mattes, outlines, inner, boxes, points = [], [], [], [], [], []
     for face, row in zip(faces, rows, strict=True):
         pixels, box, own = donor_image(face)
         matte = face_matte(pixels, box, own, profile=row["pose"] in ("L", "R"), beard=row["beard"] != "n")
-        mattes.append(cv2.resize(matte, (MATTE_SIDE, MATTE_SIDE), interpolation=cv2.INTER_AREA))
+        small = cv2.resize(matte, (MATTE_SIDE, MATTE_SIDE), interpolation=cv2.INTER_AREA)
+        mattes.append(cv2.imencode(".jpg", np.rint(small * 255).astype(np.uint8), MATTE_JPEG)[1].ravel())
+        outlines.append(whole_matte(in_frame_matte(matte, own)))
+        pixels = even_light(pixels, own, balance=row["pose"] == "front")
+        inner.append(in_frame(pixels, own))
         jpegs.append(cv2.imencode(".jpg", pixels[:, :, ::-1], JPEG)[1].ravel())
         boxes += [box, np.array([SIDE - box[2], box[1], SIDE - box[0], box[3]])]
         points += [own, landmarks.mirror(own, SIDE)]
@@ -121,17 +134,37 @@ def build(faces: list[FaceCrop], rows: list[Row], encoder: Path | None) -> dict[
     return {
         "jpeg": np.concatenate(jpegs),
         "jpeg_end": np.cumsum([len(j) for j in jpegs], dtype=np.int64),
-        "matte": np.rint(np.stack(mattes) * 255).astype(np.uint8),
+        "matte_jpeg": np.concatenate(mattes),
+        "matte_end": np.cumsum([len(m) for m in mattes], dtype=np.int64),
         "landmarks": np.array(points, np.float32),
         "boxes": np.array(boxes, np.float32),
-        "thumbs": thumbs,
-        "valid": valid,
-        "cheek": cheek_tones(lab),
-        "unlit": badness_of_light(lab),
+        "cells": np.stack([whole_colours(image) for image in lab]).astype(np.int8),
+        "slopes": np.stack([whole_slopes(image) for image in lab]).astype(np.int8),
+        "inside": (np.stack([shrink(v.astype(np.float32)) for v in valid]) > INSIDE).astype(np.uint8),
+        "faces": np.stack(outlines).astype(np.uint8),
+        "cheek": cheek_tones(np.stack(inner)),
+        "unlit": badness_of_light(np.stack(inner)),
         "codes": encode(lab, encoder),
         "labels": places(rows, LABELS),
         "looks": places(rows, LOOKS),
+        **({} if encoder is None else surroundings_half(encoder)),
     }
+
+
+def in_frame(pixels: PixelArray, points: npt.NDArray[np.float64]) -> FloatArray:
+    """Return a donor's image in the landmark frame, (48, 48, 3) float32 Lab."""
+    to_frame = landmarks.similarity(points[None], IDEAL[None])[0]
+    return rgb_to_lab(warp_affine(pixels, to_frame, FRAME_SIDE, cv2.BORDER_REPLICATE).clip(0, 255))
+
+
+def in_frame_matte(matte: FloatArray, points: npt.NDArray[np.float64]) -> FloatArray:
+    """Return a donor's matte in the landmark frame, (48, 48) float32."""
+    return warp_affine(matte, landmarks.similarity(points[None], IDEAL[None])[0], FRAME_SIDE, cv2.BORDER_CONSTANT)
+
+
+def surroundings_half(encoder: Path) -> dict[str, npt.NDArray[np.generic]]:
+    """Return the weights of the encoder's half that runs in a job."""
+    return {name: values for name, values in load_file(encoder).items() if name.startswith(PREFIX)}
 
 
 def metadata(inputs: list[Path]) -> dict[str, str]:

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from anon_batch.anonymize.faces.encoder import PREFIX, EncoderNetwork, load_half
 from anon_batch.records import FloatArray
 from anon_batch.train.face_crops import FaceCrop, is_held_out, read_crops
-from tools.surroundings_views import Faces, collect, draw_camera, draw_known, draw_light, face_masks, inner_face
+from tools.surroundings_views import Faces, collect, draw_camera, draw_known, draw_light, draw_places, face_masks, inner_face
 
 FACE_PREFIX = "face."
 BATCH = 224
@@ -69,7 +69,8 @@ def draw_pairs(faces: Faces, picks: Tensor, rng: torch.Generator) -> tuple[Tenso
     """Return surroundings with their known pixels, and inner faces with theirs."""
     lab = draw_light(faces.lab[picks].float(), 1.0, rng)
     known = draw_known(faces.boxes[picks], faces.valid[picks], rng)
-    around, known = draw_camera(draw_light(lab, 0.6, rng), known, LEAST_PX, rng)
+    placed = draw_places(lab, faces.behind[picks], rng)
+    around, known = draw_camera(draw_light(placed, 0.6, rng), known, LEAST_PX, rng)
     around[:, 1:] *= torch.rand(len(picks), 1, 1, 1, generator=rng) >= GREY
     inner = inner_face().expand(len(picks), -1, -1, -1)
     return around, known, *draw_camera(draw_light(lab, 0.6, rng), inner, 30, rng)

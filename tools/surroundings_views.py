@@ -13,14 +13,17 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the usual name
 from torch import Tensor
 
-from anon_batch.anonymize.faces import landmarks
+from anon_batch.anonymize.faces import align, landmarks
 from anon_batch.anonymize.faces.encoder import SIDE
+from anon_batch.anonymize.faces.matte import head_of, matte_of
 from anon_batch.train.face_crops import FaceCrop
 
 ASPECT, CONTEXT = 0.74, 1.5  # width of a face's box, and side of the frame, in units of the box's height
 IDEAL = (landmarks.CANONICAL - 0.5) * [ASPECT / CONTEXT, 1 / CONTEXT] + 0.5  # of the frame's side
 INNER = 0.95  # of the box: what counts as the inner face
 _CHIN, _NARROWER = 1.06, 0.12
+_MATTE_SIDE, _MATTE_REACH = 192, 1.6  # px, and side in units of the box's longer one, of the image whose head is found
+_BEHIND = 0.3  # share of the head below which a pixel is behind it
 _KNOWN = 0.98  # share of a pixel that must be known
 _WHOLE = 0.95  # the same after scaling up again
 
@@ -34,6 +37,7 @@ class Faces:
     Args:
         lab: (n, 3, 48, 48) float16, L 0 .. 100.
         valid: (n, 48, 48) bool, inside the image.
+        behind: (n, 48, 48) bool, beside and above the head: what shows the place, not the person.
         boxes: (n, 6) float32: centre x and y, half width and height of the upright face, px; its angle in radians; the expansion
             from which on a mask contains all landmarks.
         sets: (n,) int64, number of the folder.
@@ -42,6 +46,7 @@ class Faces:
 
     lab: Tensor
     valid: Tensor
+    behind: Tensor
     boxes: Tensor
     sets: Tensor
     held_out: Tensor
@@ -68,10 +73,55 @@ def collect(faces: Iterable[tuple[int, bool, FaceCrop]]) -> Faces:
         for view in (face, face.mirror()):
             lab, inside, to = thumbnail(view)
             rows.append(
-                (lab.transpose(2, 0, 1).astype(np.float16), inside, _box(view, to).astype(np.float32), number, out)
+                (
+                    lab.transpose(2, 0, 1).astype(np.float16),
+                    inside,
+                    behind_head(view, to),
+                    _box(view, to).astype(np.float32),
+                    number,
+                    out,
+                )
             )
     columns = [torch.from_numpy(np.array(column)) for column in zip(*rows, strict=True)]
     return Faces(*columns)
+
+
+def behind_head(face: FaceCrop, to: Array) -> npt.NDArray[np.bool_]:
+    """Return the pixels (48, 48) of the landmarks' frame that lie above the chin and not on the head.
+
+    Args:
+        face: the crop.
+        to: (2, 3) transform from px of the crop into the frame.
+    """
+    x1, y1, x2, y2 = (float(v) for v in face.box)
+    scale = _MATTE_SIDE / (_MATTE_REACH * max(x2 - x1, y2 - y1))
+    shift = _MATTE_SIDE / 2 - scale * np.array([(x1 + x2) / 2, (y1 + y2) / 2])
+    cut = np.concatenate([np.eye(2) * scale, shift[:, None]], axis=1)
+    pixels = align.warp_affine(face.pixels, cut, _MATTE_SIDE, cv2.BORDER_REPLICATE).clip(0, 255).astype(np.uint8)
+    box = landmarks.apply(cut, face.box.reshape(2, 2).astype(np.float64)).ravel()
+    head = head_of(pixels, box, matte_of(pixels, box))
+    back = landmarks.inverse(cut)
+    into = np.concatenate([to[:, :2] @ back[:, :2], (to[:, :2] @ back[:, 2] + to[:, 2])[:, None]], axis=1)
+    share = align.warp_affine(head, into, SIDE, cv2.BORDER_REPLICATE)
+    rows = np.arange(SIDE)[:, None] + 0.5 < SIDE / 2 + 0.5 * SIDE / CONTEXT
+    return np.asarray((share < _BEHIND) & rows, np.bool_)
+
+
+def draw_places(lab: Tensor, behind: Tensor, rng: torch.Generator) -> Tensor:
+    """Return images (B, 3, 48, 48) of which two thirds show the head before another place: a wall, or another image's place."""
+    count = len(lab)
+    wall = torch.rand(count, 3, 1, 1, generator=rng) * torch.tensor([100.0, 24.0, 30.0]).view(3, 1, 1)
+    wall = wall - torch.tensor([0.0, 12.0, 15.0]).view(3, 1, 1)
+    wall = torch.where(torch.rand(count, 1, 1, 1, generator=rng) < 0.3, wall * torch.tensor([0.15, 0.2, 0.2]).view(3, 1, 1) + torch.tensor([82.0, 0, 0]).view(3, 1, 1), wall)
+    x, y = _grid()
+    slope = _normal(count, 2, rng) * 10 / SIDE
+    wall = wall + torch.cat([slope[:, :1] * (x - SIDE / 2) + slope[:, 1:] * (y - SIDE / 2), torch.zeros(count, 2, SIDE, SIDE)], 1)
+    others = F.avg_pool2d(F.pad(lab[torch.randperm(count, generator=rng)], (2, 2, 2, 2), mode="replicate"), 5, 1)
+    others = torch.roll(others, SIDE // 2, 3)
+    which = torch.rand(count, 1, 1, 1, generator=rng)
+    place = torch.where(which < 0.4, wall, torch.where(which < 0.66, others, lab))
+    soft = F.avg_pool2d(F.pad(behind[:, None].float(), (1, 1, 1, 1), mode="replicate"), 3, 1)
+    return lab + (place - lab) * soft
 
 
 def _box(face: FaceCrop, to: Array) -> Array:

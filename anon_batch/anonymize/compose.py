@@ -51,7 +51,7 @@ def compose(
             edge = (alpha > 0) & ~crop(closed, region.extent)
             view[edge] = _blend(view[edge], patch.pixels[edge], alpha[edge][:, None])
             changed |= edge
-        mask = _mask_on_extent(region)
+        mask = mask_on_extent(region)
         changed |= mask
         if kept is not None:
             mask &= ~crop(kept, region.extent)
@@ -74,7 +74,7 @@ def fault_of_patch(region: Region, patch: object) -> str | None:
         return f"rendered alpha {_describe(alpha)}, expected float32 {shape}"
     if not bool(((alpha >= 0) & (alpha <= 1)).all()):
         return "rendered an alpha outside 0 to 1"
-    if bool((alpha[_mask_on_extent(region)] < 1).any()):
+    if bool((alpha[mask_on_extent(region)] < 1).any()):
         return "rendered an alpha below 1 inside the mask"
     return None
 
@@ -87,7 +87,7 @@ def _blend(below: PixelArray, above: PixelArray, weight: FloatArray) -> PixelArr
     return np.rint(below * (1 - weight) + above * weight).astype(np.uint8)
 
 
-def _mask_on_extent(region: Region) -> BoolArray:
+def mask_on_extent(region: Region) -> BoolArray:
     """Return the region's mask on its extent, a new array."""
     x1, y1, x2, y2 = region.extent
     left, top, right, bottom = region.mask_extent

@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from anon_batch import geometry
 from anon_batch.anonymize.faces import align, landmarks
-from anon_batch.anonymize.faces.blend import warp
 from anon_batch.errors import ConfigError
 from anon_batch.records import Detections, FloatArray, PixelArray, Region, Shape
 
@@ -164,10 +163,10 @@ def generator_view(face: FaceCrop, expansion: float, shape: Shape, side: int) ->
     region = face.region(expansion, shape)
     height, width = face.pixels.shape[:2]
     unknown = geometry.union_of_masks([region], width, height)
-    frame = align.frame_of(region)
+    frame = align.frame_of(region, side)
     erased = np.where(unknown[:, :, None], np.uint8(0), face.pixels)
-    crop = align.extract(erased, unknown, frame, side)
-    truth = align.extract(face.pixels, np.zeros_like(unknown), frame, side)
+    crop = align.extract(erased, unknown, frame, region)
+    truth = align.extract(face.pixels, np.zeros_like(unknown), frame, region)
     return GeneratorView(crop, truth.pixels)
 
 
@@ -177,5 +176,5 @@ def donor_image(face: FaceCrop) -> tuple[PixelArray, landmarks.Points, landmarks
     scale = DONOR_SIDE / (DONOR_REACH * max(x2 - x1, y2 - y1))
     shift = DONOR_SIDE / 2 - scale * np.array([(x1 + x2) / 2, (y1 + y2) / 2])
     transform = np.concatenate([np.eye(2) * scale, shift[:, None]], axis=1)
-    pixels = np.rint(warp(face.pixels, transform, DONOR_SIDE)).clip(0, 255).astype(np.uint8)
+    pixels = np.rint(align.warp_affine(face.pixels, transform, DONOR_SIDE, cv2.BORDER_REPLICATE)).clip(0, 255).astype(np.uint8)
     return pixels, landmarks.apply(transform[None], face.points[None].astype(np.float64))[0], transform

@@ -1,7 +1,7 @@
-"""Cut square, upright crops around regions out of the erased image, and paste them back.
+"""Cut square, upright crops around faces out of the erased image, and put them back.
 
-A crop's frame is the similarity that turns the face upright about the region's centre and scales it so that the expanded box
-fits in any rotation. In images and crops the centre of the first pixel is at (0.5, 0.5).
+A crop's frame is the similarity that turns the face upright about the region's centre. In images and crops the centre of the
+first pixel is at (0.5, 0.5).
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from anon_batch.anonymize.faces import landmarks
+from anon_batch.anonymize.faces.colour import rgb_to_lab
 from anon_batch.anonymize.methods.inpaint import fill_unknown
+from anon_batch.face_shape import CHIN, TAPER, upright_sides
 from anon_batch.records import BoolArray, FloatArray, PixelArray, Region
 
-CROP_SIDE = 128  # px
-CONTEXT = 1.45  # side of a crop in the image, in units of the expanded box's longer side; above the square root of 2
+CONTEXT = 1.5  # side of a crop in the image, in units of the mask's longer side
+SIDES = (48, 64, 96, 128, 192, 256)  # px of a crop: the first that is not smaller than the crop in the image
+_RELAXATIONS = 4  # of rebuilt colours, at each level: a face covers most of them
 _KNOWN_SHARE = 0.98  # a pixel of a crop is known when at least this share of its source pixels is
 
 
@@ -27,80 +30,135 @@ class Frame:
     """Where a crop lies in its image.
 
     Args:
-        to_crop: (2, 3) float64 affine, image px to px of a crop of side 1.
-        points: (5, 2) float64, target landmarks of the new face, in units of the crop's side.
+        to_crop: (2, 3) float64 affine, image px to px of the crop.
+        angle: radians, direction of the crop's x axis in the image.
         side_px: side of the crop in the image, px.
+        side: of the crop, px.
     """
 
     to_crop: landmarks.Points
-    points: landmarks.Points
+    angle: float
     side_px: float
+    side: int
+
+    @property
+    def scale(self) -> float:
+        """Size of a pixel of the crop in the image, px."""
+        return self.side_px / self.side
 
 
-def frame_of(region: Region) -> Frame:
-    """Return the frame of a region, upright by its mask's angle, its landmarks or, where it has none, by the image."""
-    points = landmarks.landmarks_of(region)
-    if region.shape == "face":
-        cosine, sine = math.cos(region.angle), math.sin(region.angle)
-    else:
-        pose = landmarks.similarity(landmarks.CANONICAL[None], points[None])[0]
-        norm = max(math.hypot(pose[0, 0], pose[1, 0]), 1e-12)
-        cosine, sine = pose[0, 0] / norm, pose[1, 0] / norm
+def frame_of(region: Region, side: int | None = None) -> Frame:
+    """Return the frame of a region: upright by its mask, or by its landmarks where the mask is not turned.
+
+    Args:
+        region: of the face.
+        side: of the crop, px; None takes the one for the face's size.
+    """
+    angle = region.angle if region.shape == "face" else _angle_of(landmarks.landmarks_of(region))
     side_px = CONTEXT * 2 * max(region.radii)
-    linear = np.array([[cosine, sine], [-sine, cosine]]) / side_px
-    shift = 0.5 - linear @ np.array(region.centre)
-    to_crop = np.concatenate([linear, shift[:, None]], axis=1)
-    return Frame(to_crop, landmarks.apply(to_crop, points), side_px)
+    if side is None:
+        side = next((side for side in SIDES if side >= side_px), SIDES[-1])
+    scale = side / side_px
+    linear = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]]) * scale
+    shift = side / 2 - linear @ np.array(region.centre)
+    return Frame(np.concatenate([linear, shift[:, None]], axis=1), angle, side_px, side)
+
+
+def _angle_of(points: landmarks.Points) -> float:
+    pose = landmarks.similarity(landmarks.CANONICAL[None], points[None])[0]
+    return math.atan2(pose[1, 0], pose[0, 0])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Crop:
-    """The surroundings of one face.
+    """The place of one new face and its surroundings.
 
     Args:
         pixels: (side, side, 3) float32 RGB 0 .. 255; unknown pixels are rebuilt from the known ones.
+        lab: (side, side, 3) float32, the same as Lab.
         unknown: (side, side) bool, the pixels under a mask or outside the image.
-        points: (5, 2) float64, target landmarks, px of the crop.
+        distance: (side, side) float32, distance from the border of the face's own mask, px of the crop, negative inside; exact
+            to first order.
+        points: (5, 2) float64, landmarks, px of the crop.
+        box: (4,) float64 xyxy of the face turned upright, px of the crop; None where it is not known well.
+        scale: size of a pixel of the crop in the image, px.
     """
 
     pixels: FloatArray
+    lab: FloatArray
     unknown: BoolArray
+    distance: FloatArray
     points: landmarks.Points
+    box: npt.NDArray[np.float64] | None
+    scale: float
+
+    @property
+    def side(self) -> int:
+        """Of the crop, px."""
+        return len(self.unknown)
 
 
-def extract(erased: PixelArray, unknown: BoolArray, frame: Frame, side: int) -> Crop:
-    """Return the crop of a frame.
+def extract(erased: PixelArray, unknown: BoolArray, frame: Frame, region: Region) -> Crop:
+    """Return the crop of a region's frame.
 
     Args:
         erased: (H, W, 3) uint8, the image with 0 at every pixel of `unknown`.
         unknown: (H, W) bool, the union of all masks.
-        frame: of one region.
-        side: of the crop, px.
+        frame: of the region.
+        region: of the face.
     """
-    erased, unknown, to_crop = _window(erased, unknown, frame, side)
+    erased, unknown, to_crop = _window(erased, unknown, frame)
     known = np.where(unknown, np.uint8(0), np.uint8(255))
-    scaled = to_crop * side
-    values = _warp(np.dstack([erased, known]), scaled, (side, side), side / frame.side_px)
-    weight = values[:, :, 3:] / np.float32(255)
+    values = warp_affine(np.dstack([erased, known]), to_crop, frame.side, cv2.BORDER_CONSTANT)
+    weight = values[:, :, 3:] * np.float32(1 / 255)
     missing = weight[:, :, 0] < _KNOWN_SHARE
-    colours = np.where(
-        missing[:, :, None], np.float32(0), values[:, :, :3] / np.maximum(weight, np.float32(_KNOWN_SHARE))
-    )
     if bool(missing.all()):
-        pixels = np.full((side, side, 3), 127, np.float32)
+        pixels = np.full((frame.side, frame.side, 3), 127, np.float32)
     else:
-        pixels = fill_unknown(colours, np.where(missing, np.float32(0), np.float32(1)))
-    return Crop(pixels, missing, frame.points * side)
+        colours = values[:, :, :3] / np.maximum(weight, np.float32(_KNOWN_SHARE))
+        colours[missing] = 0
+        pixels = fill_unknown(colours, np.where(missing, np.float32(0), np.float32(1)), _RELAXATIONS)
+    points = landmarks.apply(frame.to_crop, landmarks.landmarks_of(region))
+    return Crop(
+        pixels, rgb_to_lab(pixels), missing, _distance_from_mask(region, frame), points, _box(region, frame), frame.scale
+    )
 
 
-def _window(
-    erased: PixelArray, unknown: BoolArray, frame: Frame, side: int
-) -> tuple[PixelArray, BoolArray, landmarks.Points]:
+def _box(region: Region, frame: Frame) -> npt.NDArray[np.float64] | None:
+    """Return the upright box of a well-found face, px of the crop."""
+    if region.shape != "face":
+        return None
+    x1, y1, x2, y2 = region.box
+    half = np.array(upright_sides(x2 - x1, y2 - y1, region.angle)) / (2 * frame.scale)
+    return np.concatenate([frame.side / 2 - half, frame.side / 2 + half])
+
+
+def _distance_from_mask(region: Region, frame: Frame) -> FloatArray:
+    """Return the first-order distance from the mask's border, px of the crop: the level over the length of its gradient."""
+    grid = (np.arange(frame.side, dtype=np.float32) + np.float32(0.5 - frame.side / 2)) * np.float32(frame.scale)
+    turn = frame.angle - region.angle
+    x = np.float32(math.cos(turn)) * grid[None, :] - np.float32(math.sin(turn)) * grid[:, None]
+    y = np.float32(math.sin(turn)) * grid[None, :] + np.float32(math.cos(turn)) * grid[:, None]
+    rx, ry = (np.float32(radius) for radius in region.radii)
+    if region.shape == "face":
+        height = np.where(y > 0, ry * np.float32(CHIN), ry)
+        v = y / height
+        width = rx * (1 - np.float32(TAPER) * np.clip(v, 0, 1) ** 2)
+    else:
+        height, width = np.full_like(y, ry), np.full_like(x, rx)
+        v = y / height
+    u = x / width
+    radius = np.sqrt(u * u + v * v)
+    slope = np.sqrt((u / width) ** 2 + (v / height) ** 2) / np.maximum(radius, np.float32(1e-6))
+    return np.asarray((radius - 1) / np.maximum(slope, np.float32(1e-6)) / np.float32(frame.scale), np.float32)
+
+
+def _window(erased: PixelArray, unknown: BoolArray, frame: Frame) -> tuple[PixelArray, BoolArray, landmarks.Points]:
     """Return views of what a crop shows, with a margin for its source pixels, and the frame's transform from there."""
     height, width = unknown.shape
-    corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1]], np.float64)
+    corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1]], np.float64) * frame.side
     seen = landmarks.apply(landmarks.inverse(frame.to_crop), corners)
-    margin = 4 + 4 * frame.side_px / side
+    margin = 4 + 4 * frame.scale
     x1, y1 = np.clip(np.floor(seen.min(axis=0) - margin), 0, [width - 1, height - 1]).astype(int)
     x2, y2 = np.clip(np.ceil(seen.max(axis=0) + margin), [x1 + 1, y1 + 1], [width, height]).astype(int)
     to_crop = frame.to_crop.copy()
@@ -108,42 +166,39 @@ def _window(
     return erased[y1:y2, x1:x2], unknown[y1:y2, x1:x2], to_crop
 
 
-def downscale_unknown(unknown: BoolArray) -> BoolArray:
-    """Return the unknown pixels of a larger crop at the usual side; a pixel is known when all of its source pixels are."""
-    factor = unknown.shape[0] // CROP_SIDE
-    return np.asarray(unknown.reshape(CROP_SIDE, factor, CROP_SIDE, factor).any(axis=(1, 3)), np.bool_)
+def paste(values: FloatArray, frame: Frame, extent: tuple[int, int, int, int]) -> FloatArray:
+    """Return a crop's values (side, side, c) float32 on `extent` of the image, (h, w, c) float32.
 
-
-def paste(pixels: FloatArray, frame: Frame, extent: tuple[int, int, int, int]) -> PixelArray:
-    """Return a crop's pixels (side, side, 3) float32 on `extent` of the image, (h, w, 3) uint8.
-
-    Beyond the crop its border is continued, because a wide soft edge or the last pixel of a rotated box can reach there.
+    Beyond the crop its border is continued, because the last pixel of a turned box can lie there.
     """
-    side = pixels.shape[0]
     x1, y1, x2, y2 = extent
-    to_image = landmarks.inverse(frame.to_crop * side)
+    to_image = landmarks.inverse(frame.to_crop)
     to_image[:, 2] -= (x1, y1)
-    values = _warp(pixels, to_image, (x2 - x1, y2 - y1), frame.side_px / side, cv2.BORDER_REPLICATE)
-    return np.rint(values).clip(0, 255).astype(np.uint8)
+    return warp_affine(values, to_image, (x2 - x1, y2 - y1), cv2.BORDER_REPLICATE)
 
 
-def _warp(
-    source: npt.NDArray[np.generic],
-    transform: landmarks.Points,
-    size: tuple[int, int],
-    scale: float,
-    border: int = cv2.BORDER_CONSTANT,
+def warp_affine(
+    source: npt.NDArray[np.generic], transform: landmarks.Points, size: int | tuple[int, int], border: int
 ) -> FloatArray:
-    """Return `source` under an affine transform; outside lie zeros, or what `border` says.
+    """Return `source` (h, w) or (h, w, c) under an affine transform, float32; outside lies what `border` says.
 
     A transform that makes it smaller is applied to means over areas, so that nothing aliases.
+
+    Args:
+        source: of any dtype that OpenCV warps.
+        transform: (2, 3), px of the source to px of the result.
+        size: (width, height) of the result, px, or the side of a square.
+        border: cv2.BORDER_CONSTANT (zeros) or cv2.BORDER_REPLICATE.
     """
+    width, height = (size, size) if isinstance(size, int) else size
+    scale = math.sqrt(abs(transform[0, 0] * transform[1, 1] - transform[0, 1] * transform[1, 0]))
     if scale < 1:
-        source, transform = _downscale(source, transform, size, scale)
+        source, transform = _downscale(source, transform, (width, height), scale)
     half = transform.copy()
     half[:, 2] += transform[:, :2] @ np.array([0.5, 0.5]) - 0.5
+    flags = cv2.INTER_CUBIC if scale > 1 and border == cv2.BORDER_REPLICATE else cv2.INTER_LINEAR
     values = cv2.warpAffine(
-        source.astype(np.float32), half, size, flags=cv2.INTER_LINEAR, borderMode=border, borderValue=0
+        source.astype(np.float32), half, (width, height), flags=flags, borderMode=border, borderValue=0
     )
     return np.asarray(values, np.float32)
 
@@ -160,7 +215,7 @@ def _downscale(
     x2 = min(math.ceil(seen[:, 0].max() + margin), source.shape[1])
     y2 = min(math.ceil(seen[:, 1].max() + margin), source.shape[0])
     if x2 <= x1 or y2 <= y1:
-        return np.zeros((1, 1, source.shape[2]), np.float32), transform
+        return np.zeros((1, 1, *source.shape[2:]), np.float32), transform
     small = (max(round((x2 - x1) * scale), 1), max(round((y2 - y1) * scale), 1))
     smaller = cv2.resize(source[y1:y2, x1:x2], small, interpolation=cv2.INTER_AREA)
     back = np.array([[(x2 - x1) / small[0], 0, x1], [0, (y2 - y1) / small[1], y1]])

@@ -1,7 +1,7 @@
-"""Blend a donor's face into its new surroundings: what `swap` renders, and what `gan` starts from.
+"""Blend a donor into the place of a face: what `swap` renders, and what `gan` starts from.
 
-Between the donor's head and the mask's border are colours rebuilt from the surroundings, so that background and body continue
-into the mask and no seam shows.
+Colours are matched by a membrane. Where the donor shows hair, background or clothes that do not continue the surroundings,
+colours rebuilt from the surroundings take its place. The new face ends outside the mask, where old and new pixels differ least.
 """
 
 from __future__ import annotations
@@ -10,149 +10,119 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from anon_batch.anonymize.faces import landmarks
-from anon_batch.anonymize.faces.align import CROP_SIDE, Crop
-from anon_batch.anonymize.faces.donors import DonorChoice
-from anon_batch.geometry import distance_to_zero
-from anon_batch.records import FloatArray
+from anon_batch.anonymize.faces.align import Crop, warp_affine
+from anon_batch.anonymize.faces.colour import lab_to_rgb, rgb_to_lab, skin_likeness, smoothstep
+from anon_batch.anonymize.faces.donors import Donor
+from anon_batch.anonymize.faces.fit import fit_donor
+from anon_batch.anonymize.faces.membrane import FIELD_SIDE, RELAXATIONS, match_colours
+from anon_batch.anonymize.faces.retrieve import Choice
+from anon_batch.anonymize.faces.seam import FEATHER, find_alpha
+from anon_batch.anonymize.faces.texture import add_grain, match_sharpness
+from anon_batch.anonymize.methods.inpaint import fill_unknown
+from anon_batch.records import BoolArray, FloatArray
 
-BORDER_SHARE = 0.04  # width, as a share of the crop, over which a donor fades before the mask's border
-SIGMAS_PX = (0, 0.6, 0.9, 1.3, 1.8, 2.5, 3.5, 5.0)  # of a crop of 128 px, to try in turn
-SHARPER = 2.0  # factor by which a face may be sharper than its surroundings, because it has finer texture than hair and clothes
-COARSE_PX = 2.0  # of a crop of 128 px, sigma of what sharpness is measured against
-EDGELESS = 2e-6  # mean energy of gradients of the blurred image, range 0 to 1, below which there are no edges
-AROUND = (0.03, 0.2)  # distance from the mask, as a share of the crop's side, of what counts as surroundings
-GAMMAS = (0.45, 2.2)  # least and most of what lightness is raised to
-GAINS = (0.0, 2.0)  # least and most of what a and b are multiplied by
+_MISMATCH = (9.0, 22.0)  # Lab units left at the border from which, and at which, what is no face is replaced
+_MATTE = (0.55, 0.95)  # the donor's face matte from which, and at which, a pixel is kept in any case
+_BORDER = 0.03  # width of the border whose residual is looked at, as a share of the crop
+_FADE = 0.03  # depth over which a face fades in behind a border that it does not match, as a share of the crop
+_CARRIED = 0.13  # depth over which colours of the nearest known pixel give way to smooth ones, as a share of the crop
+_SOFT = 0.02  # blur of carried colours, as a share of the crop
+_SEAM_SIDE = 64  # px of the smallest crop for which a free seam shows
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Composite:
-    """A donor in its surroundings.
-
-    Args:
-        pixels: (side, side, 3) float32 RGB 0 .. 255; outside the mask the surroundings.
-        weight: (side, side) float32, the donor's share, 0 outside the mask.
-    """
-
-    pixels: FloatArray
-    weight: FloatArray
-
-
-def blend_donor(crop: Crop, choice: DonorChoice) -> Composite:
-    """Align the donor's landmarks with the target ones, match tone and sharpness, and blend.
-
-    Args:
-        crop: the surroundings.
-        choice: donor and tone.
-    """
-    side = crop.pixels.shape[0]
-    donor = choice.donor
-    transform = landmarks.similarity(donor.points[None], crop.points[None])[0]
-    face = warp(donor.pixels, transform, side)
-    inside = fade_at_border(crop.unknown)
-    weight = warp(donor.matte, transform, side) * inside
-    face = match_sharpness(match_tone(face, weight, choice.tone), weight, crop)
-    head = warp(donor.head, transform, side) * inside
-    share = head[:, :, None]
-    return Composite(crop.pixels * (1 - share) + face * share, head)
-
-
-def warp(pixels: npt.NDArray[np.uint8] | FloatArray, transform: landmarks.Points, side: int) -> FloatArray:
-    """Return an image (h, h, 3) or (h, h) under a similarity, (side, side, ...) float32; its border is continued outside."""
-    scale = float(np.hypot(transform[0, 0], transform[1, 0]))
-    if scale < 1:
-        small = max(round(pixels.shape[0] * scale), 1)
-        reduction = small / pixels.shape[0]
-        pixels = cv2.resize(pixels, (small, small), interpolation=cv2.INTER_AREA)
-        transform = np.concatenate([transform[:, :2] / reduction, transform[:, 2:]], axis=1)
-    half = transform.copy()
-    half[:, 2] += transform[:, :2] @ np.array([0.5, 0.5]) - 0.5
-    flat = cv2.warpAffine(
-        pixels.astype(np.float32), half, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
-    return np.asarray(flat, np.float32)
-
-
-def fade_at_border(unknown: npt.NDArray[np.bool_]) -> FloatArray:
-    """Return 1 inside the unknown pixels, falling to 0 at their border, (side, side) float32."""
-    inside = distance_to_zero(np.pad(unknown, 1))[1:-1, 1:-1]
-    return smoothstep((inside - 0.5) / (BORDER_SHARE * unknown.shape[0]))
-
-
-def match_tone(face: FloatArray, weight: FloatArray, tone: npt.NDArray[np.float64]) -> FloatArray:
-    """Return the face with about the target mean colour.
-
-    L gets a gamma, a and b are multiplied, so that black, white and grey stay. Greenish and bluish pixels (a or b below 0) do
-    not become more so.
-
-    Args:
-        face: (side, side, 3) float32 RGB 0 .. 255.
-        weight: (side, side) float32, where the face is.
-        tone: (3,) target mean L, a, b (L 0 .. 100).
-    """
-    lab = cv2.cvtColor(face / np.float32(255), cv2.COLOR_RGB2LAB)
-    total = float(weight.sum())
-    if total < 1:
-        return face
-    lightness, *colours = np.clip(np.einsum("hwc,hw->c", lab, weight) / total, 1, 99)
-    gamma = np.clip(np.log(np.clip(tone[0], 1, 99) / 100) / np.log(lightness / 100), *GAMMAS)
-    lab[:, :, 0] = 100 * (lab[:, :, 0].clip(0, 100) / 100) ** np.float32(gamma)
-    gain = np.clip(tone[1:] / colours, *GAINS).astype(np.float32)
-    # Not multiplied below 0, because cold light on a cheek would become blue paint.
-    lab[:, :, 1:] *= np.where(lab[:, :, 1:] > 0, gain, np.minimum(gain, 1))
-    return np.asarray(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB).clip(0, 1) * np.float32(255), np.float32)
-
-
-def match_sharpness(face: FloatArray, weight: FloatArray, crop: Crop) -> FloatArray:
-    """Return the face, blurred until it is not sharper than its surroundings, if these have an edge.
-
-    Sharpness is how much stronger gradients are than those of the same image blurred (after Crete et al. 2007, "The blur
-    effect"); strong edges count most.
-    """
-    around = _around(crop.unknown)
-    target = sharpness(crop.pixels, around)
-    if target is None:
-        return face
-    inside = (weight > 0.5).astype(np.float32)
-    scale = face.shape[0] / CROP_SIDE
-    for sigma in SIGMAS_PX:
-        soft = face if sigma == 0 else cv2.GaussianBlur(face, (0, 0), sigma * scale)
-        own = sharpness(soft, inside)
-        if own is None or own <= target * SHARPER:
-            break
-    return np.asarray(soft, np.float32)
-
-
-def sharpness(pixels: FloatArray, weight: FloatArray) -> float | None:
-    """Return the energy of gradients over that of the blurred image, weighted; at least 1, or None without edges.
+    """A donor in its new place.
 
     Args:
         pixels: (side, side, 3) float32 RGB 0 .. 255.
-        weight: (side, side) float32.
+        alpha: (side, side) float32, their share in the result, 1 inside the face's mask.
     """
-    grey = cv2.cvtColor(pixels / np.float32(255), cv2.COLOR_RGB2GRAY)
-    fine = _gradient_energy(grey, weight)
-    coarse = _gradient_energy(cv2.GaussianBlur(grey, (0, 0), COARSE_PX * pixels.shape[0] / CROP_SIDE), weight)
-    total = float(weight.sum())
-    return None if coarse <= EDGELESS * total else fine / coarse
+
+    pixels: FloatArray
+    alpha: FloatArray
 
 
-def _gradient_energy(grey: FloatArray, weight: FloatArray) -> float:
-    x, y = np.diff(grey, axis=1)[:-1], np.diff(grey, axis=0)[:, :-1]
-    return float(((x * x + y * y) * weight[:-1, :-1]).sum())
+def blend_donor(crop: Crop, donor: Donor, choice: Choice, seed: int, reach: float) -> Composite:
+    """Return the donor in the crop.
+
+    Args:
+        crop: the surroundings.
+        donor: the chosen one.
+        choice: with the tone that the surroundings ask for.
+        seed: of the face, for its grain.
+        reach: how far outside the mask pixels may change, px of the crop; 0 for a hard edge.
+    """
+    transform = fit_donor(donor.points, donor.box, crop)
+    image = warp_affine(np.dstack([donor.pixels, donor.matte]), transform, crop.side, cv2.BORDER_REPLICATE)
+    covered = warp_affine(np.full(donor.matte.shape, 255, np.uint8), transform, crop.side, cv2.BORDER_CONSTANT)
+    valid = np.asarray(covered > 230, np.bool_)
+    matte = image[:, :, 3].clip(0, 255) * np.float32(1 / 255)
+    face = rgb_to_lab(np.ascontiguousarray(image[:, :, :3]).clip(0, 255))
+    face = match_sharpness(face, np.asarray(crop.distance < 0, np.float32), crop)
+    face = match_colours(face, valid, crop, choice.tone, donor.cheek)
+    difference = face - crop.lab
+    alpha = _alpha(crop, difference, valid, reach)
+    face = _replace_what_is_no_face(face, difference, matte, crop)
+    return Composite(lab_to_rgb(add_grain(face, crop, seed)).clip(0, 255), alpha)
 
 
-def _around(unknown: npt.NDArray[np.bool_]) -> FloatArray:
-    """Return 1 on the known pixels near the mask, but not next to it."""
-    distance = distance_to_zero(~unknown)
-    near, far = (share * unknown.shape[0] for share in AROUND)
-    return np.asarray((distance > near) & (distance < far), np.float32)
+def _alpha(crop: Crop, difference: FloatArray, valid: BoolArray, reach: float) -> FloatArray:
+    if reach <= 0:
+        return np.asarray(crop.distance <= 1, np.float32)
+    if crop.side >= _SEAM_SIDE and crop.box is not None:
+        squared = (difference**2 * np.array([1, 1.5, 1.5], np.float32)).sum(axis=2)
+        blurred = cv2.GaussianBlur(np.sqrt(squared), (0, 0), max(0.6, crop.side / 200))
+        return find_alpha(crop, np.asarray(blurred, np.float32), valid, reach)
+    feather = min(max(2 * FEATHER * crop.side, 1.5), reach)
+    alpha = np.clip(1 - (crop.distance - 0.5) / feather, 0, 1)
+    return np.asarray(np.where(crop.unknown & (crop.distance <= 0.75), 1, alpha), np.float32)
 
 
-def smoothstep(values: npt.NDArray[np.floating]) -> FloatArray:
-    """Return the smoothstep of values clipped to 0 .. 1."""
-    clipped = np.clip(values, 0, 1)
-    return np.asarray(clipped * clipped * (3 - 2 * clipped), np.float32)
+def _replace_what_is_no_face(face: FloatArray, difference: FloatArray, matte: FloatArray, crop: Crop) -> FloatArray:
+    """Return the face's Lab with the surroundings' colours where it shows no face and does not match the border."""
+    mismatch = _spread_mismatch(difference, crop)
+    kept = 1 - mismatch * (1 - _ramp(matte, *_MATTE))
+    # Where skin goes on across the border but in another tone, the face fades in, because a step in skin shows most.
+    depth = smoothstep(np.asarray(-crop.distance / (_FADE * crop.side), np.float32))
+    kept = kept * (1 - mismatch * (1 - depth) * crop.unknown * skin_likeness(crop.lab))
+    rebuilt = continue_border(crop)
+    return np.asarray(rebuilt + (face - rebuilt) * kept[:, :, None], np.float32)
+
+
+def continue_border(crop: Crop) -> FloatArray:
+    """Return Lab with the colours of the nearest known pixel carried into the mask, and smooth ones further inside.
+
+    Smooth colours alone would smear the edges that meet the border, e.g. of a neck against a wall.
+    """
+    from scipy.ndimage import distance_transform_edt  # slow to import
+
+    depth, (y, x) = distance_transform_edt(crop.unknown, return_indices=True)
+    nearest = crop.lab[y, x]
+    soft = cv2.GaussianBlur(nearest, (0, 0), max(_SOFT * crop.side, 0.7))
+    sharp = cv2.GaussianBlur(nearest, (0, 0), max(0.25 * _SOFT * crop.side, 0.5))
+    out = crop.lab
+    for values, reach in ((soft, _CARRIED), (sharp, 0.6 * _CARRIED)):
+        share = np.exp(-depth / (reach * crop.side)).astype(np.float32) * crop.unknown
+        out = out + (values - out) * share[:, :, None]
+    return np.asarray(out, np.float32)
+
+
+def _spread_mismatch(difference: FloatArray, crop: Crop) -> FloatArray:
+    """Return how badly the border nearby matches, (side, side) float32, 0 .. 1: its residual, carried into the mask."""
+    residual = np.sqrt((difference**2 * np.array([0.6, 1, 1], np.float32)).sum(axis=2)).clip(0, 60)
+    border = ~crop.unknown & (crop.distance <= max(_BORDER * crop.side, 2))
+    values = np.dstack([residual * border, border]).astype(np.float32)
+    small = cv2.resize(values, (FIELD_SIDE, FIELD_SIDE), interpolation=cv2.INTER_AREA)
+    weight = np.ascontiguousarray(small[:, :, 1])
+    if not weight.any():
+        return np.zeros(residual.shape, np.float32)
+    mean = small[:, :, 0] / np.maximum(weight, np.float32(1e-3))
+    spread = fill_unknown(np.repeat(mean[:, :, None], 3, axis=2), weight, RELAXATIONS)[:, :, 0]
+    wide = cv2.resize(np.ascontiguousarray(spread), (crop.side, crop.side), interpolation=cv2.INTER_LINEAR)
+    return _ramp(np.asarray(wide, np.float32), *_MISMATCH)
+
+
+def _ramp(values: FloatArray, low: float, high: float) -> FloatArray:
+    return np.asarray(np.clip((values - low) / (high - low), 0, 1), np.float32)

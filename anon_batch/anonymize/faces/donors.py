@@ -1,40 +1,46 @@
-"""The bank of synthetic donor faces, and the choice among them.
+"""The bank of synthetic donor faces.
 
-A donor is an identity: the seed chooses it among those that fit. How well a donor fits depends on the five landmarks and on what
-lies outside all masks, never on the face that is replaced.
+A donor is an image of the bank or its mirror image: 2 i and 2 i + 1. Both are one identity.
 """
 
 from __future__ import annotations
 
+import json
+from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+import safetensors
 import safetensors.numpy
 
-from anon_batch import keys
 from anon_batch.anonymize.faces import landmarks
-from anon_batch.anonymize.faces.align import CROP_SIDE, Crop
-from anon_batch.anonymize.faces.context import describe_surroundings, target_tone
-from anon_batch.anonymize.faces.matte import matte_of
 from anon_batch.errors import ModelError
 from anon_batch.records import FloatArray, PixelArray
 
 MODEL_NAME = "donors"
-_BLANK = Crop(
-    np.zeros((CROP_SIDE, CROP_SIDE, 3), np.float32),
-    np.zeros((CROP_SIDE, CROP_SIDE), np.bool_),
-    landmarks.CANONICAL * CROP_SIDE,
-)  # a bank without a donor for it is broken
-# Donors that fit well enough fit equally, so that a seed keeps its donor where the surroundings change a little.
-POSE_MISFIT = 0.05  # of landmarks, in units of their spread, up to which a pose fits
-POSE_FALL = 0.02  # beyond it, the misfit of one standard deviation
-GOOD_SHARE = 0.4  # share of the donors that fit by their traits
-TRAIT_FALL = 0.15  # how fast a donor becomes unlikely beyond them
-_TIE = 1e-3  # weight of the misfit that decides between two mirror images that both fit
-_IMAGES = ("jpeg", "jpeg_end", "heads", "landmarks", "boxes")
-_TRAITS = ("traits", "tone_scale", "weight", "bias")
+_T = TypeVar("_T", bound=np.generic)
+_KEPT_IMAGES = 256  # decoded donors in memory, 0.13 MB each
+_DTYPES = {
+    "jpeg": np.uint8,
+    "jpeg_end": np.int64,
+    "matte_jpeg": np.uint8,
+    "matte_end": np.int64,
+    "landmarks": np.float32,
+    "boxes": np.float32,
+    "cells": np.int8,
+    "slopes": np.int8,
+    "inside": np.uint8,
+    "faces": np.uint8,
+    "cheek": np.float32,
+    "unlit": np.float32,
+    "codes": np.float32,
+    "labels": np.uint8,
+    "looks": np.uint8,
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,43 +48,31 @@ class Donor:
     """One face of the bank, mirrored or not.
 
     Args:
-        index: 0 .. 2n - 1 of a bank of n images; odd ones are mirrored.
+        index: 0 .. 2 n - 1 of a bank of n images; odd ones are mirrored.
         pixels: (side, side, 3) uint8 RGB.
-        points: (5, 2) landmarks, px.
-        box: (4,) xyxy of the face, px.
-        matte: (side, side) float32, 1 where the image shows the face, 0 on hair and background.
-        head: (side, side) float32, 1 where it shows the head, hair and ears too, 0 on the background.
+        matte: (side, side) uint8, 255 where the image shows the face, 0 on hair and background.
+        points: (5, 2) float64 landmarks, px.
+        box: (4,) float64 xyxy of the face, px.
+        cheek: (3,) float64, Lab of its cheeks.
     """
 
     index: int
     pixels: PixelArray
+    matte: PixelArray
     points: landmarks.Points
     box: npt.NDArray[np.float64]
-    matte: FloatArray
-    head: FloatArray
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class DonorChoice:
-    """The donor for a face.
-
-    Args:
-        donor: the face that replaces it.
-        tone: (3,) target mean Lab (L 0 .. 100).
-    """
-
-    donor: Donor
-    tone: npt.NDArray[np.float64]
+    cheek: npt.NDArray[np.float64]
 
 
 class DonorBank:
-    """Donors with their landmarks and traits.
-
-    Traits are numbers that describe how a face looks (tone, and what a detector's features say about age, sex, hair and pose),
-    each scaled by how well the surroundings predict it, so that a distance counts only what can be predicted.
+    """Donors with what the choice among them needs.
 
     Args:
         data: bytes of a bank, as `tools/donor_bank.py` writes it (safetensors).
+
+    Attributes:
+        tensors: all tensors of the file, by name.
+        code_names: column of `labels` -> code -> name.
 
     Raises:
         ModelError: the bytes are not a bank.
@@ -86,96 +80,85 @@ class DonorBank:
 
     def __init__(self, data: bytes) -> None:
         try:
-            tensors = safetensors.numpy.load(data)
-            self._jpeg, self._ends, self._heads, self._points, self._boxes = (tensors[name] for name in _IMAGES)
-            self._traits, self._tone_scale, self._weight, self._bias = (tensors[name] for name in _TRAITS)
-        except Exception as exc:  # safetensors has its own errors for each kind of damage
+            self.tensors: Mapping[str, npt.NDArray[Any]] = safetensors.numpy.load(data)
+            length = int.from_bytes(data[:8], "little")
+            notes = json.loads(data[8 : 8 + length])["__metadata__"]
+            self.code_names: Mapping[str, list[str]] = json.loads(notes["labels"]) | json.loads(notes["looks"])
+        except Exception as exc:  # safetensors and json have their own errors for each kind of damage
+            raise ModelError(f"donor bank: not readable ({type(exc).__name__}: {exc})") from None
+        self._check()
+        self._decoded: OrderedDict[int, tuple[PixelArray, PixelArray]] = OrderedDict()
+
+    def _check(self) -> None:
+        tensors = self.tensors
+        odd = [name for name, dtype in _DTYPES.items() if name not in tensors or tensors[name].dtype != dtype]
+        images = 0 if odd else len(tensors["jpeg_end"])
+        twice = ("landmarks", "boxes", "codes")
+        odd += [
+            name
+            for name in _DTYPES
+            if not odd and name not in ("jpeg", "matte_jpeg") and len(tensors[name]) != images * (2 if name in twice else 1)
+        ]
+        if odd or not images:
             raise ModelError(
-                f"donor bank: not readable ({exc}); expected tensors {', '.join(_IMAGES + _TRAITS)}"
-            ) from None
-        self._decoded: dict[int, tuple[PixelArray, FloatArray, FloatArray]] = {}
-        try:
-            if len(self._heads) != len(self._ends) or self._heads.ndim != 3 or self._heads.dtype != np.uint8:
-                raise ValueError(
-                    f"heads {self._heads.shape} {self._heads.dtype}, expected ({len(self._ends)}, h, w) uint8"
-                )
-            self.choose(_BLANK, 0)
-        except Exception as exc:  # each tensor that does not fit raises its own error
-            raise ModelError(
-                f"donor bank: its tensors do not fit together or this version ({exc}); build it again"
-            ) from None
+                f"donor bank: its tensors {', '.join(odd)} do not fit together or this version; build it again"
+            )
 
     def __len__(self) -> int:
-        """Return the number of identities: two for each image."""
-        return len(self._points)
+        """Return the number of donors: two for each image."""
+        return len(self.tensors["landmarks"])
 
-    def choose(self, crop: Crop, seed: int) -> DonorChoice:
-        """Return the donor for a face.
-
-        Donors are weighted by how well they fit, and one is drawn by the Gumbel-max trick (Gumbel 1954) with noise that belongs
-        to seed and image: each is drawn in proportion to its weight, and a seed keeps its donor where the surroundings are
-        alike. The better of an image and its mirror image stands for both.
-
-        Args:
-            crop: the face's surroundings and target landmarks.
-            seed: of the face.
-        """
-        tone, traits = self._predict(crop)
-        fit = self._log_weights(crop.points, traits)
-        noise = np.repeat(keys.generator(seed).gumbel(size=len(self) // 2), 2)  # one for a face and its mirror image
-        return DonorChoice(self.donor(int(np.argmax(fit + noise))), tone)
+    def label_is(self, column: str, *names: str) -> npt.NDArray[np.float32]:
+        """Return 1 for each donor whose label in a column is one of `names`, 0 for the others, (2 n,) float32."""
+        position = list(self.code_names).index(column)
+        codes = [code for code, name in enumerate(self.code_names[column]) if name in names]
+        columns = np.concatenate([self.tensors["labels"], self.tensors["looks"]], axis=1)
+        return np.repeat(np.isin(columns[:, position], codes).astype(np.float32), 2)
 
     def donor(self, index: int) -> Donor:
         """Return the donor of an index, 0 .. len - 1."""
-        image = index // 2
-        if image not in self._decoded:
-            self._decoded[image] = self._decode(image)
-        pixels, matte, head = self._decoded[image]
-        points, box = self._points[index].astype(np.float64), self._boxes[index].astype(np.float64)
+        pixels, matte = self._image(index // 2)
         if index % 2:
-            pixels = np.ascontiguousarray(pixels[:, ::-1])
-            matte, head = np.ascontiguousarray(matte[:, ::-1]), np.ascontiguousarray(head[:, ::-1])
-        return Donor(index, pixels, points, box, matte, head)
+            pixels, matte = np.ascontiguousarray(pixels[:, ::-1]), np.ascontiguousarray(matte[:, ::-1])
+        points = self.tensors["landmarks"][index].astype(np.float64)
+        box = self.tensors["boxes"][index].astype(np.float64)
+        return Donor(index, pixels, matte, points, box, self.tensors["cheek"][index // 2].astype(np.float64))
 
-    def _predict(self, crop: Crop) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Return the target tone (3,) and the traits that ridge regression predicts from the surroundings."""
-        tone = target_tone(crop)
-        codes = describe_surroundings(crop).astype(np.float64) @ self._weight + self._bias
-        return tone, np.concatenate([tone * self._tone_scale, codes])
+    def face_cells(self) -> FloatArray:
+        """Return where the donors' images show face, (2 n, 24, 24) float32, 0 .. 7; mirror images alternate."""
+        faces = self.tensors["faces"].astype(np.float32)
+        return _alternate(faces, faces[:, :, ::-1])
 
-    def _log_weights(self, points: landmarks.Points, traits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Return how well each donor fits: 0 where pose and traits fit, less for the others."""
-        misfit = self._misfit(points)
-        worse = np.maximum(misfit - POSE_MISFIT, 0) / POSE_FALL
-        distance = ((self._traits - traits) ** 2).sum(axis=1)
-        excess = np.maximum(distance - np.quantile(distance, GOOD_SHARE), 0)
-        return np.asarray(-0.5 * worse**2 - 0.5 * TRAIT_FALL * excess - _TIE * misfit, np.float64)
+    def cells(self) -> tuple[FloatArray, FloatArray, npt.NDArray[np.bool_]]:
+        """Return the donors' surroundings in whole numbers; mirror images alternate.
 
-    def _misfit(self, points: landmarks.Points) -> npt.NDArray[np.float64]:
-        """Return the distance of each donor's pose from the target one, in units of the spread of the landmarks.
-
-        Eyes, nose and the centre of the mouth are compared under the best similarity. Mouth corners are not, because they move
-        with the expression, which comes with the donor.
+        Returns:
+            Colours (2 n, 24, 24, 3) and slopes (2 n, 24, 24, 2) as in `cells`, float32, and which cells lie inside the donor's
+            image, (2 n, 24, 24) bool.
         """
-        own, target = _pose(self._points.astype(np.float64)), _pose(points)
-        fitted = landmarks.apply(landmarks.similarity(own, np.broadcast_to(target, own.shape)), own)
-        spread = np.linalg.norm(target - target.mean(axis=0), axis=1).mean() * 2
-        return np.asarray(
-            np.sqrt(((fitted - target) ** 2).sum(axis=2).mean(axis=1)) / max(float(spread), 1e-6), np.float64
-        )
+        colours, slopes = (self.tensors[name].astype(np.float32) for name in ("cells", "slopes"))
+        inside = self.tensors["inside"] > 0
+        turned = slopes[:, :, ::-1] * np.array([-1, 1], np.float32)
+        return _alternate(colours, colours[:, :, ::-1]), _alternate(slopes, turned), _alternate(inside, inside[:, :, ::-1])
 
-    def _decode(self, image: int) -> tuple[PixelArray, FloatArray, FloatArray]:
-        """Return an image of the bank with the mattes of face and head."""
-        start = int(self._ends[image - 1]) if image else 0
-        data = self._jpeg[start : int(self._ends[image])]
-        pixels = np.asarray(cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), np.uint8)
-        matte = matte_of(pixels, self._boxes[2 * image].astype(np.float64))
-        head = cv2.resize(
-            self._heads[image].astype(np.float32) / 255, pixels.shape[1::-1], interpolation=cv2.INTER_LINEAR
-        )
-        return pixels, matte, np.maximum(matte, head)
+    def _image(self, image: int) -> tuple[PixelArray, PixelArray]:
+        """Return pixels and matte of an image of the bank; the last ones used stay decoded."""
+        if image in self._decoded:
+            self._decoded.move_to_end(image)
+            return self._decoded[image]
+        pixels = cv2.cvtColor(self._decode("jpeg", "jpeg_end", image, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        small = self._decode("matte_jpeg", "matte_end", image, cv2.IMREAD_GRAYSCALE)
+        matte = cv2.resize(small, pixels.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+        self._decoded[image] = np.asarray(pixels, np.uint8), np.asarray(matte, np.uint8)
+        if len(self._decoded) > _KEPT_IMAGES:
+            self._decoded.popitem(last=False)
+        return self._decoded[image]
+
+    def _decode(self, name: str, ends: str, image: int, flags: int) -> PixelArray:
+        start = int(self.tensors[ends][image - 1]) if image else 0
+        return np.asarray(cv2.imdecode(self.tensors[name][start : int(self.tensors[ends][image])], flags), np.uint8)
 
 
-def _pose(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return eyes, nose and the centre of the mouth, (..., 4, 2), of landmarks (..., 5, 2)."""
-    return np.concatenate([points[..., :3, :], points[..., 3:, :].mean(axis=-2, keepdims=True)], axis=-2)
+def _alternate(first: npt.NDArray[_T], second: npt.NDArray[_T]) -> npt.NDArray[_T]:
+    """Return the rows of two arrays (n, ...) in turn, (2 n, ...)."""
+    return np.stack([first, second], axis=1).reshape(-1, *first.shape[1:])

@@ -1,31 +1,38 @@
-"""What `swap` and `gan` share: from a target to a donor in its surroundings, and from a crop to a patch.
-
-Both see targets whose masks are erased already.
-"""
+"""Replace faces: what `swap` and `gan` have in common."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
-from anon_batch.anonymize.faces.align import CROP_SIDE, Crop, Frame, extract, frame_of, paste
+from anon_batch.anonymize.compose import mask_on_extent
+from anon_batch.anonymize.faces.align import Crop, Frame, extract, frame_of, paste
 from anon_batch.anonymize.faces.blend import Composite, blend_donor
-from anon_batch.anonymize.faces.donors import DonorBank, DonorChoice
+from anon_batch.anonymize.faces.donors import DonorBank
+from anon_batch.anonymize.faces.encoder import SurroundingsEncoder
+from anon_batch.anonymize.faces.retrieve import Choice, Retrieval
+from anon_batch.anonymize.faces.surroundings import Surroundings, describe
 from anon_batch.anonymize.protocol import Patch, Refusal, Target
 from anon_batch.geometry import longer_side_px
+from anon_batch.models.runtime import Runtime
 from anon_batch.records import FloatArray, Region
 
-LARGE_SIDE = 2 * CROP_SIDE  # of a crop whose face is large in its image
-_LARGE_FROM = 1.25 * CROP_SIDE  # px of the image that a crop spans
 _MIN_KNOWN_SHARE = 0.01  # of a crop that must be known, because the surroundings decide what is rendered
-# Opacity of a new face over the colours rebuilt from its surroundings, by the score with which the old face was detected: such
-# that the default detector, without refinement, finds the new one with about that score: `python -m tools.calibrate_opacity`.
+_MAX_SPAN = 16.0  # crop's side in units of the image's longer side: a larger box is not that of a face
+_BATCH = 64  # faces whose crops are in memory at a time
+MOST_COST = 1e9  # of the best donor: above it none fits
+# Opacity of a new face over what lies below it, by the score with which the old face was detected: such that the default detector,
+# without refinement, finds the new one with about that score: `python -m tools.calibrate_opacity`.
 _SCORES = (0.2, 0.4, 0.6, 0.7, 0.8)
 _OPACITIES = (0.16, 0.28, 0.36, 0.45, 1.0)
 # Longer side of the expanded box over which opacity rises to 1, because a large faint face looks like a ghost.
 _SOLID_PX = (48.0, 96.0)
-_MAX_SPAN = 16.0  # crop's side in units of the image's longer side: a larger box is not that of a face
+# Score from which a faint face lies over its own blur, and up to which over colours rebuilt from the surroundings.
+_BLURRED_SCORES = (0.3, 0.6)
+_FAINT_BLUR = 0.09  # of a faint face, as a share of the crop's side
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,30 +51,62 @@ class Replacement:
     region: Region
     frame: Frame
     crop: Crop
-    choice: DonorChoice
+    choice: Choice
     composite: Composite
     seed: int
 
 
-def prepare(target: Target, bank: DonorBank, min_side_px: float) -> Replacement | Refusal:
-    """Choose a donor for a target and blend it into the surroundings, or refuse.
+class FaceReplacer:
+    """Chooses donors for faces and blends them in.
 
     Args:
-        target: a region with erased masks.
-        bank: donors.
-        min_side_px: longer side of the expanded box below which the face is refused.
+        bank: bytes of the donor bank.
+        runtime: device and threads.
+        min_side_px: longer side of the expanded box below which a face is refused.
+        by_subject: whether the seed alone chooses the donor.
     """
-    region = target.region
-    if longer_side_px(region) < min_side_px:
-        return Refusal(f"smaller than {min_side_px:g} px")
-    frame = frame_of(region)
-    if not np.isfinite(frame.to_crop).all() or frame.side_px > _MAX_SPAN * max(target.width, target.height):
-        return Refusal("the box is far larger than the image")
-    crop = extract(target.pixels, target.erased, frame, LARGE_SIDE if frame.side_px > _LARGE_FROM else CROP_SIDE)
-    if 1 - crop.unknown.mean() < _MIN_KNOWN_SHARE:
-        return Refusal("too little of the image lies around it")
-    choice = bank.choose(crop, target.seed)
-    return Replacement(region, frame, crop, choice, blend_donor(crop, choice), target.seed)
+
+    def __init__(self, bank: bytes, runtime: Runtime, min_side_px: float, by_subject: bool = False) -> None:
+        self._bank = DonorBank(bank)
+        self._retrieval = Retrieval(self._bank, SurroundingsEncoder(self._bank.tensors), runtime.device)
+        self._min_side_px = min_side_px
+        self._by_subject = by_subject
+
+    def prepare(self, targets: Sequence[Target]) -> Iterator[Replacement | Refusal]:
+        """Yield the replacement of each target, or why there is none, in the targets' order."""
+        for at in range(0, len(targets), _BATCH):
+            yield from self._prepare_batch(targets[at : at + _BATCH])
+
+    def _prepare_batch(self, targets: Sequence[Target]) -> Iterator[Replacement | Refusal]:
+        places = [self._place_of(target) for target in targets]
+        found = [place for place in places if not isinstance(place, Refusal)]
+        seeds = [target.seed for target, place in zip(targets, places, strict=True) if not isinstance(place, Refusal)]
+        choose = self._retrieval.choose_by_seed if self._by_subject else self._retrieval.choose
+        choices = iter(choose([(crop, around) for _, crop, around in found], seeds))
+        for target, place in zip(targets, places, strict=True):
+            if isinstance(place, Refusal):
+                yield place
+                continue
+            frame, crop, _ = place
+            choice = next(choices)
+            if choice.best > MOST_COST:
+                yield Refusal("no donor fits")
+                continue
+            reach = target.region.edge_px / frame.scale
+            composite = blend_donor(crop, self._bank.donor(choice.donor), choice, target.seed, reach)
+            yield Replacement(target.region, frame, crop, choice, composite, target.seed)
+
+    def _place_of(self, target: Target) -> tuple[Frame, Crop, Surroundings] | Refusal:
+        region = target.region
+        if longer_side_px(region) < self._min_side_px:
+            return Refusal(f"smaller than {self._min_side_px:g} px")
+        frame = frame_of(region)
+        if not np.isfinite(frame.to_crop).all() or frame.side_px > _MAX_SPAN * max(target.width, target.height):
+            return Refusal("the box is far larger than the image")
+        crop = extract(target.pixels, target.erased, frame, region)
+        if 1 - crop.unknown.mean() < _MIN_KNOWN_SHARE:
+            return Refusal("too little of the image lies around it")
+        return frame, crop, describe(crop)
 
 
 def render_patch(face: Replacement, pixels: FloatArray) -> Patch:
@@ -77,13 +116,25 @@ def render_patch(face: Replacement, pixels: FloatArray) -> Patch:
         face: what is replaced.
         pixels: of its crop, (side, side, 3) float32 0 .. 255.
     """
-    opacity = np.float32(opacity_of(face.region))
-    mixed = pixels if opacity == 1 else face.crop.pixels + (pixels - face.crop.pixels) * opacity
-    return Patch(paste(mixed, face.frame, face.region.extent))
+    region, alpha = face.region, face.composite.alpha
+    opacity = np.float32(opacity_of(region))
+    if opacity < 1:
+        # A face that is not there would leave a blot in the colour of skin, so the less sure a face is, the less of it shows.
+        placed = face.crop.pixels + (pixels - face.crop.pixels) * alpha[:, :, None]
+        blurred = cv2.GaussianBlur(placed, (0, 0), _FAINT_BLUR * face.crop.side)
+        likely = np.float32(np.interp(region.score, _BLURRED_SCORES, (0, 1)))
+        ground = face.crop.pixels + (blurred - face.crop.pixels) * likely
+        pixels = ground + (pixels - ground) * opacity
+    values = paste(np.dstack([pixels, alpha * np.float32(255)]), face.frame, region.extent)
+    levels = np.rint(values[:, :, :3]).clip(0, 255).astype(np.uint8)
+    if region.edge_px == 0:
+        return Patch(levels)
+    shown = (values[:, :, 3] * np.float32(1 / 255)).clip(0, 1)
+    return Patch(levels, np.where(mask_on_extent(region), np.float32(1), shown))
 
 
 def opacity_of(region: Region) -> float:
-    """Return the share of the new face, 0 .. 1, over the colours rebuilt from its surroundings.
+    """Return the share of the new face, 0 .. 1, over its own blur or rebuilt colours.
 
     Small detections with a low score are blended with reduced opacity, so that a false positive does not become a visible face,
     and a detector that is trained or measured on the release does not find faces that its labels lack.

@@ -80,20 +80,21 @@ def rebuild(erased: PixelArray, unknown: BoolArray, extent: Extent, margin_px: i
     return _to_pixels(values)
 
 
-def fill_unknown(colour: FloatArray, weight: FloatArray) -> FloatArray:
+def fill_unknown(colour: FloatArray, weight: FloatArray, relaxations: int = RELAXATIONS) -> FloatArray:
     """Return colours (h, w, 3) where those of weight 0 are rebuilt from the others; some weight (h, w) must be above 0.
 
-    Weights are 0 or 1, and in between in the coarser levels, where a pixel stands for several, some of them known.
+    Weights are 0 or 1, and in between in the coarser levels, where a pixel stands for several, some of them known. More
+    relaxations at each level make the surface smoother.
     """
     if bool((weight >= 1).all()) or weight.size == 1:
         return colour
     height, width = weight.shape
-    coarse = fill_unknown(*_halve(colour, weight))
+    coarse = fill_unknown(*_halve(colour, weight), relaxations)
     guess = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
     share = weight[:, :, None]
     known = colour * share
     result = known + guess * (1 - share)
-    for _ in range(RELAXATIONS):
+    for _ in range(relaxations):
         around = cv2.filter2D(result, cv2.CV_32F, _NEIGHBOURS, borderType=cv2.BORDER_REPLICATE)
         result = known + around * (1 - share)
     return np.asarray(result, np.float32)
@@ -101,9 +102,10 @@ def fill_unknown(colour: FloatArray, weight: FloatArray) -> FloatArray:
 
 def _halve(colour: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return the next level: weighted means of 2 x 2 pixels, and the sum of their weights, at most 1."""
-    odd = ((0, weight.shape[0] % 2), (0, weight.shape[1] % 2))
-    weight = np.pad(weight, odd)
-    weighted = np.pad(colour, (*odd, (0, 0))) * weight[:, :, None]
+    weighted = colour * weight[:, :, None]
+    if weight.shape[0] % 2 or weight.shape[1] % 2:
+        odd = ((0, weight.shape[0] % 2), (0, weight.shape[1] % 2))
+        weight, weighted = np.pad(weight, odd), np.pad(weighted, (*odd, (0, 0)))
     total = _sum_of_fours(weight)
     means = np.divide(
         _sum_of_fours(weighted),

@@ -1,0 +1,103 @@
+"""Match a donor's colours to the place where it goes: a smooth field of Lab offsets that ignores outliers at the border.
+
+The field is a membrane: known along the mask's border, smooth inside, as in Poisson image editing (Perez, Gangnet and Blake
+2003). What differs at the border because other things lie there (hair against a wall) is no difference of light, and is left out
+by Tukey's biweight (Beaton and Tukey 1974).
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from anon_batch.anonymize.faces.align import Crop
+from anon_batch.anonymize.faces.colour import colour_share, skin_likeness
+from anon_batch.anonymize.methods.inpaint import fill_unknown
+from anon_batch.records import BoolArray, FloatArray
+
+RELAXATIONS = 3  # of smooth fields, at each level
+FIELD_SIDE = 48  # px at which the field is computed, because it is smooth
+BAND = 0.05  # width of the border, as a share of the crop, whose offsets anchor the field
+OUTLIER = 28.0  # Lab units from the median offset beyond which an offset has no weight
+_LIGHTNESS_WEIGHT = 0.5  # of a squared difference of L in that distance
+_OTHER_WEIGHT = 0.15  # of offsets where not both sides have the colour of skin
+_SKIN = 0.3  # likeness from which a pixel counts as skin
+_FEW = 12  # pixels of skin on both sides up to which the median of all offsets is the reference, not that of skin
+_ANCHORED = 0.35  # weighted share of skin along the border at which its tone is believed fully
+_BELIEVED = 0.6  # how much of the asked tone the border's skin replaces at most
+_TOLERATED = np.array([7.0, 3.0, 3.5])  # Lab units from the asked tone that are left as they are
+_GAMMAS = (0.4, 2.5)  # least and most of what lightness is raised to
+_INNER = 0.5  # depth in the mask, in units of its half width, from which the tone is measured
+
+
+def match_colours(
+    donor: FloatArray, valid: BoolArray, crop: Crop, tone: npt.NDArray[np.float64], cheek: npt.NDArray[np.float64]
+) -> FloatArray:
+    """Return the donor's Lab with the field added.
+
+    Args:
+        donor: (side, side, 3) float32 Lab, fitted to the crop.
+        valid: (side, side) bool, where the donor's image reaches.
+        crop: the surroundings.
+        tone: (3,) Lab of a cheek that the surroundings ask for.
+        cheek: (3,) Lab of the donor's cheeks.
+    """
+    share = colour_share(crop.lab[~crop.unknown])
+    field = _border_field(donor, valid, crop, (tone - cheek) * [1, share, share])
+    if crop.side != FIELD_SIDE:
+        field = cv2.resize(field, (crop.side, crop.side), interpolation=cv2.INTER_LINEAR)
+    out = donor + field
+    out[:, :, 0] = _change_lightness(donor[:, :, 0], field[:, :, 0])
+    out[:, :, 1:] *= np.float32(share)
+    return np.asarray(out, np.float32)
+
+
+def _border_field(donor: FloatArray, valid: BoolArray, crop: Crop, asked: npt.NDArray[np.float64]) -> FloatArray:
+    """Return the field (48, 48, 3) float32: smooth from the border, and drawn towards the asked offset inside."""
+    shrink = _shrinker(crop.side)
+    own, new = shrink(crop.lab), shrink(donor)
+    usable = shrink(np.asarray(~crop.unknown & valid, np.float32)) > 0.99
+    distance = shrink(crop.distance) * np.float32(FIELD_SIDE / crop.side)
+    near = usable & (distance <= max(BAND * FIELD_SIDE, 1.5))
+    offset = own - new
+    weight = np.zeros(near.shape, np.float32)
+    skin = skin_likeness(own)
+    both = skin * skin_likeness(new)
+    if near.sum() > 8:
+        alike = near & (both > _SKIN)
+        median = np.median(offset[alike if alike.sum() > _FEW else near], axis=0)
+        squared = ((offset - median) ** 2 * np.array([_LIGHTNESS_WEIGHT, 1, 1], np.float32)).sum(axis=2)
+        trusted = np.maximum(1 - squared / OUTLIER**2, 0) ** 2
+        weight = np.asarray(near * trusted * (_OTHER_WEIGHT + (1 - _OTHER_WEIGHT) * both), np.float32)
+    field = _spread(offset, weight) if weight.sum() > 3 else np.zeros_like(offset)
+    inner = crop.unknown & (crop.distance < _INNER * crop.distance.min())
+    core = shrink(inner.astype(np.float32)) > 0.5
+    if core.any():
+        anchored = min(float((weight * skin).sum()) / max(float(near.sum()), 1) / _ANCHORED, 1)
+        gap = asked - field[core].mean(axis=0)
+        field = field + (1 - _BELIEVED * anchored) * np.sign(gap) * np.maximum(np.abs(gap) - _TOLERATED, 0)
+    return np.asarray(field, np.float32)
+
+
+def _shrinker(side: int):  # type: ignore[no-untyped-def]
+    if side == FIELD_SIDE:
+        return lambda values: values
+    return lambda values: cv2.resize(values, (FIELD_SIDE, FIELD_SIDE), interpolation=cv2.INTER_AREA)
+
+
+def _spread(offset: FloatArray, weight: FloatArray) -> FloatArray:
+    """Return the smooth surface through weighted offsets."""
+    blur_px = 0.6
+    total = cv2.GaussianBlur(weight, (0, 0), blur_px)
+    mean = cv2.GaussianBlur(offset * weight[:, :, None], (0, 0), blur_px) / np.maximum(total, np.float32(1e-3))[:, :, None]
+    trust = np.asarray(np.clip(total / np.float32(0.3), 0, 1) * (total > 0.02), np.float32)
+    return fill_unknown(np.asarray(mean, np.float32), trust, RELAXATIONS)
+
+
+def _change_lightness(lightness: FloatArray, change: FloatArray) -> FloatArray:
+    """Return L with a local gamma, so that white stays white and the shading of a darker face is weaker."""
+    own = lightness.clip(0.5, 99.5)
+    base = cv2.GaussianBlur(own, (0, 0), len(own) * 0.08).clip(4, 94)
+    gamma = np.log((base + change).clip(4, 95) / 100) / np.log(base / 100)
+    return np.asarray(100 * (own / 100) ** np.clip(gamma, *_GAMMAS), np.float32)
