@@ -55,6 +55,7 @@ def tiny_settings(faces: Path, output: Path, **changes: Any) -> dict[str, Any]:
         "steps": 4,
         "batch_size": 2,
         "views": 1,
+        "side": 64,
         "channels": [8, 16],
         "precision": "fp32",
         "device": "cpu",

@@ -29,7 +29,13 @@ Optimizers = Mapping[str, torch.optim.Optimizer]
 
 def marks_of(config: TrainConfig) -> dict[str, str]:
     """Return what must be equal to resume from a checkpoint."""
-    return {"channels": str(list(config.channels)), "seed": str(config.seed)}
+    names = ("channels", "seed", "side", "smooth")
+    return {name: str(list(value) if isinstance(value := getattr(config, name), tuple) else value) for name in names}
+
+
+def shape_of(config: TrainConfig) -> GeneratorShape:
+    """Return the shape of the generator that a configuration asks for."""
+    return GeneratorShape(config.channels, side=config.side, smooth=config.smooth)
 
 
 def save_checkpoint(
@@ -130,7 +136,7 @@ def load_average(config: TrainConfig) -> tuple[Generator, dict[str, str]]:
     Raises:
         ConfigError: there is no checkpoint, or see `load_checkpoint`.
     """
-    generator = Generator(GeneratorShape(channels=config.channels)).eval().requires_grad_(False)
+    generator = Generator(shape_of(config)).eval().requires_grad_(False)
     notes = load_checkpoint(config.output, {"average": generator}, {}, marks_of(config))
     if not notes:
         raise ConfigError(f"{config.output} contains no {FILENAME} to export; train first")

@@ -22,6 +22,7 @@ class Weights(_Section):
 
     adversarial: float = Field(1.0, ge=0, description="Adversarial loss; feature heads count half.")
     truth: float = Field(3.0, ge=0, description="L1 to the truth, for faces that are their own donor.")
+    low: float = Field(0.0, ge=0, description="The same between means over 16 x 16 px.")
     features: float = Field(1.0, ge=0, description="L1 on the detector's features, for the same faces.")
     donor: float = Field(1.2, ge=0, description="L1 to the inserted donor, both normalized, for the other faces.")
     colour: float = Field(1.0, ge=0, description="L1 to the truth on means over 16 x 16 px, for the other faces.")
@@ -49,8 +50,15 @@ class TrainConfig(_Section):
     steps: int = Field(20_000, ge=1, description="Total number of steps; a resumed training continues up to it.")
     batch_size: int = Field(16, ge=2, le=4096, description="Faces in a step, on each process.")
     own_share: float = Field(0.5, ge=0, le=1, description="Share of faces that are their own, disturbed donor.")
-    views: int = Field(2, ge=1, description="Crops of each face and of its mirror image, with different expansions.")
-    expansions: tuple[float, float] = Field((1.1, 1.45), description="Range of the mask's expansion around the box.")
+    views: int = Field(
+        2, ge=1, description="Crops of each face and of its mirror image, in different lights and with different masks."
+    )
+    expansions: tuple[float, float] = Field((1.1, 1.3), description="Range of the mask's expansion around the box.")
+    side: int = Field(128, ge=64, le=256, multiple_of=16, description="Side of the crops, px.")
+    smooth: bool = Field(
+        False,
+        description="Whether the generator changes light and colour only, by a smooth field; it is small and quick.",
+    )
     channels: tuple[int, ...] = Field(
         (32, 64, 128, 192), min_length=2, max_length=6, description="Channels of the generator at each level."
     )

@@ -110,7 +110,7 @@ def _card(
         "config": config,
         "version": __version__,
         "shape": generator.shape,
-        "side": align.CROP_SIDE,
+        "side": generator.shape.side,
         "context": align.CONTEXT,
         "parameters": sum(values.numel() for values in generator.parameters()),
         "size_bytes": size_bytes,

@@ -15,12 +15,12 @@ import numpy.typing as npt
 from anon_batch import geometry
 from anon_batch.anonymize.faces import align, landmarks
 from anon_batch.errors import ConfigError
-from anon_batch.records import Detections, FloatArray, PixelArray, Region, Shape
+from anon_batch.records import Detections, PixelArray, Region, Shape
 
 LISTING = "meta.jsonl"
 CROPS = "crops"
-DONOR_SIDE = 160  # px of a donor's image
-DONOR_REACH = 1.3  # side of a donor's image in units of the box's longer side
+DONOR_SIDE = 208  # px of a donor's image
+DONOR_REACH = 1.6  # side of a donor's image in units of the box's longer side
 _HELD_OUT_EVERY = 10  # one crop in ten
 _EXPECTED = "expected file, box [x, y, width, height], lm, five [x, y]"
 
@@ -49,11 +49,11 @@ class FaceCrop:
         box = np.array([width - x2, y1, width - x1, y2], np.float32)
         return FaceCrop(self.name, np.ascontiguousarray(self.pixels[:, ::-1]), box, points.astype(np.float32))
 
-    def region(self, expansion: float, shape: Shape) -> Region:
+    def region(self, expansion: float, shape: Shape, soft_edge: float = 0.0) -> Region:
         """Return the region that a run would anonymize."""
         height, width = self.pixels.shape[:2]
         found = Detections(self.box[None], np.ones(1, np.float32), self.points[None], ("training",))
-        return geometry.region_of(found, 0, width, height, expansion, shape)
+        return geometry.regions_of(found, width, height, expansion, shape, soft_edge)[0]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,36 +145,15 @@ def all_inside(points: npt.NDArray[np.floating], width: int, height: int) -> boo
     return bool(((points >= 0) & (points <= (width, height))).all())
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class GeneratorView:
-    """A face as a run shows it to the generator, and the truth.
-
-    Args:
-        crop: the erased crop that the generator gets.
-        truth: (side, side, 3) float32 RGB, the same crop of the original.
-    """
-
-    crop: align.Crop
-    truth: FloatArray
-
-
-def generator_view(face: FaceCrop, expansion: float, shape: Shape, side: int) -> GeneratorView:
-    """Cut a face's crop as a run does, and the truth in the same frame."""
-    region = face.region(expansion, shape)
-    height, width = face.pixels.shape[:2]
-    unknown = geometry.union_of_masks([region], width, height)
-    frame = align.frame_of(region, side)
-    erased = np.where(unknown[:, :, None], np.uint8(0), face.pixels)
-    crop = align.extract(erased, unknown, frame, region)
-    truth = align.extract(face.pixels, np.zeros_like(unknown), frame, region)
-    return GeneratorView(crop, truth.pixels)
-
-
 def donor_image(face: FaceCrop) -> tuple[PixelArray, landmarks.Points, landmarks.Points]:
-    """Return the face as a donor: image (160, 160, 3), its landmarks (5, 2), and the transform (2, 3) from the crop."""
+    """Return the face as a donor: image (208, 208, 3), its landmarks (5, 2), and the transform (2, 3) from the crop."""
     x1, y1, x2, y2 = (float(v) for v in face.box)
     scale = DONOR_SIDE / (DONOR_REACH * max(x2 - x1, y2 - y1))
     shift = DONOR_SIDE / 2 - scale * np.array([(x1 + x2) / 2, (y1 + y2) / 2])
     transform = np.concatenate([np.eye(2) * scale, shift[:, None]], axis=1)
-    pixels = np.rint(align.warp_affine(face.pixels, transform, DONOR_SIDE, cv2.BORDER_REPLICATE)).clip(0, 255).astype(np.uint8)
+    pixels = (
+        np.rint(align.warp_affine(face.pixels, transform, DONOR_SIDE, cv2.BORDER_REPLICATE))
+        .clip(0, 255)
+        .astype(np.uint8)
+    )
     return pixels, landmarks.apply(transform[None], face.points[None].astype(np.float64))[0], transform

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,21 +13,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anon_batch.anonymize.faces.donors import DonorBank
 from anon_batch.anonymize.faces.generator import Generator
 from anon_batch.errors import ConfigError
 from anon_batch.train import losses
 from anon_batch.train.batches import Batch, BatchSampler, prefetch
 from anon_batch.train.checkpoint import FACES_SEEN, load_checkpoint, marks_of, save_checkpoint
+from anon_batch.train.composites import FOLDER, CompositeMaker, Composites, join
 from anon_batch.train.config import TrainConfig
 from anon_batch.train.distributed import Processes
-from anon_batch.train.face_crops import is_held_out, read_crops
+from anon_batch.train.face_crops import FaceCrop, is_held_out, read_crops
 from anon_batch.train.sheets import write_sheet
 from anon_batch.train.step import TrainStep
 
 _SHEET_FACES = 32
+_HELD_OUT_FACES = 96
+_MEASURES = {"truth": losses.truth_loss, "donor": losses.donor_loss, "colour": losses.colour_loss}
 _READERS = {"cpu": 1, "cuda": 8}  # threads that prepare batches; one on the CPU, which also runs the networks
 
+OnMessage = Callable[[str], None]
 OnMetrics = Callable[[dict[str, Any]], None]
 
 
@@ -35,9 +39,10 @@ class Trainer:
 
     Args:
         config: of the training; its `faces` are folders with crops/ and meta.jsonl.
-        bank: donors.
+        bank: bytes of the donor bank.
         detector: CenterFace's ONNX file; the discriminators use its features.
         processes: those that train together.
+        on_message: gets progress messages while composites are made.
 
     Attributes:
         step: steps done.
@@ -47,7 +52,9 @@ class Trainer:
         ConfigError: the faces cannot be read or are too few, or the checkpoint cannot be resumed.
     """
 
-    def __init__(self, config: TrainConfig, bank: DonorBank, detector: bytes, processes: Processes) -> None:
+    def __init__(
+        self, config: TrainConfig, bank: bytes, detector: bytes, processes: Processes, on_message: OnMessage
+    ) -> None:
         self._config, self._processes, self._device = config, processes, processes.device
         self._train_step = TrainStep(config, detector, processes)
         notes = load_checkpoint(config.output, self._train_step.networks, self._train_step.optimizers, marks_of(config))
@@ -61,8 +68,21 @@ class Trainer:
                 f"too few faces in {', '.join(config.faces)}: {len(training)} training faces and {len(held_out)} held out "
                 "(one in ten, by the file's name); add hundreds"
             )
-        self._sampler = BatchSampler(training, bank, config)
-        self._held_out = BatchSampler(held_out[:_SHEET_FACES], bank, config.model_copy(update={"views": 1}))
+        maker = CompositeMaker(bank, config.side, config.views, config.expansions, config.seed)
+        shown = join([maker.make(face, augmented=False) for face in held_out[:_HELD_OUT_FACES]])
+        self._held_out = BatchSampler(shown, config)
+        if processes.is_first:  # the others read what it wrote
+            prepared = self._prepare(maker, training, on_message)
+        processes.wait()
+        if not processes.is_first:
+            prepared = self._prepare(maker, training, on_message)
+        self._sampler = BatchSampler(prepared, config)
+
+    def _prepare(self, maker: CompositeMaker, faces: list[FaceCrop], on_message: OnMessage) -> Composites:
+        def tell(done: int) -> None:
+            on_message(f"composites of {done:,} of {len(faces):,} faces")
+
+        return maker.prepare(faces, self._config.output / FOLDER, tell)
 
     @property
     def average(self) -> Generator:
@@ -120,16 +140,18 @@ class Trainer:
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
         """Write a sheet of held-out faces from the averaged generator, and return its losses on them."""
-        batch = self._held_out.fixed_batch(_SHEET_FACES, self._train_step.latent).to(self._device)
-        image = losses.blend(batch, self.average(batch.inputs, batch.latent)).clamp(-1, 1)
-        write_sheet(self._config.output / f"sheet-{self.step:07d}.jpg", batch, image)
-        return self._round(
-            {
-                "held_out_donor": losses.donor_loss(batch, image),
-                "held_out_colour": losses.colour_loss(batch, image),
-                "held_out_colour_of_composite": losses.colour_loss(batch, batch.inputs[:, :3]),
-            }
-        )
+        totals: defaultdict[str, float] = defaultdict(float)
+        count = 0
+        for drawn in self._held_out.fixed_batches(_SHEET_FACES, self._train_step.latent):
+            batch = drawn.to(self._device)
+            image = losses.blend(batch, self.average(batch.inputs, batch.latent)).clamp(-1, 1)
+            if not count:
+                write_sheet(self._config.output / f"sheet-{self.step:07d}.jpg", batch, image)
+            for name, loss in _MEASURES.items():
+                totals[f"held_out_{name}"] += float(loss(batch, image)) * len(batch.own)
+                totals[f"held_out_{name}_of_composite"] += float(loss(batch, batch.inputs[:, :3])) * len(batch.own)
+            count += len(batch.own)
+        return self._round({name: torch.tensor(total / count) for name, total in totals.items()})
 
     def _batch(self, step: int) -> Batch:
         batch = self._sampler.batch(step, self._processes.rank, self._train_step.latent)

@@ -12,13 +12,19 @@ _POOL = 16  # px over which colours are compared
 
 
 def blend(batch: Batch, generated: Tensor) -> Tensor:
-    """Return the resulting images: generated inside the mask, the truth outside."""
-    return batch.truth * (1 - batch.unknown) + generated * batch.unknown
+    """Return the resulting images: the composite, changed where the new face shows."""
+    placed = batch.inputs[:, :3]
+    return placed + (generated - placed) * batch.share
 
 
 def truth_loss(batch: Batch, image: Tensor) -> Tensor:
     """Return L1 to the truth inside the mask, over faces that are their own donor."""
     return _mean_where((image - batch.truth).abs(), batch.unknown, batch.own)
+
+
+def low_loss(batch: Batch, image: Tensor) -> Tensor:
+    """Return L1 to the truth between means over 16 x 16 px inside the mask, over faces that are their own donor."""
+    return _pooled(batch, image, batch.own)
 
 
 def donor_loss(batch: Batch, image: Tensor) -> Tensor:
@@ -27,18 +33,21 @@ def donor_loss(batch: Batch, image: Tensor) -> Tensor:
     It keeps the donor's features and leaves light and tone free.
     """
     others = ~batch.own
-    share = batch.donor_share * (batch.donor_share > 0.5)
+    share = batch.share * (batch.share > 0.5)
     difference = _normalize(image, share) - _normalize(batch.inputs[:, :3], share)
     return _mean_where(difference.abs(), share, others)
 
 
 def colour_loss(batch: Batch, image: Tensor) -> Tensor:
     """Return L1 between means over 16 x 16 px of image and truth, over faces with another donor."""
-    others = ~batch.own
-    if not bool(others.any()):
+    return _pooled(batch, image, ~batch.own)
+
+
+def _pooled(batch: Batch, image: Tensor, rows: Tensor) -> Tensor:
+    if not bool(rows.any()):
         return image.sum() * 0
-    difference = F.avg_pool2d((image - batch.truth) * batch.unknown, _POOL)[others]
-    return difference.abs().sum() / (3 * F.avg_pool2d(batch.unknown, _POOL)[others].sum() + 1e-6)
+    difference = F.avg_pool2d((image - batch.truth) * batch.unknown, _POOL)[rows]
+    return difference.abs().sum() / (3 * F.avg_pool2d(batch.unknown, _POOL)[rows].sum() + 1e-6)
 
 
 def feature_loss(own: Tensor, generated: tuple[Tensor, ...], real: tuple[Tensor, ...]) -> Tensor:

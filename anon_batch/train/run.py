@@ -104,7 +104,7 @@ def _run_steps(
     )
     local = config.model_copy(update={"faces": tuple(map(str, folders))})
     store = ModelStore(Storage(), ModelsConfig())
-    trainer = Trainer(local, _donor_bank(config, store), store.load(_DETECTOR), processes)
+    trainer = Trainer(local, _donor_bank(config, store), store.load(_DETECTOR), processes, message)
     metrics_file = MetricsFile(config.output, trainer.step) if processes.is_first else None
     start = "resuming at" if trainer.step else "starting at"
     message(f"{start} step {trainer.step:,} of {config.steps:,}; output {config.output}")
@@ -118,15 +118,17 @@ def _run_steps(
     return trainer.step
 
 
-def _donor_bank(config: TrainConfig, store: ModelStore) -> DonorBank:
+def _donor_bank(config: TrainConfig, store: ModelStore) -> bytes:
     if config.donors is None:
-        return DonorBank(store.load(DONORS))
+        return store.load(DONORS)
     try:
-        return DonorBank(config.donors.read_bytes())
+        data = config.donors.read_bytes()
+        DonorBank(data)
     except OSError as exc:
         raise ConfigError(f"donors: {config.donors}: {exc.strerror or exc}") from None
     except ModelError as exc:
         raise ConfigError(f"donors: {config.donors}: {exc}") from None
+    return data
 
 
 def _prepare_output(config: TrainConfig) -> None:

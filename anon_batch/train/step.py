@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import asdict
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from anon_batch.anonymize.faces.generator import Generator, GeneratorShape, load_generator
+from anon_batch.anonymize.faces.generator import Generator, load_generator
 from anon_batch.errors import ConfigError, ModelError
 from anon_batch.train import losses
 from anon_batch.train.augmentation import View, augment, draw_view
 from anon_batch.train.batches import Batch
+from anon_batch.train.checkpoint import shape_of
 from anon_batch.train.config import TrainConfig
 from anon_batch.train.discriminator import Discriminators, FaceFeatures, hinge
 from anon_batch.train.distributed import Processes
@@ -38,6 +40,7 @@ class TrainStep:
 
     def __init__(self, config: TrainConfig, detector: bytes, processes: Processes) -> None:
         self._config, self._processes = config, processes
+        self._judged = config.weights.adversarial > 0 or config.weights.features > 0
         torch.manual_seed(config.seed)
         self._generator = self._on_device(_initial_generator(config))
         self.average = copy.deepcopy(self._generator).eval().requires_grad_(False)
@@ -81,10 +84,14 @@ class TrainStep:
         with self._autocast():
             generated = self._processes.parallel(self._generator)(batch.inputs, batch.latent)
         image = losses.blend(batch, generated.float())
-        discriminators = self._update_discriminators(batch, image.detach(), condition, views[0])
-        generator = self._update_generator(batch, image, condition, views[1])
+        values = {name: getattr(losses, f"{name}_loss")(batch, image) for name in ("truth", "low", "donor", "colour")}
+        first = {}
+        if self._judged:
+            first["discriminators"] = self._update_discriminators(batch, image.detach(), condition, views[0])
+            values = {**self._judge(batch, image, condition, views[1]), **values}
+        self._update_generator(values)
         self._update_average(step)
-        return {"discriminators": discriminators, **generator}
+        return {**first, **{name: value.detach() for name, value in values.items()}}
 
     def _update_discriminators(self, batch: Batch, image: Tensor, condition: Tensor, view: View) -> Tensor:
         count = len(batch.own)
@@ -104,7 +111,8 @@ class TrainStep:
         self._discriminator_optimizer.step()
         return loss.detach()
 
-    def _update_generator(self, batch: Batch, image: Tensor, condition: Tensor, view: View) -> dict[str, Tensor]:
+    def _judge(self, batch: Batch, image: Tensor, condition: Tensor, view: View) -> dict[str, Tensor]:
+        """Return the losses that need the networks that look at images."""
         self._discriminators.requires_grad_(False)
         with self._autocast():
             fake, fake_condition = augment(image, condition, view)
@@ -116,22 +124,15 @@ class TrainStep:
                 adversarial = adversarial - HEADS_WEIGHT * level.mean()
             with torch.no_grad():
                 real = self._features(augment(batch.truth, condition, view)[0])
-        own_features = losses.feature_loss(
-            batch.own, tuple(f.float() for f in features), tuple(f.float() for f in real)
-        )
-        values = {
-            "adversarial": adversarial.float(),
-            "truth": losses.truth_loss(batch, image),
-            "features": own_features,
-            "donor": losses.donor_loss(batch, image),
-            "colour": losses.colour_loss(batch, image),
-        }
+        self._discriminators.requires_grad_(True)
+        own = losses.feature_loss(batch.own, tuple(f.float() for f in features), tuple(f.float() for f in real))
+        return {"adversarial": adversarial.float(), "features": own}
+
+    def _update_generator(self, values: dict[str, Tensor]) -> None:
         total = torch.stack([getattr(self._config.weights, name) * value for name, value in values.items()]).sum()
         self._generator_optimizer.zero_grad()
         total.backward()  # type: ignore[no-untyped-call]
         self._generator_optimizer.step()
-        self._discriminators.requires_grad_(True)
-        return {name: value.detach() for name, value in values.items()}
 
     def _update_average(self, step: int) -> None:
         """Move the average towards the generator, faster in the first steps so that it forgets the initial weights."""
@@ -160,16 +161,14 @@ class TrainStep:
 def _initial_generator(config: TrainConfig) -> Generator:
     """Return a new generator, or the one that `start` names."""
     if config.start is None:
-        return Generator(GeneratorShape(channels=config.channels))
+        return Generator(shape_of(config))
     try:
         generator = load_generator(config.start.read_bytes())
     except OSError as exc:
         raise ConfigError(f"start: {config.start}: {exc.strerror or exc}") from None
     except ModelError as exc:
         raise ConfigError(f"start: {config.start}: {exc}") from None
-    if generator.shape != GeneratorShape(channels=config.channels):
-        raise ConfigError(
-            f"start: {config.start} has channels {list(generator.shape.channels)}, the training {list(config.channels)}; "
-            "set `channels` to those of the file"
-        )
+    given, asked = asdict(generator.shape), asdict(shape_of(config))
+    if odd := [f"{name} {given[name]}, the training {value}" for name, value in asked.items() if given[name] != value]:
+        raise ConfigError(f"start: {config.start} has {'; '.join(odd)}; set the training's keys to those of the file")
     return generator.train().requires_grad_(True)

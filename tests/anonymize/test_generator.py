@@ -14,6 +14,7 @@ from anon_batch.anonymize.faces.generator import INPUTS, MAPS, Generator, Genera
 from anon_batch.errors import ModelError
 
 SMALL = GeneratorShape((8, 16, 16), 6, 12)
+SMOOTH = GeneratorShape((8, 16, 16), 6, 12, 64, smooth=True)
 
 
 def stirred(shape=SMALL, seed=0):
@@ -47,10 +48,27 @@ def saved(tmp_path):
     return path
 
 
+@pytest.mark.parametrize("shape", [SMALL, SMOOTH])
 @pytest.mark.parametrize("side", [64, 128])
-def test_new_network_returns_the_composite(side):
+def test_new_network_returns_the_composite(side, shape):
     images, latent = inputs(side)
-    assert torch.equal(Generator(SMALL)(images, latent), images[:, :3])
+    assert torch.equal(Generator(shape)(images, latent), images[:, :3])
+
+
+def test_smooth_network_changes_light_and_colour_by_a_bounded_field():
+    images, latent = inputs(64)
+    images[:, :3] = -1 + 0.5 * images[:, :3]
+    made = stirred(SMOOTH)(images, latent)
+    change = made - images[:, :3]
+    assert change.abs().max() > 0.02
+    images[:, :3] = -1
+    dark = stirred(SMOOTH)(images, latent)
+    slope = (dark[:, :, :, 1:] - dark[:, :, :, :-1]).abs()
+    assert slope.max() < 0.1 * (dark.amax() - dark.amin()), "no edge that the images do not have"
+    network = stirred(SMOOTH)
+    torch.nn.init.constant_(network.head.bias, 1e3)
+    assert torch.isfinite(network(images, latent)).all()
+    assert (network(images, latent) - images[:, :3]).abs().max() < 1.2
 
 
 @pytest.mark.parametrize("side", [8, 64, 128, 256])
@@ -67,8 +85,9 @@ def test_images_need_not_be_square():
     assert stirred()(torch.cat([images, images], 3), latent).shape == (2, 3, 64, 128)
 
 
-def test_every_input_counts():
-    network, (images, latent) = stirred(), inputs(64)
+@pytest.mark.parametrize("shape", [SMALL, SMOOTH])
+def test_every_input_counts(shape):
+    network, (images, latent) = stirred(shape), inputs(64)
     made = network(images, latent)
     for channel in range(INPUTS):
         other = images.clone()
@@ -104,6 +123,15 @@ def test_weights_come_back_within_half_precision(saved):
     assert not torch.allclose(expected, images[:, :3], atol=0.05)  # so that this says something
 
 
+def test_a_smooth_network_comes_back(tmp_path):
+    path = tmp_path / "smooth.safetensors"
+    save_generator(stirred(SMOOTH), str(path), {})
+    again = load_generator(path.read_bytes())
+    assert again.shape == SMOOTH
+    images, latent = inputs(64)
+    assert torch.allclose(again(images, latent), stirred(SMOOTH)(images, latent), atol=5e-3)
+
+
 def test_a_second_saving_changes_nothing(saved, tmp_path):
     again = tmp_path / "again.safetensors"
     save_generator(load_generator(saved.read_bytes()), str(again), {"steps": "12"})
@@ -123,7 +151,13 @@ def test_file_holds_shape_and_notes(saved):
         notes = file.metadata()
         assert all(file.get_tensor(name).dtype == torch.float16 for name in file.keys())  # noqa: SIM118 - no mapping
     assert notes["steps"] == "12"
-    assert json.loads(notes["shape"]) == {"channels": [8, 16, 16], "latent": 6, "style": 12}
+    assert json.loads(notes["shape"]) == {
+        "channels": [8, 16, 16],
+        "latent": 6,
+        "style": 12,
+        "side": 128,
+        "smooth": False,
+    }
 
 
 def rewritten(data, change):
@@ -157,6 +191,7 @@ DAMAGES = {
     "no channels": lambda data: rewritten(data, other_shape(channels=[])),
     "channels below zero": lambda data: rewritten(data, other_shape(channels=[8, -16, 16])),
     "a longer latent": lambda data: rewritten(data, other_shape(latent=7)),
+    "an unknown key": lambda data: rewritten(data, other_shape(depth=3)),
     "a latent of words": lambda data: rewritten(data, other_shape(latent="six")),
     "a weight missing": lambda data: without_a_weight(data),
 }

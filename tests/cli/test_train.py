@@ -90,6 +90,7 @@ def test_trains_exports_goes_on(main: Any, training: Any, tmp_path: Path) -> Non
         "MODEL_CARD.md",
         "sheet-0000002.jpg",
         "sheet-0000004.jpg",
+        "composites",
     }
 
     (out / "generator.safetensors").unlink()
@@ -164,7 +165,7 @@ def test_several_processes(training: Any, tmp_path: Path) -> None:
 
 def _foreign(out: Path, training: Any) -> list[str]:
     out.mkdir()
-    save_checkpoint(out, 1, {}, {}, {"channels": "[8, 16]", "seed": "3"})
+    save_checkpoint(out, 1, {}, {}, {"channels": "[8, 16]", "seed": "3", "side": "64", "smooth": "False"})
     return ["--set", "seed=9"]
 
 

@@ -10,7 +10,6 @@ import pytest
 import torch
 from drawn_faces import model, tiny_config, write_faces
 
-from anon_batch.anonymize.faces.donors import DonorBank
 from anon_batch.train.distributed import Processes
 from anon_batch.train.loop import Trainer
 
@@ -32,8 +31,8 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def bank() -> DonorBank:
-    return DonorBank(model("donors"))
+def bank() -> bytes:
+    return model("donors")
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +41,8 @@ def detector() -> bytes:
 
 
 @pytest.fixture(scope="session")
-def trainer(faces: Path, bank: DonorBank, detector: bytes) -> Any:
+def trainer(faces: Path, bank: bytes, detector: bytes) -> Any:
     """Return a function that opens a tiny training in a folder."""
-    return lambda output, **changes: Trainer(tiny_config(faces, output, **changes), bank, detector, ALONE)
+    return lambda output, **changes: Trainer(
+        tiny_config(faces, output, **changes), bank, detector, ALONE, lambda text: None
+    )

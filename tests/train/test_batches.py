@@ -1,4 +1,4 @@
-"""Batches depend on seed, step and process alone; donors lie inside the masks."""
+"""Batches depend on seed, step and process alone."""
 
 from __future__ import annotations
 
@@ -10,16 +10,21 @@ import pytest
 import torch
 from drawn_faces import tiny_config
 
-from anon_batch.anonymize.faces.donors import DonorBank
-from anon_batch.train import batches
 from anon_batch.train.augmentation import MAX_SHIFT_PX, augment, draw_augmentation, draw_view, relight
-from anon_batch.train.batches import Batch, BatchSampler, _mirror, own_donor, prefetch
+from anon_batch.train.batches import Batch, BatchSampler, prefetch
+from anon_batch.train.composites import CompositeMaker, Composites, join
 from anon_batch.train.face_crops import read_crops
 
 
+@pytest.fixture(scope="module")
+def composites(faces: Path, bank: bytes) -> Composites:
+    maker = CompositeMaker(bank, 64, 1, (1.1, 1.3), 3)
+    return join([maker.make(face) for face in list(read_crops([faces]))[:4]])
+
+
 @pytest.fixture
-def sampler(faces: Path, bank: DonorBank, tmp_path: Path) -> BatchSampler:
-    return BatchSampler(list(read_crops([faces])), bank, tiny_config(faces, tmp_path, batch_size=6, own_share=0.5))
+def sampler(composites: Composites, faces: Path, tmp_path: Path) -> BatchSampler:
+    return BatchSampler(composites, tiny_config(faces, tmp_path, batch_size=6, own_share=0.5))
 
 
 def _equal(a: Batch, b: Batch) -> bool:
@@ -35,67 +40,32 @@ def test_batches_depend_on_step_and_process(sampler: BatchSampler) -> None:
 
 def test_shapes_and_ranges(sampler: BatchSampler) -> None:
     batch = sampler.batch(0, 0, 16)
-    assert batch.inputs.shape == (6, 10, 128, 128)
+    assert batch.inputs.shape == (6, 10, 64, 64)
     assert batch.latent.shape == (6, 16)
     assert batch.own.tolist() == [True] * 3 + [False] * 3
     for images in (batch.inputs[:, :3], batch.truth):
-        assert float(images.abs().max()) <= 1.05
+        assert images.dtype == torch.float32
+        assert float(images.abs().max()) <= 1
     assert set(batch.unknown.unique().tolist()) == {0.0, 1.0}
-    assert bool((batch.donor_share <= batch.unknown + 1e-5).all()), "a donor lies inside the mask"
-    assert float(batch.donor_share.amax((1, 2, 3)).min()) > 0.9
+    assert float(batch.share[batch.unknown == 1].mean()) > 0.97, "the new face covers what is unknown"
+    assert torch.equal(batch.inputs[:, 3:5], torch.cat([batch.unknown, batch.share], 1))
+    assert 0.5 < float(batch.inputs[:, 5:].amax((2, 3)).min()) <= 1
 
 
-def test_composite_with_another_donor_contains_nothing_of_the_face(sampler: BatchSampler) -> None:
-    outside = sampler.fixed_batch(32, 16)
-    known = outside.unknown == 0
-    difference = ((outside.inputs[:, :3] - outside.truth).abs() * known).amax((1, 2, 3))
-    assert float(difference.max()) < 0.05, "known pixels are the truth, but for what the mask's border lends them"
-    inside = ((outside.inputs[:, :3] - outside.truth).abs() * outside.unknown).sum((1, 2, 3)) / outside.unknown.sum(
-        (1, 2, 3)
-    )
-    assert float(inside.min()) > 0.05
+def test_composite_and_truth_share_their_light(sampler: BatchSampler) -> None:
+    batch = sampler.batch(1, 0, 16)
+    known = (batch.share == 0).expand_as(batch.truth)
+    difference = (batch.inputs[:, :3] - batch.truth).abs()
+    assert float(difference[known].mean()) < 0.02
+    for inside in ((difference * batch.unknown).sum((1, 2, 3)) / batch.unknown.sum((1, 2, 3)))[~batch.own]:
+        assert float(inside) > 0.05, "another donor"
 
 
-def test_fixed_batch_repeats(sampler: BatchSampler) -> None:
-    assert _equal(sampler.fixed_batch(5, 16), sampler.fixed_batch(5, 16))
-    assert len(sampler.fixed_batch(1000, 16).own) == len(sampler)
-
-
-def test_views_do_not_depend_on_the_number_of_threads(
-    faces: Path, bank: DonorBank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    crops, config = list(read_crops([faces])), tiny_config(faces, tmp_path, views=2)
-    drawn = []
-    for threads in (1, 4):
-        monkeypatch.setattr(batches.os, "cpu_count", lambda n=threads: n)
-        drawn.append(BatchSampler(crops, bank, config).batch(0, 0, 8))
-    assert _equal(*drawn)
-    assert len(BatchSampler(crops, bank, config)) == 4 * len(crops)
-
-
-def test_a_mirror_donor_is_the_donor_of_the_mirror_face(faces: Path) -> None:
-    face = next(iter(read_crops([faces])))
-    flipped, own = _mirror(own_donor(face)), own_donor(face.mirror())
-    assert np.allclose(flipped.points, own.points, atol=1e-3)
-    assert np.allclose(flipped.box, own.box, atol=1e-3)
-    assert np.abs(flipped.pixels.astype(int) - own.pixels).mean() < 2
-    for one, other in ((flipped.matte, own.matte), (flipped.head, own.head)):
-        assert np.abs(one - other).mean() < 0.03
-    again = _mirror(flipped)
-    assert np.array_equal(again.pixels, own_donor(face).pixels)
-
-
-def test_own_donor_matches_the_face(faces: Path) -> None:
-    face = next(read_crops([faces]))
-    donor = own_donor(face)
-    assert donor.pixels.shape == (160, 160, 3)
-    scale = 160 / (1.3 * (face.box[2:] - face.box[:2]).max())
-    np.testing.assert_allclose((donor.box[2:] - donor.box[:2]), (face.box[2:] - face.box[:2]) * scale, rtol=1e-6)
-    np.testing.assert_allclose((donor.box[2:] + donor.box[:2]) / 2, 80, atol=1e-4)
-    np.testing.assert_allclose(np.diff(donor.points, axis=0), np.diff(face.points, axis=0) * scale, atol=1e-3)
-    x, y = donor.points[2].astype(int)
-    u, v = face.points[2].astype(int)
-    np.testing.assert_allclose(donor.pixels[y, x].astype(int), face.pixels[v, u].astype(int), atol=3)
+def test_fixed_batches_repeat_and_hold_everything(sampler: BatchSampler) -> None:
+    first, again = list(sampler.fixed_batches(6, 16)), list(sampler.fixed_batches(6, 16))
+    assert all(_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert sum(len(batch.own) for batch in first) == len(sampler) == 4 * 4
+    assert first[0].own.tolist() == [False, True] * 3
 
 
 def _stamp(step: int) -> Any:

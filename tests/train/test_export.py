@@ -17,7 +17,14 @@ from anon_batch.train.export import CARD, FaceSource, count_faces, export
 from anon_batch.train.metrics import FILENAME, MetricsFile, last_held_out, read_metrics
 
 SOURCES = [FaceSource("faces/a", 90, 10), FaceSource("s3://b/c.parquet", 900, 101)]
-MEASURED = {"held_out_donor": 0.0123, "held_out_colour": 0.1297, "held_out_colour_of_composite": 0.1277}
+MEASURED = {
+    "held_out_truth": 0.0456,
+    "held_out_truth_of_composite": 0.0478,
+    "held_out_donor": 0.0123,
+    "held_out_donor_of_composite": 0.0,
+    "held_out_colour": 0.1297,
+    "held_out_colour_of_composite": 0.1277,
+}
 
 
 @pytest.fixture
@@ -58,9 +65,10 @@ def test_card_lists_data_recipe_and_measures(generator: Generator, tmp_path: Pat
         "19,200, 19.4 times each",
         "| `faces/a` | 90 | 10 |",
         "| total | 990 | 111 |",
-        "0.0123",
-        "0.1297",
-        "0.1277",
+        "| 0.0478 | 0.0456 |",
+        "| 0.0 | 0.0123 |",
+        "| 0.1277 | 0.1297 |",
+        "adversarial",
         "At step 1,000",
         "Drawn by a program.",
         __version__,
@@ -71,6 +79,17 @@ def test_card_lists_data_recipe_and_measures(generator: Generator, tmp_path: Pat
     ):
         assert expected in text, expected
     assert "not stated" not in text
+
+
+def test_card_of_a_smooth_generator_says_so(generator: Generator, tmp_path: Path) -> None:
+    weights = {"adversarial": 0, "features": 0, "low": 2.5}
+    smooth = Generator(GeneratorShape((8, 16), smooth=True))
+    export(tiny_config(tmp_path, tmp_path, smooth=True, weights=weights), smooth, 4, 8, SOURCES)
+    text = _card(tmp_path)
+    assert "by a smooth field" in text
+    assert "adversarial" not in text
+    assert "own donors | 2.5 |" in text
+    assert text.startswith("# Generator of anon-batch\n\nChanges light and colour")
 
 
 def test_card_says_what_is_not_stated_and_not_measured(generator: Generator, tmp_path: Path) -> None:

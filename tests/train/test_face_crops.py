@@ -11,7 +11,7 @@ import pytest
 from drawn_faces import HELD_OUT, write_faces
 
 from anon_batch.errors import ConfigError
-from anon_batch.train.face_crops import generator_view, is_held_out, read_crops, read_listing
+from anon_batch.train.face_crops import is_held_out, read_crops, read_listing
 
 
 def test_one_face_in_ten_is_held_out() -> None:
@@ -31,22 +31,6 @@ def test_read_and_mirror(faces: Path) -> None:
     np.testing.assert_allclose(again.points, read[0].points, atol=1e-4)
     flipped = read[0].mirror()
     assert flipped.points[0, 0] < flipped.points[1, 0], "the right eye stays on the left of the image"
-
-
-@pytest.mark.parametrize("shape", ["ellipse", "rectangle"])
-def test_the_crop_is_erased_and_the_truth_is_not(faces: Path, shape: Any) -> None:
-    face = next(read_crops([faces]))
-    view = generator_view(face, 1.2, shape, 128)
-    changed = face.pixels.copy()
-    x1, y1, x2, y2 = face.region(1.2, shape).extent
-    mask = np.zeros(changed.shape[:2], np.bool_)
-    mask[y1 + 12 : y2 - 12, x1 + 12 : x2 - 12] = True  # inside of the ellipse too
-    changed[mask] = 255 - changed[mask]
-    other = generator_view(type(face)(face.name, changed, face.box, face.points), 1.2, shape, 128)
-    np.testing.assert_array_equal(view.crop.pixels, other.crop.pixels)
-    np.testing.assert_array_equal(view.crop.unknown, other.crop.unknown)
-    assert (view.truth != other.truth).any()
-    np.testing.assert_allclose(view.truth[~view.crop.unknown], view.crop.pixels[~view.crop.unknown], atol=3)
 
 
 def _line(folder: Path, **changes: Any) -> None:

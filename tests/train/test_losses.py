@@ -31,11 +31,12 @@ def _changed(images: Tensor, row: int, amount: float = 0.5) -> Tensor:
     return changed
 
 
-def test_blend_keeps_the_truth_outside_the_mask() -> None:
+def test_blend_changes_the_composite_where_the_new_face_shows() -> None:
     batch = _batch()
-    image = losses.blend(batch, torch.full_like(batch.truth, 9.0))
-    assert torch.equal(image == 9, (batch.unknown == 1).expand_as(image))
-    assert torch.equal(torch.where(image == 9, batch.truth, image), batch.truth)
+    batch.share[1] /= 2
+    placed = batch.inputs[:, :3]
+    image = losses.blend(batch, placed + 2)
+    torch.testing.assert_close(image, placed + 2 * batch.share)
 
 
 def test_losses_of_equal_images_are_zero() -> None:
@@ -63,6 +64,15 @@ def test_colour_loss_is_over_other_donors() -> None:
     checked = batch.truth.clone()
     checked[1, :, 8:24, 8:24] += torch.tensor([1.0, -1.0]).repeat(16, 8)
     assert float(losses.colour_loss(batch, checked)) == pytest.approx(0, abs=1e-6), "detail is free"
+
+
+def test_low_loss_is_over_own_donors() -> None:
+    batch = _batch()
+    assert float(losses.low_loss(batch, _changed(batch.truth, 0))) == pytest.approx(0.5, rel=1e-4)
+    assert float(losses.low_loss(batch, _changed(batch.truth, 1))) == 0
+    checked = batch.truth.clone()
+    checked[0, :, 8:24, 8:24] += torch.tensor([1.0, -1.0]).repeat(16, 8)
+    assert float(losses.low_loss(batch, checked)) == pytest.approx(0, abs=1e-6), "detail is free"
 
 
 def test_donor_loss_is_over_other_donors_and_ignores_light() -> None:

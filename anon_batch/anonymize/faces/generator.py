@@ -1,7 +1,8 @@
 """The generator: a U-Net that changes a donor's composite until it fits its surroundings.
 
 It works at half of the crop's resolution (pixel unshuffle by 2, Shi et al. 2016). Its output is added to the composite, so that
-the donor's fine detail stays. The latent scales and shifts every normalisation (adaptive group norm with one group; Dhariwal
+the donor's fine detail stays. A smooth generator has no decoder: it changes light and colour by a field on the grid of its last
+level, and cannot draw. The latent scales and shifts every normalisation (adaptive group norm with one group; Dhariwal
 and Nichol 2021, section 3.1); the landmark maps enter every level of the decoder.
 """
 
@@ -18,8 +19,9 @@ from torch import Tensor, nn
 
 from anon_batch.errors import ModelError
 
-INPUTS = 10  # composite RGB, unknown pixels, the donor's share, five landmark maps
+INPUTS = 10  # composite RGB, unknown pixels, the new face's share, five landmark maps
 MAPS = 5
+_MOST_GAIN, _MOST_OFFSET = 0.6, 0.5  # of a smooth change; an image has the range -1 .. 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +32,15 @@ class GeneratorShape:
         channels: of each level; the first works at half of the crop's resolution, each further one at half of that.
         latent: length of the latent.
         style: width of the mapped latent.
+        side: of the crops that it is trained on, px.
+        smooth: whether it changes light and colour only, by a smooth field.
     """
 
     channels: tuple[int, ...] = (32, 64, 128, 192)
     latent: int = 64
     style: int = 128
+    side: int = 128
+    smooth: bool = False
 
 
 class AdaptiveNorm(nn.Module):
@@ -91,13 +97,14 @@ class Generator(nn.Module):
             Residual(before, after, style) for before, after in zip((channels[0], *channels), channels, strict=False)
         )
         self.middle = nn.ModuleList(Residual(channels[-1], channels[-1], style) for _ in range(2))
-        descending = tuple(reversed(channels))
+        descending = () if shape.smooth else tuple(reversed(channels))
         self.decoder = nn.ModuleList(
             Residual(before + level + MAPS, level, style)
             for before, level in zip((channels[-1], *descending), descending, strict=False)
         )
-        self.last_norm = AdaptiveNorm(channels[0], style)
-        self.head = nn.Conv2d(channels[0], 3 * 4, 3, padding=1)
+        last, outputs = (channels[-1], 3 * 2) if shape.smooth else (channels[0], 3 * 4)
+        self.last_norm = AdaptiveNorm(last, style)
+        self.head = nn.Conv2d(last, outputs, 3, padding=1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias if self.head.bias is not None else torch.zeros(1))
 
@@ -120,6 +127,9 @@ class Generator(nn.Module):
             skips.append(hidden)
         for block in self.middle:
             hidden = block(hidden, style)
+        if self.shape.smooth:
+            field = self.head(F.silu(self.last_norm(hidden, style)))
+            return _change_smoothly(inputs[:, :3], field)
         marks = inputs[:, -MAPS:]
         for level, block in enumerate(self.decoder):
             if level:
@@ -128,6 +138,13 @@ class Generator(nn.Module):
             hidden = block(torch.cat([hidden, skips.pop(), here], 1), style)
         change = F.pixel_shuffle(self.head(F.silu(self.last_norm(hidden, style))), 2)
         return inputs[:, :3] + _remove_stripes(change)
+
+
+def _change_smoothly(images: Tensor, field: Tensor) -> Tensor:
+    """Return images (B, 3, S, S) under a field (B, 6, s, s) of bounded gains, about black, and offsets."""
+    wide = F.interpolate(_remove_stripes(field), images.shape[-2:], mode="bilinear", align_corners=False)
+    gain, offset = torch.tanh(wide).chunk(2, 1)
+    return images + _MOST_GAIN * gain * (images + 1) / 2 + _MOST_OFFSET * offset
 
 
 def _remove_stripes(change: Tensor) -> Tensor:
@@ -152,7 +169,7 @@ def load_generator(data: bytes) -> Generator:
         length = int.from_bytes(data[:8], "little")
         notes = json.loads(data[8 : 8 + length])["__metadata__"]
         shape = json.loads(notes["shape"])
-        network = Generator(GeneratorShape(tuple(shape["channels"]), shape["latent"], shape["style"]))
+        network = Generator(GeneratorShape(**{**shape, "channels": tuple(shape["channels"])}))
         network.load_state_dict({name: value.float() for name, value in safetensors.torch.load(data).items()})
     except Exception as exc:  # each layer has its own errors for damaged files
         raise ModelError(f"generator: the weights cannot be read ({type(exc).__name__}: {exc})") from None

@@ -14,16 +14,16 @@ from torch import Tensor
 
 from anon_batch import keys
 from anon_batch.anonymize.faces import landmarks
-from anon_batch.anonymize.faces.align import CROP_SIDE, Crop, downscale_unknown
+from anon_batch.anonymize.faces.align import Crop
 from anon_batch.anonymize.faces.blend import Composite
-from anon_batch.anonymize.faces.context import colour_share
+from anon_batch.anonymize.faces.colour import colour_share
 from anon_batch.anonymize.faces.generator import Generator
 from anon_batch.anonymize.faces.replace import Replacement
 from anon_batch.errors import ConfigError
 from anon_batch.models.cuda_calls import CudaCalls, half_on_cuda
 from anon_batch.records import FloatArray
 
-MAP_SIGMA = 3.0  # px of the crop
+MAP_SIGMA = 3 / 128  # of the side
 CUDA_CALL_FACES = 64
 _LATENT_STREAM = (
     1 << 64
@@ -57,7 +57,7 @@ class GeneratorNetwork:
                 "method `gan`: engine.num_gpus asks for a GPU, but torch finds no CUDA device; install torch with CUDA on "
                 "the workers, or set engine.num_gpus: 0"
             )
-        self._latent = generator.shape.latent
+        self._shape = generator.shape
         order = torch.channels_last
         self._generator = generator.to(self._device, memory_format=order)  # type: ignore[call-overload]
         self._threads = threads
@@ -99,17 +99,15 @@ class GeneratorNetwork:
         return (outputs.float(),)
 
     def _prepare(self, faces: Sequence[Replacement]) -> _Call:
-        small = [downscale(face.crop, face.composite) for face in faces]
-        inputs = network_input([crop for crop, _ in small], [composite for _, composite in small])
-        latents = np.stack([latent_of(face.seed, self._latent) for face in faces])
-        return _Call(faces, [colour_share(crop) for crop, _ in small], inputs, latents)
+        inputs = np.stack([network_input(face.crop, face.composite, self._shape.side) for face in faces])
+        latents = np.stack([latent_of(face.seed, self._shape.latent) for face in faces])
+        return _Call(faces, inputs, latents)
 
 
 class _Call(NamedTuple):
     """The faces of one call of the network."""
 
     faces: Sequence[Replacement]
-    colour_shares: Sequence[float]
     inputs: FloatArray
     latents: FloatArray
 
@@ -120,38 +118,26 @@ class _Call(NamedTuple):
 
     def finish(self, outputs: FloatArray) -> Iterator[FloatArray]:
         """Yield the new pixels of each face from the network's output for it."""
-        for face, share, given, output in zip(self.faces, self.colour_shares, self.inputs, outputs, strict=False):
+        for face, given, output in zip(self.faces, self.inputs, outputs, strict=False):
+            share = colour_share(face.crop.lab[~face.crop.unknown])
             yield add_change(face.composite.pixels, limit_colour(output - given[:3], share))
 
 
-def network_input(crops: Sequence[Crop], composites: Sequence[Composite]) -> FloatArray:
-    """Return the generator's input, (n, 10, side, side) float32: see `Generator.forward`."""
-    side = crops[0].pixels.shape[0]
-    inputs = np.empty((len(crops), 10, side, side), np.float32)
-    for row, crop, composite in zip(inputs, crops, composites, strict=True):
-        row[:3] = composite.pixels.transpose(2, 0, 1) / np.float32(127.5) - 1
-        row[3] = crop.unknown
-        row[4] = composite.weight
-    inputs[:, 5:] = landmarks.maps(np.stack([crop.points for crop in crops]), side, MAP_SIGMA)
-    return inputs
+def network_input(crop: Crop, composite: Composite, side: int) -> FloatArray:
+    """Return the generator's input, (10, side, side) float32: see `Generator.forward`."""
+    share = composite.alpha[:, :, None]
+    placed = crop.pixels + (composite.pixels - crop.pixels) * share
+    values = np.dstack([placed / np.float32(127.5) - 1, crop.unknown.astype(np.float32), share])
+    if crop.side != side:
+        kind = cv2.INTER_AREA if crop.side > side else cv2.INTER_LINEAR
+        values = cv2.resize(values, (side, side), interpolation=kind)
+    marks = landmarks.maps(crop.points[None] * (side / crop.side), side, MAP_SIGMA * side)[0]
+    return np.concatenate([values.transpose(2, 0, 1), marks]).astype(np.float32)
 
 
 def latent_of(seed: int, length: int) -> FloatArray:
     """Return the latent of a face's seed, (length,) float32 standard normal."""
     return keys.generator(seed + _LATENT_STREAM).standard_normal(length).astype(np.float32)
-
-
-def downscale(crop: Crop, composite: Composite) -> tuple[Crop, Composite]:
-    """Return crop and composite at the generator's resolution."""
-    side = crop.pixels.shape[0]
-    if side == CROP_SIDE:
-        return crop, composite
-    factor = side // CROP_SIDE
-    size = (CROP_SIDE, CROP_SIDE)
-    pixels = np.asarray(cv2.resize(crop.pixels, size, interpolation=cv2.INTER_AREA), np.float32)
-    small = Crop(pixels, downscale_unknown(crop.unknown), crop.points / factor)
-    pixels, weight = (cv2.resize(v, size, interpolation=cv2.INTER_AREA) for v in (composite.pixels, composite.weight))
-    return small, Composite(np.asarray(pixels, np.float32), np.asarray(weight, np.float32))
 
 
 def limit_colour(change: FloatArray, share: float) -> FloatArray:

@@ -13,13 +13,12 @@ from pydantic import Field
 
 from anon_batch.anonymize.faces.align import Crop
 from anon_batch.anonymize.faces.donors import MODEL_NAME as DONORS
-from anon_batch.anonymize.faces.donors import DonorBank
 from anon_batch.anonymize.faces.generator import load_generator
 from anon_batch.anonymize.faces.generator_network import GeneratorNetwork
-from anon_batch.anonymize.faces.replace import Replacement, prepare, render_patch
+from anon_batch.anonymize.faces.replace import FaceReplacer, Replacement, render_patch
+from anon_batch.anonymize.methods.swap import SwapOptions
 from anon_batch.anonymize.protocol import Method, Patch, Refusal, Target
 from anon_batch.models.runtime import Runtime
-from anon_batch.plugins import PluginOptions
 from anon_batch.records import FloatArray
 
 MODEL_NAME = "generator"
@@ -27,7 +26,7 @@ _MAX_SATURATED = 0.5  # share of the new pixels beyond black or white
 _MIN_DEVIATION = 2.0  # of the new pixels, levels: less is no face
 
 
-class GanOptions(PluginOptions):
+class GanOptions(SwapOptions):
     """Options of `gan`."""
 
     min_side_px: float = Field(
@@ -48,14 +47,15 @@ class Gan(Method):
 
     def __init__(self, options: GanOptions, runtime: Runtime) -> None:
         super().__init__(options, runtime)
-        self._min_side_px = options.min_side_px
-        self._bank = DonorBank(runtime.store.load(DONORS))
+        self._replacer = FaceReplacer(
+            runtime.store.load(DONORS), runtime, options.min_side_px, options.donor_by == "subject"
+        )
         generator = load_generator(runtime.store.load(MODEL_NAME))
         self._network = GeneratorNetwork(generator, runtime.threads, runtime.device)
 
     def render(self, targets: Sequence[Target]) -> list[Patch | Refusal]:
-        """Return a patch for every face that is large enough and has something of the image around it."""
-        prepared = [prepare(target, self._bank, self._min_side_px) for target in targets]
+        """Return a patch for every face that is large enough and for which a donor fits."""
+        prepared = list(self._replacer.prepare(targets))
         corrected = self._network.correct([face for face in prepared if isinstance(face, Replacement)])
         return [face if isinstance(face, Refusal) else _finish(face, next(corrected)) for face in prepared]
 
