@@ -2,7 +2,7 @@
 
 Each view of a face gives two: with a donor of the bank, and with the face itself as its donor, in another light and displaced,
 for which the original is the truth. A file belongs to a face, the settings and the bank by its name, so a stopped preparation
-goes on, and a changed one starts anew.
+goes on, and a changed one starts again.
 """
 
 from __future__ import annotations
@@ -16,28 +16,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from anon_batch import geometry
-from anon_batch.anonymize.faces import align, landmarks, surroundings
+from anon_batch.anonymize.faces import align, surroundings
 from anon_batch.anonymize.faces.blend import Composite, blend_donor
-from anon_batch.anonymize.faces.colour import rgb_to_lab
 from anon_batch.anonymize.faces.donors import Donor, DonorBank
 from anon_batch.anonymize.faces.encoder import SurroundingsEncoder
-from anon_batch.anonymize.faces.matte import matte_of
 from anon_batch.anonymize.faces.retrieve import Choice, Retrieval
 from anon_batch.errors import StorageError
 from anon_batch.records import FloatArray, PixelArray
-from anon_batch.train.augmentation import draw_augmentation, relight
-from anon_batch.train.face_crops import DONOR_SIDE, FaceCrop, donor_image
+from anon_batch.train.augmentation import draw_augmentation
+from anon_batch.train.face_crops import FaceCrop
+from anon_batch.train.own_donor import displace, disturb, own_donor, thumbnail
 
 FOLDER = "composites"
 SOFT_EDGE = 0.16  # of the regions, as `swap` and `gan` have it
 _MARGIN_PX = 64  # by which an image is continued, because its face may be near the border
-_BOX_SHIFT, _BOX_SCALE, _LANDMARK_SHIFT = 0.012, 0.02, 0.008  # deviations of a detector, in units of the box
-_CHEEK_ROWS, _CHEEK_COLUMNS = slice(24, 29), (slice(14, 19), slice(29, 34))  # of the landmark frame
 _INNER = (slice(8, 40), slice(12, 36))  # rows and columns of the frame that show the face
 _SAME_LAB = 4.0  # mean difference up to which a donor is the face itself
 _TRIES = 4
@@ -143,7 +139,7 @@ class CompositeMaker:
         if augmented:
             expansion = float(rng.uniform(*self._expansions))
             pixels = draw_augmentation(rng)(face.pixels.astype(np.float32))
-            face = _disturb(replace(face, pixels=np.rint(pixels).clip(0, 255).astype(np.uint8)), rng)
+            face = displace(replace(face, pixels=np.rint(pixels).clip(0, 255).astype(np.uint8)), rng)
         face = _continue(face)
         region = face.region(expansion, "face", SOFT_EDGE)
         height, width = face.pixels.shape[:2]
@@ -153,10 +149,7 @@ class CompositeMaker:
         truth = align.extract(face.pixels, np.zeros_like(unknown), frame, region).pixels
         seed, reach = int(rng.integers(2**62)), region.edge_px / frame.scale
         choice = self._choose(crop, own, seed)
-        light = relight(own.pixels.astype(np.float32), rng)
-        moved = own.points + rng.normal(0, _LANDMARK_SHIFT / 2 * DONOR_SIDE, (5, 2))
-        own = replace(own, pixels=np.rint(light).astype(np.uint8), points=moved)
-        own = replace(own, cheek=_cheek(_thumbnail(own)))
+        own = disturb(own, rng)
         with self._lock:
             other = self._bank.donor(choice.donor)
         for donor, is_own in ((other, False), (own, True)):
@@ -164,7 +157,7 @@ class CompositeMaker:
 
     def _choose(self, crop: align.Crop, own: Donor, seed: int) -> Choice:
         """Return a choice of another face than this one."""
-        place, inner = surroundings.describe(crop), _thumbnail(own)[_INNER]
+        place, inner = surroundings.describe(crop), thumbnail(own)[_INNER]
         for attempt in range(_TRIES):
             choice = self._retrieval.choose([(crop, place)], [seed + attempt])[0]
             chosen = self._thumbs[choice.donor][_INNER]
@@ -176,14 +169,6 @@ class CompositeMaker:
 def join(parts: Sequence[Rows]) -> Composites:
     """Join the composites of several faces."""
     return Composites(*(np.concatenate([rows[name] for rows in parts]) for name in Composites.__slots__))
-
-
-def own_donor(face: FaceCrop) -> Donor:
-    """Return the face as its own donor."""
-    pixels, points, transform = donor_image(face)
-    box = face.box.astype(np.float64) * transform[0, 0] + np.tile(transform[:, 2], 2)
-    matte = np.rint(matte_of(pixels, box) * 255).astype(np.uint8)
-    return Donor(0, pixels, matte, points, box, np.zeros(3))
 
 
 def _row(crop: align.Crop, composite: Composite, truth: FloatArray, own: bool) -> Rows:
@@ -199,32 +184,10 @@ def _row(crop: align.Crop, composite: Composite, truth: FloatArray, own: bool) -
     }
 
 
-def _disturb(face: FaceCrop, rng: np.random.Generator) -> FaceCrop:
-    """Return the face as another detector would find it."""
-    size = face.box[2:] - face.box[:2]
-    centre = (face.box[:2] + face.box[2:]) / 2 + rng.normal(0, _BOX_SHIFT, 2) * size
-    half = size / 2 * np.exp(rng.normal(0, _BOX_SCALE, 2))
-    points = face.points + rng.normal(0, _LANDMARK_SHIFT, (5, 2)) * size
-    return replace(
-        face, box=np.concatenate([centre - half, centre + half]).astype(np.float32), points=points.astype(np.float32)
-    )
-
-
 def _continue(face: FaceCrop) -> FaceCrop:
     """Return the face in an image that its mirror images continue at each side."""
     pixels = np.pad(face.pixels, ((_MARGIN_PX,) * 2, (_MARGIN_PX,) * 2, (0, 0)), "reflect")
     return FaceCrop(face.name, pixels, face.box + _MARGIN_PX, face.points + _MARGIN_PX)
-
-
-def _thumbnail(donor: Donor) -> FloatArray:
-    """Return the donor in the landmark frame, (48, 48, 3) float32 Lab."""
-    to_frame = landmarks.similarity(donor.points[None], surroundings.IDEAL[None])[0]
-    return rgb_to_lab(align.warp_affine(donor.pixels, to_frame, surroundings.SIDE, cv2.BORDER_REPLICATE).clip(0, 255))
-
-
-def _cheek(thumbnail: FloatArray) -> npt.NDArray[np.float64]:
-    cheeks = [thumbnail[_CHEEK_ROWS, columns].reshape(-1, 3) for columns in _CHEEK_COLUMNS]
-    return np.asarray(np.median(np.concatenate(cheeks), axis=0), np.float64)
 
 
 def _to_bytes(values: FloatArray) -> PixelArray:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from anon_batch.train import composites
-from anon_batch.train.composites import CompositeMaker, Composites, own_donor
+from anon_batch.train.composites import CompositeMaker, Composites
 from anon_batch.train.face_crops import DONOR_REACH, DONOR_SIDE, FaceCrop, read_crops
+from anon_batch.train.own_donor import own_donor
 
 SIDE = 64
 
