@@ -12,7 +12,8 @@ from safetensors.numpy import save
 
 from anon_batch import geometry
 from anon_batch.anonymize.faces import landmarks
-from anon_batch.anonymize.faces.align import CROP_SIDE, Crop, extract, frame_of
+from anon_batch.anonymize.faces.align import Crop, extract, frame_of
+from anon_batch.anonymize.faces.colour import rgb_to_lab
 from anon_batch.anonymize.faces.matte import head_of, matte_of
 from anon_batch.config import ModelsConfig
 from anon_batch.models.store import ModelStore
@@ -71,8 +72,8 @@ def erased(pixels: PixelArray, faces: Sequence[Region]) -> tuple[PixelArray, Boo
     return np.where(unknown[:, :, None], np.uint8(0), pixels), unknown
 
 
-def crop_of(pixels: PixelArray, region: Region, side: int = CROP_SIDE) -> Crop:
-    return extract(*erased(pixels, [region]), frame_of(region), side)
+def crop_of(pixels: PixelArray, region: Region, side: int | None = None) -> Crop:
+    return extract(*erased(pixels, [region]), frame_of(region, side), region)
 
 
 def oval(side: int, radii: tuple[float, float] = (0.3, 0.38)) -> BoolArray:
@@ -81,11 +82,14 @@ def oval(side: int, radii: tuple[float, float] = (0.3, 0.38)) -> BoolArray:
     return np.asarray((grid[None, :] / radii[0]) ** 2 + (grid[:, None] / radii[1]) ** 2 < 1, np.bool_)
 
 
-def plain_crop(colour: Any, side: int = CROP_SIDE) -> Crop:
+def plain_crop(colour: Any, side: int = 96) -> Crop:
     """A crop with an oval mask; `colour` is one colour or the pixels."""
     pixels = np.empty((side, side, 3), np.float32)
     pixels[:] = colour
-    return Crop(pixels, oval(side), ((landmarks.CANONICAL - 0.5) * 0.6 + 0.5) * side)
+    unknown = oval(side)
+    distance = geometry.distance_to_zero(~unknown) - geometry.distance_to_zero(unknown)
+    points = ((landmarks.CANONICAL - 0.5) * 0.6 + 0.5) * side
+    return Crop(pixels, rgb_to_lab(pixels), unknown, np.asarray(distance, np.float32), points, None, 1.0)
 
 
 def lab(colour: Any) -> FloatArray:

@@ -8,17 +8,14 @@ import numpy as np
 import pytest
 import torch
 from method_harness import KEY, RUNTIME, make, make_ladder, run_method
-from replacement_scenes import crop_of, model, plain_crop, regions, scenery, turned
+from replacement_scenes import crop_of, plain_crop, regions, scenery, turned
 
 from anon_batch import keys
-from anon_batch.anonymize.faces.align import CROP_SIDE
-from anon_batch.anonymize.faces.blend import blend_donor
-from anon_batch.anonymize.faces.donors import DonorBank
-from anon_batch.anonymize.faces.generator import Generator, GeneratorShape, load_generator
+from anon_batch.anonymize.faces.blend import Composite
+from anon_batch.anonymize.faces.generator import Generator, GeneratorShape
 from anon_batch.anonymize.faces.generator_network import (
     GeneratorNetwork,
     add_change,
-    downscale,
     latent_of,
     limit_colour,
     network_input,
@@ -30,19 +27,15 @@ from anon_batch.records import DecodedImage
 WIDTH, HEIGHT = 320, 240
 BOXES = [(30, 40, 70, 90), (120, 100, 190, 190), (250, 30, 280, 70)]
 LARGE = (100, 40, 220, 190)
-SMALL = GeneratorShape((8, 16, 16), 6, 12)
+SMALL = GeneratorShape((8, 16, 16), 6, 12, 64)
+SMOOTH = replace(SMALL, smooth=True)
 
 
-@pytest.fixture(scope="module")
-def bank():
-    return DonorBank(model("donors"))
-
-
-def network(std=0.05, seed=0):
+def network(std=0.05, seed=0, shape=SMALL):
     """A network whose every weight says something; with std 0 one that changes nothing."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        made = Generator(SMALL)
+        made = Generator(shape)
         if std:
             for values in made.parameters():
                 torch.nn.init.normal_(values, std=std)
@@ -75,8 +68,9 @@ def batch(images):
     ]
 
 
-def test_faces_of_a_batch_equal_those_rendered_alone():
-    method, work = gan(), batch(5)
+@pytest.mark.parametrize("shape", [SMALL, SMOOTH])
+def test_faces_of_a_batch_equal_those_rendered_alone(shape):
+    method, work = gan(network(shape=shape)), batch(5)
     assert sum(len(found) for _, found in work) > 9  # large ones among them
     together, backwards = run_method(method, work), run_method(method, work[::-1])[::-1]
     for item, a, b in zip(work, together, backwards, strict=True):
@@ -104,7 +98,7 @@ def test_every_call_of_the_network_has_the_same_number_of_faces():
 
 def test_number_of_threads_changes_nothing():
     """With three threads in a call, torch sums up parts of several faces' norms, and their last bits change."""
-    made = load_generator(model("generator"))
+    made = network(shape=GeneratorShape())
     work, before = batch(4), torch.get_num_threads()
     alone = run_method(gan(made), work)
     try:
@@ -154,31 +148,35 @@ def test_latent_depends_on_the_seed_and_differs_from_the_donor_choice():
     assert several.std() == pytest.approx(1, abs=0.05)
 
 
-def test_network_input_holds_composite_masks_and_landmarks(bank):
-    crops = [crop_of(photo(seed).pixels, faces(BOXES[1])[0]) for seed in range(2)]
-    made = [blend_donor(crop, bank.choose(crop, 3)) for crop in crops]
-    given = network_input(crops, made)
-    assert given.shape == (2, 10, CROP_SIDE, CROP_SIDE)
+def composite_of(crop, seed=0):
+    rng = np.random.default_rng(seed)
+    pixels = rng.uniform(0, 255, crop.pixels.shape).astype(np.float32)
+    return Composite(pixels, np.clip(0.5 - crop.distance / 8, 0, 1).astype(np.float32))
+
+
+def test_network_input_holds_composite_masks_and_landmarks():
+    crop = crop_of(photo(0).pixels, faces(BOXES[1])[0])
+    composite = composite_of(crop)
+    given = network_input(crop, composite, crop.side)
+    assert given.shape == (10, crop.side, crop.side)
     assert given.dtype == np.float32
-    for row, crop, composite in zip(given, crops, made, strict=True):
-        assert np.allclose((row[:3].transpose(1, 2, 0) + 1) * 127.5, composite.pixels, atol=1e-3)
-        assert np.array_equal(row[3] > 0.5, crop.unknown)
-        assert np.array_equal(row[4], composite.weight)
-        peaks = [np.unravel_index(bump.argmax(), bump.shape)[::-1] for bump in row[5:]]
-        assert np.abs(np.array(peaks) + 0.5 - crop.points).max() < 0.51
+    share = composite.alpha[:, :, None]
+    placed = crop.pixels * (1 - share) + composite.pixels * share
+    assert np.allclose((given[:3].transpose(1, 2, 0) + 1) * 127.5, placed, atol=1e-2)
+    assert np.array_equal(given[3] > 0.5, crop.unknown)
+    assert np.array_equal(given[4], composite.alpha)
+    peaks = [np.unravel_index(bump.argmax(), bump.shape)[::-1] for bump in given[5:]]
+    assert np.abs(np.array(peaks) + 0.5 - crop.points).max() < 0.51
 
 
-def test_large_crop_is_downscaled_for_the_network(bank):
-    crop = crop_of(photo(1).pixels, faces(LARGE)[0], 2 * CROP_SIDE)
-    composite = blend_donor(crop, bank.choose(crop, 3))
-    small, small_composite = downscale(crop, composite)
-    assert small.pixels.shape == small_composite.pixels.shape == (CROP_SIDE, CROP_SIDE, 3)
-    assert small_composite.weight.shape == small.unknown.shape == (CROP_SIDE, CROP_SIDE)
-    assert np.allclose(small.points * 2, crop.points)
-    fours = composite.pixels.reshape(CROP_SIDE, 2, CROP_SIDE, 2, 3).mean(axis=(1, 3))
-    assert np.allclose(small_composite.pixels, fours, atol=1e-2)
-    assert np.array_equal(np.kron(small.unknown, np.ones((2, 2), bool)) & crop.unknown, crop.unknown)
-    assert downscale(small, small_composite) == (small, small_composite)
+@pytest.mark.parametrize("side", [48, 96, 256])
+def test_crops_are_scaled_to_the_network(side):
+    crop = crop_of(photo(1).pixels, faces(LARGE)[0], side)
+    given = network_input(crop, composite_of(crop), 96)
+    assert given.shape == (10, 96, 96)
+    assert np.abs(given[4].mean() - composite_of(crop).alpha.mean()) < 0.01
+    peaks = [np.unravel_index(bump.argmax(), bump.shape)[::-1] for bump in given[5:]]
+    assert np.abs(np.array(peaks) + 0.5 - crop.points * 96 / side).max() < 0.51
 
 
 def test_change_is_added_in_levels():
@@ -256,10 +254,10 @@ def test_faults_are_found_in_the_unknown_pixels():
     outside = np.where(crop.unknown[:, :, None], face, np.float32(np.nan))
     assert fault_of(crop, outside) == ""
     one = face.copy()
-    one[64, 64, 0] = np.nan
+    one[48, 48, 0] = np.nan
     assert "not finite" in fault_of(crop, one)
     some = face.copy()
-    some[:50] = 400
+    some[:40] = 400
     assert fault_of(crop, some) == ""
 
 
@@ -293,7 +291,7 @@ def test_missing_cuda_device_is_a_config_error():
 
 
 def test_grey_image_stays_grey():
-    made = load_generator(model("generator"))
+    made = network()
     grey = np.repeat(scenery(HEIGHT, WIDTH, seed=5)[:, :, :1], 3, axis=2)
     for pixels, colourless in ((grey, True), (scenery(HEIGHT, WIDTH, seed=5), False)):
         image = DecodedImage("p", np.ascontiguousarray(pixels))
@@ -313,7 +311,7 @@ def test_colour_of_a_change_is_limited_to_a_share(share):
 
 def test_half_precision_changes_a_face_by_single_levels(monkeypatch):
     """As on CUDA, where sums are in float16; bfloat16, which every CPU has, is coarser."""
-    made = load_generator(model("generator"))
+    made = network(0.02)
     image = DecodedImage("p", scenery(HEIGHT, WIDTH, seed=5))
     (exact,) = run_method(gan(made), [(image, faces(BOXES[1]))])
     forward = type(made).forward

@@ -127,12 +127,12 @@ def network_input(crop: Crop, composite: Composite, side: int) -> FloatArray:
     """Return the generator's input, (10, side, side) float32: see `Generator.forward`."""
     share = composite.alpha[:, :, None]
     placed = crop.pixels + (composite.pixels - crop.pixels) * share
-    values = np.dstack([placed / np.float32(127.5) - 1, crop.unknown.astype(np.float32), share])
+    images = [placed / np.float32(127.5) - 1, np.dstack([crop.unknown.astype(np.float32), share])]
     if crop.side != side:
         kind = cv2.INTER_AREA if crop.side > side else cv2.INTER_LINEAR
-        values = cv2.resize(values, (side, side), interpolation=kind)
+        images = [cv2.resize(image, (side, side), interpolation=kind) for image in images]
     marks = landmarks.maps(crop.points[None] * (side / crop.side), side, MAP_SIGMA * side)[0]
-    return np.concatenate([values.transpose(2, 0, 1), marks]).astype(np.float32)
+    return np.concatenate([np.dstack(images).transpose(2, 0, 1), marks]).astype(np.float32)
 
 
 def latent_of(seed: int, length: int) -> FloatArray:

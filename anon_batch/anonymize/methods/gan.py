@@ -47,11 +47,11 @@ class Gan(Method):
 
     def __init__(self, options: GanOptions, runtime: Runtime) -> None:
         super().__init__(options, runtime)
+        generator = load_generator(runtime.store.load(MODEL_NAME))
+        self._network = GeneratorNetwork(generator, runtime.threads, runtime.device)
         self._replacer = FaceReplacer(
             runtime.store.load(DONORS), runtime, options.min_side_px, options.donor_by == "subject"
         )
-        generator = load_generator(runtime.store.load(MODEL_NAME))
-        self._network = GeneratorNetwork(generator, runtime.threads, runtime.device)
 
     def render(self, targets: Sequence[Target]) -> list[Patch | Refusal]:
         """Return a patch for every face that is large enough and for which a donor fits."""
