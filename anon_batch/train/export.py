@@ -19,7 +19,7 @@ from anon_batch.errors import StorageError
 from anon_batch.train.config import TrainConfig
 from anon_batch.train.face_crops import is_held_out, read_listing
 from anon_batch.train.metrics import HELD_OUT, last_held_out
-from anon_batch.train.step import BETAS, HEADS_WEIGHT
+from anon_batch.train.step import HEADS_WEIGHT, betas_of
 
 WEIGHTS = "generator.safetensors"
 CARD = "MODEL_CARD.md"
@@ -120,7 +120,7 @@ def _card(
         "training": sum(source.training for source in sources),
         "held_out": sum(source.held_out for source in sources),
         "weights": config.weights.model_dump(),
-        "betas": BETAS,
+        "betas": betas_of(config),
         "heads_weight": HEADS_WEIGHT,
         "measured": {key.removeprefix(HELD_OUT): value for key, value in measured.items() if key.startswith(HELD_OUT)},
         "measured_step": measured.get("step"),

@@ -19,7 +19,7 @@ from anon_batch.train.config import TrainConfig
 from anon_batch.train.discriminator import Discriminators, FaceFeatures, hinge
 from anon_batch.train.distributed import Processes
 
-BETAS = (0.0, 0.99)  # of Adam
+_BETAS, _STEADY_BETAS = (0.0, 0.99), (0.9, 0.99)  # of Adam, with and without networks that judge
 HEADS_WEIGHT = 0.5  # of the feature heads, relative to the patch discriminator
 _CONDITION = [3, 5, 6, 7, 8, 9]  # channels of the generator's input: unknown pixels and landmark maps
 _Module = TypeVar("_Module", bound=nn.Module)
@@ -40,7 +40,7 @@ class TrainStep:
 
     def __init__(self, config: TrainConfig, detector: bytes, processes: Processes) -> None:
         self._config, self._processes = config, processes
-        self._judged = config.weights.adversarial > 0 or config.weights.features > 0
+        self._judged = is_judged(config)
         torch.manual_seed(config.seed)
         self._generator = self._on_device(_initial_generator(config))
         self.average = copy.deepcopy(self._generator).eval().requires_grad_(False)
@@ -48,9 +48,11 @@ class TrainStep:
         with torch.no_grad():
             widths = tuple(v.shape[1] for v in self._features(torch.zeros(1, 3, 64, 64, device=processes.device)))
         self._discriminators = self._on_device(Discriminators(widths))
-        self._generator_optimizer = torch.optim.Adam(self._generator.parameters(), config.generator_rate, BETAS)
+        self._generator_optimizer = torch.optim.Adam(
+            self._generator.parameters(), config.generator_rate, betas_of(config)
+        )
         self._discriminator_optimizer = torch.optim.Adam(
-            self._discriminators.parameters(), config.discriminator_rate, BETAS
+            self._discriminators.parameters(), config.discriminator_rate, _BETAS
         )
         self.networks: dict[str, nn.Module] = {
             "generator": self._generator,
@@ -156,6 +158,16 @@ class TrainStep:
     def _on_device(self, module: _Module) -> _Module:
         moved: _Module = module.to(self._processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return moved
+
+
+def is_judged(config: TrainConfig) -> bool:
+    """Return whether other networks look at the generator's images."""
+    return config.weights.adversarial > 0 or config.weights.features > 0
+
+
+def betas_of(config: TrainConfig) -> tuple[float, float]:
+    """Return the decays of Adam's averages for the generator: none of the gradient against an opponent that moves."""
+    return _BETAS if is_judged(config) else _STEADY_BETAS
 
 
 def _initial_generator(config: TrainConfig) -> Generator:
