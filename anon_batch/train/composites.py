@@ -79,7 +79,6 @@ class CompositeMaker:
     def __init__(self, bank: bytes, side: int, views: int, expansions: tuple[float, float], seed: int) -> None:
         self._bank = DonorBank(bank)
         self._retrieval = Retrieval(self._bank, SurroundingsEncoder(self._bank.tensors))
-        self._thumbs = self._bank.thumbs()
         self._lock = threading.Lock()  # around the bank, which keeps decoded donors
         self._side, self._views, self._expansions, self._seed = side, views, expansions, seed
         settings = f"1 {side} {views} {expansions} {seed} {hashlib.sha256(bank).hexdigest()}"
@@ -150,9 +149,7 @@ class CompositeMaker:
         seed, reach = int(rng.integers(2**62)), region.edge_px / frame.scale
         choice = self._choose(crop, own, seed)
         own = disturb(own, rng)
-        with self._lock:
-            other = self._bank.donor(choice.donor)
-        for donor, is_own in ((other, False), (own, True)):
+        for donor, is_own in ((self._donor(choice.donor), False), (own, True)):
             yield _row(crop, blend_donor(crop, donor, choice, seed, reach), truth, is_own)
 
     def _choose(self, crop: align.Crop, own: Donor, seed: int) -> Choice:
@@ -160,10 +157,14 @@ class CompositeMaker:
         place, inner = surroundings.describe(crop), thumbnail(own)[_INNER]
         for attempt in range(_TRIES):
             choice = self._retrieval.choose([(crop, place)], [seed + attempt])[0]
-            chosen = self._thumbs[choice.donor][_INNER]
+            chosen = thumbnail(self._donor(choice.donor))[_INNER]
             if min(float(np.abs(one - inner).mean()) for one in (chosen, chosen[:, ::-1])) > _SAME_LAB:
                 break
         return choice
+
+    def _donor(self, index: int) -> Donor:
+        with self._lock:
+            return self._bank.donor(index)
 
 
 def join(parts: Sequence[Rows]) -> Composites:
