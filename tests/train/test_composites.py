@@ -60,7 +60,7 @@ def test_the_face_itself_is_nearer_to_the_truth(maker: CompositeMaker, crops: li
         rows = maker.make(face, augmented=False)
         error = np.abs(rows["placed"].astype(int) - rows["truth"])
         inside = [error[i][rows["unknown"][i]].mean() for i in range(2)]
-        assert inside[1] < 0.85 * inside[0]
+        assert inside[1] < 0.95 * inside[0]
 
 
 def test_files_are_read_again(

@@ -100,7 +100,8 @@ def test_two_processes_keep_equal_weights(faces: Path, tmp_path: Path) -> None:
     assert first["any"] is second["any"] is True
     assert first["initial"] == second["initial"]
     assert first["gradient"] == second["gradient"] == [[2.0, 2.0, 2.0]]
-    assert read_notes(tmp_path) == {"step": "4", "faces_seen": "16", "channels": "[8, 16]", "seed": "3"}
+    marks = {"channels": "[8, 16]", "seed": "3", "side": "64", "smooth": "False"}
+    assert read_notes(tmp_path) == {"step": "4", "faces_seen": "16", **marks}
     assert (tmp_path / FILENAME).is_file()
 
 
