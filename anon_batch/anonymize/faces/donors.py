@@ -24,23 +24,25 @@ from anon_batch.records import FloatArray, PixelArray
 MODEL_NAME = "donors"
 _T = TypeVar("_T", bound=np.generic)
 _KEPT_IMAGES = 256  # decoded donors in memory, 0.13 MB each
-_DTYPES = {
-    "jpeg": np.uint8,
-    "jpeg_end": np.int64,
-    "matte_jpeg": np.uint8,
-    "matte_end": np.int64,
-    "landmarks": np.float32,
-    "boxes": np.float32,
-    "cells": np.int8,
-    "slopes": np.int8,
-    "inside": np.uint8,
-    "faces": np.uint8,
-    "cheek": np.float32,
-    "unlit": np.float32,
-    "codes": np.float32,
-    "labels": np.uint8,
-    "looks": np.uint8,
+# Name -> dtype, rows for each image, and what follows them in the shape; None for bytes of image files.
+_TENSORS: Mapping[str, tuple[Any, int | None, tuple[int, ...]]] = {
+    "jpeg": (np.uint8, None, ()),
+    "jpeg_end": (np.int64, 1, ()),
+    "matte_jpeg": (np.uint8, None, ()),
+    "matte_end": (np.int64, 1, ()),
+    "landmarks": (np.float32, 2, (5, 2)),
+    "boxes": (np.float32, 2, (4,)),
+    "cells": (np.int8, 1, (24, 24, 3)),
+    "slopes": (np.int8, 1, (24, 24, 2)),
+    "inside": (np.uint8, 1, (24, 24)),
+    "faces": (np.uint8, 1, (24, 24)),
+    "cheek": (np.float32, 1, (3,)),
+    "unlit": (np.float32, 1, ()),
+    "codes": (np.float32, 2, (48,)),
+    "labels": (np.uint8, 1, (6,)),
+    "looks": (np.uint8, 1, (5,)),
 }
+_FILES = (("jpeg", "jpeg_end"), ("matte_jpeg", "matte_end"))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,14 +93,15 @@ class DonorBank:
 
     def _check(self) -> None:
         tensors = self.tensors
-        odd = [name for name, dtype in _DTYPES.items() if name not in tensors or tensors[name].dtype != dtype]
-        images = 0 if odd else len(tensors["jpeg_end"])
-        twice = ("landmarks", "boxes", "codes")
-        odd += [
-            name
-            for name in _DTYPES
-            if not odd and name not in ("jpeg", "matte_jpeg") and len(tensors[name]) != images * (2 if name in twice else 1)
-        ]
+        images = len(tensors["jpeg_end"]) if "jpeg_end" in tensors else 0
+        odd = []
+        for name, (dtype, rows, shape) in _TENSORS.items():
+            own = tensors.get(name)
+            fits = own is not None and own.dtype == dtype
+            if not fits or own is None or (rows is not None and own.shape != (rows * images, *shape)):
+                odd.append(name)
+        if not odd:
+            odd = [data for data, ends in _FILES if not _is_cut_well(tensors[data], tensors[ends])]
         if odd or not images:
             raise ModelError(
                 f"donor bank: its tensors {', '.join(odd)} do not fit together or this version; build it again"
@@ -110,6 +113,8 @@ class DonorBank:
 
     def label_is(self, column: str, *names: str) -> npt.NDArray[np.float32]:
         """Return 1 for each donor whose label in a column is one of `names`, 0 for the others, (2 n,) float32."""
+        if column not in self.code_names:
+            raise ModelError(f"donor bank: it has no labels `{column}`; build it again")
         position = list(self.code_names).index(column)
         codes = [code for code, name in enumerate(self.code_names[column]) if name in names]
         columns = np.concatenate([self.tensors["labels"], self.tensors["looks"]], axis=1)
@@ -157,6 +162,14 @@ class DonorBank:
     def _decode(self, name: str, ends: str, image: int, flags: int) -> PixelArray:
         start = int(self.tensors[ends][image - 1]) if image else 0
         return np.asarray(cv2.imdecode(self.tensors[name][start : int(self.tensors[ends][image])], flags), np.uint8)
+
+
+def _is_cut_well(data: npt.NDArray[np.uint8], ends: npt.NDArray[np.int64]) -> bool:
+    """Return whether the bytes between rising ends are JPEG files, as far as their first two bytes tell."""
+    starts = np.concatenate([[0], ends[:-1]])
+    if data.ndim != 1 or not len(ends) or int(ends[-1]) != len(data) or bool((ends - starts < 2).any()):
+        return False
+    return bool((data[starts] == 0xFF).all() and (data[starts + 1] == 0xD8).all())
 
 
 def _alternate(first: npt.NDArray[_T], second: npt.NDArray[_T]) -> npt.NDArray[_T]:

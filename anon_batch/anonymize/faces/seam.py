@@ -32,7 +32,7 @@ def find_alpha(crop: Crop, difference: FloatArray, valid: BoolArray, reach: floa
         reach: how far outside the mask the result may change, px of the crop.
     """
     side = crop.side
-    feather = max(FEATHER * side, 1.0)
+    feather = min(max(FEATHER * side, 1.0), 2 * reach)
     free = max(reach - feather / 2, 0.0)
     level = np.linspace(0, free, STEPS, dtype=np.float32)
     x, y = _points_at(crop.distance, level)
