@@ -1,4 +1,4 @@
-"""What tests of `swap` and `gan` share: images, regions and crops made by code, and a bank of drawn donors."""
+"""What tests of `swap` and `gan` share: images, regions and crops made by code, and a drawn donor."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-from safetensors.numpy import save
 
 from anon_batch import geometry
 from anon_batch.anonymize.faces import landmarks
 from anon_batch.anonymize.faces.align import Crop, extract, frame_of
 from anon_batch.anonymize.faces.colour import rgb_to_lab
-from anon_batch.anonymize.faces.matte import head_of, matte_of
 from anon_batch.config import ModelsConfig
 from anon_batch.models.store import ModelStore
 from anon_batch.records import BoolArray, Detections, FloatArray, PixelArray, Region, Shape
@@ -22,7 +20,6 @@ from anon_batch.storage import Storage
 
 SKIN = (206, 158, 132)
 DONOR_SIDE = 160
-DESCRIBED = 468  # length of a description
 
 
 def model(name: str) -> bytes:
@@ -110,42 +107,3 @@ def drawn_donor(mark: int = 0) -> tuple[PixelArray, npt.NDArray[np.float64], npt
         cv2.circle(pixels, (int(x), int(y)), 4, (60, 30, 30), -1)
     cv2.circle(pixels, (54, 70 + 6 * mark), 3, (250, 250, 250), -1)
     return pixels, box, points
-
-
-def small_head(pixels: PixelArray, box: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
-    """The matte of a donor's head as banks hold it."""
-    head = head_of(pixels, box, matte_of(pixels, box))
-    return np.asarray(np.rint(cv2.resize(head, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) * 255), np.uint8)
-
-
-def bank_tensors(images: int, traits: Any, *, tone_scale: float = 0.0) -> dict[str, npt.NDArray[Any]]:
-    """A bank of drawn donors in which all surroundings ask for 0 in every trait beside the tone.
-
-    Args:
-        images: how many.
-        traits: (2 * images, t) beside the tone.
-    """
-    drawn = [drawn_donor(number) for number in range(images)]
-    jpegs = [
-        cv2.imencode(".jpg", pixels[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1].ravel() for pixels, _, _ in drawn
-    ]
-    others = np.asarray(traits, np.float32).reshape(2 * images, -1)
-    boxes = [(box, (DONOR_SIDE - box[2], box[1], DONOR_SIDE - box[0], box[3])) for _, box, _ in drawn]
-    points = [(own, landmarks.mirror(own, DONOR_SIDE)) for _, _, own in drawn]
-    columns = 3 + others.shape[1]
-    heads = [small_head(pixels, np.array(box, np.float64)) for pixels, box, _ in drawn]
-    return {
-        "heads": np.array(heads),
-        "jpeg": np.concatenate(jpegs),
-        "jpeg_end": np.cumsum([len(jpeg) for jpeg in jpegs], dtype=np.int64),
-        "landmarks": np.array(points, np.float32).reshape(-1, 5, 2),
-        "boxes": np.array(boxes, np.float32).reshape(-1, 4),
-        "traits": np.concatenate([np.zeros((2 * images, 3), np.float32), others], axis=1),
-        "tone_scale": np.full(3, tone_scale, np.float32),
-        "weight": np.zeros((DESCRIBED, columns - 3), np.float32),
-        "bias": np.zeros(columns - 3, np.float32),
-    }
-
-
-def bank_bytes(images: int, traits: Any, **kind: Any) -> bytes:
-    return bytes(save(bank_tensors(images, traits, **kind)))

@@ -1,33 +1,24 @@
-"""The bank of donors: what is in it, and who is chosen."""
+"""The bank of donors: what is in it, which files are refused, and how much of it stays decoded."""
 
 from __future__ import annotations
 
-from collections import Counter
+import json
+import re
 
 import cv2
 import numpy as np
 import pytest
-from replacement_scenes import (
-    DONOR_SIDE,
-    SKIN,
-    bank_bytes,
-    bank_tensors,
-    crop_of,
-    drawn_donor,
-    model,
-    plain_crop,
-    regions,
-    scenery,
-)
+from drawn_donors import bank_bytes, bank_tensors, oval_matte
+from replacement_scenes import DONOR_SIDE, SKIN, drawn_donor, model
 from safetensors.numpy import save
 
-from anon_batch.anonymize.faces import landmarks
-from anon_batch.anonymize.faces.align import Crop
+from anon_batch.anonymize.faces import donors, landmarks
 from anon_batch.anonymize.faces.donors import DonorBank
 from anon_batch.errors import ModelError
+from tools.donor_bank import LABELS, LOOKS, TABLES
 
 BUNDLED = model("donors")
-SHARES = (0.5, 0.25, 0.15, 0.1)
+IMAGES = 5
 
 
 @pytest.fixture(scope="module")
@@ -35,23 +26,18 @@ def bank():
     return DonorBank(BUNDLED)
 
 
-def weighted(shares):
-    """A bank whose donors suit any surroundings in these proportions."""
-    return DonorBank(bank_bytes(len(shares) // 2, np.sqrt(-2 * np.log(np.array(shares) / max(shares)))))
+@pytest.fixture(scope="module")
+def drawn():
+    return DonorBank(bank_bytes(bank_tensors(IMAGES)))
 
 
-def scene(seed, amount=0.0):
-    """A face's surroundings, changed by some noise and light."""
-    (region,) = regions((150, 140, 250, 260), width=400, height=400)
-    pixels = scenery(400, 400, seed=seed).astype(float)
-    if amount:
-        pixels = pixels * (1 + 0.01 * amount) + np.random.default_rng(seed).normal(0, 3 * amount, pixels.shape)
-    return crop_of(pixels.clip(0, 255).astype(np.uint8), region)
-
-
-def test_bundled_bank_has_two_identities_for_each_image(bank):
-    assert len(bank) >= 200
+def test_bundled_bank_has_two_donors_for_each_image(bank):
+    assert len(bank) >= 600
     assert len(bank) % 2 == 0
+    assert set(LABELS + LOOKS) == set(bank.code_names)
+    assert {column: tuple(names) for column, names in bank.code_names.items()} == {
+        c: TABLES[c] for c in bank.code_names
+    }
 
 
 def test_mirrored_donors_are_mirror_images_with_their_landmarks_in_place(bank):
@@ -61,19 +47,29 @@ def test_mirrored_donors_are_mirror_images_with_their_landmarks_in_place(bank):
         assert (donor.index, mirror.index) == (index, index + 1)
         assert np.array_equal(mirror.pixels, donor.pixels[:, ::-1])
         assert np.array_equal(mirror.matte, donor.matte[:, ::-1])
+        assert mirror.pixels.flags.c_contiguous
         assert np.allclose(mirror.points, landmarks.mirror(donor.points, side), atol=1e-3)
         assert np.allclose(
             mirror.box, (side - donor.box[2], donor.box[1], side - donor.box[0], donor.box[3]), atol=1e-3
         )
         assert mirror.points[0, 0] < mirror.points[1, 0]  # still in the usual order
-        assert donor.pixels.shape == (side, side, 3)
-        assert (donor.points > 0).all()
-        assert (donor.points < side).all()
+        assert np.array_equal(mirror.cheek, donor.cheek)
+
+
+def test_mirrored_cells_are_mirrored_and_their_slopes_turned(bank, drawn):
+    for own in (bank, drawn):
+        colours, slopes, inside = own.cells()
+        assert colours.dtype == slopes.dtype == np.float32
+        assert inside.dtype == np.bool_
+        assert np.array_equal(colours[1::2], colours[::2, :, ::-1])
+        assert np.array_equal(inside[1::2], inside[::2, :, ::-1])
+        assert np.array_equal(slopes[1::2, :, :, 0], -slopes[::2, :, ::-1, 0])
+        assert np.array_equal(slopes[1::2, :, :, 1], slopes[::2, :, ::-1, 1])
+        assert np.array_equal(colours[::2], own.tensors["cells"])
 
 
 def test_every_bundled_donor_has_a_face_with_landmarks_inside(bank):
-    for index in range(len(bank)):
-        points, box = bank._points[index], bank._boxes[index]
+    for points, box in zip(bank.tensors["landmarks"], bank.tensors["boxes"], strict=True):
         longer = (box[2:] - box[:2]).max()
         assert (box[2:] - box[:2] > 40).all()
         assert (points > box[:2] - 0.2 * longer).all()
@@ -81,126 +77,98 @@ def test_every_bundled_donor_has_a_face_with_landmarks_inside(bank):
         assert points[3:, 1].mean() > points[:2, 1].mean() + 0.1 * longer
 
 
-def test_drawn_bank_returns_its_donors():
-    bank = weighted(SHARES)
-    assert len(bank) == 4
-    for image in range(2):
-        pixels, box, points = drawn_donor(image)
-        donor = bank.donor(2 * image)
+def test_bundled_images_decode_and_their_mattes_show_the_face(bank):
+    shown = []
+    for index in range(0, len(bank), 26):
+        donor = bank.donor(index)
+        side = len(donor.pixels)
+        assert donor.pixels.shape == (side, side, 3)
+        assert donor.matte.shape == (side, side)
+        assert donor.pixels.dtype == donor.matte.dtype == np.uint8
+        assert donor.pixels.std() > 10
+        x, y = (int(v) for v in (donor.box[:2] + donor.box[2:]) / 2)
+        assert donor.matte[y, x] > 240
+        nose = donor.points[2].astype(int)
+        shown.append(donor.matte[nose[1], nose[0]] > 240)
+        assert 0.1 < donor.matte.mean() / 255 < 0.7
+        assert max(donor.matte[:3].max(), donor.matte[:, :3].max(), donor.matte[:, -3:].max()) < 100
+    assert np.mean(shown) > 0.95
+
+
+def test_bundled_values_are_plausible(bank):
+    tensors = bank.tensors
+    assert all(np.isfinite(values).all() for values in tensors.values() if values.dtype.kind == "f")
+    assert np.allclose(np.linalg.norm(tensors["codes"], axis=1), 1, atol=1e-3)
+    lightness, a, b = tensors["cheek"].T
+    assert np.mean((lightness > 20) & (lightness < 95)) > 0.99
+    assert np.mean((a > 0) & (b > 0)) > 0.95
+    for column, names in bank.code_names.items():
+        assert sum(bank.label_is(column, name).sum() for name in names) == len(bank)
+
+
+def test_drawn_bank_returns_its_donors(drawn):
+    assert len(drawn) == 2 * IMAGES
+    for image in range(IMAGES):
+        pixels, box, _ = drawn_donor(image)
+        donor = drawn.donor(2 * image)
         assert np.abs(donor.pixels.astype(int) - pixels).mean() < 3  # JPEG, and not some other channel order
+        assert np.abs(donor.matte.astype(int) - oval_matte(box)).mean() < 4
         assert np.allclose(donor.box, box)
-        assert np.allclose(donor.points, points, atol=1e-4)
+        middle = donor.pixels[70:75, DONOR_SIDE // 2 - 4 : DONOR_SIDE // 2 + 4].reshape(-1, 3).mean(axis=0)
+        assert np.abs(middle - SKIN).max() < 4
 
 
-def test_choice_depends_on_surroundings_and_seed_alone(bank):
-    other = DonorBank(BUNDLED)
-    other.choose(scene(4), 1)  # what was chosen before does not count
-    for seed in range(5):
-        a, b = bank.choose(scene(0), seed), other.choose(scene(0), seed)
-        assert a.donor.index == b.donor.index
-        assert np.array_equal(a.tone, b.tone)
+def test_labels_are_named(drawn):
+    for column, names in (*((c, LABELS) for c in LABELS), *((c, LOOKS) for c in LOOKS)):
+        codes = drawn.tensors["labels" if names is LABELS else "looks"][:, names.index(column)]
+        for code, name in enumerate(TABLES[column]):
+            assert np.array_equal(drawn.label_is(column, name), np.repeat(codes == code, 2).astype(np.float32))
+    both = drawn.label_is("sex", "f", "m")
+    assert np.array_equal(both, drawn.label_is("sex", "f") + drawn.label_is("sex", "m"))
+    assert not drawn.label_is("age", "no such age").any()
 
 
-def test_seeds_give_many_different_donors(bank):
-    crop = scene(0)
-    chosen = {bank.choose(crop, seed).donor.index for seed in range(60)}
-    assert len(chosen) > 15
+def test_only_the_last_images_stay_decoded(monkeypatch):
+    monkeypatch.setattr(donors, "_KEPT_IMAGES", 3)
+    bank, decoded = DonorBank(bank_bytes(bank_tensors(IMAGES))), []
+    decode = bank._decode
+    monkeypatch.setattr(
+        bank, "_decode", lambda name, ends, image, flags: decoded.append(image) or decode(name, ends, image, flags)
+    )
+    first = bank.donor(0).pixels.copy()
+    for index in (2, 4, 0, 6, 1, 8):
+        bank.donor(index)
+        assert len(bank._decoded) <= 3
+    assert decoded[::2] == [0, 1, 2, 3, 4], "image 0 was used again and again, so it stayed"
+    bank.donor(2)
+    assert decoded[-1] == 1, "image 1 was dropped first"
+    assert np.array_equal(bank.donor(0).pixels, first)
 
 
-def test_donors_are_drawn_in_proportion_to_how_well_they_fit():
-    bank, crop, draws = weighted((0.5, 0.5, 0.25, 0.25, 0.15, 0.15, 0.1, 0.1)), plain_crop((40, 80, 170)), 1000
-    suits = np.exp(bank._log_weights(crop.points, bank._predict(crop)[1])).reshape(4, 2).max(axis=1)
-    assert len({round(float(value), 2) for value in suits}) > 2
-    drawn = Counter(bank.choose(crop, seed).donor.index // 2 for seed in range(draws))
-    expected = suits / suits.sum() * draws
-    counts = np.array([drawn[index] for index in range(4)])
-    assert counts.sum() == draws
-    assert (
-        (counts - expected) ** 2 / expected
-    ).sum() < 16.3  # of chi-squared with 3 degrees, one in a thousand is larger
+def test_a_kept_image_is_not_changed_by_its_mirror_image(drawn):
+    own = drawn.donor(4).pixels.copy()
+    drawn.donor(5).pixels[:] = 0
+    assert np.array_equal(drawn.donor(4).pixels, own)
 
 
-def test_better_one_of_an_image_and_its_mirror_image_is_chosen():
-    bank, turns = DonorBank(BUNDLED), 0
-    for seed in range(10):
-        turned = bank.donor(2 * seed)  # asked for: the pose of one of the donors, one way round and the other
-        for points in (turned.points, landmarks.mirror(turned.points, turned.pixels.shape[0])):
-            crop = plain_crop(120)
-            asked = Crop(crop.pixels, crop.unknown, points * (128 / turned.pixels.shape[0]))
-            index = bank.choose(asked, seed).donor.index
-            suits = bank._log_weights(asked.points, bank._predict(asked)[1])
-            assert suits[index] >= suits[index ^ 1]
-            if (
-                abs(bank._misfit(asked.points)[index] - bank._misfit(asked.points)[index ^ 1]) > 0.1
-            ):  # one looks left, one right
-                turns += 1
-                assert bank._misfit(asked.points)[index] < bank._misfit(asked.points)[index ^ 1]
-    assert turns > 1
-
-
-def test_donor_with_another_pose_is_hardly_ever_drawn():
-    tensors = bank_tensors(2, np.zeros((4, 1)))
-    tensors["landmarks"][2:, 3:, 1] -= 70  # the mouth above the eyes
-    bank = DonorBank(save(tensors))
-    assert sum(bank.choose(plain_crop(90), seed).donor.index < 2 for seed in range(200)) >= 195
-
-
-def test_rotation_and_size_of_the_target_landmarks_do_not_matter():
-    bank = DonorBank(BUNDLED)
-    crop = scene(1)
-    suits = bank._log_weights(crop.points, bank._traits[0].astype(float))
-    turn = np.array([[0.0, -0.4], [0.4, 0.0]])
-    assert np.allclose(suits, bank._log_weights(crop.points @ turn.T + 9, bank._traits[0].astype(float)), atol=1e-6)
-
-
-def test_seed_keeps_its_donor_where_surroundings_hardly_change(bank):
-    crop, similar = scene(2), scene(2, amount=1)
-    assert not np.array_equal(crop.pixels, similar.pixels)
-    kept = sum(bank.choose(crop, seed).donor.index == bank.choose(similar, seed).donor.index for seed in range(60))
-    assert kept >= 45
-
-
-def test_grey_crop_gets_a_grey_tone(bank):
-    grey = scene(3)
-    levels = grey.pixels.mean(axis=2, keepdims=True)
-    choice = bank.choose(Crop(np.repeat(levels, 3, axis=2), grey.unknown, grey.points), 7)
-    assert np.abs(choice.tone[1:]).max() < 0.3
-    assert 10 < choice.tone[0] < 90
-    assert bank.choose(grey, 7).tone[1:].min() > 3
-
-
-def test_a_light_neck_gets_lighter_donors_than_a_dark_one(bank):
-    def lightness(colour):
-        crop = plain_crop((120, 130, 150))
-        crop.pixels[106:, 40:88] = colour
-        found = [bank.choose(crop, seed).donor for seed in range(60)]
-        means = [np.average(cv2.cvtColor(d.pixels, cv2.COLOR_RGB2GRAY), weights=d.matte) for d in found]
-        return float(np.mean(means))
-
-    assert lightness((95, 62, 48)) + 2 < lightness((240, 205, 185))
+def without_notes(data):
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:start])
+    del header["__metadata__"]
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + data[start:]
 
 
 def damaged():
-    tensors = bank_tensors(2, np.zeros((4, 1)))
+    tensors = bank_tensors(2)
     yield "empty", b""
     yield "text", b"no bank of donors at all"
     yield "cut short", BUNDLED[: len(BUNDLED) // 2]
     yield "a broken header", b"\xff" * 64 + BUNDLED[64:]
     yield "another file", save({"weights": np.zeros(3, np.float32)})
-    yield "a tensor missing", save({name: tensor for name, tensor in tensors.items() if name != "boxes"})
-    yield "traits of another length", save(tensors | {"traits": np.zeros((4, 9), np.float32)})
-    yield "weights for another description", save(tensors | {"weight": np.zeros((464, 1), np.float32)})
-    yield "landmarks of fewer donors", save(tensors | {"landmarks": tensors["landmarks"][:2]})
-    yield (
-        "no donor",
-        save(
-            {
-                name: tensor if name in ("weight", "bias", "tone_scale") else tensor[:0]
-                for name, tensor in tensors.items()
-            }
-        ),
-    )
-    yield "images that are none", save(tensors | {"jpeg": np.zeros_like(tensors["jpeg"])})
+    yield "no tables of labels", save(tensors)
+    yield "no notes", without_notes(bank_bytes(tensors))
+    yield "no donor", bank_bytes({name: tensor[:0] for name, tensor in tensors.items()})
 
 
 @pytest.mark.parametrize("data", [pytest.param(data, id=name) for name, data in damaged()])
@@ -209,20 +177,30 @@ def test_bytes_that_are_not_a_bank_are_refused(data):
         DonorBank(data)
 
 
-def test_image_of_a_donor_has_the_drawn_colours():
-    donor = weighted(SHARES).donor(0)
-    middle = donor.pixels[70:75, DONOR_SIDE // 2 - 4 : DONOR_SIDE // 2 + 4].reshape(-1, 3).mean(axis=0)
-    assert np.abs(middle - SKIN).max() < 4
-
-
 @pytest.mark.parametrize(
-    "heads",
+    ("name", "fault"),
     [
-        np.zeros((1, 80, 80), np.uint8),
-        np.zeros((2, 80, 80), np.float32),
-        np.zeros((2, 80), np.uint8),
-    ],
+        (name, fault)
+        for name in donors._DTYPES
+        for fault in ("missing", "of another type", "of fewer donors")
+        if fault != "of fewer donors" or name not in ("jpeg", "matte_jpeg", "jpeg_end")
+    ],  # which say how many there are
 )
-def test_bank_whose_heads_do_not_fit_its_images_is_refused(heads):
-    with pytest.raises(ModelError, match="heads"):
-        DonorBank(save({**bank_tensors(2, np.zeros((4, 1))), "heads": heads}))
+def test_a_tensor_that_does_not_fit_is_named(name, fault):
+    tensors = bank_tensors(2)
+    if fault == "missing":
+        del tensors[name]
+    elif fault == "of another type":
+        tensors[name] = tensors[name].astype(np.float64)
+    else:
+        tensors[name] = tensors[name][:1]
+    with pytest.raises(ModelError, match=rf"donor bank: .*\b{name}\b") as caught:
+        DonorBank(bank_bytes(tensors))
+    others = set(re.findall(r"\w+", str(caught.value).split(":")[-1])) & (set(donors._DTYPES) - {name})
+    assert others == set()
+
+
+def test_matte_of_another_size_is_scaled_to_the_image(drawn):
+    small = cv2.imdecode(drawn.tensors["matte_jpeg"][: drawn.tensors["matte_end"][0]], cv2.IMREAD_GRAYSCALE)
+    assert small.shape == (DONOR_SIDE // 2, DONOR_SIDE // 2)
+    assert drawn.donor(0).matte.shape == (DONOR_SIDE, DONOR_SIDE)

@@ -66,14 +66,14 @@ def test_skin_that_does_not_touch_the_face_is_left_out():
 
 def test_the_bundled_donors():
     bank, shown = DonorBank(model("donors")), []
-    for index in range(0, len(bank), 20):
+    for index in range(0, len(bank), 60):
         donor = bank.donor(index)
-        check(donor.matte)
+        matte = matte_of(donor.pixels, donor.box)
         x, y = (int(v) for v in (donor.box[:2] + donor.box[2:]) / 2)
-        assert donor.matte[y, x] > 0.99
+        assert matte[y, x] > 0.99
         eyes_and_nose = donor.points[:3].astype(int)
-        shown.append(donor.matte[eyes_and_nose[:, 1], eyes_and_nose[:, 0]] > 0.5)
-        assert 0.15 < donor.matte.mean() < 0.8
+        shown.append(matte[eyes_and_nose[:, 1], eyes_and_nose[:, 0]] > 0.5)
+        assert 0.1 < matte.mean() < 0.8
     assert np.mean(shown) > 0.98  # the far eye of a face in profile lies at its border
 
 
@@ -103,11 +103,3 @@ def test_image_that_is_all_face_or_none_has_its_face_as_head(value):
     assert head.shape == face.shape
     assert (head >= face).all()
     assert head.max() <= 1
-
-
-def test_the_bundled_donors_have_heads_with_hair():
-    bank = DonorBank(model("donors"))
-    more = [float(d.head.mean() - d.matte.mean()) for d in map(bank.donor, range(0, len(bank), 10))]
-    assert min(more) >= 0
-    assert np.median(more) > 0.03
-    assert np.array_equal(bank.donor(1).head, bank.donor(0).head[:, ::-1])
