@@ -18,12 +18,12 @@ from anon_batch.anonymize.faces.fit import fit_donor
 from anon_batch.anonymize.faces.membrane import FIELD_SIDE, RELAXATIONS, match_colours
 from anon_batch.anonymize.faces.retrieve import Choice
 from anon_batch.anonymize.faces.seam import FEATHER, find_alpha
-from anon_batch.anonymize.faces.texture import add_grain, match_sharpness
+from anon_batch.anonymize.faces.texture import add_grain, match_sharpness, sharpen
 from anon_batch.anonymize.methods.inpaint import fill_unknown
 from anon_batch.records import BoolArray, FloatArray
 
 _MISMATCH = (9.0, 22.0)  # Lab units left at the border from which, and at which, what is no face is replaced
-_MATTE = (0.55, 0.95)  # the donor's face matte from which, and at which, a pixel is kept in any case
+_MATTE = (0.2, 0.6)  # the donor's face matte from which, and at which, a pixel is kept in any case
 _BORDER = 0.03  # width of the border whose residual is looked at, as a share of the crop
 _FADE = 0.03  # depth over which a face fades in behind a border that it does not match, as a share of the crop
 _CARRIED = 0.13  # depth over which colours of the nearest known pixel give way to smooth ones, as a share of the crop
@@ -60,7 +60,7 @@ def blend_donor(crop: Crop, donor: Donor, choice: Choice, seed: int, reach: floa
     valid = np.asarray(covered > 230, np.bool_)
     matte = image[:, :, 3].clip(0, 255) * np.float32(1 / 255)
     face = rgb_to_lab(np.ascontiguousarray(image[:, :, :3]).clip(0, 255))
-    face = match_sharpness(face, np.asarray(crop.distance < 0, np.float32), crop)
+    face = sharpen(match_sharpness(face, np.asarray(crop.distance < 0, np.float32), crop))
     face = match_colours(face, valid, crop, choice.tone, donor.cheek)
     difference = face - crop.lab
     alpha = _alpha(crop, difference, valid, reach)

@@ -28,7 +28,7 @@ _FOREHEAD = 27  # rows of the frame from the top in which skin counts less, beca
 _FOREHEAD_WEIGHT = 0.15
 # Cheek from skin beside the mask, by least squares on synthetic faces, drawn to the middle because light differs in photographs.
 _TONE_SLOPE = np.array([0.85, 0.8, 0.8])
-_TONE_SHIFT = np.array([10.0, 3.5, 4.0])
+_TONE_SHIFT = np.array([13.0, 3.5, 4.0])
 _TRUSTED_AMOUNT = 15.0  # weighted number of pixels with the colour of skin at which their mean is trusted fully
 
 
