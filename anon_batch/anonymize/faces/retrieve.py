@@ -74,8 +74,8 @@ class CostWeights:
     box: float = 90.0
     unlit: float = 0.7
     tone: float = 1 / 3
-    code: float = 8.0
-    code_sharpness: float = 8.0
+    code: float = 12.0
+    code_sharpness: float = 12.0
     ring_tone: float = 0.8
     mean_tone: float = 0.4
     trait: float = 1.0
