@@ -43,7 +43,7 @@ _ODD: tuple[tuple[str, tuple[str, ...], float], ...] = (
     ("glasses", ("y",), 2.5),
     ("mouth", ("open",), 1.0),
     ("beard", ("y",), 0.5),
-    ("age", ("baby", "child"), 2.5),
+    ("age", ("baby", "child"), 3.5),
     ("age", ("old",), 0.5),
     ("light", ("side", "rim", "dark"), 1.0),
     ("fringe", ("y", "c"), 1.2),
@@ -77,7 +77,7 @@ class CostWeights:
     code: float = 12.0
     code_sharpness: float = 12.0
     ring_tone: float = 0.8
-    mean_tone: float = 0.4
+    mean_tone: float = 0.5
     trait: float = 1.0
     slack: float = 1.5
     fewest: int = 6
@@ -237,7 +237,7 @@ class Retrieval:
         belief /= belief.sum()
         share = weights.ring_tone * place.trust
         likely = (belief[:, None] * self._cheek).sum(axis=0)
-        likely += weights.mean_tone * (self._cheek.mean(axis=0) - likely)
+        likely += weights.mean_tone * (place.average - likely)
         tone = (1 - share) * likely + share * place.tone
         cost += weights.tone * np.sqrt((((self._cheek - tone) * [0.9, 1, 1]) ** 2).sum(axis=1))
         for groups, weight in self._traits:

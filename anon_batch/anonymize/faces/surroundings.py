@@ -29,6 +29,8 @@ _FOREHEAD_WEIGHT = 0.15
 # Cheek from skin beside the mask, by least squares on synthetic faces, drawn to the middle because light differs in photographs.
 _TONE_SLOPE = np.array([0.85, 0.8, 0.8])
 _TONE_SHIFT = np.array([13.0, 3.5, 4.0])
+_AVERAGE = np.array([62.0, 12.0, 16.0])  # Lab of a cheek in full light, by how photographs are exposed
+_FULL_LIGHT = 85.0  # L of the brightest parts of a photograph in full light
 _TRUSTED_AMOUNT = 15.0  # weighted number of pixels with the colour of skin at which their mean is trusted fully
 
 
@@ -45,6 +47,7 @@ class Surroundings:
         points: (5, 2) float64, landmarks, px of the frame.
         tone: (3,) float64, Lab of a cheek that the skin in the surroundings asks for.
         trust: 0 .. 1, how much skin there is to say so.
+        average: (3,) float64, Lab of an average cheek in the light of the scene.
     """
 
     lab: FloatArray
@@ -55,6 +58,7 @@ class Surroundings:
     points: landmarks.Points
     tone: npt.NDArray[np.float64]
     trust: float
+    average: npt.NDArray[np.float64]
 
 
 def describe(crop: Crop) -> Surroundings:
@@ -66,7 +70,16 @@ def describe(crop: Crop) -> Surroundings:
     weight = np.asarray(np.exp(-distance_to_zero(known) / np.float32(REACH_PX)) * known, np.float32)
     skin = skin_likeness(lab) * weight
     tone, trust = _ask_tone(lab, skin)
-    return Surroundings(lab, known, weight, skin, to_frame, landmarks.apply(to_frame, crop.points), tone, trust)
+    return Surroundings(lab, known, weight, skin, to_frame, landmarks.apply(to_frame, crop.points), tone, trust, _average(lab[known]))
+
+
+def _average(known: FloatArray) -> npt.NDArray[np.float64]:
+    """Return an average cheek in the light of the scene, which is estimated from its brightest parts."""
+    if not len(known):
+        return _AVERAGE.copy()
+    rank = int(0.95 * (len(known) - 1))
+    light = np.clip(float(np.partition(known[:, 0], rank)[rank]) / _FULL_LIGHT, 0.35, 1.05)
+    return _AVERAGE * [light, 1, 1]
 
 
 def _ask_tone(lab: FloatArray, skin: FloatArray) -> tuple[npt.NDArray[np.float64], float]:
