@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from anon_batch.anonymize.faces import landmarks
 from anon_batch.anonymize.faces.align import warp_affine
@@ -36,7 +37,7 @@ def even_light(pixels: PixelArray, points: landmarks.Points, *, balance: bool) -
 
 
 def _change(shading: FloatArray, balance: bool) -> FloatArray:
-    balanced = shading
+    balanced: npt.NDArray[np.floating] = shading
     if balance:
         balanced = shading + _BALANCED * (shading[:, ::-1] - shading) / 2
     inner = _window() > 0.99

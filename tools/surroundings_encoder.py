@@ -29,7 +29,16 @@ from torch import Tensor, nn
 from anon_batch.anonymize.faces.encoder import PREFIX, EncoderNetwork, load_half
 from anon_batch.records import FloatArray
 from anon_batch.train.face_crops import FaceCrop, is_held_out, read_crops
-from tools.surroundings_views import Faces, collect, draw_camera, draw_known, draw_light, draw_places, face_masks, inner_face
+from tools.surroundings_views import (
+    Faces,
+    collect,
+    draw_camera,
+    draw_known,
+    draw_light,
+    draw_places,
+    face_masks,
+    inner_face,
+)
 
 FACE_PREFIX = "face."
 BATCH = 224

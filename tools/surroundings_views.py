@@ -112,10 +112,16 @@ def draw_places(lab: Tensor, behind: Tensor, rng: torch.Generator) -> Tensor:
     count = len(lab)
     wall = torch.rand(count, 3, 1, 1, generator=rng) * torch.tensor([100.0, 24.0, 30.0]).view(3, 1, 1)
     wall = wall - torch.tensor([0.0, 12.0, 15.0]).view(3, 1, 1)
-    wall = torch.where(torch.rand(count, 1, 1, 1, generator=rng) < 0.3, wall * torch.tensor([0.15, 0.2, 0.2]).view(3, 1, 1) + torch.tensor([82.0, 0, 0]).view(3, 1, 1), wall)
+    wall = torch.where(
+        torch.rand(count, 1, 1, 1, generator=rng) < 0.3,
+        wall * torch.tensor([0.15, 0.2, 0.2]).view(3, 1, 1) + torch.tensor([82.0, 0, 0]).view(3, 1, 1),
+        wall,
+    )
     x, y = _grid()
     slope = _normal(count, 2, rng) * 10 / SIDE
-    wall = wall + torch.cat([slope[:, :1] * (x - SIDE / 2) + slope[:, 1:] * (y - SIDE / 2), torch.zeros(count, 2, SIDE, SIDE)], 1)
+    wall = wall + torch.cat(
+        [slope[:, :1] * (x - SIDE / 2) + slope[:, 1:] * (y - SIDE / 2), torch.zeros(count, 2, SIDE, SIDE)], 1
+    )
     others = F.avg_pool2d(F.pad(lab[torch.randperm(count, generator=rng)], (2, 2, 2, 2), mode="replicate"), 5, 1)
     others = torch.roll(others, SIDE // 2, 3)
     which = torch.rand(count, 1, 1, 1, generator=rng)

@@ -16,7 +16,8 @@ import numpy.typing as npt
 from anon_batch.anonymize.faces import landmarks
 from anon_batch.anonymize.faces.colour import rgb_to_lab
 from anon_batch.anonymize.methods.inpaint import fill_unknown
-from anon_batch.face_shape import CHIN, TAPER, upright_sides
+from anon_batch.face_outline import CHIN, TAPER
+from anon_batch.face_shape import upright_sides
 from anon_batch.records import BoolArray, FloatArray, PixelArray, Region
 
 CONTEXT = 1.5  # side of a crop in the image, in units of the mask's longer side
@@ -120,7 +121,13 @@ def extract(erased: PixelArray, unknown: BoolArray, frame: Frame, region: Region
         pixels = fill_unknown(colours, np.where(missing, np.float32(0), np.float32(1)), _RELAXATIONS)
     points = landmarks.apply(frame.to_crop, landmarks.landmarks_of(region))
     return Crop(
-        pixels, rgb_to_lab(pixels), missing, _distance_from_mask(region, frame), points, _box(region, frame), frame.scale
+        pixels,
+        rgb_to_lab(pixels),
+        missing,
+        _distance_from_mask(region, frame),
+        points,
+        _box(region, frame),
+        frame.scale,
     )
 
 

@@ -144,7 +144,11 @@ class DonorBank:
         colours, slopes = (self.tensors[name].astype(np.float32) for name in ("cells", "slopes"))
         inside = self.tensors["inside"] > 0
         turned = slopes[:, :, ::-1] * np.array([-1, 1], np.float32)
-        return _alternate(colours, colours[:, :, ::-1]), _alternate(slopes, turned), _alternate(inside, inside[:, :, ::-1])
+        return (
+            _alternate(colours, colours[:, :, ::-1]),
+            _alternate(slopes, turned),
+            _alternate(inside, inside[:, :, ::-1]),
+        )
 
     def _image(self, image: int) -> tuple[PixelArray, PixelArray]:
         """Return pixels and matte of an image of the bank; the last ones used stay decoded."""

@@ -30,7 +30,7 @@ def fit_donor(points: landmarks.Points, box: Array, crop: Crop) -> landmarks.Poi
         box: (4,) xyxy of the donor, px of its image.
         crop: the place of the new face.
     """
-    transform = landmarks.similarity(points[None], crop.points[None])[0]
+    transform: landmarks.Points = landmarks.similarity(points[None], crop.points[None])[0]
     if crop.box is None:
         return transform
     own, own_sides = landmarks.apply(transform, points), landmarks.apply(transform, box_sides(box))
@@ -50,7 +50,7 @@ def fit_donor(points: landmarks.Points, box: Array, crop: Crop) -> landmarks.Poi
 
 def _coordinates(points: landmarks.Points, sides: landmarks.Points, axis: int) -> Array:
     """Return the coordinates of landmarks and sides along an axis; in y the corners of the mouth count as one."""
-    values = points[:, axis]
+    values: Array = points[:, axis]
     if axis == 1:
         values = np.array([*values[:3], (values[3] + values[4]) / 2])
     return np.concatenate([values, sides[:, axis]])

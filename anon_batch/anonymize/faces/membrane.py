@@ -90,7 +90,9 @@ def _spread(offset: FloatArray, weight: FloatArray) -> FloatArray:
     """Return the smooth surface through weighted offsets."""
     blur_px = 0.6
     total = cv2.GaussianBlur(weight, (0, 0), blur_px)
-    mean = cv2.GaussianBlur(offset * weight[:, :, None], (0, 0), blur_px) / np.maximum(total, np.float32(1e-3))[:, :, None]
+    mean = (
+        cv2.GaussianBlur(offset * weight[:, :, None], (0, 0), blur_px) / np.maximum(total, np.float32(1e-3))[:, :, None]
+    )
     trust = np.asarray(np.clip(total / np.float32(0.3), 0, 1) * (total > 0.02), np.float32)
     return fill_unknown(np.asarray(mean, np.float32), trust, RELAXATIONS)
 

@@ -151,7 +151,9 @@ class Retrieval:
             "face": bank.face_cells()[:, self._compared] * inside,
             "code": codes.astype(np.float32),
         }
-        self._matrices = {name: torch.from_numpy(np.ascontiguousarray(m)).to(self._device) for name, m in matrices.items()}
+        self._matrices = {
+            name: torch.from_numpy(np.ascontiguousarray(m)).to(self._device) for name, m in matrices.items()
+        }
 
     def choose(self, faces: Sequence[tuple[Crop, Surroundings]], seeds: Sequence[int]) -> list[Choice]:
         """Return a donor for each face, by its seed, among those whose cost is near the best one's."""
@@ -269,7 +271,9 @@ class Retrieval:
         squared = ((self._colours[donors[:, None], near] - cells.lab[near]) ** 2).sum(axis=2) * np.float32(LAB_STEP**2)
         weight = cells.weight[near] * self._valid[donors[:, None], near]
         amount = weight.sum(axis=1)
-        cost = weights.robust * np.sqrt((np.minimum(squared, weights.robust_most**2) * weight).sum(axis=1) / (amount + 1e-3))
+        cost = weights.robust * np.sqrt(
+            (np.minimum(squared, weights.robust_most**2) * weight).sum(axis=1) / (amount + 1e-3)
+        )
         cost += weights.uncovered * np.maximum(0.8 - amount / (cells.weight.sum() + 1e-6), 0)
         return np.asarray(cost, np.float64)
 

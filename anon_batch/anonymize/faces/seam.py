@@ -36,7 +36,8 @@ def find_alpha(crop: Crop, difference: FloatArray, valid: BoolArray, reach: floa
     free = max(reach - feather / 2, 0.0)
     level = np.linspace(0, free, STEPS, dtype=np.float32)
     x, y = _points_at(crop.distance, level)
-    cost = difference[y, x] / np.float32(_DIFFERENCE) + ~valid[y, x] * np.float32(_INVALID_COST)
+    invalid = np.where(valid[y, x], np.float32(0), np.float32(_INVALID_COST))
+    cost: FloatArray = difference[y, x] / np.float32(_DIFFERENCE) + invalid
     cost += np.linspace(0, _FAR_COST, STEPS, dtype=np.float32)
     path = _cheapest_cycle(cost, free / (STEPS - 1) / side * _BEND_COST)
     depth = _around(level[path], side)

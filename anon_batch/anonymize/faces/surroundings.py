@@ -88,4 +88,3 @@ def _ask_tone(lab: FloatArray, skin: FloatArray) -> tuple[npt.NDArray[np.float64
     amount = float(weight.sum())
     mean = (lab * weight[:, :, None]).sum(axis=0).sum(axis=0) / (amount + 1e-6)
     return _TONE_SLOPE * mean + _TONE_SHIFT, float(np.clip(amount / _TRUSTED_AMOUNT, 0, 1))
-

@@ -24,8 +24,8 @@ class SwapOptions(PluginOptions):
     )
     donor_by: Literal["surroundings", "subject"] = Field(
         "surroundings",
-        description="What chooses the donor. `surroundings`: one that fits, by the seed among the best; looks best. `subject`: the "
-        "seed alone, so that one subject has one face everywhere, which fits less well.",
+        description="What chooses the donor. `surroundings`: one that fits, by the seed among the best; looks best. `subject`: "
+        "the seed alone, so that one subject has one face everywhere, which fits less well.",
     )
 
 
