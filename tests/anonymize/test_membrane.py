@@ -1,4 +1,4 @@
-"""The membrane: it matches light and colour at the border, ignores what is no difference of light, and follows the surroundings."""
+"""The membrane: light and colour match at the border, what is no light is ignored, and the surroundings decide."""
 
 from __future__ import annotations
 
