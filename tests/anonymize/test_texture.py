@@ -13,7 +13,7 @@ from replacement_scenes import plain_crop
 
 from anon_batch.anonymize.faces import texture
 from anon_batch.anonymize.faces.colour import rgb_to_lab
-from anon_batch.anonymize.faces.texture import add_grain, match_sharpness
+from anon_batch.anonymize.faces.texture import add_grain, match_sharpness, sharpen
 
 SIDES = [96, 160]
 SHARPER = texture._SHARPER
@@ -112,6 +112,18 @@ def test_surroundings_without_edges_leave_the_face_as_it_is(known):
         crop = replace(crop, unknown=unknown)
     face = textured(96, 0.5, seed=1)
     assert match_sharpness(face, np.ones((96, 96), np.float32), crop) is face
+
+
+def test_sharpening_adds_detail_but_no_colour_and_no_light():
+    face = textured(96, 0.8)
+    made = sharpen(face)
+    inner = np.s_[8:-8, 8:-8]
+    assert detail(made, inner) > 1.2 * detail(face, inner)
+    assert np.array_equal(made[..., 1:], face[..., 1:])
+    smooth, other = (cv2.GaussianBlur(np.ascontiguousarray(own[..., 0]), (0, 0), 5) for own in (face, made))
+    assert np.abs(smooth - other)[inner].max() < 1
+    flat = np.full((48, 48, 3), 50, np.float32)
+    assert np.allclose(sharpen(flat), flat, atol=1e-4)
 
 
 @pytest.mark.parametrize("deviation", [0.8, 1.5, 3.0])
