@@ -1,6 +1,7 @@
-"""`gan`: a donor's composite that a generator changes until it fits its surroundings.
+"""`gan`: a donor's composite that a generator may change until it fits its surroundings.
 
-The generator sees what `swap` renders, the masks and landmarks, and the seed's latent. Faces of all images of a batch go through
+The generator is off by default, because so far it did not beat the composite alone (see the model card); then `gan` renders what
+`swap` does. It sees what `swap` renders, the masks and landmarks, and the seed's latent. Faces of all images of a batch go through
 together, yet no face's result depends on the others: on CUDA in calls of one fixed size, on a CPU each in its own call.
 """
 
@@ -34,28 +35,40 @@ class GanOptions(SwapOptions):
         ge=0,
         description="Longer side of the expanded box below which a face is refused, and the next method gets it.",
     )
+    generator: bool = Field(
+        False,
+        description="Whether a generator changes what `swap` would render: the bundled one, or your own in `models.files`. The "
+        "bundled one did not beat the composite alone, so it is off.",
+    )
 
 
 class Gan(Method):
     """Replaces faces by generated ones."""
 
     name = "gan"
-    models = (MODEL_NAME, DONORS)
+    models = (DONORS,)
     synthetic = True
     overlap = "surer"
     Options = GanOptions
 
     def __init__(self, options: GanOptions, runtime: Runtime) -> None:
         super().__init__(options, runtime)
-        generator = load_generator(runtime.store.load(MODEL_NAME))
-        self._network = GeneratorNetwork(generator, runtime.threads, runtime.device)
         self._replacer = FaceReplacer(
             runtime.store.load(DONORS), runtime, options.min_side_px, options.donor_by == "subject"
         )
+        self._network: GeneratorNetwork | None = None
+        if options.generator:
+            self.models = (DONORS, MODEL_NAME)
+            generator = load_generator(runtime.store.load(MODEL_NAME))
+            self._network = GeneratorNetwork(generator, runtime.threads, runtime.device)
 
     def render(self, targets: Sequence[Target]) -> list[Patch | Refusal]:
         """Return a patch for every face that is large enough and for which a donor fits."""
         prepared = list(self._replacer.prepare(targets))
+        if self._network is None:
+            return [
+                face if isinstance(face, Refusal) else render_patch(face, face.composite.pixels) for face in prepared
+            ]
         corrected = self._network.correct([face for face in prepared if isinstance(face, Replacement)])
         return [face if isinstance(face, Refusal) else _finish(face, next(corrected)) for face in prepared]
 
