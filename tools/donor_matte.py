@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from anon_batch.anonymize.faces.matte import matte_of
 from anon_batch.records import FloatArray, PixelArray
+from anon_batch.train.matte import matte_of
 
 # Radii in units of the box's ellipse. Inside the certain one everything is face, because shadows and features have any colour;
 # it reaches less high, because fringes and hats hang there, and lower where a beard does.

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from anon_batch.anonymize.faces import align, landmarks
 from anon_batch.anonymize.faces.encoder import SIDE
-from anon_batch.anonymize.faces.matte import head_of, matte_of
 from anon_batch.train.face_crops import FaceCrop
+from anon_batch.train.matte import head_of, matte_of
 
 ASPECT, CONTEXT = 0.74, 1.5  # width of a face's box, and side of the frame, in units of the box's height
 IDEAL = (landmarks.CANONICAL - 0.5) * [ASPECT / CONTEXT, 1 / CONTEXT] + 0.5  # of the frame's side

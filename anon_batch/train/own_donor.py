@@ -11,10 +11,10 @@ import numpy.typing as npt
 from anon_batch.anonymize.faces import align, landmarks, surroundings
 from anon_batch.anonymize.faces.colour import rgb_to_lab
 from anon_batch.anonymize.faces.donors import Donor
-from anon_batch.anonymize.faces.matte import matte_of
 from anon_batch.records import FloatArray
 from anon_batch.train.augmentation import relight
 from anon_batch.train.face_crops import DONOR_SIDE, FaceCrop, donor_image
+from anon_batch.train.matte import matte_of
 
 _BOX_SHIFT, _BOX_SCALE, _LANDMARK_SHIFT = 0.012, 0.02, 0.008  # deviations of a detector, in units of the box
 _MOVED = 0.004  # deviation of an own donor's landmarks, in units of its image's side

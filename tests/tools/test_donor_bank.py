@@ -11,14 +11,14 @@ from drawn_faces import names, write_faces
 from safetensors import safe_open
 
 from anon_batch.anonymize.faces import landmarks
-from anon_batch.anonymize.faces.matte import matte_of
 from anon_batch.train.face_crops import read_crops
+from anon_batch.train.matte import matte_of
 from tools import donor_bank
 from tools.donor_matte import face_matte
 from tools.donor_views import FRAME_POINTS, SIDE, lab_of, mirrored_rows, real_pixels, thumbnail
 
-HEADER = "file grade age sex skin hair glasses beard mouth pose light"
-LABELS = "1 young f 2 brown n n closed front even"
+HEADER = "file grade age sex skin hair glasses beard mouth pose light fringe"
+LABELS = "1 young f 2 brown n n closed front even n"
 BOX = np.array([40.0, 24, 168, 184])
 POINTS = BOX[:2] + landmarks.CANONICAL * (BOX[2:] - BOX[:2])
 
@@ -45,23 +45,31 @@ def build(monkeypatch, made, output):
 
 def test_the_bank_has_its_tensors(monkeypatch, made, tmp_path):
     tensors, metadata = build(monkeypatch, made, tmp_path / "bank")
-    shapes = {name: (values.shape, str(values.dtype)) for name, values in tensors.items() if name != "jpeg"}
+    shapes = {
+        name: (values.shape, str(values.dtype))
+        for name, values in tensors.items()
+        if name not in ("jpeg", "matte_jpeg")
+    }
     assert shapes == {
         "jpeg_end": ((3,), "int64"),
-        "matte": ((3, 52, 52), "uint8"),
+        "matte_end": ((3,), "int64"),
         "landmarks": ((6, 5, 2), "float32"),
         "boxes": ((6, 4), "float32"),
-        "thumbs": ((3, 48, 48, 3), "uint8"),
-        "valid": ((3, 48, 48), "uint8"),
+        "cells": ((3, 24, 24, 3), "int8"),
+        "slopes": ((3, 24, 24, 2), "int8"),
+        "inside": ((3, 24, 24), "uint8"),
+        "faces": ((3, 24, 24), "uint8"),
         "cheek": ((3, 3), "float32"),
         "unlit": ((3,), "float32"),
         "codes": ((6, 48), "float32"),
         "labels": ((3, 6), "uint8"),
-        "looks": ((3, 4), "uint8"),
+        "looks": ((3, 5), "uint8"),
     }
-    image = cv2.imdecode(tensors["jpeg"][: tensors["jpeg_end"][0]], cv2.IMREAD_COLOR)
-    assert image.shape == (SIDE, SIDE, 3)
-    assert tensors["jpeg_end"][-1] == len(tensors["jpeg"])
+    for name, shape in (("jpeg", (SIDE, SIDE, 3)), ("matte_jpeg", (donor_bank.MATTE_SIDE,) * 2)):
+        ends = tensors[name.removesuffix("_jpeg") + "_end"]
+        image = cv2.imdecode(tensors[name][: ends[0]], cv2.IMREAD_UNCHANGED)
+        assert image.shape == shape
+        assert ends[-1] == len(tensors[name])
     tables = json.loads(metadata["labels"])
     assert [table[place] for table, place in zip(tables.values(), tensors["labels"][0], strict=True)] == [
         "young",
@@ -95,7 +103,7 @@ def test_the_same_inputs_give_the_same_bytes(monkeypatch, made, tmp_path):
         (names(2)[:1] * 2, LABELS, "listed twice"),
         (names(1)[1:2], LABELS, "held out"),
         (names(1)[:1], LABELS.replace("young", "ancient"), "age ancient is unknown"),
-        (names(1)[:1], "1 young f", "pose None is unknown"),
+        (names(1)[:1], "1 young f", "fringe None is unknown"),
     ],
 )
 def test_a_wrong_table_is_refused(tmp_path, files, labels, message):

@@ -88,7 +88,30 @@ def test_training_learns_writes_both_halves_and_goes_on(faces, tmp_path, monkeyp
     assert not np.allclose(own, codes[0], atol=1e-2), "the halves differ"
 
 
-def test_loss_falls(faces):
+def test_other_places_stand_behind_the_head_alone(faces):
+    lab, behind = faces.lab[::2].float(), faces.behind[::2]
+    placed = views.draw_places(lab, behind, torch.Generator().manual_seed(2))
+    changed = ((placed - lab).abs().amax(1) > 1e-3).flatten(1)
+    head = ~(torch.nn.functional.max_pool2d(behind[:, None].float(), 3, 1, 1) > 0).flatten(1)
+    assert head.float().mean() > 0.2
+    assert not changed[head].any()
+    others = changed.any(1)
+    assert 0.4 < others.float().mean() < 0.9, "a third of the images keep their place"
+    assert changed[others].float().sum() > 0.9 * behind.flatten(1)[others].sum()
+
+
+def test_what_lies_behind_the_head_is_beside_and_above_it(faces):
+    middle = faces.behind[:, SIDE // 2 - 8 : SIDE // 2 + 8, SIDE // 2 - 8 : SIDE // 2 + 8]
+    assert not middle.any()
+    below = round(SIDE / 2 + 0.5 * SIDE / views.CONTEXT)
+    assert not faces.behind[:, below:].any(), "a neck belongs to the person"
+    assert faces.behind[:, :below].float().mean() > 0.1
+
+
+def test_loss_falls(faces, monkeypatch):
+    monkeypatch.setattr(
+        training, "draw_places", lambda lab, behind, rng: lab
+    )  # because drawn faces are told by their noise
     torch.manual_seed(0)
     pair = training.Pair()
     rng = torch.Generator().manual_seed(0)

@@ -47,7 +47,7 @@ def test_shapes_and_ranges(sampler: BatchSampler) -> None:
         assert images.dtype == torch.float32
         assert float(images.abs().max()) <= 1
     assert set(batch.unknown.unique().tolist()) == {0.0, 1.0}
-    assert float(batch.share[batch.unknown == 1].mean()) > 0.97, "the new face covers what is unknown"
+    assert float(batch.share[batch.unknown == 1].mean()) > 0.9, "the new face covers what is unknown"
     assert torch.equal(batch.inputs[:, 3:5], torch.cat([batch.unknown, batch.share], 1))
     assert 0.5 < float(batch.inputs[:, 5:].amax((2, 3)).min()) <= 1
 

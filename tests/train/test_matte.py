@@ -8,7 +8,7 @@ import pytest
 from replacement_scenes import DONOR_SIDE, SKIN, drawn_donor, model
 
 from anon_batch.anonymize.faces.donors import DonorBank
-from anon_batch.anonymize.faces.matte import head_of, matte_of
+from anon_batch.train.matte import head_of, matte_of
 
 BOX = np.array([36.0, 26, 124, 138])
 

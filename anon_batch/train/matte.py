@@ -1,4 +1,4 @@
-"""Find where a donor's image shows its face (skin and features, without hair) and its head (with hair and ears)."""
+"""Find where an image shows a face (skin and features, without hair) and its head (with hair and ears)."""
 
 from __future__ import annotations
 
