@@ -3,9 +3,9 @@
     python -m tools.calibrate_opacity FOLDER ... [--scale 2]
 
 Synthetic faces (folders of crops/ and meta.jsonl, as `anon-batch train` reads them) are made small, blurred, flat and noisy, so
-that the detector's scores cover their range. Each is replaced with every opacity and detected again. For each range of
-scores the table gives the opacity at which the mean score stays the same. The knots in `anonymize/faces/replace.py` follow
-the table without refinement; with refinement they would be lower, and a second detector's precision on photographs too.
+that the detector's scores cover their range. Each is replaced as `swap` does, with every opacity, and detected again. For each
+range of scores the table gives the opacity at which the mean score stays the same. The knots in `anonymize/faces/replace.py`
+follow the table without refinement; with refinement they would be lower, and a second detector's precision on photographs too.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ import numpy.typing as npt
 
 from anon_batch import keys
 from anon_batch.anonymize.compose import compose
-from anon_batch.anonymize.faces.align import paste
-from anon_batch.anonymize.faces.donors import MODEL_NAME, DonorBank
-from anon_batch.anonymize.faces.replace import prepare
-from anon_batch.anonymize.protocol import Patch, Refusal, Target
+from anon_batch.anonymize.faces.donors import MODEL_NAME
+from anon_batch.anonymize.faces.replace import FaceReplacer, Replacement, render_patch
+from anon_batch.anonymize.protocol import Target
 from anon_batch.config import DetectConfig, DetectorConfig, ModelsConfig
+from anon_batch.config.treatment_defaults import complete
 from anon_batch.detect.ensemble import Ensemble, build_detector
 from anon_batch.geometry import regions_of, union_of_masks
 from anon_batch.models.runtime import Runtime
@@ -41,6 +41,7 @@ CELL, CELLS = 128, 5  # px, and faces along a side of a sheet
 FACE_PX = (8.0, 60.0)
 SAME_IOU = 0.4
 KEY = bytes(32)
+MIN_SIDE_PX = 4.0
 
 Array = npt.NDArray[np.float64]
 
@@ -58,11 +59,12 @@ def main() -> None:
     config = DetectConfig(
         detectors=(DetectorConfig(name="centerface", threshold=0.05, scale=args.scale),), refine_small=args.refine_small
     )
-    detector = build_detector(config, Runtime(store))
+    runtime = Runtime(store)
+    detector, replacer = build_detector(config, runtime), FaceReplacer(store.load(MODEL_NAME), runtime, MIN_SIDE_PX)
     rng = np.random.default_rng(args.seed)
     faces = list(read_crops(args.folders))
     chosen = [faces[int(at)] for at in rng.permutation(len(faces))[: args.faces]]
-    scores, again = measure(list(sheets(chosen, rng)), detector, DonorBank(store.load(MODEL_NAME)))
+    scores, again = measure(list(sheets(chosen, rng)), detector, replacer)
     for low, high in itertools.pairwise(SCORES):
         here = (scores >= low) & (scores < high)
         if here.any():
@@ -105,17 +107,15 @@ def degrade(face: FaceCrop, rng: np.random.Generator) -> FloatArray:
     return np.asarray((small + rng.normal(0, rng.uniform(0, 8), small.shape)).clip(0, 255), np.float32)
 
 
-def measure(images: Sequence[DecodedImage], detector: Ensemble, bank: DonorBank) -> tuple[Array, Array]:
+def measure(images: Sequence[DecodedImage], detector: Ensemble, replacer: FaceReplacer) -> tuple[Array, Array]:
     """Return the scores of the detected faces, (n,), and of the new faces in their places, (opacities, n)."""
     found = [detector.detect([preview_of(image)])[0] for image in images]
     found = [detections.take(detections.scores >= SCORES[0]) for detections in found]
-    again = []
-    for opacity in OPACITIES:
-        scores: list[float] = []
-        for image, detections in zip(images, found, strict=True):
-            (new,) = detector.detect([preview_of(replace_faces(image, detections, bank, opacity))])
+    again: list[list[float]] = [[] for _ in OPACITIES]
+    for image, detections in zip(images, found, strict=True):
+        for scores, changed in zip(again, replace_faces(image, detections, replacer), strict=True):
+            (new,) = detector.detect([preview_of(changed)])
             scores += [score_at(new, box) for box in detections.boxes]
-        again.append(scores)
     return np.concatenate([detections.scores for detections in found]).astype(np.float64), np.array(again)
 
 
@@ -124,21 +124,27 @@ def preview_of(image: DecodedImage) -> Preview:
     return Preview(image.image_id, image.pixels)
 
 
-def replace_faces(image: DecodedImage, found: Detections, bank: DonorBank, opacity: float) -> DecodedImage:
-    """Return the image with a donor of the given opacity over every face."""
-    regions = regions_of(found, image.width, image.height, 1.3, "ellipse")
+def replace_faces(image: DecodedImage, found: Detections, replacer: FaceReplacer) -> Iterator[DecodedImage]:
+    """Yield the image with a donor over every face, for each opacity."""
+    mask = complete("swap", None, None, None)
+    regions = regions_of(found, image.width, image.height, mask.expansion, mask.shape, mask.soft_edge)
     erased = union_of_masks(regions, image.width, image.height)
     shown = np.where(erased[:, :, None], np.uint8(0), image.pixels)
-    patches = []
-    for region in regions:
-        seed = keys.seed(KEY, image.image_id, region.subject)
-        face = prepare(
-            Target(image.image_id, region, seed, image.width, image.height, lambda: (shown, erased)), bank, 4.0
+    targets = [
+        Target(
+            image.image_id,
+            region,
+            keys.seed(KEY, image.image_id, region.subject),
+            image.width,
+            image.height,
+            lambda: (shown, erased),
         )
-        if not isinstance(face, Refusal):
-            mixed = face.crop.pixels + (face.composite.pixels - face.crop.pixels) * np.float32(opacity)
-            patches.append((region, Patch(paste(mixed, face.frame, region.extent))))
-    return replace(image, pixels=compose(image.pixels, patches, regions, [], "surer")[0])
+        for region in regions
+    ]
+    faces = [face for face in replacer.prepare(targets) if isinstance(face, Replacement)]
+    for opacity in OPACITIES:
+        patches = [(face.region, render_patch(face, face.composite.pixels, opacity)) for face in faces]
+        yield replace(image, pixels=compose(image.pixels, patches, regions, [], "surer")[0])
 
 
 def score_at(found: Detections, box: FloatArray) -> float:

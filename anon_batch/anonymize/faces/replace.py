@@ -109,28 +109,29 @@ class FaceReplacer:
         return frame, crop, describe(crop)
 
 
-def render_patch(face: Replacement, pixels: FloatArray) -> Patch:
-    """Return the patch of a new face, with the opacity of `opacity_of`.
+def render_patch(face: Replacement, pixels: FloatArray, opacity: float | None = None) -> Patch:
+    """Return the patch of a new face.
 
     Args:
         face: what is replaced.
         pixels: of its crop, (side, side, 3) float32 0 .. 255.
+        opacity: 0 .. 1; None for that of `opacity_of`.
     """
     region, alpha = face.region, face.composite.alpha
-    opacity = np.float32(opacity_of(region))
-    if opacity < 1:
+    shown = np.float32(opacity_of(region) if opacity is None else opacity)
+    if shown < 1:
         # A face that is not there would leave a blot in the colour of skin, so the less sure a face is, the less of it shows.
         placed = face.crop.pixels + (pixels - face.crop.pixels) * alpha[:, :, None]
         blurred = cv2.GaussianBlur(placed, (0, 0), _FAINT_BLUR * face.crop.side)
         likely = np.float32(np.interp(region.score, _BLURRED_SCORES, (0, 1)))
         ground = face.crop.pixels + (blurred - face.crop.pixels) * likely
-        pixels = ground + (pixels - ground) * opacity
+        pixels = ground + (pixels - ground) * shown
     values = paste(np.dstack([pixels, alpha * np.float32(255)]), face.frame, region.extent)
     levels = np.rint(values[:, :, :3]).clip(0, 255).astype(np.uint8)
     if region.edge_px == 0:
         return Patch(levels)
-    shown = (values[:, :, 3] * np.float32(1 / 255)).clip(0, 1)
-    return Patch(levels, np.where(mask_on_extent(region), np.float32(1), shown))
+    share = (values[:, :, 3] * np.float32(1 / 255)).clip(0, 1)
+    return Patch(levels, np.where(mask_on_extent(region), np.float32(1), share))
 
 
 def opacity_of(region: Region) -> float:
