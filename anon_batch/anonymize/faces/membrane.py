@@ -27,7 +27,7 @@ _FEW = 12  # pixels of skin on both sides up to which the median of all offsets 
 _ANCHORED = 0.35  # weighted share of skin along the border at which its tone is believed fully
 _BELIEVED = 0.6  # how much of the asked tone the border's skin replaces at most
 _TOLERATED = np.array([5.0, 3.0, 3.5])  # Lab units from the asked tone that are left as they are
-_GAMMAS = (0.4, 2.5)  # least and most of what lightness is raised to
+_GAMMAS = (0.4, 4.0)  # least and most of what lightness is raised to
 _INNER = 0.5  # depth in the mask, in units of its half width, from which the tone is measured
 
 

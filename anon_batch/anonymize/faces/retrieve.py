@@ -241,6 +241,8 @@ class Retrieval:
         likely = (belief[:, None] * self._cheek).sum(axis=0)
         likely += weights.mean_tone * (place.average - likely)
         tone = (1 - share) * likely + share * place.tone
+        # Because a face is hardly lighter than the brightest parts of its scene, unless skin beside the mask shows that it is.
+        tone[0] = min(tone[0], 0.9 * place.brightest + 8 + 40 * place.trust)
         cost += weights.tone * np.sqrt((((self._cheek - tone) * [0.9, 1, 1]) ** 2).sum(axis=1))
         for groups, weight in self._traits:
             cost += weights.trait * weight * _surprise(groups, belief)

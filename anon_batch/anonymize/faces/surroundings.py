@@ -48,6 +48,7 @@ class Surroundings:
         tone: (3,) float64, Lab of a cheek that the skin in the surroundings asks for.
         trust: 0 .. 1, how much skin there is to say so.
         average: (3,) float64, Lab of an average cheek in the light of the scene.
+        brightest: L of the brightest parts of the scene.
     """
 
     lab: FloatArray
@@ -59,6 +60,7 @@ class Surroundings:
     tone: npt.NDArray[np.float64]
     trust: float
     average: npt.NDArray[np.float64]
+    brightest: float
 
 
 def describe(crop: Crop) -> Surroundings:
@@ -70,16 +72,18 @@ def describe(crop: Crop) -> Surroundings:
     weight = np.asarray(np.exp(-distance_to_zero(known) / np.float32(REACH_PX)) * known, np.float32)
     skin = skin_likeness(lab) * weight
     tone, trust = _ask_tone(lab, skin)
-    return Surroundings(lab, known, weight, skin, to_frame, landmarks.apply(to_frame, crop.points), tone, trust, _average(lab[known]))
+    brightest = _brightest(lab[known])
+    average = _AVERAGE * [min(brightest / _FULL_LIGHT, 1.05), 1, 1]
+    points = landmarks.apply(to_frame, crop.points)
+    return Surroundings(lab, known, weight, skin, to_frame, points, tone, trust, average, brightest)
 
 
-def _average(known: FloatArray) -> npt.NDArray[np.float64]:
-    """Return an average cheek in the light of the scene, which is estimated from its brightest parts."""
+def _brightest(known: FloatArray) -> float:
+    """Return the 95th percentile of L of known colours (n, 3)."""
     if not len(known):
-        return _AVERAGE.copy()
+        return _FULL_LIGHT
     rank = int(0.95 * (len(known) - 1))
-    light = np.clip(float(np.partition(known[:, 0], rank)[rank]) / _FULL_LIGHT, 0.35, 1.05)
-    return _AVERAGE * [light, 1, 1]
+    return float(np.partition(known[:, 0], rank)[rank])
 
 
 def _ask_tone(lab: FloatArray, skin: FloatArray) -> tuple[npt.NDArray[np.float64], float]:
