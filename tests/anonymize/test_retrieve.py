@@ -243,7 +243,7 @@ def test_every_near_donor_is_equally_likely(many):
 def test_seeds_decide_among_many_donors(bundled, many):
     retrieval, _ = bundled
     drawn = [choice.donor for choice in retrieval.choose([many[0]] * 60, range(60))]
-    assert len(set(drawn)) >= 8
+    assert len(set(drawn)) >= 6
 
 
 def test_a_seed_keeps_its_donor_where_surroundings_hardly_change(bundled):

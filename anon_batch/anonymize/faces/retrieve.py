@@ -23,6 +23,7 @@ from anon_batch.anonymize.faces.donors import DonorBank
 from anon_batch.anonymize.faces.encoder import SurroundingsEncoder
 from anon_batch.anonymize.faces.fit import box_sides
 from anon_batch.anonymize.faces.surroundings import Surroundings
+from anon_batch.errors import ConfigError
 from anon_batch.records import FloatArray
 
 _WEIGHT_STEPS = np.float32(7)
@@ -109,6 +110,10 @@ class Retrieval:
         encoder: of surroundings, with codes that fit the bank's.
         device: where the products run: `cpu`, `cuda` or `cuda:N`.
         weights: of the costs.
+
+    Raises:
+        ConfigError: the device does not exist.
+        ModelError: the bank lacks labels that the choice needs.
     """
 
     def __init__(
@@ -119,6 +124,11 @@ class Retrieval:
         weights: CostWeights = CostWeights(),
     ) -> None:
         self._weights, self._encoder, self._device = weights, encoder, torch.device(device)
+        if self._device.type == "cuda" and not torch.cuda.is_available():
+            raise ConfigError(
+                "methods `swap` and `gan`: engine.num_gpus asks for a GPU, but torch finds no CUDA device; install torch with "
+                "CUDA on the workers, or set engine.num_gpus: 0"
+            )
         points, boxes = bank.tensors["landmarks"].astype(np.float64), bank.tensors["boxes"].astype(np.float64)
         to_frame = landmarks.similarity(points, np.broadcast_to(surroundings.IDEAL, points.shape))
         self._pose = _pose(landmarks.apply(to_frame, points))
