@@ -111,7 +111,7 @@ def test_what_lies_behind_the_head_is_beside_and_above_it(faces):
 def test_loss_falls(faces, monkeypatch):
     monkeypatch.setattr(
         training, "draw_places", lambda lab, behind, rng: lab
-    )  # because drawn faces are told by their noise
+    )  # because drawn faces differ most in the noise there
     torch.manual_seed(0)
     pair = training.Pair()
     rng = torch.Generator().manual_seed(0)
