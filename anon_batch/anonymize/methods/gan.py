@@ -1,8 +1,8 @@
 """`gan`: a donor's composite that a generator may change until it fits its surroundings.
 
 The generator is off by default, because so far it did not beat the composite alone (see the model card); then `gan` renders what
-`swap` does. It sees what `swap` renders, the masks and landmarks, and the seed's latent. Faces of all images of a batch go through
-together, yet no face's result depends on the others: on CUDA in calls of one fixed size, on a CPU each in its own call.
+`swap` does. It sees what `swap` renders, the masks and landmarks, and the latent of the seed. Faces of all images of a batch go
+through together, yet no result depends on the other faces: on CUDA in calls of one fixed size, on a CPU each in its own call.
 """
 
 from __future__ import annotations
