@@ -197,6 +197,8 @@ def mirrored(face):
         flipped,
         place.tone,
         place.trust,
+        place.average,
+        place.brightest,
     )
     return replace(crop, box=None), turned
 

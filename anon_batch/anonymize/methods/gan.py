@@ -46,7 +46,7 @@ class Gan(Method):
     """Replaces faces by generated ones."""
 
     name = "gan"
-    models = (DONORS,)
+    models: tuple[str, ...] = (DONORS,)
     synthetic = True
     overlap = "surer"
     Options = GanOptions
