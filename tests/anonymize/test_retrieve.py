@@ -21,7 +21,7 @@ from anon_batch.anonymize.faces.surroundings import Surroundings, describe
 
 EXACT = 2**24  # below it float32 holds every whole number
 IMAGES = 60
-FREE = CostWeights(slack=0.0, fewest=12, most=40)
+FREE = CostWeights(slack=0.0, widest=1e9, fewest=12, most=40)
 
 
 @pytest.fixture(scope="module")

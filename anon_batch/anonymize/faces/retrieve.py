@@ -81,6 +81,7 @@ class CostWeights:
     mean_tone: float = 0.5
     trait: float = 1.0
     slack: float = 1.5
+    widest: float = 3.0
     fewest: int = 6
     most: int = 24
 
@@ -270,8 +271,8 @@ class Retrieval:
             images.setdefault(int(best[at]) // 2, int(at))
         ranked = np.array(list(images.values()))
         ranked_cost = close[ranked]
-        near = int((ranked_cost <= ranked_cost[0] + weights.slack).sum())
-        ranked = ranked[: min(max(near, weights.fewest), weights.most)]
+        near, usable = (int((ranked_cost <= ranked_cost[0] + slack).sum()) for slack in (weights.slack, weights.widest))
+        ranked = ranked[: min(max(near, min(weights.fewest, usable)), weights.most)]
         noise = keys.generator(seed).gumbel(size=len(cost) // 2)
         chosen = ranked[int(np.argmax(noise[best[ranked] // 2]))]
         return Choice(int(best[chosen]), tone, float(close[chosen]), float(close[ranked[0]]))
