@@ -221,6 +221,19 @@ def test_the_border_is_continued_into_the_mask():
     assert np.abs(split[48, 48] - lab((128, 128, 128))).max() < 12
 
 
+def test_where_there_is_no_face_the_edges_of_the_surroundings_go_on():
+    halves = np.where(np.arange(96)[None, :, None] < 48, (60.0, 20, 20), (200.0, 210, 230))
+    crop = plain_crop(halves)
+    smooth = crop.pixels.copy()
+    smooth[crop.unknown] = 128
+    made = blend(
+        replace(crop, lab=rgb_to_lab(smooth)), donor_of(np.broadcast_to(np.array(GREEN), (SIDE, SIDE, 3)), matte=0)
+    )
+    rim = crop.unknown & (crop.distance > -3)
+    for half, colour in ((slice(0, 40), (60, 20, 20)), (slice(56, 96), (200, 210, 230))):
+        assert np.abs(made.pixels[:, half][rim[:, half]] - colour).mean() < 40
+
+
 @pytest.mark.parametrize("size", [0.45, 2.6])
 def test_what_lies_beyond_the_donor_s_image_does_not_show_outside_the_mask(bank, size):
     crop = well_found(plain_crop(SKIN))

@@ -17,7 +17,7 @@ from anon_batch.anonymize.faces.align import extract, frame_of
 from anon_batch.anonymize.faces.donors import DonorBank
 from anon_batch.anonymize.faces.encoder import CODE, SurroundingsEncoder
 from anon_batch.anonymize.faces.retrieve import CostWeights, Retrieval
-from anon_batch.anonymize.faces.surroundings import Surroundings, describe
+from anon_batch.anonymize.faces.surroundings import describe
 
 EXACT = 2**24  # below it float32 holds every whole number
 IMAGES = 60
@@ -188,17 +188,13 @@ def mirrored(face):
     """The mirror image of a face whose frame is exactly symmetric."""
     crop, place = face
     flipped = landmarks.mirror(place.points, surroundings.SIDE)
-    turned = Surroundings(
-        np.ascontiguousarray(place.lab[:, ::-1]),
-        np.ascontiguousarray(place.known[:, ::-1]),
-        np.ascontiguousarray(place.weight[:, ::-1]),
-        np.ascontiguousarray(place.skin[:, ::-1]),
-        place.to_frame,
-        flipped,
-        place.tone,
-        place.trust,
-        place.average,
-        place.brightest,
+    turned = replace(
+        place,
+        lab=np.ascontiguousarray(place.lab[:, ::-1]),
+        known=np.ascontiguousarray(place.known[:, ::-1]),
+        weight=np.ascontiguousarray(place.weight[:, ::-1]),
+        skin=np.ascontiguousarray(place.skin[:, ::-1]),
+        points=flipped,
     )
     return replace(crop, box=None), turned
 
@@ -346,6 +342,18 @@ def test_the_asked_tone_follows_skin_that_shows(bundled, many):
     assert asked[0][0] + 20 < asked[1][0]
     (without,) = retrieval.choose([(crop, replace(place, tone=np.array([5.0, 60, 60]), trust=0.0))], [0])
     assert 40 < without.tone[0] < 85, "no skin, so the tone comes from the donors that fit"
+
+
+def test_no_face_is_asked_to_be_lighter_than_a_dark_scene_without_skin(bundled, many):
+    retrieval, _ = bundled
+    crop, place = many[0]
+    asked = [
+        retrieval.costs(crop, replace(place, brightest=brightest, trust=trust, tone=np.array([70.0, 12, 15])))[1][0]
+        for brightest, trust in ((5.0, 0.0), (30.0, 0.0), (95.0, 0.0), (30.0, 1.0))
+    ]
+    assert asked[0] < 20
+    assert asked[0] + 10 < asked[1] < asked[2] - 5
+    assert asked[3] > 50, "skin beside the mask shows how light the face is"
 
 
 def test_weights_of_an_encoder_count(many):

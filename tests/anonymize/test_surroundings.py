@@ -140,6 +140,28 @@ def test_light_and_dark_skin_together_ask_for_their_mean():
     assert dark[0] + 5 < mixed[0] < light[0] - 5
 
 
+def test_the_light_of_the_scene_comes_from_what_is_known():
+    crop = scene(1)
+    levels = []
+    for light in (0.05, 0.3, 1.0):
+        pixels = crop.pixels * np.float32(light)
+        dim = replace(crop, pixels=pixels, lab=lab(pixels))
+        place = describe(dim)
+        levels.append(place.brightest)
+        assert np.allclose(place.average[1:], describe(crop).average[1:])
+        white = np.where(crop.unknown[..., None], np.float32(100), dim.lab)
+        assert describe(replace(dim, lab=white)).brightest == pytest.approx(place.brightest, abs=2.5)
+    assert levels[0] + 10 < levels[1] < levels[2] - 10
+    assert levels[2] <= 100
+
+
+def test_an_average_cheek_is_darker_in_a_darker_scene():
+    dark, grey, white = (describe(plain_crop(level)).average for level in (30, 128, 255))
+    assert dark[0] + 10 < grey[0] < white[0]
+    assert 45 < white[0] < 80
+    assert np.isfinite(describe(plain_crop(0)).average).all()
+
+
 def test_a_mirrored_crop_has_mirrored_surroundings():
     crop = plain_crop(scenery(96, 96, seed=3, cell_px=12))
     flipped = Crop(
