@@ -46,7 +46,8 @@ def _calls() -> Iterator[tuple[str, Call, tuple[np.ndarray[Any, Any], ...]]]:
     yield "inverse", landmarks.inverse, (AFFINE,)
     yield "norm", lambda p: np.linalg.norm(p, axis=2), (points,)
     yield "maps", lambda p: landmarks.maps(p, 128, 3.0), (points[:1, :1].repeat(5, axis=1),)
-    yield "codes", lambda d, w: d.astype(np.float64) @ w, (floats(468), floats(468, 16))
+    whole = RANDOM.integers(-31, 32, (810, 468)).astype(np.float32), RANDOM.integers(-7, 8, (468, 3)).astype(np.float32)
+    yield "whole-products", _whole_products, whole
     yield "distances", lambda t, own: ((t - own) ** 2).sum(axis=1), (floats(810, 19), RANDOM.normal(size=19))
     yield "quantile", lambda d: np.quantile(d, 0.4), (RANDOM.normal(size=810),)
     yield "blocks", transform_blocks, (floats(5, 31, 8, 8),)
@@ -88,6 +89,14 @@ def _opencv(side: int) -> Iterator[tuple[str, Call, tuple[np.ndarray[Any, Any], 
     yield "RGB2GRAY", lambda a: cv2.cvtColor(a, cv2.COLOR_RGB2GRAY), (colours / 255,)
     yield "transform", lambda a: cv2.transform(a, KERNEL), (colours,)
     yield "medianBlur", lambda a: cv2.medianBlur(a, 7), (pixels,)
+    yield "blur", lambda a: cv2.blur(a, (7, 7)), (grey,)
+    yield "Sobel", lambda a: cv2.Sobel(a, cv2.CV_32F, 1, 0, scale=0.25), (grey,)
+    yield "erode", lambda a: cv2.erode(a, np.ones((3, 3), np.uint8)), (pixels,)
+    yield (
+        "warpAffine-cubic",
+        lambda a: cv2.warpAffine(a, AFFINE, (side, side + 3), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE),
+        (floats(side, side, 4),),
+    )
     yield "morphologyEx", lambda a: cv2.morphologyEx(a, cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8)), (pixels,)
     yield "split", lambda a: np.stack(cv2.split(a)), (pixels,)
 
@@ -103,6 +112,10 @@ def _numpy(side: int) -> Iterator[tuple[str, Call, tuple[np.ndarray[Any, Any], .
     yield "std", lambda a: a.std(), (colours,)
     yield "gradients", lambda a, w: ((np.diff(a, axis=1)[:-1] ** 2) * w[:-1, :-1]).sum(), (weight, weight)
     yield "percentile", lambda w: np.percentile(w, 95), (weight,)
+    yield "partition", lambda w: np.partition(w.ravel(), w.size // 8)[w.size // 8], (weight,)
+    yield "median", lambda a, w: np.median(a[w > 0.3], axis=0), (colours, weight)
+    yield "sum-float32", lambda w: np.float32((w * w).sum()), (weight,)
+    yield "nearest", lambda w: np.stack(distance_transform_edt(w > 0.02, return_indices=True)[1]), (weight,)
     yield "power", lambda w: w ** np.float32(0.73), (weight,)
     yield "hypot", lambda w: np.hypot(w, w.T), (weight,)
     yield "arctan2", lambda w: np.arctan2(w - 0.5, w.T - 0.5), (weight,)
@@ -111,6 +124,11 @@ def _numpy(side: int) -> Iterator[tuple[str, Call, tuple[np.ndarray[Any, Any], .
     yield "log", lambda w: np.log(w + np.float32(0.1)), (weight,)
     yield "distance", lambda w: distance_transform_edt(w > 0.02).astype(np.float32), (weight,)
     yield "torch", _convolved, (floats(1, 8, side, side),)
+
+
+def _whole_products(matrix: Any, columns: Any) -> Any:
+    """Return products of whole numbers, which are exact in any order, for all columns at once."""
+    return (torch.from_numpy(matrix) @ torch.from_numpy(columns)).numpy()
 
 
 def _convolved(values: Any) -> Any:
