@@ -18,6 +18,7 @@ from anon_batch.anonymize.faces.donors import DonorBank
 from anon_batch.anonymize.faces.encoder import CODE, SurroundingsEncoder
 from anon_batch.anonymize.faces.retrieve import CostWeights, Retrieval
 from anon_batch.anonymize.faces.surroundings import describe
+from anon_batch.errors import ConfigError
 
 EXACT = 2**24  # below it float32 holds every whole number
 IMAGES = 60
@@ -176,6 +177,13 @@ def test_cuda_gives_the_same_choices(bundled, many):
     retrieval, bank = bundled
     there = Retrieval(bank, SurroundingsEncoder(bank.tensors), "cuda")
     assert [parts(c) for c in there.choose(many, range(16))] == [parts(c) for c in retrieval.choose(many, range(16))]
+
+
+def test_a_missing_gpu_is_a_config_error(bundled, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    bank = bundled[1]
+    with pytest.raises(ConfigError, match=r"engine\.num_gpus"):
+        Retrieval(bank, SurroundingsEncoder(bank.tensors), "cuda:0")
 
 
 def without_codes(images=IMAGES, seed=0):
