@@ -1,11 +1,12 @@
 """Train the encoder of surroundings, and encode donors with its other half.
 
-    python -m tools.surroundings_encoder FACES ... --output encoder.safetensors --work FOLDER --minutes 20
+    python -m tools.surroundings_encoder FACES ... --labels labels.tsv --output encoder.safetensors --work FOLDER --minutes 30
 
 Each FACES folder holds crops/ and meta.jsonl as `anon-batch train` reads them. Surroundings and inner face of one image are a
 pair; all other images of the batch, which come from the same folder, are not (InfoNCE, van den Oord et al. 2018). Both halves
-see the image in lights and through cameras of their own, so that a generator's texture does not give pairs away. Faces that are
-held out are not trained on; the ranks of their own inner faces among all held-out ones are printed. FOLDER keeps the state:
+see the image in lights and through cameras of their own, so that a generator's texture does not give pairs away, and most heads
+stand before another place, because a place says nothing about a face. The labels' table teaches age group, sex and skin beside
+that. Faces that are held out are not trained on; the ranks of their own inner faces among all held-out ones are printed. FOLDER keeps the state:
 the same command goes on where it was stopped.
 """
 
@@ -16,7 +17,8 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +30,8 @@ from torch import Tensor, nn
 
 from anon_batch.anonymize.faces.encoder import PREFIX, EncoderNetwork, load_half
 from anon_batch.records import FloatArray
-from anon_batch.train.face_crops import FaceCrop, is_held_out, read_crops
+from anon_batch.train.face_crops import FaceCrop, is_held_out, read_crops, read_listing
+from tools.surroundings_labels import Labels
 from tools.surroundings_views import (
     Faces,
     collect,
@@ -49,6 +52,8 @@ LEAST_PX = 18  # side to which surroundings are scaled down at most; a face of 1
 GREY = 0.07  # share of surroundings without colour
 REPORT_STEPS = 200
 CODES_A_CALL = 256
+
+LabelLoss = Callable[[Sequence[Tensor]], Tensor]
 
 
 class Pair(nn.Module):
@@ -85,11 +90,15 @@ def draw_pairs(faces: Faces, picks: Tensor, rng: torch.Generator) -> tuple[Tenso
     return around, known, *draw_camera(draw_light(lab, 0.6, rng), inner, 30, rng)
 
 
-def loss_of(pair: Pair, around: Tensor, known: Tensor, face: Tensor, inner: Tensor) -> Tensor:
-    """Return the symmetric InfoNCE loss of a batch."""
-    products = pair.scale.exp() * pair.surroundings(around, known) @ pair.face(face, inner).T
+def loss_of(
+    pair: Pair, around: Tensor, known: Tensor, face: Tensor, inner: Tensor, labels: LabelLoss | None = None
+) -> Tensor:
+    """Return the symmetric InfoNCE loss of a batch, and that of the labels."""
+    codes = pair.surroundings(around, known), pair.face(face, inner)
+    products = pair.scale.exp() * codes[0] @ codes[1].T
     own = torch.arange(len(products))
-    return (F.cross_entropy(products, own) + F.cross_entropy(products.T, own)) / 2
+    loss = (F.cross_entropy(products, own) + F.cross_entropy(products.T, own)) / 2
+    return loss if labels is None else loss + labels(codes)
 
 
 def batches(faces: Faces, rng: torch.Generator) -> Iterator[Tensor]:
@@ -140,16 +149,17 @@ def save(pair: Pair, path: Path, notes: dict[str, str]) -> None:
     written.replace(path)
 
 
-def train(faces: Faces, output: Path, work: Path, minutes: float) -> None:
+def train(faces: Faces, output: Path, work: Path, minutes: float, labels: Labels | None = None) -> None:
     """Train for a number of minutes of all runs together, and write the averaged weights after each report."""
     pair, average, rng = Pair(), Pair(), torch.Generator().manual_seed(0)
     average.load_state_dict(pair.state_dict())
-    optimizer = torch.optim.AdamW(pair.parameters(), RATE, weight_decay=WEIGHT_DECAY)
+    taught = nn.ModuleList([pair] if labels is None else [pair, labels])
+    optimizer = torch.optim.AdamW(taught.parameters(), RATE, weight_decay=WEIGHT_DECAY)
     step, spent = 0, 0.0
     kept = work / "state.pt"
     if kept.exists():
         state = torch.load(kept, weights_only=True)
-        pair.load_state_dict(state["pair"])
+        taught.load_state_dict(state["taught"])
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
         rng.set_state(state["rng"])
@@ -160,7 +170,8 @@ def train(faces: Faces, output: Path, work: Path, minutes: float) -> None:
         done = min(spent / (60 * minutes), 1)
         for group in optimizer.param_groups:
             group["lr"] = RATE * min(1, (step + 1) / WARM_STEPS) * (0.5 + 0.5 * math.cos(math.pi * done))
-        loss = loss_of(pair.train(), *draw_pairs(faces, picks, rng))
+        label_loss = None if labels is None else partial(labels.loss, picks=picks)
+        loss = loss_of(pair.train(), *draw_pairs(faces, picks, rng), label_loss)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -175,7 +186,7 @@ def train(faces: Faces, output: Path, work: Path, minutes: float) -> None:
             print(f"{step} steps, {spent:.0f} s, loss {np.mean(losses[-REPORT_STEPS:]):.3f}; {words}", flush=True)
             notes = {"steps": str(step), "report": words, "scale": json.dumps(average.scale.exp().item())}
             save(average, output, notes)
-            state = {"pair": pair.state_dict(), "average": average.state_dict(), "rng": rng.get_state()}
+            state = {"taught": taught.state_dict(), "average": average.state_dict(), "rng": rng.get_state()}
             state |= {"optimizer": optimizer.state_dict(), "step": step, "spent": spent}
             torch.save(state, kept.with_suffix(".part"))
             os.replace(kept.with_suffix(".part"), kept)
@@ -194,13 +205,16 @@ def main() -> None:
     """Train and write the weights."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", type=Path, metavar="FACES")
+    parser.add_argument("--labels", type=Path, metavar="TABLE")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--minutes", type=float, default=20)
     chosen = parser.parse_args()
     torch.manual_seed(0)
     chosen.work.mkdir(parents=True, exist_ok=True)
-    train(collect(read_faces(chosen.folders)), chosen.output, chosen.work, chosen.minutes)
+    names = [entry.name for folder in chosen.folders for entry in read_listing(folder)]
+    labels = None if chosen.labels is None else Labels(chosen.labels, names)
+    train(collect(read_faces(chosen.folders)), chosen.output, chosen.work, chosen.minutes, labels)
 
 
 if __name__ == "__main__":

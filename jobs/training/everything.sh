@@ -3,7 +3,7 @@
 #
 #   sh jobs/training/everything.sh FACES OUTPUT [ARGUMENTS OF anon-batch train]
 #
-# FACES holds sfhq_t2i, sdfd and sfhq_sg2, each with crops/ and meta.jsonl. MINUTES (30) is the encoder's training time on the CPU,
+# FACES holds sfhq_t2i, sdfd and sfhq_sg2, each with crops/ and meta.jsonl, and sfhq_t2i/labels.tsv. MINUTES (30) is the encoder's training time on the CPU,
 # DONORS the table of donors (jobs/training/donors.tsv), PYTHON the interpreter. Run it at the root of the repository.
 # The same command goes on where it was stopped.
 set -eu
@@ -12,7 +12,7 @@ shift 2
 python=${PYTHON:-python}
 mkdir -p "$output"
 "$python" -m tools.surroundings_encoder "$faces/sfhq_t2i" "$faces/sdfd" "$faces/sfhq_sg2" \
-    --output "$output/encoder.safetensors" --work "$output/encoder" --minutes "${MINUTES:-30}"
+    --labels "$faces/sfhq_t2i/labels.tsv" --output "$output/encoder.safetensors" --work "$output/encoder" --minutes "${MINUTES:-30}"
 "$python" -m tools.donor_bank "$faces/sfhq_t2i" "${DONORS:-jobs/training/donors.tsv}" \
     --encoder "$output/encoder.safetensors" --output "$output/donors.safetensors"
 exec "$python" -m anon_batch train jobs/training/generator.yaml \

@@ -13,6 +13,7 @@ from drawn_faces import write_faces
 from anon_batch.anonymize.faces.encoder import SIDE, SurroundingsEncoder
 from tools import surroundings_encoder as training
 from tools import surroundings_views as views
+from tools.surroundings_labels import Labels
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -74,8 +75,9 @@ def test_batches_come_from_one_folder_and_leave_held_out_faces_alone(faces):
 def test_training_learns_writes_both_halves_and_goes_on(faces, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(training, "REPORT_STEPS", 1)
     output = tmp_path / "encoder.safetensors"
-    training.train(faces, output, tmp_path, 0.004)
-    training.train(faces, output, tmp_path, 0.008)
+    names = [f"{n}.jpg" for n in range(len(faces.lab) // 2)]
+    for minutes in (0.004, 0.008):
+        training.train(faces, output, tmp_path, minutes, Labels(None, names))
     steps = [int(line.split()[0]) for line in capsys.readouterr().out.splitlines()]
     assert steps == list(range(1, len(steps) + 1)), "the second training goes on where the first ended"
     tensors = safetensors.numpy.load_file(output)
@@ -86,6 +88,24 @@ def test_training_learns_writes_both_halves_and_goes_on(faces, tmp_path, monkeyp
     own = SurroundingsEncoder(tensors).encode(lab[0], faces.valid[0].numpy())
     assert own.shape == codes[0].shape
     assert not np.allclose(own, codes[0], atol=1e-2), "the halves differ"
+
+
+def test_labels_are_taught_where_they_are_known(tmp_path):
+    table = tmp_path / "labels.tsv"
+    table.write_text("file\tage\tsex\tskin\na.jpg\tchild\tf\t2\nb.jpg\told\tu\t-\n", "utf-8")
+    labels = Labels(table, ["a.jpg", "b.jpg", "c.jpg"])
+    codes = torch.nn.functional.normalize(torch.randn(2, 48, generator=torch.Generator().manual_seed(1)), dim=1)
+    assert float(labels.loss([codes], torch.tensor([4, 5]))) == 0, "nothing is known of the third face"
+    picks = torch.tensor([0, 3])
+    first = float(labels.loss([codes, codes], picks))
+    optimizer = torch.optim.Adam(labels.parameters(), 0.05)
+    for _ in range(40):
+        optimizer.zero_grad()
+        loss = labels.loss([codes, codes], picks)
+        loss.backward()
+        optimizer.step()
+    assert float(loss) < 0.3 * first
+    assert labels.heads["age"](codes * 6).argmax(1).tolist() == [0, 3]
 
 
 def test_other_places_stand_behind_the_head_alone(faces):

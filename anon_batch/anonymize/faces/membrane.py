@@ -74,7 +74,7 @@ def _border_field(donor: FloatArray, valid: BoolArray, crop: Crop, asked: npt.ND
     inner = crop.unknown & (crop.distance < _INNER * crop.distance.min())
     core = shrink(inner.astype(np.float32)) > 0.5
     if core.any():
-        anchored = min(float((weight * skin).sum()) / max(float(near.sum()), 1) / _ANCHORED, 1)
+        anchored = min(float((weight * both).sum()) / max(float(near.sum()), 1) / _ANCHORED, 1)
         gap = asked - field[core].mean(axis=0)
         field = field + (1 - _BELIEVED * anchored) * np.sign(gap) * np.maximum(np.abs(gap) - _TOLERATED, 0)
     return np.asarray(field, np.float32)
