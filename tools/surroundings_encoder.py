@@ -6,8 +6,8 @@ Each FACES folder holds crops/ and meta.jsonl as `anon-batch train` reads them. 
 pair; all other images of the batch, which come from the same folder, are not (InfoNCE, van den Oord et al. 2018). Both halves
 see the image in lights and through cameras of their own, so that a generator's texture does not give pairs away, and most heads
 stand before another place, because a place says nothing about a face. The labels' table teaches age group, sex and skin beside
-that. Faces that are held out are not trained on; the ranks of their own inner faces among all held-out ones are printed. FOLDER keeps the state:
-the same command goes on where it was stopped.
+that. Faces that are held out are not trained on; the ranks of their own inner faces among all held-out ones are printed. FOLDER
+keeps the state: the same command goes on where it was stopped.
 """
 
 from __future__ import annotations

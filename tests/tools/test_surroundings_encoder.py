@@ -95,16 +95,16 @@ def test_labels_are_taught_where_they_are_known(tmp_path):
     table.write_text("file\tage\tsex\tskin\na.jpg\tchild\tf\t2\nb.jpg\told\tu\t-\n", "utf-8")
     labels = Labels(table, ["a.jpg", "b.jpg", "c.jpg"])
     codes = torch.nn.functional.normalize(torch.randn(2, 48, generator=torch.Generator().manual_seed(1)), dim=1)
-    assert float(labels.loss([codes], torch.tensor([4, 5]))) == 0, "nothing is known of the third face"
+    assert labels.loss([codes], torch.tensor([4, 5])).item() == 0, "nothing is known of the third face"
     picks = torch.tensor([0, 3])
-    first = float(labels.loss([codes, codes], picks))
+    first = labels.loss([codes, codes], picks).item()
     optimizer = torch.optim.Adam(labels.parameters(), 0.05)
     for _ in range(40):
         optimizer.zero_grad()
         loss = labels.loss([codes, codes], picks)
         loss.backward()
         optimizer.step()
-    assert float(loss) < 0.3 * first
+    assert loss.item() < 0.3 * first
     assert labels.heads["age"](codes * 6).argmax(1).tolist() == [0, 3]
 
 
