@@ -184,7 +184,7 @@ class Retrieval:
             cost, tone = self.costs(crop, place)
             image = 2 * int(np.argmax(keys.generator(seed).gumbel(size=len(cost) // 2)))
             donor = image + int(cost[image + 1] < cost[image])
-            choices.append(Choice(donor, tone, float(cost[donor]), float(cost[donor])))
+            choices.append(Choice(donor, tone, float(cost[donor]), float(cost.min())))
         return choices
 
     def costs(self, crop: Crop, place: Surroundings) -> tuple[Array, Array]:
