@@ -23,9 +23,8 @@ from anon_batch.records import FloatArray, Region
 _MIN_KNOWN_SHARE = 0.01  # of a crop that must be known, because the surroundings decide what is rendered
 _MAX_SPAN = 16.0  # crop's side in units of the image's longer side: a larger box is not that of a face
 _BATCH = 64  # faces whose crops are in memory at a time
-MOST_COST = (
-    18.0  # of the best donor: above it none fits, as for one face in a hundred of photographs, mostly full profiles
-)
+# Of the best donor: above it none fits, as for one face in a hundred of photographs, most of them full profiles.
+MOST_COST = 18.0
 # Opacity of a new face over what lies below it, by the score with which the old face was detected: such that the default
 # detector, without refinement, finds the new one with about that score: `python -m tools.calibrate_opacity`.
 _SCORES = (0.2, 0.4, 0.6, 0.7, 0.8)
