@@ -27,7 +27,7 @@ def skin_likeness(lab: FloatArray) -> FloatArray:
     """Return 0 .. 1, how well colours (..., 3) fit skin of any people in usual light, by hue, chroma and lightness."""
     lightness, a, b = lab[..., 0], lab[..., 1], lab[..., 2]
     chroma, hue = np.hypot(a, b), np.degrees(np.arctan2(b, a))
-    likeness = _within(chroma, 5, 60, 6) * _within(hue, 12, 82, 14) * _within(lightness, 8, 108, 10)
+    likeness = _within(chroma, 6, 60, 6) * _within(hue, 12, 82, 14) * _within(lightness, 13, 108, 10)
     return np.asarray(likeness, np.float32)
 
 

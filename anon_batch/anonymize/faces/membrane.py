@@ -28,6 +28,8 @@ _ANCHORED = 0.35  # weighted share of skin along the border at which its tone is
 _BELIEVED = 0.6  # how much of the asked tone the border's skin replaces at most
 _TOLERATED = np.array([5.0, 3.0, 3.5])  # Lab units from the asked tone that are left as they are
 _GAMMAS = (0.4, 4.0)  # least and most of what lightness is raised to
+_COLDEST = np.array([-3.0, -3.0], np.float32)  # a and b below which a colour of a face is cold
+_COLD_KEPT = np.float32(0.35)  # share of what lies below
 _INNER = 0.5  # depth in the mask, in units of its half width, from which the tone is measured
 
 
@@ -49,7 +51,9 @@ def match_colours(
         field = cv2.resize(field, (crop.side, crop.side), interpolation=cv2.INTER_LINEAR)
     out = donor + field
     out[:, :, 0] = _change_lightness(donor[:, :, 0], field[:, :, 0])
-    out[:, :, 1:] *= np.float32(share)
+    # Because no skin, hair or lip is green or blue, and irises that are would glow, such colours are drawn towards grey.
+    cold = np.minimum(out[:, :, 1:] - _COLDEST, 0)
+    out[:, :, 1:] = (out[:, :, 1:] - (1 - _COLD_KEPT) * cold) * np.float32(share)
     return np.asarray(out, np.float32)
 
 
