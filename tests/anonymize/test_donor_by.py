@@ -17,7 +17,7 @@ SAMPLE = Path(__file__).parents[2] / "manifests/sample"
 NAMES = [name for name, boxes in json.loads((SAMPLE / "faces.json").read_text("utf-8")).items() if boxes]
 
 
-def treat(method, donor_by, names, monkeypatch):
+def replace_faces(method, donor_by, names, monkeypatch):
     """Return outcomes, and the donors' images in order."""
     donors = []
     for name in ("choose", "choose_by_seed"):
@@ -41,8 +41,8 @@ def treat(method, donor_by, names, monkeypatch):
 
 @pytest.mark.parametrize("method", ["swap", "gan"])
 def test_by_subject_replaces_the_faces_that_surroundings_do(method, monkeypatch):
-    outcomes, donors = treat(method, "surroundings", NAMES[:6], monkeypatch)
-    others, by_subject = treat(method, "subject", NAMES[:6], monkeypatch)
+    outcomes, donors = replace_faces(method, "surroundings", NAMES[:6], monkeypatch)
+    others, by_subject = replace_faces(method, "subject", NAMES[:6], monkeypatch)
     assert [outcome.result.methods for outcome in outcomes] == [outcome.result.methods for outcome in others]
     assert {name for outcome in outcomes for name in outcome.result.methods.values()} == {method}
     assert donors != by_subject
