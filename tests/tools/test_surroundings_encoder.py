@@ -92,7 +92,7 @@ def test_training_learns_writes_both_halves_and_goes_on(faces, tmp_path, monkeyp
 
 def test_labels_are_taught_where_they_are_known(tmp_path):
     table = tmp_path / "labels.tsv"
-    table.write_text("file\tage\tsex\tskin\na.jpg\tchild\tf\t2\nb.jpg\told\tu\t-\n", "utf-8")
+    table.write_text("file age sex skin\na.jpg child f 2\nb.jpg old u -\n".replace(" ", "\t"), "utf-8")
     labels = Labels(table, ["a.jpg", "b.jpg", "c.jpg"])
     codes = torch.nn.functional.normalize(torch.randn(2, 48, generator=torch.Generator().manual_seed(1)), dim=1)
     assert labels.loss([codes], torch.tensor([4, 5])).item() == 0, "nothing is known of the third face"
