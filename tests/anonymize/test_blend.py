@@ -165,7 +165,7 @@ def test_a_background_that_continues_the_surroundings_stays():
 
 
 def test_skin_of_another_tone_fades_in_behind_the_border():
-    around = (60, 38, 30)
+    around = (96, 62, 50)
     crop = plain_crop(around)
     made = blend(crop, marked(), tone=(85, 14, 18))
     lightness = rgb_to_lab(made.pixels)[..., 0] - lab(around)[0]
