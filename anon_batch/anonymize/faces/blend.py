@@ -22,12 +22,13 @@ from anon_batch.anonymize.faces.texture import add_grain, match_sharpness, sharp
 from anon_batch.anonymize.methods.inpaint import fill_unknown
 from anon_batch.records import BoolArray, FloatArray
 
-_MISMATCH = (9.0, 22.0)  # Lab units left at the border from which, and at which, what is no face is replaced
+_MISMATCH = (2.5, 7.0)  # Lab units left at the border from which, and at which, what is no face is replaced
+_STEP = (9.0, 22.0)  # the same, from which and at which a face fades in
 _MATTE = (0.2, 0.6)  # the donor's face matte from which, and at which, a pixel is kept in any case
 _BORDER = 0.03  # width of the border whose residual is looked at, as a share of the crop
 _FADE = 0.03  # depth over which a face fades in behind a border that it does not match, as a share of the crop
 _CARRIED = 0.13  # depth over which colours of the nearest known pixel give way to smooth ones, as a share of the crop
-_SOFT = 0.02  # blur of carried colours, as a share of the crop
+_SOFT = 0.035  # blur of carried colours, as a share of the crop
 _SEAM_SIDE = 64  # px of the smallest crop for which a free seam shows
 
 
@@ -82,11 +83,11 @@ def _alpha(crop: Crop, difference: FloatArray, valid: BoolArray, reach: float) -
 
 def _replace_what_is_no_face(face: FloatArray, difference: FloatArray, matte: FloatArray, crop: Crop) -> FloatArray:
     """Return the face's Lab with the surroundings' colours where it shows no face and does not match the border."""
-    mismatch = _spread_mismatch(difference, crop)
-    kept = 1 - mismatch * (1 - _ramp(matte, *_MATTE))
+    residual = _spread_residual(difference, crop)
+    kept = 1 - _ramp(residual, *_MISMATCH) * (1 - _ramp(matte, *_MATTE))
     # Where skin goes on across the border but in another tone, the face fades in, because a step in skin shows most.
     depth = smoothstep(np.asarray(-crop.distance / (_FADE * crop.side), np.float32))
-    kept = kept * (1 - mismatch * (1 - depth) * crop.unknown * skin_likeness(crop.lab))
+    kept = kept * (1 - _ramp(residual, *_STEP) * (1 - depth) * crop.unknown * skin_likeness(crop.lab))
     rebuilt = continue_border(crop)
     return np.asarray(rebuilt + (face - rebuilt) * kept[:, :, None], np.float32)
 
@@ -103,14 +104,14 @@ def continue_border(crop: Crop) -> FloatArray:
     soft = cv2.GaussianBlur(nearest, (0, 0), max(_SOFT * crop.side, 0.7))
     sharp = cv2.GaussianBlur(nearest, (0, 0), max(0.25 * _SOFT * crop.side, 0.5))
     out = crop.lab
-    for values, reach in ((soft, _CARRIED), (sharp, 0.6 * _CARRIED)):
+    for values, reach in ((soft, _CARRIED), (sharp, 0.35 * _CARRIED)):
         share = np.exp(-depth / (reach * crop.side)).astype(np.float32) * crop.unknown
         out = out + (values - out) * share[:, :, None]
     return np.asarray(out, np.float32)
 
 
-def _spread_mismatch(difference: FloatArray, crop: Crop) -> FloatArray:
-    """Return how badly the border nearby matches, (side, side) float32, 0 .. 1: its residual, carried into the mask."""
+def _spread_residual(difference: FloatArray, crop: Crop) -> FloatArray:
+    """Return the Lab distance of new and old pixels at the border nearby, carried into the mask, (side, side) float32."""
     residual = np.sqrt((difference**2 * np.array([0.6, 1, 1], np.float32)).sum(axis=2)).clip(0, 60)
     border = ~crop.unknown & (crop.distance <= max(_BORDER * crop.side, 2))
     values = np.dstack([residual * border, border]).astype(np.float32)
@@ -121,7 +122,7 @@ def _spread_mismatch(difference: FloatArray, crop: Crop) -> FloatArray:
     mean = small[:, :, 0] / np.maximum(weight, np.float32(1e-3))
     spread = fill_unknown(np.repeat(mean[:, :, None], 3, axis=2), weight, RELAXATIONS)[:, :, 0]
     wide = cv2.resize(np.ascontiguousarray(spread), (crop.side, crop.side), interpolation=cv2.INTER_LINEAR)
-    return _ramp(np.asarray(wide, np.float32), *_MISMATCH)
+    return np.asarray(wide, np.float32)
 
 
 def _ramp(values: FloatArray, low: float, high: float) -> FloatArray:

@@ -80,9 +80,9 @@ class CostWeights:
     ring_tone: float = 0.8
     mean_tone: float = 0.5
     trait: float = 1.0
-    slack: float = 1.5
-    widest: float = 3.0
-    fewest: int = 6
+    slack: float = 2.0
+    widest: float = 4.0
+    fewest: int = 10
     most: int = 24
 
 
