@@ -22,7 +22,7 @@ from anon_batch.anonymize.faces.texture import add_grain, match_sharpness, sharp
 from anon_batch.anonymize.methods.inpaint import fill_unknown
 from anon_batch.records import BoolArray, FloatArray
 
-_MISMATCH = (2.5, 7.0)  # Lab units left at the border from which, and at which, what is no face is replaced
+_MISMATCH = (5.0, 14.0)  # Lab units left at the border from which, and at which, what is no face is replaced
 _STEP = (9.0, 22.0)  # the same, from which and at which a face fades in
 _MATTE = (0.2, 0.6)  # the donor's face matte from which, and at which, a pixel is kept in any case
 _BORDER = 0.03  # width of the border whose residual is looked at, as a share of the crop
