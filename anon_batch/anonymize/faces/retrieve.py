@@ -80,6 +80,8 @@ class CostWeights:
     ring_tone: float = 0.8
     mean_tone: float = 0.5
     trait: float = 1.0
+    child: float = 5.0
+    child_likely: float = 0.6
     slack: float = 2.0
     widest: float = 4.0
     fewest: int = 10
@@ -139,6 +141,7 @@ class Retrieval:
             (np.stack([bank.label_is(column, *names) for names in groups], 1).astype(np.float64), cost)
             for column, groups, cost in _TRAITS
         ]
+        self._child = bank.label_is("age", "baby", "child").astype(np.float64)
         self._own_cost = weights.unlit * np.repeat(bank.tensors["unlit"].astype(np.float64), 2)
         for column, names, cost in _ODD:
             self._own_cost += cost * bank.label_is(column, *names)
@@ -257,6 +260,9 @@ class Retrieval:
         cost += weights.tone * np.sqrt((((self._cheek - tone) * [0.9, 1, 1]) ** 2).sum(axis=1))
         for groups, weight in self._traits:
             cost += weights.trait * weight * _surprise(groups, belief)
+        # Because a child's face on an adult's body shows at once, and an adult's on a child's less.
+        doubt = 1 - float((belief * self._child).sum()) / weights.child_likely
+        cost += weights.child * max(doubt, 0.0) * self._child
         return np.asarray(cost - weights.code * sums["code"], np.float64), tone
 
     def _choose_one(self, crop: Crop, place: Surroundings, cells: _Cells, sums: dict[str, Array], seed: int) -> Choice:
