@@ -375,8 +375,15 @@ def test_weights_of_an_encoder_count(many):
     assert np.abs(one - other).max() > 0.1
 
 
-def test_children_are_seldom_given_where_nothing_speaks_for_a_child(bundled, many):
+def test_a_child_costs_more_the_less_speaks_for_one(bundled, many):
     retrieval, bank = bundled
-    children = bank.label_is("age", "baby", "child")
-    choices = [choice for face in many[:6] for choice in retrieval.choose([face] * 20, range(20))]
-    assert np.mean([children[choice.donor] for choice in choices]) < 0.5 * children.mean()
+    children = bank.label_is("age", "baby", "child") > 0
+    encoder = SurroundingsEncoder(bank.tensors)
+    without = Retrieval(bank, encoder, weights=replace(CostWeights(), child=0.0))
+    more = []
+    for face in many[:6]:
+        difference = retrieval.costs(*face)[0] - without.costs(*face)[0]
+        assert np.abs(difference[~children]).max() < 1e-9
+        assert np.ptp(difference[children]) < 1e-9
+        more.append(float(difference[children][0]))
+    assert 0 <= min(more) < max(more) <= CostWeights().child
