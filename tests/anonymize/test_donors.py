@@ -199,6 +199,14 @@ def test_a_tensor_that_does_not_fit_is_named(name, fault):
     assert named == {name} or (name == "jpeg_end" and len(named) > 2)
 
 
+@pytest.mark.parametrize("name", ["jpeg_end", "matte_end"])
+def test_ends_that_are_one_number_are_refused(name):
+    tensors = bank_tensors(3)
+    tensors[name] = np.array(7, np.int64)
+    with pytest.raises(ModelError, match=name):
+        DonorBank(bank_bytes(tensors))
+
+
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("fault", ["zeros", "ends backwards", "ends too late", "ends too soon", "another file's start"])
 def test_images_that_are_none_are_refused(name, fault):

@@ -93,7 +93,7 @@ class DonorBank:
 
     def _check(self) -> None:
         tensors = self.tensors
-        images = len(tensors["jpeg_end"]) if "jpeg_end" in tensors else 0
+        images = tensors["jpeg_end"].size if "jpeg_end" in tensors else 0
         odd = []
         for name, (dtype, rows, shape) in _TENSORS.items():
             own = tensors.get(name)
