@@ -59,10 +59,9 @@ def match_colours(
 
 def _border_field(donor: FloatArray, valid: BoolArray, crop: Crop, asked: npt.NDArray[np.float64]) -> FloatArray:
     """Return the field (48, 48, 3) float32: smooth from the border, and drawn towards the asked offset inside."""
-    shrink = _shrinker(crop.side)
-    own, new = shrink(crop.lab), shrink(donor)
-    usable = shrink(np.asarray(~crop.unknown & valid, np.float32)) > 0.99
-    distance = shrink(crop.distance) * np.float32(FIELD_SIDE / crop.side)
+    own, new = _shrink(crop.lab), _shrink(donor)
+    usable = _shrink(np.asarray(~crop.unknown & valid, np.float32)) > 0.99
+    distance = _shrink(crop.distance) * np.float32(FIELD_SIDE / crop.side)
     near = usable & (distance <= max(BAND * FIELD_SIDE, 1.5))
     offset = own - new
     weight = np.zeros(near.shape, np.float32)
@@ -76,7 +75,7 @@ def _border_field(donor: FloatArray, valid: BoolArray, crop: Crop, asked: npt.ND
         weight = np.asarray(near * trusted * (_OTHER_WEIGHT + (1 - _OTHER_WEIGHT) * both), np.float32)
     field = _spread(offset, weight) if weight.sum() > 3 else np.zeros_like(offset)
     inner = crop.unknown & (crop.distance < _INNER * crop.distance.min())
-    core = shrink(inner.astype(np.float32)) > 0.5
+    core = _shrink(inner.astype(np.float32)) > 0.5
     if core.any():
         anchored = min(float((weight * both).sum()) / max(float(near.sum()), 1) / _ANCHORED, 1)
         gap = asked - field[core].mean(axis=0)
@@ -84,10 +83,11 @@ def _border_field(donor: FloatArray, valid: BoolArray, crop: Crop, asked: npt.ND
     return np.asarray(field, np.float32)
 
 
-def _shrinker(side: int):  # type: ignore[no-untyped-def]
-    if side == FIELD_SIDE:
-        return lambda values: values
-    return lambda values: cv2.resize(values, (FIELD_SIDE, FIELD_SIDE), interpolation=cv2.INTER_AREA)
+def _shrink(values: FloatArray) -> FloatArray:
+    """Return means over areas of values (side, side, ...) at the side of the field."""
+    if len(values) == FIELD_SIDE:
+        return values
+    return np.asarray(cv2.resize(values, (FIELD_SIDE, FIELD_SIDE), interpolation=cv2.INTER_AREA), np.float32)
 
 
 def _spread(offset: FloatArray, weight: FloatArray) -> FloatArray:
