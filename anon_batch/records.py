@@ -453,6 +453,8 @@ class ShardResult:
         spec: the shard.
         outcome: committed, already_committed, exhausted (no attempt left) or error.
         statuses: status -> rows, when committed.
+        reasons: reason -> rows without an output, when committed.
+        first_without_output: id of the first of these rows.
         seconds: wall time in the worker.
         timings: stage -> seconds, summed over threads.
         error: message, when the outcome is error.
@@ -462,6 +464,8 @@ class ShardResult:
     spec: ShardSpec
     outcome: Outcome
     statuses: Mapping[str, int] = field(default_factory=dict)
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    first_without_output: str = ""
     seconds: float = 0.0
     timings: Mapping[str, float] = field(default_factory=dict)
     error: str | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from anon_batch.formats.release import Release
 from anon_batch.pipeline.finalize import finalize
 from anon_batch.pipeline.run import Run, open_run
 from anon_batch.pipeline.shard import ShardProcessor
+from anon_batch.records import ShardResult
 from anon_batch.release.verify import Verification, verify
 from anon_batch.shards import first_round, pending
 from anon_batch.storage import Storage, join
@@ -95,6 +97,14 @@ def verdict(run: Run, *, with_ledger: bool = True) -> Verification:
 
 def shards(run: Run) -> list[Any]:
     return list(first_round(run.plan.total, run.plan.shard_rows))
+
+
+class Silent:
+    """A reporter that prints nothing."""
+
+    def started(self, run: Run, done: Counter[str], *, resumed: bool) -> None: ...
+    def shard(self, result: ShardResult) -> None: ...
+    def note(self, text: str) -> None: ...
 
 
 class Killed(BaseException):

@@ -50,3 +50,9 @@ class EngineConfig(Section):
         gt=0,
         description="An actor that finishes no row for this long aborts its process, and the shard is retried.",
     )
+    stop_after_uniform_failures: int | None = Field(
+        1000,
+        ge=0,
+        description="A run stops with exit code 2 when its first rows, at least this many, all fail for one reason; they are "
+        "tried again when it is resumed. 0 or null: never.",
+    )

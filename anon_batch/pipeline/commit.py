@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
@@ -42,6 +42,19 @@ class FinishedShard:
         """Map each status to its number of rows."""
         return dict(Counter(row.provenance.status for row in self.rows))
 
+    def result(self, seconds: float = 0.0, timings: Mapping[str, float] | None = None) -> ShardResult:
+        """Return what the driver hears of the committed shard."""
+        lost = [row.provenance for row in self.rows if row.provenance.reason is not None]
+        return ShardResult(
+            self.spec,
+            "committed",
+            self.statuses,
+            Counter(str(row.reason) for row in lost),
+            lost[0].image_id if lost else "",
+            seconds,
+            timings or {},
+        )
+
 
 def commit(run: Run, shard: FinishedShard, extra: pa.Schema) -> bool:
     """Write the audit part, then the provenance part unless it exists.
@@ -70,7 +83,7 @@ def commit_poison(run: Run, spec: ShardSpec) -> ShardResult:
     shard = FinishedShard(spec, f"{run.invocation}-poison", rows, statistics(rows))
     if not commit(run, shard, planned.extra_schema):
         return ShardResult(spec, "already_committed")  # because a late attempt was given up too early
-    return ShardResult(spec, "committed", shard.statuses)
+    return shard.result()
 
 
 def statistics(rows: Sequence[FinishedRow]) -> ShardStats:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from itertools import takewhile
 from typing import Protocol
 
 from anon_batch.errors import RunStoppedError, TransientStorageError
 from anon_batch.pipeline.attempts import count_attempts
 from anon_batch.pipeline.commit import commit_poison
 from anon_batch.pipeline.run import Run
+from anon_batch.pipeline.uniform_failures import UniformFailures
 from anon_batch.records import ShardResult, ShardSpec
 from anon_batch.shards import gaps, pending
 
@@ -36,22 +38,28 @@ def drive(run: Run, reporter: Reporter, dispatch: Dispatch) -> None:
     left is committed as `failed(poison)`.
 
     Raises:
-        RunStoppedError: a shard met a non-retryable error.
+        RunStoppedError: a shard met a non-retryable error, or all rows fail for one reason.
         TransientStorageError: no shard of a whole round could begin an attempt.
     """
     limit, plan = run.config.engine.attempts, run.plan
+    alike = UniformFailures(run.config.engine.stop_after_uniform_failures)
     while gaps(plan.total, found := run.release.parts()):
         attempts = count_attempts(run.ledger, run.invocation, limit)
         outcomes: Counter[str] = Counter()
         for spec in sorted(spec for spec in attempts.exhausted if spec.count == 1 and spec not in found):
-            reporter.shard(commit_poison(run, spec))
+            reporter.shard(given_up := commit_poison(run, spec))
+            alike.add(given_up)
             outcomes["committed"] += 1
             found.append(spec)
         last_error = ""
-        for result in dispatch(pending(plan.total, plan.shard_rows, found, attempts.exhausted)):
+        specs = pending(plan.total, plan.shard_rows, found, attempts.exhausted)
+        for result in dispatch(takewhile(lambda _: not alike.reached, specs)):
             outcomes[result.outcome] += 1
             reporter.shard(result)
             last_error = _check_result(result, reporter.note) or last_error
+            alike.add(result)
+        if alike.reached:
+            raise alike.stop(run.release)
         if not outcomes:
             return  # finalize names the missing rows
         if set(outcomes) == {"error"}:

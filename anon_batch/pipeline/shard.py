@@ -100,13 +100,7 @@ class ShardProcessor:
         shard = FinishedShard(spec, attempt.name, finished, stats, shard_sha256)
         if not commit(run, shard, self._planned.extra_schema):
             return ShardResult(spec, "already_committed")
-        return ShardResult(
-            spec,
-            "committed",
-            shard.statuses,
-            time.perf_counter() - begin,
-            dict(stages.timer.seconds),
-        )
+        return shard.result(time.perf_counter() - begin, dict(stages.timer.seconds))
 
     def _finish_all(self, stages: ImageStages, rows: Sequence[ManifestRow]) -> list[FinishedRow]:
         config = self._run.config

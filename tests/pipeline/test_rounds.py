@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pipeline_fixtures import Silent
 
 from anon_batch.config import load_job
 from anon_batch.errors import RunStoppedError, TransientStorageError
@@ -17,12 +17,6 @@ from anon_batch.pipeline.run import Run, open_run
 from anon_batch.records import ShardResult, ShardSpec
 
 ROWS, SHARD_ROWS = 8, 4
-
-
-class Silent:
-    def started(self, run: Run, done: Counter[str], *, resumed: bool) -> None: ...
-    def shard(self, result: ShardResult) -> None: ...
-    def note(self, text: str) -> None: ...
 
 
 @pytest.fixture
