@@ -35,6 +35,7 @@ from anon_batch.config import (
     validate,
 )
 from anon_batch.detect.ensemble import build_detector
+from anon_batch.detect.given_boxes import GivenBoxes
 from anon_batch.errors import ConfigError, FailedError, RowError, WithheldError
 from anon_batch.imaging.encode import encode_anonymized, encode_clean
 from anon_batch.imaging.source import SourceImage
@@ -99,6 +100,7 @@ class Anonymizer:
         loaded = load_checks(self._config.checks, self._runtime)
         self.ladder = build_ladder(self._config.anonymize, self._runtime, loaded.of_regions)
         self.image_checks = loaded.of_images
+        self._given_boxes = GivenBoxes.of_job(self._config.detect)
 
     @classmethod
     def from_config(cls, config: ImageConfig, runtime: Runtime, key: bytes) -> Anonymizer:
@@ -305,6 +307,7 @@ class Anonymizer:
             for item in items:
                 if item.detections is None:
                     item.error = steps.decode_preview(item.source, max_side_px)
+        steps.check_given_boxes(items, self._given_boxes)
         with timer("detect"):
             steps.detect(items, self.detector, max_side_px)
 

@@ -70,6 +70,11 @@ _WITHHELD = (
         "label the row (an empty list for no region), or add a detector",
     ),
     (
+        "bad_box",
+        "a box of the manifest cannot be right: outside the image, tiny, in another scale, or for an image of another size",
+        "see the audit; correct the row's boxes in the manifest, and run it with another output",
+    ),
+    (
         "anonymize",
         "no method anonymized one of the regions",
         "see the audit; end the fallbacks with `solid`",

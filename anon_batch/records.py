@@ -50,12 +50,14 @@ class GroundTruth:
         ignore: (N,) bool; an ignored region counts neither as found nor as missed.
         labels: N labels; left out, every region is a DEFAULT_LABEL.
         keep: (N,) bool; what a detector finds there stays untouched on the owner's word. Left out, none is kept.
+        size: width and height of the image that the boxes are for, px, where they are known; compared with the real ones.
     """
 
     boxes: FloatArray
     ignore: BoolArray
     labels: tuple[str, ...] = None  # type: ignore[assignment]
     keep: BoolArray = None  # type: ignore[assignment]
+    size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.boxes)
@@ -75,7 +77,8 @@ class GroundTruth:
     def take(self, indices: npt.NDArray[np.integer[Any]] | BoolArray) -> GroundTruth:
         """Return the regions at `indices` (integers, in that order, or a bool mask)."""
         at = np.flatnonzero(indices) if indices.dtype == np.bool_ else indices
-        return GroundTruth(self.boxes[at], self.ignore[at], tuple(self.labels[int(i)] for i in at), self.keep[at])
+        labels = tuple(self.labels[int(i)] for i in at)
+        return GroundTruth(self.boxes[at], self.ignore[at], labels, self.keep[at], self.size)
 
     def __len__(self) -> int:
         return len(self.boxes)

@@ -17,6 +17,7 @@ import numpy as np
 from anon_batch.anonymize.ladder import Ladder
 from anon_batch.anonymize.protocol import ImageCheck
 from anon_batch.detect.ensemble import Ensemble
+from anon_batch.detect.given_boxes import GivenBoxes
 from anon_batch.detect.kept import kept_by_owner
 from anon_batch.errors import FailedError, RowError, WithheldError
 from anon_batch.imaging.source import SourceImage
@@ -58,6 +59,14 @@ def decode_preview(source: SourceImage, max_side_px: int | None) -> RowError | N
     except Exception:
         return FailedError("decode", traceback.format_exc())
     return None
+
+
+def check_given_boxes(items: Sequence[Item], given: GivenBoxes) -> None:
+    """Withhold the images whose given boxes cannot be right, because what they should cover would be published."""
+    for item in items:
+        if item.error is None and item.ground_truth is not None:
+            fault = given.fault(item.ground_truth, (item.source.width, item.source.height))
+            item.error = None if fault is None else WithheldError("bad_box", fault)
 
 
 def detect(items: Sequence[Item], detector: Ensemble, max_side_px: int | None) -> None:

@@ -88,6 +88,11 @@ class DetectConfig(Section):
         "cost, and what is too small there is missed. `scale` and `tile` count from there. null: full size.",
     )
     tile: TileConfig = Field(default_factory=TileConfig, description="Windows for large images.")
+    trust_boxes: bool = Field(
+        False,
+        description="Start although many boxes of the manifest seem to be in another scale; rows whose boxes cannot be right "
+        "are withheld one by one all the same.",
+    )
     refine_small: bool = Field(
         True,
         description="Run the network once more on each small face, cropped and enlarged: better boxes, landmarks and scores for "

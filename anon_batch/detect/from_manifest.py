@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import BaseModel
 
-from anon_batch.detect.protocol import FAILURE, DetectorSettings
+from anon_batch.detect.protocol import DetectorSettings
 from anon_batch.errors import WithheldError
 from anon_batch.models.runtime import Runtime
 from anon_batch.records import BoolArray, Detections, GroundTruth
@@ -37,16 +37,14 @@ class ManifestBoxes:
             given: the manifest's regions of each image, px of the full image.
 
         Raises:
-            WithheldError: an image has no boxes given (`no_boxes`), which differs from an empty list; or a box is not
-                finite.
+            WithheldError: an image has no boxes given (`no_boxes`), which differs from an empty list.
+            ValueError: a box is not finite, which `given_boxes` tells before.
         """
         return [self._detections(truth) for truth in given]
 
     def _detections(self, truth: GroundTruth | None) -> Detections:
         if truth is None:
             raise WithheldError("no_boxes", "the manifest's `regions` is null; an empty list means that there is none")
-        if not np.isfinite(truth.boxes).all():
-            raise WithheldError(FAILURE, f"{self.name} gave boxes that are not finite")
         n = len(truth)
         landmarks = np.full((n, 5, 2), np.nan, np.float32)
         boxes = truth.boxes.astype(np.float32)

@@ -14,7 +14,7 @@ from anon_batch.errors import ManifestError
 from anon_batch.manifest.check_ids import SHOWN, Fault, IdChecker, Mask, one_array, shorten, to_mask
 from anon_batch.manifest.names import MAX_ID_BYTES, MAX_SEGMENT_BYTES, unsafe
 from anon_batch.manifest.regions_column import COORDINATES
-from anon_batch.manifest.schema import REGIONS_COLUMN
+from anon_batch.manifest.schema import REGIONS_COLUMN, REGIONS_SIZE
 
 _SHA256 = r"^[0-9a-fA-F]{64}$"
 _LABEL = r"^[^\x00-\x1f\x7f]{1,100}$"
@@ -27,12 +27,15 @@ class RowChecker:
         where: the manifest's address, for messages.
         keep_format: whether outputs keep their sources' formats (`write.format: keep`). With a fixed format
             every id may get a suffix appended, so that `a.png` and `a.png.jpg` collide, too.
+        pass_damaged_boxes: whether boxes that are not finite or have x2 < x1 or y2 < y1 are no fault, because they
+            are withheld row by row later.
 
     Feed it every table in order, then call `finish` once.
     """
 
-    def __init__(self, where: str = "", *, keep_format: bool = True) -> None:
+    def __init__(self, where: str = "", *, keep_format: bool = True, pass_damaged_boxes: bool = False) -> None:
         self._where = where
+        self._pass_damaged_boxes = pass_damaged_boxes
         self._faults: dict[str, Fault] = {}
         self._ids = IdChecker(keep_format)
         self.rows_count = 0
@@ -68,6 +71,8 @@ class RowChecker:
         )
         for name in ("offset", "length", "size_bytes"):
             self._note(f"{name} is negative", to_mask(pc.less(columns[name], 0)))
+        for name in REGIONS_SIZE:
+            self._note(f"{name} is not positive", to_mask(pc.less(columns[name], 1)))
         digest = columns["sha256"]
         self._note("sha256 is not 64 hexadecimal digits", to_mask(pc.invert(pc.match_substring_regex(digest, _SHA256))))
 
@@ -76,11 +81,12 @@ class RowChecker:
         if not len(flat):
             return
         parents = pc.list_parent_indices(regions).to_numpy(zero_copy_only=False)
-        x1, y1, x2, y2 = (pc.struct_field(flat, c).to_numpy(zero_copy_only=False) for c in COORDINATES)
-        finite = np.isfinite(x1) & np.isfinite(y1) & np.isfinite(x2) & np.isfinite(y2)
-        self._note("the box of a region is null, NaN or infinite", _at(parents[~finite], len(regions)))
-        turned = finite & ((x2 < x1) | (y2 < y1))
-        self._note("the box of a region has x2 < x1 or y2 < y1", _at(parents[turned], len(regions)))
+        if not self._pass_damaged_boxes:
+            x1, y1, x2, y2 = (pc.struct_field(flat, c).to_numpy(zero_copy_only=False) for c in COORDINATES)
+            finite = np.isfinite(x1) & np.isfinite(y1) & np.isfinite(x2) & np.isfinite(y2)
+            self._note("the box of a region is null, NaN or infinite", _at(parents[~finite], len(regions)))
+            turned = finite & ((x2 < x1) | (y2 < y1))
+            self._note("the box of a region has x2 < x1 or y2 < y1", _at(parents[turned], len(regions)))
         odd = ~to_mask(pc.match_substring_regex(pc.struct_field(flat, "label"), _LABEL))
         self._note(
             "the label of a region is empty, too long or has control characters", _at(parents[odd], len(regions))

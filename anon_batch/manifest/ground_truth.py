@@ -32,7 +32,14 @@ class _Box(NamedTuple):
     keep: bool = False
 
 
-_Boxes = dict[str, list[_Box]]
+class _Labelled(NamedTuple):
+    """The boxes of an image, and the size that the file gives it."""
+
+    boxes: list[_Box]
+    size: tuple[int, int] | None = None
+
+
+_Entries = dict[str, _Labelled]
 
 
 def read_ground_truth(storage: Storage, uri: str, labels: LabelMap | None = None) -> dict[str, GroundTruth]:
@@ -53,7 +60,8 @@ def read_ground_truth(storage: Storage, uri: str, labels: LabelMap | None = None
         labels: which labels to give instead.
 
     Returns:
-        Image's name -> its regions; an empty record means that it has none. Boxes without area are set to `ignore`.
+        Image's name -> its regions, with the size that COCO or a list gives the image; an empty record means that it has
+        none. Boxes without area are set to `ignore`.
 
     Raises:
         ManifestError: not one of these formats, or not a box; the message names the place.
@@ -72,10 +80,10 @@ def read_ground_truth(storage: Storage, uri: str, labels: LabelMap | None = None
     found = readers[suffix](text, f"ground truth {uri}", labels or LabelMap())
     if not found:
         raise ManifestError(f"ground truth {uri} names no image")
-    return {name: _checked(boxes, f"ground truth {uri}, {name}") for name, boxes in found.items()}
+    return {name: _checked(*labelled, f"ground truth {uri}, {name}") for name, labelled in found.items()}
 
 
-def _checked(boxes: Sequence[_Box], where: str) -> GroundTruth:
+def _checked(boxes: Sequence[_Box], size: tuple[int, int] | None, where: str) -> GroundTruth:
     xyxy = np.array([box[:4] for box in boxes], np.float32).reshape(-1, 4)
     if not np.isfinite(xyxy).all():
         raise ManifestError(f"{where}: a coordinate is NaN or infinite")
@@ -83,7 +91,8 @@ def _checked(boxes: Sequence[_Box], where: str) -> GroundTruth:
         raise ManifestError(f"{where}: a box has x2 < x1 or y2 < y1; boxes are [x1, y1, x2, y2] in px")
     empty = (xyxy[:, 2] == xyxy[:, 0]) | (xyxy[:, 3] == xyxy[:, 1])
     ignore = np.array([box.ignore for box in boxes], np.bool_) | empty
-    return GroundTruth(xyxy, ignore, tuple(box.label for box in boxes), np.array([box.keep for box in boxes], np.bool_))
+    keep = np.array([box.keep for box in boxes], np.bool_)
+    return GroundTruth(xyxy, ignore, tuple(box.label for box in boxes), keep, size)
 
 
 def _labelled(boxes: Iterable[_Box], labels: LabelMap) -> list[_Box]:
@@ -91,7 +100,7 @@ def _labelled(boxes: Iterable[_Box], labels: LabelMap) -> list[_Box]:
     return [box._replace(label=label) for box, label in named if label is not None]
 
 
-def _from_json(text: str, where: str, labels: LabelMap) -> _Boxes:
+def _from_json(text: str, where: str, labels: LabelMap) -> _Entries:
     try:
         data = json.loads(text)
     except ValueError as exc:
@@ -99,21 +108,29 @@ def _from_json(text: str, where: str, labels: LabelMap) -> _Boxes:
     if isinstance(data, dict) and isinstance(data.get("images"), list) and isinstance(data.get("annotations"), list):
         return _from_coco(data, where, labels)
     if isinstance(data, dict):
-        pairs: Iterable[tuple[Any, Any]] = data.items()
+        entries: Iterable[tuple[Any, Any, Any]] = [(name, boxes, {}) for name, boxes in data.items()]
     elif isinstance(data, list) and all(isinstance(e, dict) for e in data):
-        pairs = [(next((e[k] for k in _NAME_KEYS if k in e), None), e.get("boxes")) for e in data]
+        entries = [(next((e[k] for k in _NAME_KEYS if k in e), None), e.get("boxes"), e) for e in data]
     else:
         raise ManifestError(
             f'{where}: expected {{"file.jpg": [[x1, y1, x2, y2], ...]}}, [{{"file": ..., "boxes": [...]}}] or COCO'
         )
-    out: _Boxes = {}
-    for name, boxes in pairs:
+    out: _Entries = {}
+    for name, boxes, entry in entries:
         if not isinstance(name, str) or not isinstance(boxes, list):
             raise ManifestError(f"{where}: the entry {str(name)[:80]!r} has no name or no list of boxes")
         if name in out:
             raise ManifestError(f"{where}: {name!r} appears twice")
-        out[name] = _labelled((_json_box(box, f"{where}, {name}") for box in boxes), labels)
+        out[name] = _Labelled(_labelled((_json_box(box, f"{where}, {name}") for box in boxes), labels), _size(entry))
     return out
+
+
+def _size(entry: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return `width` and `height` of an entry, where it has both as positive numbers."""
+    sides = [entry.get("width"), entry.get("height")]
+    if not all(isinstance(side, (int, float)) and 1 <= side < 2**31 for side in sides):
+        return None
+    return int(sides[0] or 0), int(sides[1] or 0)
 
 
 def _json_box(box: Any, where: str) -> _Box:
@@ -134,20 +151,20 @@ def _numbers(box: Any, where: str) -> list[float]:
     return [float(v) for v in four]
 
 
-def _from_coco(data: Mapping[str, Any], where: str, labels: LabelMap) -> _Boxes:
+def _from_coco(data: Mapping[str, Any], where: str, labels: LabelMap) -> _Entries:
     try:
         label_of = _coco_labels({c["id"]: str(c["name"]) for c in data.get("categories") or ()}, labels)
         names = {image["id"]: str(image["file_name"]) for image in data["images"]}
         if len(set(names.values())) < len(data["images"]):
             raise ManifestError(f"{where}: two entries of `images` have the same id or file_name")
-        out: _Boxes = {name: [] for name in names.values()}
+        out = {str(image["file_name"]): _Labelled([], _size(image)) for image in data["images"]}
         for annotation in data["annotations"]:
             label = label_of[annotation["category_id"]] if label_of else labels.get(DEFAULT_LABEL)
             if label is None:
                 continue
             x, y, w, h = _numbers(annotation["bbox"], f"{where}, image {annotation['image_id']}")
             ignored = bool(annotation.get("iscrowd") or annotation.get("ignore"))
-            out[names[annotation["image_id"]]].append(_Box(x, y, x + w, y + h, label, ignored))
+            out[names[annotation["image_id"]]].boxes.append(_Box(x, y, x + w, y + h, label, ignored))
     except (KeyError, TypeError, AttributeError) as exc:
         raise ManifestError(f"{where}: not COCO, {type(exc).__name__}: {exc}") from None
     return out
@@ -163,9 +180,9 @@ def _coco_labels(categories: Mapping[Any, str], labels: LabelMap) -> dict[Any, s
     return {key: name.strip() for key, name in categories.items()}
 
 
-def _from_csv(text: str, where: str, labels: LabelMap) -> _Boxes:
+def _from_csv(text: str, where: str, labels: LabelMap) -> _Entries:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    out: _Boxes = {}
+    out: _Entries = {}
     try:
         header = reader.fieldnames or ()
         key = next((k for k in _NAME_KEYS if k in header), None)
@@ -174,7 +191,7 @@ def _from_csv(text: str, where: str, labels: LabelMap) -> _Boxes:
                 f"{where}: expected columns image_id (or file, file_name), x1, y1, x2, y2[, label, ignore, keep]"
             )
         for record in reader:
-            boxes = out.setdefault(record[key] or "", [])
+            boxes = out.setdefault(record[key] or "", _Labelled([])).boxes
             texts = [(record[k] or "").strip() for k in _BOX_KEYS]
             if any(texts):
                 x1, y1, x2, y2 = (float(text) for text in texts)
@@ -193,13 +210,13 @@ def _flag(record: Mapping[str, str | None], name: str) -> bool:
     return value in ("1", "true")
 
 
-def _from_wider(text: str, where: str, labels: LabelMap) -> _Boxes:
+def _from_wider(text: str, where: str, labels: LabelMap) -> _Entries:
     """Read WIDER FACE: name, count, then a line `x y w h blur expression illumination invalid occlusion pose` a face.
 
     A count of 0 is followed by one line of zeros (format: the readme of WIDER FACE's annotations).
     """
     lines = text.splitlines()
-    out: _Boxes = {}
+    out: _Entries = {}
     at = 0
     while at < len(lines):
         name = lines[at].strip()
@@ -216,7 +233,7 @@ def _from_wider(text: str, where: str, labels: LabelMap) -> _Boxes:
         except (ValueError, IndexError) as exc:
             raise ManifestError(f"{where}, line {at}, {name[:80]!r}: not WIDER FACE ({exc})") from None
         boxes = (_Box(f[0], f[1], f[0] + f[2], f[1] + f[3], DEFAULT_LABEL, len(f) > 7 and f[7] == 1) for f in faces)
-        out[name] = _labelled(boxes, labels)
+        out[name] = _Labelled(_labelled(boxes, labels))
         at += 1 + count
         if count == 0 and at < len(lines) and set(lines[at].split()) == {"0"}:
             at += 1

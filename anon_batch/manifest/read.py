@@ -22,6 +22,7 @@ from anon_batch.manifest.schema import (
     MANIFEST_VERSION,
     OLD_REGIONS_COLUMN,
     REGIONS_COLUMN,
+    REGIONS_SIZE,
     VERSION_KEY,
     normalise_column,
     normalised_schema,
@@ -184,8 +185,9 @@ def rows_from_table(table: pa.Table, first_index: int) -> list[ManifestRow]:
         table: the fixed columns and the pass-through ones.
         first_index: the manifest's row number of the first.
     """
-    plain = [table.column(n).to_pylist() for n in FIXED_COLUMNS if n != REGIONS_COLUMN]
-    truths = ground_truths(normalise_column(REGIONS_COLUMN, table.column(REGIONS_COLUMN)))
+    plain = [table.column(n).to_pylist() for n in FIXED_COLUMNS if n not in (REGIONS_COLUMN, *REGIONS_SIZE)]
+    sizes = zip(*(table.column(n).to_pylist() for n in REGIONS_SIZE), strict=True)
+    truths = ground_truths(normalise_column(REGIONS_COLUMN, table.column(REGIONS_COLUMN)), sizes)
     names = [n for n in table.column_names if n not in FIXED_SCHEMA.names]
     extras: list[dict[str, Any]] = [{} for _ in range(len(table))]
     if names:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -90,8 +90,13 @@ def regions_array(rows: Sequence[GroundTruth | None]) -> pa.Array:
     return _region_lists(fields, lengths, pa.array([row is None for row in rows], pa.bool_()))
 
 
-def ground_truths(regions: pa.Array) -> list[GroundTruth | None]:
-    """Return the rows of a normalised column `regions`; inverse of `regions_array`."""
+def ground_truths(regions: pa.Array, sizes: Iterable[tuple[int | None, int | None]]) -> list[GroundTruth | None]:
+    """Return the rows of a normalised column `regions`; inverse of `regions_array`.
+
+    Args:
+        regions: the column.
+        sizes: width and height of each row's image, px; None where it is unknown.
+    """
     if regions.null_count == len(regions):
         return [None] * len(regions)
     flat = pc.list_flatten(regions)
@@ -101,11 +106,12 @@ def ground_truths(regions: pa.Array) -> list[GroundTruth | None]:
     ignore, keep = (np.asarray(pc.struct_field(flat, f).to_numpy(zero_copy_only=False), np.bool_) for f in FLAGS)
     out: list[GroundTruth | None] = []
     start = 0
-    for count in pc.list_value_length(regions).to_pylist():
+    for count, (width, height) in zip(pc.list_value_length(regions).to_pylist(), sizes, strict=True):
         if count is None:
             out.append(None)
             continue
         own = slice(start, start + count)
-        out.append(GroundTruth(boxes[own], ignore[own], labels[own], keep[own]))
+        size = None if width is None or height is None else (width, height)
+        out.append(GroundTruth(boxes[own], ignore[own], labels[own], keep[own], size))
         start += count
     return out

@@ -16,6 +16,7 @@ BASE_KEY = b"base_uri"
 IMAGE_COLUMN = "image"
 
 REGIONS_COLUMN = "regions"
+REGIONS_SIZE = ("regions_width", "regions_height")  # of the image that the regions are for, px
 OLD_REGIONS_COLUMN = "faces"  # read as `regions` with the label `face`
 FIXED_SCHEMA = pa.schema(
     [
@@ -26,6 +27,7 @@ FIXED_SCHEMA = pa.schema(
         ("size_bytes", pa.int64()),
         ("sha256", pa.string()),
         (REGIONS_COLUMN, REGIONS_TYPE),
+        *((name, pa.int64()) for name in REGIONS_SIZE),
     ]
 )
 FIXED_COLUMNS = tuple(FIXED_SCHEMA.names)

@@ -17,7 +17,14 @@ from anon_batch.manifest.importers.entries import Source
 from anon_batch.manifest.matching import RegionMatcher
 from anon_batch.manifest.rebatch import rebatch
 from anon_batch.manifest.regions_column import regions_array
-from anon_batch.manifest.schema import BASE_KEY, FIXED_SCHEMA, MANIFEST_VERSION, REGIONS_COLUMN, VERSION_KEY
+from anon_batch.manifest.schema import (
+    BASE_KEY,
+    FIXED_SCHEMA,
+    MANIFEST_VERSION,
+    REGIONS_COLUMN,
+    REGIONS_SIZE,
+    VERSION_KEY,
+)
 from anon_batch.storage import absolute, is_local
 
 ROW_GROUP_ROWS = 8192
@@ -94,11 +101,16 @@ def write_table(
 
 def _attach(table: pa.Table, matcher: RegionMatcher) -> pa.Table:
     found = [matcher.regions_of(i) if i else None for i in table.column("image_id").to_pylist()]
-    regions = table.column(REGIONS_COLUMN).combine_chunks()
-    merged = regions_array(found)
-    if regions.null_count < len(regions):
-        merged = pc.if_else(pa.array([truth is not None for truth in found], pa.bool_()), merged, regions)
-    return replace_column(table, REGIONS_COLUMN, merged)
+    is_new = pa.array([truth is not None for truth in found], pa.bool_())
+    columns = {REGIONS_COLUMN: regions_array(found)}
+    for side, name in enumerate(REGIONS_SIZE):
+        sides = [None if truth is None or truth.size is None else truth.size[side] for truth in found]
+        columns[name] = pa.array(sides, pa.int64())
+    for name, column in columns.items():
+        old = table.column(name).combine_chunks()
+        merged = column if old.null_count == len(old) else pc.if_else(is_new, column, old)
+        table = replace_column(table, name, merged)
+    return table
 
 
 def _written_ids(path: Path) -> Iterator[pa.Table]:

@@ -16,6 +16,7 @@ from anon_batch.manifest import ManifestFile, RowChecker, open_manifest
 from anon_batch.manifest.chunks import CHUNK_ROWS, chunk_to_parquet
 from anon_batch.manifest.rebatch import rebatch
 from anon_batch.manifest.sampling import sample_hashes, sample_threshold
+from anon_batch.pipeline.check_boxes import BoxScale
 from anon_batch.pipeline.fingerprint import RowsDigest
 from anon_batch.pipeline.sources_outside import SourcesOutside
 from anon_batch.storage import absolute
@@ -43,10 +44,12 @@ def scan_manifest(config: JobConfig, ledger: Ledger, rows_id: str | None) -> Sca
     """
     manifest = open_manifest(ledger.storage, absolute(config.manifest))
     threshold = _sample_threshold(manifest, config)
-    checker = RowChecker(config.manifest, keep_format=config.write.format == "keep")
+    checker = RowChecker(config.manifest, keep_format=config.write.format == "keep", pass_damaged_boxes=True)
     digest, total, labelled = RowsDigest(), 0, False
     outside = SourcesOutside(config.output_uri, ledger.uri)
-    for table in rebatch(_checked_and_sampled(manifest, (checker.feed, outside.check), config, threshold), CHUNK_ROWS):
+    boxes = BoxScale(config, ledger.storage)
+    checks = [checker.feed, outside.check] if rows_id is None else [checker.feed, outside.check, boxes.feed]
+    for table in rebatch(_checked_and_sampled(manifest, checks, config, threshold), CHUNK_ROWS):
         digest.update(table)
         labelled = labelled or table.column("regions").null_count < len(table)
         if rows_id is not None:
@@ -56,6 +59,7 @@ def scan_manifest(config: JobConfig, ledger: Ledger, rows_id: str | None) -> Sca
             ledger.put_rows(rows_id, total, len(table), chunk_to_parquet(table))
         total += len(table)
     checker.finish(lambda: manifest.iter_tables(["image_id"]))
+    boxes.finish()
     if total and not labelled and any(d.name == "manifest" for d in config.detect.detectors):
         raise ManifestError(
             f"{config.manifest}: detector `manifest` takes the boxes of the column `regions`, and no row has any; "

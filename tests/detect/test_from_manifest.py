@@ -32,8 +32,3 @@ def test_an_empty_list_means_no_region_and_null_withholds():
     with pytest.raises(WithheldError) as caught:
         ManifestBoxes().detections([None])
     assert caught.value.reason == "no_boxes"
-
-
-def test_a_box_that_is_not_finite_withholds():
-    with pytest.raises(WithheldError, match="not finite"):
-        ManifestBoxes().detections([given([[0, 0, np.nan, 5]], [False])])

@@ -16,6 +16,7 @@ from anon_batch.manifest.schema import (
     FIXED_SCHEMA,
     OLD_REGIONS_COLUMN,
     REGIONS_COLUMN,
+    REGIONS_SIZE,
     RESERVED_EXTRA_COLUMNS,
     accepts,
     fixed_name,
@@ -28,7 +29,7 @@ Kind = Literal["files", "tar", "webdataset", "parquet", "table"]
 BATCH_ROWS = 8192
 NAMES_SHOWN = 20
 _SUFFIXES_COUNTED = 200
-_TEXT_NUMBERS = ("offset", "length", "size_bytes")
+_TEXT_NUMBERS = ("offset", "length", "size_bytes", *REGIONS_SIZE)
 
 
 @dataclass(frozen=True, slots=True)
