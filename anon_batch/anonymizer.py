@@ -13,7 +13,6 @@ detection which was not anonymized.
 from __future__ import annotations
 
 import secrets
-import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from os import PathLike
@@ -36,7 +35,7 @@ from anon_batch.config import (
 )
 from anon_batch.detect.ensemble import build_detector
 from anon_batch.detect.given_boxes import GivenBoxes
-from anon_batch.errors import ConfigError, FailedError, RowError, WithheldError
+from anon_batch.errors import ConfigError, FailedError, WithheldError, row_error
 from anon_batch.imaging.encode import encode_anonymized, encode_clean
 from anon_batch.imaging.source import SourceImage
 from anon_batch.models.runtime import Runtime
@@ -225,10 +224,8 @@ class Anonymizer:
         limits = self._config.limits
         try:
             return SourceImage.open(image_id, bytes(image), max_pixels=limits.max_pixels, max_bytes=limits.max_bytes)
-        except RowError as exc:
-            return Withheld(image_id, exc)
-        except Exception:
-            return Withheld(image_id, FailedError("decode", traceback.format_exc()))
+        except Exception as exc:
+            return Withheld(image_id, row_error(exc, FailedError, "decode"))
 
     def decode(self, source: SourceImage) -> Withheld | None:
         """Decode what the detectors will see, ahead of `process`. Other threads may call it, one for each image.
@@ -293,10 +290,8 @@ class Anonymizer:
             encoded = encode_anonymized(source.decode(), outcome.result, write.format, write.quality)
             if encoded.data == source.data and not np.array_equal(outcome.pixels, source.decode().pixels):
                 raise WithheldError("encode", "the output is the source")
-        except RowError as exc:
-            return Withheld(source.image_id, exc, outcome.detections, outcome.checks)
-        except Exception:
-            error = WithheldError("encode", traceback.format_exc())
+        except Exception as exc:
+            error = row_error(exc, WithheldError, "encode")
             return Withheld(source.image_id, error, outcome.detections, outcome.checks)
         return encoded
 

@@ -29,10 +29,12 @@ Each class can be pickled: every constructor argument goes to `super().__init__`
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Iterable
 from enum import IntEnum
 from typing import ClassVar, Literal
 
+from anon_batch.memory import is_out_of_memory
 from anon_batch.reasons import REASONS
 
 
@@ -215,6 +217,21 @@ class FailedError(RowError):
 
 class WithheldError(RowError):
     status = "withheld"
+
+
+def row_error(exc: Exception, kind: type[RowError], reason: str, detail: str = "") -> RowError:
+    """Return the error that ends a row, for an exception that is being handled.
+
+    Args:
+        exc: a RowError stands for itself; a lack of memory is `out_of_memory`, whatever the reason would be.
+        kind: class for any other exception.
+        reason: its code.
+        detail: what failed; the traceback follows.
+    """
+    if isinstance(exc, RowError):
+        return exc
+    text = f"{detail}{traceback.format_exc()}"
+    return WithheldError("out_of_memory", text) if is_out_of_memory(exc) else kind(reason, text)
 
 
 class IntegrityError(AnonBatchError):

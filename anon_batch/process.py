@@ -13,6 +13,7 @@ from anon_batch.errors import StoppedError, TerminatedError
 
 # Options of glibc's mallopt (malloc.h): M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX.
 _MALLOC_OPTIONS = ((-1, 256 << 20), (-4, 0), (-8, 1))
+_CLEAN_UP_S = 5.0  # of a notice, because Ray takes a while to end
 
 
 def limit_threads(threads: int) -> None:
@@ -45,28 +46,61 @@ class Termination(KeyboardInterrupt):
     """SIGTERM arrived. Unwinds the stack like Ctrl-C."""
 
 
+class Notice:
+    """SIGTERM as a notice: work may end by itself for a while before the block is unwound.
+
+    Args:
+        seconds: between SIGTERM and the end of the machine; too few leave no time to wait.
+
+    Attributes:
+        given: whether SIGTERM arrived, so that nothing new should be started.
+    """
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self._wait_s = seconds - _CLEAN_UP_S
+        self.given = False
+
+    def __call__(self, *_: object) -> None:
+        """Handle SIGTERM; a second one ends the wait."""
+        if self.given or self._wait_s <= 0:
+            raise Termination
+        self.given = True
+        signal.signal(signal.SIGALRM, _raise_termination)
+        signal.setitimer(signal.ITIMER_REAL, self._wait_s)
+
+    def end(self) -> None:
+        """Stop the clock."""
+        if self.given:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+
 @contextlib.contextmanager
-def stoppable(hint: str = "") -> Iterator[None]:
+def stoppable(hint: str = "", notice_s: float = 0.0) -> Iterator[Notice]:
     """Turn signals that arrive in the block into errors with an exit code, after the block has cleaned up.
 
     Args:
         hint: what the user can do next; appended to the message.
+        notice_s: seconds between SIGTERM and the end of the machine.
+
+    Yields:
+        Says whether SIGTERM arrived; the block may end by itself before the notice is over.
 
     Raises:
         StoppedError: SIGINT.
         TerminatedError: SIGTERM.
     """
-    previous = None
+    previous, notice = None, Notice(notice_s)
     if in_main_thread := threading.current_thread() is threading.main_thread():
-        previous = signal.signal(signal.SIGTERM, _raise_termination)
+        previous = signal.signal(signal.SIGTERM, notice)
     try:
-        yield
+        yield notice
     except Termination:
         raise TerminatedError(f"terminated by SIGTERM{hint}") from None
     except KeyboardInterrupt:
         raise StoppedError(f"interrupted{hint}") from None
     finally:
         if in_main_thread:
+            notice.end()
             signal.signal(signal.SIGTERM, previous)
 
 

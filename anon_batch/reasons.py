@@ -89,6 +89,11 @@ _WITHHELD = (
         "the output could not be encoded, e.g. an image too large for WebP",
         "choose another `write.format`",
     ),
+    (
+        "out_of_memory",
+        "the worker had too little memory for the image, even alone",
+        "give a worker more memory, or lower `limits.max_pixels`; then run these rows as a release of their own",
+    ),
     ("metadata", "the encoded output holds metadata that is not on the allow-list", "see the audit; report it"),
     ("write", "storage refused this name or size", "shorten the id, or use another layout"),
     ("incomplete", "a stage returned no result", "a bug in anon-batch: report it"),

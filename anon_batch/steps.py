@@ -6,7 +6,6 @@ image cannot harm the others and nothing passes by default. These are the only r
 
 from __future__ import annotations
 
-import traceback
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,8 +18,9 @@ from anon_batch.anonymize.protocol import ImageCheck
 from anon_batch.detect.ensemble import Ensemble
 from anon_batch.detect.given_boxes import GivenBoxes
 from anon_batch.detect.kept import kept_by_owner
-from anon_batch.errors import FailedError, RowError, WithheldError
+from anon_batch.errors import FailedError, RowError, WithheldError, row_error
 from anon_batch.imaging.source import SourceImage
+from anon_batch.memory import in_halves
 from anon_batch.outcomes import Anonymized, Clean, Outcome, Withheld
 from anon_batch.records import AnonymizedImage, Detections, GroundTruth, Region, read_only
 
@@ -54,10 +54,8 @@ def decode_preview(source: SourceImage, max_side_px: int | None) -> RowError | N
     """Decode what the detectors will see. Return why that fails, or None."""
     try:
         source.preview(max_side_px)
-    except RowError as exc:
-        return exc
-    except Exception:
-        return FailedError("decode", traceback.format_exc())
+    except Exception as exc:
+        return row_error(exc, FailedError, "decode")
     return None
 
 
@@ -70,34 +68,35 @@ def check_given_boxes(items: Sequence[Item], given: GivenBoxes) -> None:
 
 
 def detect(items: Sequence[Item], detector: Ensemble, max_side_px: int | None) -> None:
-    """Search all images in one call; if that fails, one by one, so that only the culprit is withheld.
+    """Search all images in one call; if that fails, in halves down to single images, so that only the culprit is withheld.
 
     Images that have detections already are not searched.
     """
     to_search = [item for item in items if item.error is None and item.detections is None]
     if not to_search:
         return
-    try:
-        _detect_in_one_call(to_search, detector, max_side_px)
-    except Exception:
-        for item in to_search:
-            try:
-                _detect_in_one_call([item], detector, max_side_px)
-            except RowError as exc:
-                item.error = exc
-            except Exception:
-                item.error = WithheldError("detect", traceback.format_exc())
+    answers = in_halves(
+        to_search,
+        lambda some: _detect_in_one_call(some, detector, max_side_px),
+        lambda exc: row_error(exc, WithheldError, "detect"),
+    )
+    for item, answer in zip(to_search, answers, strict=True):
+        if isinstance(answer, RowError):
+            item.error = answer
+        else:
+            item.detections = answer
 
 
-def _detect_in_one_call(items: Sequence[Item], detector: Ensemble, max_side_px: int | None) -> None:
+def _detect_in_one_call(
+    items: Sequence[Item], detector: Ensemble, max_side_px: int | None
+) -> list[Detections | RowError]:
     previews = [item.source.preview(max_side_px) for item in items]
     found = list(detector.detect(previews, [item.ground_truth for item in items]))
     if len(found) != len(items):  # because it is unknown which image a result belongs to
         raise WithheldError("detect", f"{len(found)} results for {len(items)} images")
     if wrong := {type(own).__name__ for own in found if not isinstance(own, Detections)}:
         raise WithheldError("detect", f"detector {detector.name} returned {wrong}, expected Detections")
-    for item, detections in zip(items, found, strict=True):
-        item.detections = detections
+    return [*found]
 
 
 def choose_regions(items: Sequence[Item], ladder: Ladder, *, decode_all: bool) -> None:
@@ -115,10 +114,8 @@ def choose_regions(items: Sequence[Item], ladder: Ladder, *, decode_all: bool) -
             _choose_regions(item, item.detections, ladder)
             if item.regions or decode_all:
                 item.source.decode()
-        except RowError as exc:
-            item.error = exc
-        except Exception:
-            item.error = WithheldError("detect", traceback.format_exc())
+        except Exception as exc:
+            item.error = row_error(exc, WithheldError, "detect")
 
 
 def _choose_regions(item: Item, detections: Detections, ladder: Ladder) -> None:
@@ -134,18 +131,22 @@ def render(items: Sequence[Item], ladder: Ladder, key: bytes) -> None:
     work = [item for item in items if item.error is None and item.regions]
     if not work:
         return
-    try:
-        results = ladder.anonymize([(item.source.decode(), item.regions) for item in work], key)
-        if len(results) != len(work):
-            raise WithheldError("anonymize", f"{len(results)} results for {len(work)} images")
-    except Exception:
-        for item in work:
-            item.error = WithheldError("anonymize", traceback.format_exc())
-        return
+    results = in_halves(
+        work,
+        lambda some: _render_in_one_call(some, ladder, key),
+        lambda exc: row_error(exc, WithheldError, "anonymize"),
+    )
     for item, result in zip(work, results, strict=True):
         item.result = result if isinstance(result, AnonymizedImage) else None
-        if isinstance(result, WithheldError):
+        if isinstance(result, RowError):
             item.error = result
+
+
+def _render_in_one_call(items: Sequence[Item], ladder: Ladder, key: bytes) -> list[AnonymizedImage | RowError]:
+    results = ladder.anonymize([(item.source.decode(), item.regions) for item in items], key)
+    if len(results) != len(items):
+        raise WithheldError("anonymize", f"{len(results)} results for {len(items)} images")
+    return results
 
 
 def check_images(items: Sequence[Item], checks: Sequence[ImageCheck], ladder: Ladder, key: bytes) -> None:
@@ -178,10 +179,8 @@ def _check_image(item: Item, checks: Sequence[ImageCheck], ladder: Ladder) -> bo
                 if not np.isfinite(finding.add.scores).all():
                     raise WithheldError("check", f"{check.name}: added detections whose scores are not finite")
                 _add_regions(item, finding.add, ladder)
-        except RowError as exc:
-            item.error = exc
-        except Exception:
-            item.error = WithheldError("check", f"{check.name}: {traceback.format_exc()}")
+        except Exception as exc:
+            item.error = row_error(exc, WithheldError, "check", f"{check.name}: ")
     return item.error is None and len(item.regions) > before
 
 

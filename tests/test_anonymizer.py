@@ -210,7 +210,8 @@ def _claims(methods: dict[int, str]) -> Callable[[Sequence[Any]], Any]:
     [
         (lambda batch: [WithheldError("anonymize", "why") for _ in batch], "anonymize"),
         (_raise(WithheldError("anonymize")), "anonymize"),
-        (_raise(MemoryError()), "anonymize"),
+        (_raise(MemoryError()), "out_of_memory"),
+        (_raise(KeyError()), "anonymize"),
         (lambda batch: [], "anonymize"),
         (lambda batch: [None for _ in batch], "incomplete"),
         (lambda batch: [image for image, _ in batch], "incomplete"),
@@ -257,7 +258,7 @@ def test_an_encoder_that_returns_the_source_withholds(monkeypatch: pytest.Monkey
     [
         (WithheldError("metadata"), "withheld", "metadata"),
         (FailedError("decode"), "failed", "decode"),
-        (MemoryError(), "withheld", "encode"),
+        (MemoryError(), "withheld", "out_of_memory"),
         (ValueError("x"), "withheld", "encode"),
     ],
 )
@@ -324,7 +325,6 @@ def test_an_image_check_adds_regions(clean: bool) -> None:
     [
         [Finding(withhold="a face is left")],
         [RuntimeError("broke")],
-        [MemoryError()],
         [None],
         [_found((1, 14, 5, 19))] * 3,
         *([Finding(counts={"found": count})] for count in (math.nan, 1.5, -1, "1")),
@@ -338,6 +338,28 @@ def test_an_image_check_withholds(answers: list[Any], clean: bool) -> None:
     [out] = made([noise()])
     assert isinstance(out, Withheld)
     assert (out.status, out.reason) == ("withheld", "check")
+
+
+def test_an_image_check_without_memory_withholds() -> None:
+    [out] = anonymizer(checks=[Check(MemoryError())])([noise()])
+    assert isinstance(out, Withheld)
+    assert out.reason == "out_of_memory"
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_searched_in_halves() -> None:
+    calls = []
+
+    def search(images: Sequence[Any]) -> list[Detections]:
+        calls.append(len(images))
+        if len(images) > 2:
+            raise MemoryError
+        if len(images) == 1:
+            raise MemoryError  # the odd one of nine
+        return [Detections.empty() for _ in images]
+
+    outcomes = anonymizer(Detector(search))([noise() for _ in range(9)])
+    assert calls == [9, 4, 2, 2, 5, 2, 3, 1, 2]
+    assert [out.reason if isinstance(out, Withheld) else "" for out in outcomes] == [*[""] * 6, "out_of_memory", "", ""]
 
 
 def test_a_check_sees_only_regions_that_are_anonymized() -> None:

@@ -46,3 +46,38 @@ def test_fresh_pages_are_taken_once():
     assert faults("kept") < 0.01
     if faults("given back") < 0.02:
         pytest.skip("huge pages hide the difference here")
+
+
+NOTICE = """
+import os, signal, sys, time
+from anon_batch.errors import AnonBatchError
+from anon_batch.process import stoppable
+begin = time.monotonic()
+try:
+    with stoppable(notice_s=float(sys.argv[1])) as notice:
+        os.kill(os.getpid(), signal.SIGTERM)
+        while time.monotonic() - begin < float(sys.argv[2]):
+            time.sleep(0.01)
+        if len(sys.argv) > 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        print("ended by itself", notice.given)
+except AnonBatchError as exc:
+    print(type(exc).__name__, round(time.monotonic() - begin, 1))
+time.sleep(0.3)  # no late alarm
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("0", "9"), "TerminatedError 0.0"),
+        (("3", "9"), "TerminatedError 0.0"),
+        (("5.2", "9"), "TerminatedError 0.2"),
+        (("120", "0.1"), "ended by itself True"),
+        (("120", "0.1", "again"), "TerminatedError 0.1"),
+    ],
+)
+def test_a_notice_leaves_time_to_end(arguments, said):
+    """SIGTERM unwinds at once, or five seconds before the machine goes away; a second one unwinds at once."""
+    done = subprocess.run([sys.executable, "-c", NOTICE, *arguments], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, said, "")

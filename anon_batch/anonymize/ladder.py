@@ -1,7 +1,8 @@
 """The ladder: each region tries the methods of its policy in order; an image with a region that none renders is withheld.
 
-Whatever a method does, raise, run out of memory or return nonsense, cannot leave a region as it was: each patch is checked
-before it is written, each result after it, and what fails goes to the next method.
+Whatever a method does, raise or return nonsense, cannot leave a region as it was: each patch is checked before it is written,
+each result after it, and what fails goes to the next method. Where memory runs out, fewer images are rendered at a time; an image
+that does not fit alone is withheld.
 """
 
 from __future__ import annotations
@@ -19,13 +20,27 @@ from anon_batch.anonymize.policy import Policy
 from anon_batch.anonymize.protocol import Method, Patch, Refusal, RegionCheck
 from anon_batch.anonymize.render import Batch, Scene, render_scenes
 from anon_batch.config import AnonymizeConfig
-from anon_batch.errors import ConfigError, WithheldError
+from anon_batch.errors import ConfigError, RowError, WithheldError, row_error
 from anon_batch.geometry import longer_side_px
+from anon_batch.memory import in_halves, is_out_of_memory
 from anon_batch.models.runtime import Runtime
 from anon_batch.records import AnonymizedImage, BoolArray, DecodedImage, PixelArray, Region, read_only
 
 WITHHELD_REASON = "anonymize"
 _MAX_DETAILS = 20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Failure:
+    """Why a method gave nothing for one image alone."""
+
+    text: str
+    lacks_memory: bool
+
+    @classmethod
+    def of(cls, exc: Exception) -> _Failure:
+        # Not the exception itself, because it keeps the arrays of the failed call alive.
+        return cls(f"{type(exc).__name__}: {exc}"[:500], is_out_of_memory(exc))
 
 
 @dataclass(slots=True, eq=False)
@@ -40,6 +55,15 @@ class _Progress:
     methods: dict[int, str] = field(default_factory=dict)
     details: list[str] = field(default_factory=list)
     failures: Counter[str] = field(default_factory=Counter)
+    lacks_memory: bool = False
+
+    def note(self, what: str, failure: _Failure) -> None:
+        """Note a failure. Any is one step of the ladder, except a lack of memory, which withholds the image.
+
+        Otherwise another method would render it that needs less, and the release would depend on the machine.
+        """
+        self.details.append(f"{what}: {failure.text}")
+        self.lacks_memory = self.lacks_memory or failure.lacks_memory
 
     @property
     def done(self) -> list[Region]:
@@ -85,7 +109,7 @@ class Ladder:
         """Return whether a method of this ladder shows what a model generated."""
         return self._methods[method].synthetic
 
-    def anonymize(self, batch: Batch, run_key: bytes) -> list[AnonymizedImage | WithheldError]:
+    def anonymize(self, batch: Batch, run_key: bytes) -> list[AnonymizedImage | RowError]:
         """Anonymize every region of every image, or withhold the image.
 
         Args:
@@ -108,29 +132,25 @@ class Ladder:
 
     def _run_step(self, method: Method, level: int, states: Sequence[_Progress], run_key: bytes) -> None:
         """Let one method render the pending regions that try it at this level, of all images in one call."""
-        work = [(state, regions) for state in states if (regions := self._regions_for(method, level, state))]
+        going = [state for state in states if not state.lacks_memory]
+        work = [(state, regions) for state in going if (regions := self._regions_for(method, level, state))]
         if not work:
             return
         scenes = [
             Scene(state.image.image_id, state.pixels, self._erased_for(method, level, state.pending), regions)
             for state, regions in work
         ]
-        answers: list[list[object]]
-        try:
-            answers = render_scenes(method, scenes, run_key)
-        except Exception as exc:  # any failure of a method is one step of the ladder
-            if len(work) == 1:
-                work[0][0].details.append(f"{method.name}: {_text(exc)}")
-                return
-            answers = [
-                _render_alone(method, scene, run_key, state.details)
-                for scene, (state, _) in zip(scenes, work, strict=True)
-            ]
-        for (state, regions), own in zip(work, answers, strict=True):
+        answers: list[list[object] | _Failure] = in_halves(
+            scenes, lambda some: [*render_scenes(method, some, run_key)], _Failure.of
+        )
+        for (state, regions), answer in zip(work, answers, strict=True):
+            if isinstance(answer, _Failure):
+                state.note(method.name, answer)
+                continue
             try:
-                self._take_over(method, state, list(zip(regions, own, strict=True)) if own else [])
+                self._take_over(method, state, list(zip(regions, answer, strict=True)))
             except Exception as exc:  # a patch so odd that the checks break on it, or memory
-                state.details.append(f"{method.name}: the result cannot be composed or checked: {_text(exc)}")
+                state.note(f"{method.name}: the result cannot be composed or checked", _Failure.of(exc))
 
     def _regions_for(self, method: Method, level: int, state: _Progress) -> list[Region]:
         """Return the pending regions of an image that try a method at a level, and note those that skip it."""
@@ -213,7 +233,9 @@ class Ladder:
             faults |= {index: f"{check.name}: {why}" for index, why in failed.items()}
         return faults
 
-    def _finish(self, state: _Progress) -> AnonymizedImage | WithheldError:
+    def _finish(self, state: _Progress) -> AnonymizedImage | RowError:
+        if state.lacks_memory:
+            return WithheldError("out_of_memory", f"{state.image.image_id}: {state.details[-1]}")
         if state.pending:
             shown = "; ".join(state.details[-_MAX_DETAILS:])
             return _withhold(state.image, f"{len(state.pending)} regions not anonymized: {shown}")
@@ -222,7 +244,7 @@ class Ladder:
             try:
                 undone = self._faults(state, state.pixels, state.regions)
             except Exception as exc:
-                return _withhold(state.image, f"the result cannot be checked: {_text(exc)}")
+                return row_error(exc, WithheldError, WITHHELD_REASON, f"{state.image.image_id}: ")
             if undone:
                 return _withhold(state.image, f"undone by a later method: {undone}")
         failures = {name: count for name, count in state.failures.items() if count}
@@ -262,18 +284,5 @@ def _start(image: DecodedImage, regions: Sequence[Region]) -> _Progress | Withhe
     return _Progress(image, tuple(regions), read_only(image.pixels), untouched, list(regions))
 
 
-def _render_alone(method: Method, scene: Scene, run_key: bytes, details: list[str]) -> list[object]:
-    """Return a method's answers for one image, or none when it fails."""
-    try:
-        return render_scenes(method, [scene], run_key)[0]
-    except Exception as exc:  # as in _run_step
-        details.append(f"{method.name}: {_text(exc)}")
-        return []
-
-
 def _withhold(image: DecodedImage, why: str) -> WithheldError:
     return WithheldError(WITHHELD_REASON, f"{image.image_id}: {why}")
-
-
-def _text(exc: Exception) -> str:
-    return f"{type(exc).__name__}: {exc}"[:500]

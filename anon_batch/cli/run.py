@@ -61,11 +61,11 @@ def run(
     from anon_batch.cluster.driver import run_job
 
     with (
-        stoppable("; run the same command again to resume"),
+        stoppable("; run the same command again to resume", config.engine.termination_notice_s) as notice,
         contextlib.redirect_stdout(sys.stderr),  # because Ray prints about lost workers to standard output
         RunProgress(quiet=json) as progress,
     ):
-        summary = run_job(config, progress)
+        summary = run_job(config, progress, lambda: notice.given)
     if json:
         print_json(_for_machines(summary))
     else:

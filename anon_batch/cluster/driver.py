@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ray.exceptions import RayError
@@ -52,14 +53,20 @@ class RunSummary:
         return ExitCode.FINISHED if self.gates.passed else ExitCode.GATE_EXCEEDED
 
 
-def run_job(config: JobConfig, reporter: Reporter) -> RunSummary:
+def run_job(config: JobConfig, reporter: Reporter, stopping: Callable[[], bool] = lambda: False) -> RunSummary:
     """Run a job to its end, or resume it.
+
+    Args:
+        config: the job.
+        reporter: receives the progress.
+        stopping: returns true when no further shard should be started.
 
     Raises:
         UsageError: before the first image: wrong configuration, manifest, models, or the output of a different job.
         RunStoppedError: a worker met a non-retryable error; the message names it.
         TransientStorageError: storage kept failing; run the same command again to resume.
         ClusterError: Ray lost all workers; run the same command again to resume.
+        TerminatedError: `stopping` returned true; the shards in flight ended before.
     """
     begin = time.monotonic()
     check_reachable(config.engine.address)
@@ -74,16 +81,16 @@ def run_job(config: JobConfig, reporter: Reporter) -> RunSummary:
         done.update(ShardStats.from_json(meta.stats).statuses)
     reporter.started(run, done, resumed=resumed)
     if done.total() < run.plan.total:
-        _run_on_ray(run, reporter)
+        _run_on_ray(run, reporter, stopping)
     stats, gates = finalize(run)
     return RunSummary(run, stats, gates, time.monotonic() - begin)
 
 
-def _run_on_ray(run: Run, reporter: Reporter) -> None:
+def _run_on_ray(run: Run, reporter: Reporter, stopping: Callable[[], bool]) -> None:
     engine = run.config.engine
     with connected(engine):
         pool = ShardPool(run, worker_count(engine), reporter.note)
         try:
-            drive(run, reporter, pool.map)
+            drive(run, reporter, pool.map, stopping)
         except RayError as exc:
             raise ClusterError(f"{str(exc).strip().splitlines()[0]}; {RESUME}") from exc

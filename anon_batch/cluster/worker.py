@@ -1,20 +1,18 @@
-"""The Ray actor: loads the models once, processes shards, and aborts its process when it hangs."""
+"""The Ray actor: loads the models once, processes shards, and is killed when it hangs."""
 
 from __future__ import annotations
 
-import logging
-import os
-import threading
-import time
 import traceback
+from typing import TYPE_CHECKING
 
+from anon_batch.cluster.watchdog import Watchdog
 from anon_batch.errors import AnonBatchError
 from anon_batch.pipeline.run import Run
 from anon_batch.process import keep_freed_memory, limit_threads
 from anon_batch.records import ShardResult, ShardSpec
 
-log = logging.getLogger(__name__)
-_WATCH_INTERVAL_S = 1.0
+if TYPE_CHECKING:
+    from anon_batch.pipeline.shard import ShardProcessor
 
 
 class ShardActor:
@@ -29,7 +27,9 @@ class ShardActor:
 
     def __init__(self, run: Run) -> None:
         self._start_error = ""
+        self._processor: ShardProcessor | None = None
         try:
+            self._watchdog = Watchdog(run.config.engine.row_timeout_s, self._progress)
             limit_threads(max(1, int(run.config.engine.num_cpus)))
             keep_freed_memory()
             from anon_batch.pipeline.shard import ShardProcessor
@@ -37,10 +37,9 @@ class ShardActor:
             self._processor = ShardProcessor(run)
         except AnonBatchError as exc:
             self._start_error = str(exc)
-        except Exception:
-            self._start_error = traceback.format_exc()
-        else:
-            threading.Thread(target=self._watch, args=(run.config.engine.row_timeout_s,), daemon=True).start()
+        except Exception as exc:
+            traceback.print_exc()  # into this worker's log, where Ray keeps it
+            self._start_error = f"{type(exc).__name__}: {exc} (the worker's log has the traceback)"
 
     def ready(self) -> bool:
         """Return once the models are loaded, or have failed to load."""
@@ -48,15 +47,11 @@ class ShardActor:
 
     def process(self, spec: ShardSpec) -> ShardResult:
         """Make one attempt at a shard."""
-        if self._start_error:
+        if self._processor is None:
             return ShardResult(spec, "error", error=f"a worker failed to start: {self._start_error}", retryable=False)
         return self._processor.process(spec)
 
-    def _watch(self, timeout_s: float) -> None:
-        while True:
-            time.sleep(_WATCH_INTERVAL_S)
-            if self._processor.busy and time.monotonic() - self._processor.progress_at > timeout_s:
-                log.critical(
-                    "no row was finished for %.0f s: aborting this worker; the shard will be retried", timeout_s
-                )
-                os.abort()  # because sys.exit in a thread would not end the process
+    def _progress(self) -> float | None:
+        """Return when the last row was finished; None while no shard is in progress."""
+        processor = self._processor
+        return processor.progress_at if processor is not None and processor.busy else None

@@ -48,7 +48,13 @@ class EngineConfig(Section):
     row_timeout_s: float = Field(
         600,
         gt=0,
-        description="An actor that finishes no row for this long aborts its process, and the shard is retried.",
+        description="An actor that finishes no row for this long is killed, and its shard is retried.",
+    )
+    termination_notice_s: float = Field(
+        0,
+        ge=0,
+        description="Seconds between SIGTERM and the end of the driver's machine, e.g. 120 on a spot machine. The driver starts "
+        "no shard after SIGTERM, and gives up those in flight 5 s before the end; below 5, at once.",
     )
     stop_after_uniform_failures: int | None = Field(
         1000,

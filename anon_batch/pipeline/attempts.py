@@ -25,6 +25,14 @@ class Attempt(NamedTuple):
     name: str
     is_last: bool
 
+    def share_of(self, count: int) -> int:
+        """Return how many of `count` images may be in memory: all, half, a quarter, ...; one in the last of several attempts.
+
+        Because what ended the attempts before may have been too little memory.
+        """
+        number = int(self.name.rpartition("-")[2])
+        return max(1, count >> (number - 1)) if number == 1 or not self.is_last else 1
+
 
 class AttemptCounts(NamedTuple):
     """Attempts at all shards.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import takewhile
 from typing import Protocol
 
-from anon_batch.errors import RunStoppedError, TransientStorageError
+from anon_batch.errors import RunStoppedError, TerminatedError, TransientStorageError
 from anon_batch.pipeline.attempts import count_attempts
 from anon_batch.pipeline.commit import commit_poison
 from anon_batch.pipeline.run import Run
@@ -31,15 +31,16 @@ class Reporter(Protocol):
     def note(self, text: str) -> None: ...
 
 
-def drive(run: Run, reporter: Reporter, dispatch: Dispatch) -> None:
+def drive(run: Run, reporter: Reporter, dispatch: Dispatch, stopping: Callable[[], bool] = lambda: False) -> None:
     """Dispatch rounds of shards until every row is committed.
 
     Each round dispatches the shards without a commit. A shard without attempts left is split; a single row without attempts
-    left is committed as `failed(poison)`.
+    left is committed as `failed(poison)`. Once `stopping` returns true no shard is started, and those in flight are awaited.
 
     Raises:
         RunStoppedError: a shard met a non-retryable error, or all rows fail for one reason.
         TransientStorageError: no shard of a whole round could begin an attempt.
+        TerminatedError: `stopping` returned true.
     """
     limit, plan = run.config.engine.attempts, run.plan
     alike = UniformFailures(run.config.engine.stop_after_uniform_failures)
@@ -53,13 +54,15 @@ def drive(run: Run, reporter: Reporter, dispatch: Dispatch) -> None:
             found.append(spec)
         last_error = ""
         specs = pending(plan.total, plan.shard_rows, found, attempts.exhausted)
-        for result in dispatch(takewhile(lambda _: not alike.reached, specs)):
+        for result in dispatch(takewhile(lambda _: not (alike.reached or stopping()), specs)):
             outcomes[result.outcome] += 1
             reporter.shard(result)
             last_error = _check_result(result, reporter.note) or last_error
             alike.add(result)
         if alike.reached:
             raise alike.stop(run.release)
+        if stopping():
+            raise TerminatedError(f"terminated by SIGTERM, after the shards in flight ended; {RESUME}")
         if not outcomes:
             return  # finalize names the missing rows
         if set(outcomes) == {"error"}:

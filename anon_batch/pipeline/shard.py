@@ -13,7 +13,7 @@ from anon_batch.errors import IntegrityError, StorageError
 from anon_batch.formats import layout
 from anon_batch.manifest.fetch import SourceReader
 from anon_batch.models.runtime import Runtime
-from anon_batch.pipeline.attempts import begin_attempt
+from anon_batch.pipeline.attempts import Attempt, begin_attempt
 from anon_batch.pipeline.commit import FinishedShard, commit, statistics
 from anon_batch.pipeline.executor import InlineExecutor, RowExecutor
 from anon_batch.pipeline.run import Run
@@ -91,7 +91,7 @@ class ShardProcessor:
             last_chance=spec.count == 1 and attempt.is_last,
         )
         self._time.lap("open")
-        finished = self._finish_all(stages, rows)
+        finished = self._finish_all(stages, rows, attempt)
         with stages.timer("put"):
             shard_sha256 = sink.close()
         self._time.lap("close")
@@ -102,12 +102,15 @@ class ShardProcessor:
             return ShardResult(spec, "already_committed")
         return shard.result(time.perf_counter() - begin, dict(stages.timer.seconds))
 
-    def _finish_all(self, stages: ImageStages, rows: Sequence[ManifestRow]) -> list[FinishedRow]:
+    def _finish_all(self, stages: ImageStages, rows: Sequence[ManifestRow], attempt: Attempt) -> list[FinishedRow]:
         config = self._run.config
-        executor = RowExecutor(stages, self._io, self._cpu, config.detect.batch_size, config.engine.read_ahead)
+        batch, ahead = attempt.share_of(config.detect.batch_size), attempt.share_of(config.engine.read_ahead)
+        executor = RowExecutor(stages, self._io, self._cpu, batch, ahead)
         finished = []
         for row in executor.run(list(rows)):
             self.progress_at = time.monotonic()
+            if row.provenance.reason == "out_of_memory" and not (attempt.is_last or batch == ahead == 1):
+                raise MemoryError(f"too little memory for {row.row.image_id!r} beside other images")
             finished.append(row)
         here = BUSY if isinstance(self._cpu, InlineExecutor) else NETWORKS  # the stages that run in this thread alone
         busy = {stage: stages.timer.seconds.get(stage, 0.0) for stage in here}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -18,6 +17,7 @@ from anon_batch.errors import (
     StorageFullError,
     TransientStorageError,
     WithheldError,
+    row_error,
 )
 from anon_batch.geometry import clip_detections
 from anon_batch.imaging.source import SourceImage
@@ -205,12 +205,10 @@ class ImageStages:
             try:
                 with self.timer("put"):
                     placed = self._place(row, encoded)
-            except RowError as exc:
-                error = exc
             except StorageError:
                 raise
-            except Exception:
-                error = WithheldError("encode", traceback.format_exc())
+            except Exception as exc:
+                error = row_error(exc, WithheldError, "encode")
         with self.timer("digest"):
             provenance = _provenance(item, placed, error)
         found = item.detections

@@ -114,7 +114,6 @@ BAD = {
     "writes into the image": write_into_the_image,
     "writes into the mask": write_into_the_mask,
     "an error": raise_error(RuntimeError("broken")),
-    "out of memory": raise_error(MemoryError()),
     "an error of the package": raise_error(WithheldError("no_boxes")),
 }
 
@@ -209,9 +208,38 @@ def test_image_that_fails_does_not_cost_the_others():
     method = Scripted(act)
     batch = [(make_image(name, seed), regions(FACE)) for seed, name in enumerate(["a", "bad", "b"])]
     outcomes = make_ladder(method).anonymize(batch, KEY)
-    assert method.batches == [[("a", 0), ("bad", 0), ("b", 0)], [("a", 0)], [("bad", 0)], [("b", 0)]]
+    halves = [[("a", 0)], [("bad", 0), ("b", 0)], [("bad", 0)], [("b", 0)]]
+    assert method.batches == [[("a", 0), ("bad", 0), ("b", 0)], *halves]
     assert [isinstance(outcome, WithheldError) for outcome in outcomes] == [False, True, False]
     assert "cannot do this one" in outcomes[1].detail
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_rendered_in_halves():
+    class Small(Scripted):
+        def render(self, targets):
+            patches = super().render(targets)
+            if len(targets) > 2:
+                raise MemoryError
+            return patches
+
+    method = Small(blue)
+    batch = [(make_image(str(seed), seed), regions(FACE)) for seed in range(8)]
+    outcomes = make_ladder(method, make("solid")).anonymize(batch, KEY)
+    assert [len(targets) for targets in method.batches] == [8, 4, 2, 2, 4, 2, 2]
+    assert [outcome.methods for outcome in outcomes] == [{0: "scripted"}] * 8
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")])
+def test_an_image_that_does_not_fit_into_memory_alone_is_withheld_whatever_other_methods_need(error):
+    def act(target):
+        if target.image_id == "large":
+            raise error
+        return blue(target)
+
+    batch = [(make_image(name, seed), regions(FACE)) for seed, name in enumerate(["a", "large", "b"])]
+    first, large, last = make_ladder(Scripted(act), make("solid")).anonymize(batch, KEY)
+    assert first.methods == last.methods == {0: "scripted"}
+    assert large.reason == "out_of_memory"
 
 
 @pytest.mark.parametrize("change", [lambda patches: patches[:1], lambda patches: [*patches, *patches]])

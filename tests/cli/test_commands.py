@@ -263,7 +263,7 @@ def test_the_result_alone_is_on_standard_output(main: Any, monkeypatch: pytest.M
     write_dataset(str(tmp_path), ["a.png"])
     finished = release(job(str(tmp_path)))
 
-    def noisy(config: JobConfig, reporter: Any) -> driver.RunSummary:
+    def noisy(config: JobConfig, *_: Any) -> driver.RunSummary:
         print("(raylet) Task ShardActor.ready failed.")
         return driver.RunSummary(finished, finished.release.read_stats(), Gates(()), 1.0)
 

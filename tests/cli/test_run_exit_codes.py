@@ -16,7 +16,6 @@ from ray.exceptions import RayError
 from anon_batch import cli
 from anon_batch.cluster import driver
 from anon_batch.errors import RunStoppedError, TransientStorageError
-from anon_batch.pipeline.run import Run
 
 Main = Callable[..., tuple[int, str, str]]
 
@@ -24,7 +23,7 @@ Main = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Main:
     """Exit code, output, errors of the entry point."""
-    monkeypatch.setattr(driver, "_run_on_ray", lambda run, reporter: process_all(run))
+    monkeypatch.setattr(driver, "_run_on_ray", lambda run, *_: process_all(run))
 
     def call(*args: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["anon-batch", *args])
@@ -122,7 +121,7 @@ def test_rows_that_fail_for_two_reasons_exceed_a_gate(main: Main, run_args: list
 def test_errors_that_end_a_run(
     main: Main, run_args: list[str], monkeypatch: pytest.MonkeyPatch, error: Exception, code: int, said: str
 ) -> None:
-    def fail(run: Run, reporter: Any) -> None:
+    def fail(*_: Any) -> None:
         raise error
 
     monkeypatch.setattr(driver, "_run_on_ray", fail)

@@ -11,7 +11,7 @@ import pytest
 from pipeline_fixtures import Silent
 
 from anon_batch.config import load_job
-from anon_batch.errors import RunStoppedError, TransientStorageError
+from anon_batch.errors import RunStoppedError, TerminatedError, TransientStorageError
 from anon_batch.pipeline import rounds
 from anon_batch.pipeline.run import Run, open_run
 from anon_batch.records import ShardResult, ShardSpec
@@ -98,3 +98,16 @@ def test_rows_that_no_attempt_survives_end_as_poison(run: Run) -> None:
 
     rounds.drive(run, Silent(), dies)
     assert sum(spec.count for spec in run.release.parts()) == ROWS
+
+
+def test_after_a_notice_no_shard_is_started_and_those_in_flight_end(run: Run) -> None:
+    begun: list[ShardSpec] = []
+
+    def two_workers(specs: Iterable[ShardSpec]) -> Iterator[ShardResult]:
+        for spec in specs:
+            begun.append(spec)
+            yield ShardResult(spec, "committed", {"clean": spec.count})
+
+    with pytest.raises(TerminatedError, match="after the shards in flight ended; committed shards stay; run the same"):
+        rounds.drive(run, Silent(), two_workers, lambda: len(begun) >= 1)
+    assert len(begun) == 1

@@ -1,0 +1,67 @@
+"""What to do when memory runs out: recognise it, and try again with less at a time."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+# How libraries report it that do not raise MemoryError: torch on both devices, cuDNN, cuBLAS, OpenCV, ONNX Runtime.
+_MESSAGES = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "insufficient memory",
+    "failed to allocate memory",
+    "alloc_failed",
+    "bad_alloc",
+    "bad allocation",
+)
+
+
+def is_out_of_memory(exc: BaseException) -> bool:
+    """Return whether an exception, or what it was raised from, says that memory ran out."""
+    link: BaseException | None = exc
+    while link is not None:
+        if isinstance(link, MemoryError) or type(link).__name__ == "OutOfMemoryError":
+            return True
+        # No OSError, because a message of a store or of the system may hold any words.
+        if not isinstance(link, OSError) and any(text in str(link)[:2000].lower() for text in _MESSAGES):
+            return True
+        link = link.__cause__
+    return False
+
+
+def in_halves(
+    items: Sequence[_Item], call: Callable[[Sequence[_Item]], Sequence[_Result]], failed: Callable[[Exception], _Result]
+) -> list[_Result]:
+    """Call a function on all items at once; where it raises, on each half of them, down to single items.
+
+    So a batch that does not fit into memory passes in parts, and an item that breaks the function harms no other.
+
+    Args:
+        items: at least one.
+        call: returns one result for each item.
+        failed: returns the result of a single item for which `call` raised this; it is called while the error is handled.
+    """
+    try:
+        return list(call(items))
+    except Exception as exc:
+        if len(items) == 1:
+            return [failed(exc)]
+        lacks_memory = is_out_of_memory(exc)
+    # Not in the except clause, because the error keeps the arrays of the failed call alive.
+    if lacks_memory:
+        _free()
+    middle = len(items) // 2
+    return [*in_halves(items[:middle], call, failed), *in_halves(items[middle:], call, failed)]
+
+
+def _free() -> None:
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
