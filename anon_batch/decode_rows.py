@@ -9,16 +9,15 @@ from anon_batch.errors import RowError
 from anon_batch.imaging.source import SourceImage
 from anon_batch.manifest.fetch import SourceReader
 from anon_batch.records import ManifestRow
-from anon_batch.storage import Storage
 
 
 def decode_rows(
-    storage: Storage, rows: Iterable[ManifestRow], max_pixels: int, max_bytes: int, failures: Counter[str]
+    reader: SourceReader, rows: Iterable[ManifestRow], max_pixels: int, max_bytes: int, failures: Counter[str]
 ) -> Iterator[tuple[ManifestRow, SourceImage]]:
     """Yield each row with its decoded image. Count rows that cannot be decoded by reason, and skip them.
 
     Args:
-        storage: of the images.
+        reader: of the images.
         rows: of a manifest.
         max_pixels: upper bound of width times height.
         max_bytes: upper bound of a file's length.
@@ -27,7 +26,6 @@ def decode_rows(
     Raises:
         StorageError: a file cannot be read, because a missing file is an error of the list.
     """
-    reader = SourceReader(storage)
     for row in rows:
         try:
             data = reader.read(row, max_bytes)

@@ -11,6 +11,7 @@
     ├── StorageError               a storage read or write failed; exit code 2, 75 if transient
     │   ├── ObjectNotFoundError
     │   ├── AccessDeniedError      no permission for this object
+    │   ├── SourceRefusedError     `sources.allow` does not cover an address that the manifest names
     │   ├── CredentialsError       no credentials, or expired ones: no further call can succeed
     │   ├── StorageFullError       no space, no quota, or read-only: no further write can succeed
     │   ├── ObjectExistsError      a put-if-absent found an object of another writer
@@ -141,6 +142,10 @@ class ObjectNotFoundError(StorageError):
 
 
 class AccessDeniedError(StorageError):
+    pass
+
+
+class SourceRefusedError(StorageError):
     pass
 
 

@@ -27,6 +27,11 @@ class Reason:
 
 _FAILED = (
     ("source_not_found", "no object at the address", "restore the object or correct the manifest"),
+    (
+        "source_refused",
+        "the address, or one that it leads to, is not covered by `sources.allow`; nothing was read",
+        "see the detail in the audit; add the folder or prefix to `sources.allow` if you trust it, or correct the manifest",
+    ),
     ("source_denied", "the workers have no permission to read it", "grant the workers' role read access"),
     (
         "source_unreadable",
@@ -39,7 +44,11 @@ _FAILED = (
         "fetch the file again and rebuild the manifest",
     ),
     ("source_empty", "the Parquet cell holds no bytes", "restore the source"),
-    ("source_changed", "size or sha256 differ from the manifest", "find out what changed it; rebuild the manifest"),
+    (
+        "source_changed",
+        "size or sha256 differ from the manifest",
+        "find out what changed it, or set `sources.columns.sha256` (or `size_bytes`) to null if it describes other files",
+    ),
     ("too_many_bytes", "larger than `limits.max_bytes`", "raise the limit if you trust the source"),
     (
         "too_many_pixels",

@@ -41,6 +41,7 @@ def run(
         "manifest": str(manifest),
         "output": str(output),
         "anonymize": {"face": face} if has_policies(checkout) else face,
+        **({"sources": {"allow": [str(images)]}} if (checkout / "anon_batch/config/sources.py").exists() else {}),
         **job,
         "engine": {"workers": workers, "shard_rows": 16, **job.get("engine", {})},
     }

@@ -12,6 +12,7 @@ from anon_batch.config.gates import GatesConfig
 from anon_batch.config.limits import LimitsConfig
 from anon_batch.config.models import ModelsConfig
 from anon_batch.config.section import Section
+from anon_batch.config.sources import SourcesConfig
 from anon_batch.config.storage import StorageConfig
 from anon_batch.config.write import WriteConfig
 
@@ -59,6 +60,7 @@ class JobConfig(Section):
     gates: GatesConfig = Field(default_factory=GatesConfig, description="Limits that a finished release must keep.")
     engine: EngineConfig = Field(default_factory=EngineConfig, description="Workers and resources.")
     models: ModelsConfig = Field(default_factory=ModelsConfig, description="Sources of model weights.")
+    sources: SourcesConfig = Field(default_factory=SourcesConfig, description="What the manifest may name.")
     storage: StorageConfig = Field(default_factory=StorageConfig, description="Access to object stores.")
 
     @property

@@ -60,7 +60,7 @@ def measure_images(
     """
     counts = {method.name: MethodCounts() for method in setup.methods}
     state = ImageMeasures(ScorerStats() if setup.scorer else None, counts, FaceSample(config.seed))
-    reader = ImageReader(storage, config.job.limits, state.failures)
+    reader = ImageReader(storage, config.job.limits, config.allowed(selection.address), state.failures)
     key = config.run_key("release")
     for batch in reader.batches(selection.iterate(), config.job.detect.batch_size):
         images = detect_faces(setup.anonymizer, batch, state.failures)

@@ -130,7 +130,7 @@ def measure_pairs(
         ConfigError: fewer than two persons can be measured.
     """
     state = PairMeasures(tuple(PairRows.empty(embedder, setup.methods) for embedder in setup.embedders))
-    reader = ImageReader(storage, config.job.limits, state.failures)
+    reader = ImageReader(storage, config.job.limits, config.allowed(config.pairs or ""), state.failures)
     size = config.job.detect.batch_size
     for chunk in (pairs[start : start + size] for start in range(0, len(pairs), size)):
         persons = list(_subjects(chunk, reader, setup, state))

@@ -15,6 +15,8 @@ from anon_batch.decode_rows import decode_rows
 from anon_batch.errors import ConfigError, ManifestError
 from anon_batch.imaging.source import SourceImage
 from anon_batch.manifest import check_rows, open_manifest, rows_from_table
+from anon_batch.manifest.allowed import AllowedSources
+from anon_batch.manifest.fetch import SourceReader
 from anon_batch.manifest.names import has_image_suffix
 from anon_batch.manifest.sampling import sample_hashes, sample_threshold
 from anon_batch.manifest.schema import FIXED_COLUMNS
@@ -178,11 +180,13 @@ class ImageReader:
     Args:
         storage: of the images.
         limits: of the job.
+        allowed: what may be read.
         failures: reason code -> skipped images.
     """
 
     storage: Storage
     limits: LimitsConfig
+    allowed: AllowedSources
     failures: Counter[str] = field(default_factory=Counter)
 
     def batches(self, rows: Iterable[ManifestRow], size: int) -> Iterator[list[tuple[ManifestRow, SourceImage]]]:
@@ -192,7 +196,8 @@ class ImageReader:
             StorageError: a file cannot be read, because a missing file is an error of the list.
         """
         limits = self.limits
-        images = decode_rows(self.storage, rows, limits.max_pixels, limits.max_bytes, self.failures)
+        reader = SourceReader(self.storage, self.allowed)
+        images = decode_rows(reader, rows, limits.max_pixels, limits.max_bytes, self.failures)
         while batch := list(islice(images, size)):
             yield batch
 

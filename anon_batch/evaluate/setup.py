@@ -12,6 +12,7 @@ from anon_batch.detect.protocol import Detector
 from anon_batch.errors import ConfigError
 from anon_batch.evaluate.embedder import Embedder, EmbedderSettings, load_embedders
 from anon_batch.evaluate.subjects import EvaluatedMethod
+from anon_batch.manifest.allowed import AllowedSources
 from anon_batch.models.runtime import Runtime
 from anon_batch.storage import Storage
 
@@ -49,6 +50,10 @@ class EvaluationConfig:
     blind: bool = False
     limit: int | None = None
     seed: int = 0
+
+    def allowed(self, address: str) -> AllowedSources:
+        """Return what may be read of a list of images at this address."""
+        return AllowedSources.of_list(self.job.sources, address)
 
     def run_key(self, purpose: str) -> bytes:
         """Return a separate key for each purpose. It is not secret, because the seed is known."""

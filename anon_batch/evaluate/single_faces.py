@@ -126,7 +126,7 @@ def measure_single_faces(
 ) -> SingleFaceMeasures:
     """Anonymize all faces of every chosen image, and measure the largest one."""
     state = _empty(config, setup)
-    reader = ImageReader(storage, config.job.limits, state.failures)
+    reader = ImageReader(storage, config.job.limits, config.allowed(selection.address), state.failures)
     for batch in reader.batches(selection.iterate(), config.job.detect.batch_size):
         found = [subject_of(image) for image in detect_faces(setup.anonymizer, batch, state.failures)]
         subjects = [subject for subject in found if subject is not None]

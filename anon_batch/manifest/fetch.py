@@ -7,10 +7,12 @@ import threading
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from anon_batch.errors import FailedError, ObjectNotFoundError, TransientStorageError
+from anon_batch.errors import FailedError, ObjectNotFoundError, SourceRefusedError, TransientStorageError
 from anon_batch.manifest.addresses import parse_cell
+from anon_batch.manifest.allowed import AllowedSources
+from anon_batch.manifest.guarded_http import client_maker
 from anon_batch.records import ManifestRow
-from anon_batch.storage import Storage
+from anon_batch.storage import Storage, is_http
 
 
 class SourceReader:
@@ -18,10 +20,13 @@ class SourceReader:
 
     Args:
         storage: where the sources are.
+        allowed: what may be read.
     """
 
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage
+    def __init__(self, storage: Storage, allowed: AllowedSources) -> None:
+        self._plain = storage
+        self._guarded = storage.with_http_client(client_maker(allowed))
+        self._allowed = allowed
         self._lock = threading.Lock()
         self._group_key: tuple[str, str, int] | None = None
         self._group: pa.ChunkedArray | None = None
@@ -32,21 +37,33 @@ class SourceReader:
         """Return the source's bytes.
 
         Raises:
-            FailedError: `too_many_bytes`, `source_truncated`, or a Parquet cell without an image (`source_empty`).
+            FailedError: `source_refused`, `too_many_bytes`, `source_truncated`, or a Parquet cell without an image
+                (`source_empty`).
             StorageError: the object cannot be read.
         """
+        try:
+            self._allowed.check(row.uri)
+            return self._read(row, max_bytes)
+        except SourceRefusedError as exc:
+            raise FailedError("source_refused", str(exc)) from None
+
+    def _storage_of(self, uri: str) -> Storage:
+        return self._guarded if is_http(uri) else self._plain
+
+    def _read(self, row: ManifestRow, max_bytes: int) -> bytes:
         known = row.length if row.length is not None else row.size_bytes
         if known is not None and known > max_bytes:
             raise FailedError("too_many_bytes", f"{known} bytes, the limit is {max_bytes}")
         if (cell := parse_cell(row.uri)) is not None:
             data = self._read_cell(cell.uri, cell.column, cell.row)
         elif row.offset is not None and row.length is not None:
-            data = self._storage.read(row.uri, row.offset, row.length)
+            data = self._storage_of(row.uri).read(row.uri, row.offset, row.length)
             if len(data) != row.length:
                 raise FailedError("source_truncated", f"{len(data)} of {row.length} bytes at offset {row.offset}")
         else:
             # Without a known size, one byte more than allowed shows an object that is too large without fetching it all.
-            data = self._storage.read(row.uri) if known is not None else self._storage.read(row.uri, 0, max_bytes + 1)
+            storage = self._storage_of(row.uri)
+            data = storage.read(row.uri) if known is not None else storage.read(row.uri, 0, max_bytes + 1)
         if len(data) > max_bytes:
             raise FailedError("too_many_bytes", f"the limit is {max_bytes}")
         return data
@@ -84,7 +101,7 @@ class SourceReader:
         self._file_uri, self._group_key = "", None
 
     def _open(self, uri: str) -> None:
-        with self._storage.open(uri) as file:
+        with self._storage_of(uri).open(uri) as file:
             metadata = pq.ParquetFile(file).metadata
         starts = [0]
         for index in range(metadata.num_row_groups):
@@ -92,6 +109,6 @@ class SourceReader:
         self._group_starts, self._file_uri = starts[:-1], uri
 
     def _load(self, uri: str, column: str, group: int) -> None:
-        with self._storage.open(uri) as file:
+        with self._storage_of(uri).open(uri) as file:
             self._group = pq.ParquetFile(file).read_row_group(group, columns=[column]).column(column)
         self._group_key = (uri, column, group)

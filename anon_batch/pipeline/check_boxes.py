@@ -18,6 +18,7 @@ from anon_batch.config import JobConfig
 from anon_batch.detect.given_boxes import GivenBoxes
 from anon_batch.errors import ManifestError, RowError, StorageError
 from anon_batch.imaging.source import SourceImage
+from anon_batch.manifest.allowed import AllowedSources
 from anon_batch.manifest.fetch import SourceReader
 from anon_batch.manifest.read import rows_from_table
 from anon_batch.manifest.schema import FIXED_COLUMNS, REGIONS_COLUMN
@@ -131,7 +132,7 @@ class BoxScale:
     def _read_sizes(self, rows: Sequence[ManifestRow]) -> dict[int, tuple[int, int]]:
         """Return row number -> size of the upright image for a part of the rows, as far as they can be read."""
         chosen = [rows[at] for at in sorted(set(np.linspace(0, len(rows) - 1, READ_ROWS).astype(int).tolist()))]
-        reader = SourceReader(self._storage)
+        reader = SourceReader(self._storage, AllowedSources.of(self._config.sources, self._config.manifest))
         found: dict[int, tuple[int, int]] = {}
         with ThreadPoolExecutor(_READERS) as pool:
             for start in range(0, len(chosen), _READERS):

@@ -13,11 +13,13 @@ from anon_batch.config import JobConfig
 from anon_batch.errors import ManifestError
 from anon_batch.formats.ledger import Ledger
 from anon_batch.manifest import ManifestFile, RowChecker, open_manifest
+from anon_batch.manifest.allowed import AllowedSources
 from anon_batch.manifest.chunks import CHUNK_ROWS, chunk_to_parquet
 from anon_batch.manifest.rebatch import rebatch
 from anon_batch.manifest.sampling import sample_hashes, sample_threshold
 from anon_batch.pipeline.check_boxes import BoxScale
 from anon_batch.pipeline.fingerprint import RowsDigest
+from anon_batch.pipeline.sources_allowed import RefusedSources
 from anon_batch.pipeline.sources_outside import SourcesOutside
 from anon_batch.storage import absolute
 from anon_batch.storage.faults import writing
@@ -39,7 +41,7 @@ def scan_manifest(config: JobConfig, ledger: Ledger, rows_id: str | None) -> Sca
         rows_id: folder of the chunks; None writes nothing, because a resumed run has them already.
 
     Raises:
-        ConfigError: OUTPUT or ledger holds a source.
+        ConfigError: OUTPUT or ledger holds a source, or `sources.allow` covers none.
         ManifestError: rows are wrong; the message names their numbers.
     """
     manifest = open_manifest(ledger.storage, absolute(config.manifest))
@@ -48,7 +50,8 @@ def scan_manifest(config: JobConfig, ledger: Ledger, rows_id: str | None) -> Sca
     digest, total, labelled = RowsDigest(), 0, False
     outside = SourcesOutside(config.output_uri, ledger.uri)
     boxes = BoxScale(config, ledger.storage)
-    checks = [checker.feed, outside.check] if rows_id is None else [checker.feed, outside.check, boxes.feed]
+    refused = RefusedSources(AllowedSources.of(config.sources, config.manifest))
+    checks = [checker.feed, outside.check, refused.check, *([] if rows_id is None else [boxes.feed])]
     for table in rebatch(_checked_and_sampled(manifest, checks, config, threshold), CHUNK_ROWS):
         digest.update(table)
         labelled = labelled or table.column("regions").null_count < len(table)
@@ -59,6 +62,7 @@ def scan_manifest(config: JobConfig, ledger: Ledger, rows_id: str | None) -> Sca
             ledger.put_rows(rows_id, total, len(table), chunk_to_parquet(table))
         total += len(table)
     checker.finish(lambda: manifest.iter_tables(["image_id"]))
+    refused.finish()
     boxes.finish()
     if total and not labelled and any(d.name == "manifest" for d in config.detect.detectors):
         raise ManifestError(

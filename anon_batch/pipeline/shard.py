@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from anon_batch.anonymizer import Anonymizer
 from anon_batch.errors import IntegrityError, StorageError
 from anon_batch.formats import layout
+from anon_batch.manifest.allowed import AllowedSources
 from anon_batch.manifest.fetch import SourceReader
 from anon_batch.models.runtime import Runtime
 from anon_batch.pipeline.attempts import Attempt, begin_attempt
@@ -85,7 +86,7 @@ class ShardProcessor:
         sink = open_sink(write, run.release, key, self._planned.extra_schema)
         stages = ImageStages(
             self.anonymizer,
-            SourceReader(run.storage),
+            self._reader(),
             sink,
             run.config.limits.max_bytes,
             last_chance=spec.count == 1 and attempt.is_last,
@@ -101,6 +102,10 @@ class ShardProcessor:
         if not commit(run, shard, self._planned.extra_schema):
             return ShardResult(spec, "already_committed")
         return shard.result(time.perf_counter() - begin, dict(stages.timer.seconds))
+
+    def _reader(self) -> SourceReader:
+        config = self._run.config
+        return SourceReader(self._run.storage, AllowedSources.of(config.sources, config.manifest))
 
     def _finish_all(self, stages: ImageStages, rows: Sequence[ManifestRow], attempt: Attempt) -> list[FinishedRow]:
         config = self._run.config

@@ -4,9 +4,9 @@ An address is `s3://bucket/key`, `gs://...`, `memory://...`, `https://...` or a 
 visible under its name before all of it is there.
 """
 
-from anon_batch.storage.addresses import absolute, is_local, join
+from anon_batch.storage.addresses import absolute, is_http, is_local, join
 from anon_batch.storage.listing import ObjectInfo
 from anon_batch.storage.local import PARTIAL_PREFIX
 from anon_batch.storage.objects import Storage
 
-__all__ = ["PARTIAL_PREFIX", "ObjectInfo", "Storage", "absolute", "is_local", "join"]
+__all__ = ["PARTIAL_PREFIX", "ObjectInfo", "Storage", "absolute", "is_http", "is_local", "join"]

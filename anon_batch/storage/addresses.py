@@ -33,3 +33,8 @@ def local_path(uri: str) -> str:
 def is_s3(uri: str) -> bool:
     """Return whether the address uses the S3 protocol."""
     return uri.startswith(("s3://", "s3a://"))
+
+
+def is_http(uri: str) -> bool:
+    """Return whether the address uses HTTP."""
+    return uri.startswith(("http://", "https://"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import io
 import itertools
@@ -10,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import Any, BinaryIO, Self, TypeVar, cast
 
 import fsspec
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
@@ -18,7 +19,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from anon_batch.config import StorageConfig
 from anon_batch.errors import ObjectExistsError, ObjectNotFoundError, StorageError, TransientStorageError
 from anon_batch.storage import local, s3
-from anon_batch.storage.addresses import is_local, is_s3, join, local_path
+from anon_batch.storage.addresses import is_http, is_local, is_s3, join, local_path
 from anon_batch.storage.faults import s3_code, translate
 from anon_batch.storage.listing import ObjectInfo, walk
 from anon_batch.storage.ranges import Ranges
@@ -43,6 +44,13 @@ class Storage:
 
     def __init__(self, config: StorageConfig | None = None) -> None:
         self._config = config or StorageConfig()
+        self._http_client: Callable[..., Any] | None = None
+
+    def with_http_client(self, http_client: Callable[..., Any]) -> Self:
+        """Return the same storage whose http(s) requests go through sessions that a function opens, fsspec's `get_client`."""
+        copied = copy.copy(self)
+        copied._http_client = http_client  # noqa: SLF001  because it is this class's own
+        return copied
 
     def filesystem(self, uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
         """Return the fsspec file system of an address, and the path inside it."""
@@ -182,6 +190,8 @@ class Storage:
         options = dict(self._config.options[max(matching, key=len)]) if matching else {}
         if is_s3(uri):
             options = s3.with_defaults(options, self._config)
+        if self._http_client is not None and is_http(uri):
+            options["get_client"] = self._http_client
         return options
 
     def _read(self, uri: str, offset: int | None, length: int | None) -> bytes:

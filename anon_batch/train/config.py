@@ -9,7 +9,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from anon_batch.config import validate
+from anon_batch.config import SourcesConfig, validate
 from anon_batch.errors import ConfigError
 
 
@@ -72,6 +72,7 @@ class TrainConfig(_Section):
     )
     weights: Weights = Field(default_factory=Weights, description="Weights of the losses.")
     precision: Literal["bf16", "fp32"] = Field("bf16", description="Numeric precision of the forward passes.")
+    sources: SourcesConfig = Field(default_factory=SourcesConfig, description="What manifests may name, as in a job.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Device; `auto`: CUDA if available.")
     threads: int | None = Field(None, ge=1, description="CPU threads of torch; null: its default.")
     seed: int = Field(0, ge=0, lt=2**24, description="Seed of all random draws.")

@@ -20,6 +20,8 @@ from anon_batch.decode_rows import decode_rows
 from anon_batch.detect.ensemble import Ensemble, build_detector
 from anon_batch.errors import ConfigError, StorageError
 from anon_batch.manifest import check_rows, open_manifest, rows_from_table
+from anon_batch.manifest.allowed import AllowedSources
+from anon_batch.manifest.fetch import SourceReader
 from anon_batch.manifest.names import has_image_suffix
 from anon_batch.manifest.schema import FIXED_COLUMNS
 from anon_batch.models.runtime import Runtime
@@ -99,7 +101,8 @@ def _crop_source(folder: Path, address: str, config: TrainConfig, on_message: On
     skipped: Counter[str] = Counter()
     image_count, lines = 0, []
     limits = LimitsConfig()
-    decoded = decode_rows(storage, rows, limits.max_pixels, limits.max_bytes, skipped)
+    allowed = AllowedSources.of_list(config.sources, address)
+    decoded = decode_rows(SourceReader(storage, allowed), rows, limits.max_pixels, limits.max_bytes, skipped)
     while images := list(islice(decoded, detect.batch_size)):
         lines += [line for _, image in images for line in _crop_faces(folder, image.decode(), detector)]
         before, image_count = image_count, image_count + len(images)

@@ -21,7 +21,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, A
     manifest = str(folder / "m.parquet")
     done = run_cli("manifest", str(PHOTOS / "images"), "-o", manifest, "--ground-truth", str(PHOTOS / "boxes.json"))
     assert done.returncode == 0, done.stderr
-    options = ("--method", "solid", "--set", "engine.workers=2", "--json")
+    options = ("--method", "solid", "--set", "engine.workers=2", "--set", f"sources.allow=[{PHOTOS}]", "--json")
     done = run_cli("run", "--manifest", manifest, "--output", str(folder / "out"), *options)
     assert done.returncode == 0, done.stderr
     return folder / "out", json.loads(done.stdout)

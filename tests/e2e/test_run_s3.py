@@ -87,7 +87,8 @@ def local_release(
 
     @functools.cache
     def make(layout: str) -> dict[str, Any]:
-        _run(str(folder / "m.parquet"), str(folder / layout), key, layout, "--address", ray_address)
+        allow = f"sources.allow=[{images}]"
+        _run(str(folder / "m.parquet"), str(folder / layout), key, layout, "--address", ray_address, "--set", allow)
         return release_of(Storage(), str(folder / layout))
 
     return make

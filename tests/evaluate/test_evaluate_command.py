@@ -18,6 +18,7 @@ from anon_batch.manifest import build_manifest
 from anon_batch.storage import Storage
 
 SAMPLE = Path(__file__).parents[2] / "manifests" / "sample"
+ALLOW = f"sources.allow=[{SAMPLE}]"
 
 
 @pytest.fixture
@@ -88,6 +89,8 @@ def test_precision_and_outcomes_on_the_sample(main: Any, manifest: str, tmp_path
         "out",
         "--set",
         "detect.detectors=[manifest]",
+        "--set",
+        ALLOW,
         "--scorer",
         "centerface",
         "--scorer-scale",
@@ -219,7 +222,17 @@ def test_several_recognisers_are_measured_beside_each_other(main: Any, people: P
 
 
 def test_the_blind_test_is_written_beside_the_measures(main: Any, manifest: str, tmp_path: Path) -> None:
-    args = [manifest, "--methods", "pixelate,solid", "--scorer", "none", "--set", "detect.detectors=[manifest]"]
+    args = [
+        manifest,
+        "--methods",
+        "pixelate,solid",
+        "--scorer",
+        "none",
+        "--set",
+        "detect.detectors=[manifest]",
+        "--set",
+        ALLOW,
+    ]
     code, out, _ = main(*args, "--blind", "-o", "out")
     assert code == 0
     document = json.loads((tmp_path / "out/measures.json").read_text())
@@ -233,7 +246,7 @@ def test_the_blind_test_is_written_beside_the_measures(main: Any, manifest: str,
 
 def test_the_same_seed_gives_the_same_figures(main: Any, manifest: str) -> None:
     args = [manifest, "--methods", "pixelate", "--scorer", "centerface", "--limit", "4", "--json"]
-    args += ["--scorer-scale", "1", "--set", "detect.detectors=[manifest]"]
+    args += ["--scorer-scale", "1", "--set", "detect.detectors=[manifest]", "--set", ALLOW]
     documents = [json.loads(main(*args)[1]) for _ in range(2)]
     for document in documents:
         del document["created_at"], document["methods"]["pixelate"]["speed"]

@@ -29,6 +29,8 @@ def test_replaced_faces_are_found_as_well_as_the_originals(tmp_path: Path) -> No
         str(tmp_path / "out"),
         "--set",
         "detect.detectors=[{name: centerface, threshold: 0.5}]",
+        "--set",
+        f"sources.allow=[{PHOTOS}]",
         env=env,
         timeout_s=1500,
     )

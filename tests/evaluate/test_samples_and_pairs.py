@@ -8,10 +8,11 @@ import pyarrow as pa
 import pytest
 from pipeline_fixtures import BOX, FACES, image_bytes, write_dataset
 
-from anon_batch.config import LimitsConfig
+from anon_batch.config import LimitsConfig, SourcesConfig
 from anon_batch.errors import ConfigError, ManifestError, ObjectNotFoundError
 from anon_batch.evaluate.pairs_csv import read_pairs
 from anon_batch.evaluate.samples import ImageReader, Selection, read_names, select_faces, select_from_manifest
+from anon_batch.manifest.allowed import AllowedSources
 from anon_batch.storage import Storage
 
 IDS = [f"{index:03d}.png" for index in range(30)]
@@ -94,7 +95,7 @@ def test_read_names(tmp_path: Path) -> None:
 def test_a_missing_image_is_an_error_and_a_damaged_one_is_counted(tmp_path: Path) -> None:
     uri = write_dataset(str(tmp_path), IDS[:3])
     selection = select_from_manifest(Storage(), uri, limit=None, seed=0, labelled_only=True)
-    reader = ImageReader(Storage(), LimitsConfig())
+    reader = ImageReader(Storage(), LimitsConfig(), AllowedSources.of(SourcesConfig(), uri))
     (tmp_path / "src/001.png").write_bytes(b"")
     batches = [[row.image_id for row, _ in batch] for batch in reader.batches(selection.iterate(), 1)]
     assert (batches, dict(reader.failures)) == ([["000.png"], ["002.png"]], {"empty": 1})

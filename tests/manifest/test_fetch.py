@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from anon_batch.config import StorageConfig
+from anon_batch.config import SourcesConfig, StorageConfig
 from anon_batch.errors import FailedError, ObjectNotFoundError, TransientStorageError
 from anon_batch.manifest.addresses import cell_prefix
+from anon_batch.manifest.allowed import AllowedSources
 from anon_batch.manifest.fetch import SourceReader
 from anon_batch.records import ManifestRow
 from anon_batch.storage import Storage, join
@@ -26,8 +27,12 @@ def base(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def reader() -> SourceReader:
-    return SourceReader(Storage(StorageConfig(retries=0)))
+def reader(base: str) -> SourceReader:
+    return SourceReader(Storage(StorageConfig(retries=0)), _allowed(base))
+
+
+def _allowed(base: str) -> AllowedSources:
+    return AllowedSources.of(SourcesConfig(), join(base, "m.parquet"))
 
 
 def cell_uri(uri: str, column: str, row: int) -> str:
@@ -149,7 +154,7 @@ def test_a_storage_failure_below_the_reader_is_transient(base: str, monkeypatch:
         def read(self, *_: object) -> bytes:
             raise TimeoutError("the store went away")
 
-    reader = SourceReader(storage)
+    reader = SourceReader(storage, _allowed(base))
     with monkeypatch.context() as patch:
         patch.setattr(storage, "open", lambda uri: Broken(b"x" * 100))
         with pytest.raises(TransientStorageError):

@@ -31,7 +31,7 @@ IDS = [f"d/{n}.png" for n in range(50)]
 def _manifest(base: str, ids: list[str], group_rows: int = 1000, **columns: Any) -> None:
     table = {
         "image_id": pa.array(ids),
-        "uri": pa.array([f"/src/{i}" for i in ids]),
+        "uri": pa.array([f"s3://src/{i}" for i in ids]),
         "faces": pa.array([[]] * len(ids), FACES),
         **columns,
     }
