@@ -134,9 +134,11 @@ class DecodedImage:
         pixels: (H, W, 3) uint8 RGB, upright.
         format: Pillow's name of the source format: JPEG, PNG, WEBP, ...
         orientation: EXIF orientation 1..8 that was applied to reach `pixels`.
+        others: orientations that other readers of the source may apply.
         native: (H, W) or (H, W, C) upright samples in the file's own mode and depth, when that is not 8-bit RGB.
         native_mode: what `native` holds: RGB, L, LA, RGBA, P, 1, CMYK, I;16, RGB;16, RGBA;16.
         palette: (N, 4) uint8 RGBA of mode P, else None.
+        white: sample of a 16-bit mode that is 255 in `pixels`: 65535, or the largest number of fewer bits.
         source: bytes of a file with these pixels, so that an encoder can keep its tables and untouched blocks.
     """
 
@@ -144,9 +146,11 @@ class DecodedImage:
     pixels: PixelArray
     format: str = "PNG"
     orientation: int = 1
+    others: frozenset[int] = frozenset()
     native: npt.NDArray[Any] | None = None
     native_mode: str = "RGB"
     palette: PixelArray | None = None
+    white: int = 65535
     source: bytes = b""
 
     def __post_init__(self) -> None:

@@ -18,6 +18,7 @@ from anon_batch.anonymize.protocol import ImageCheck
 from anon_batch.detect.ensemble import Ensemble
 from anon_batch.detect.given_boxes import GivenBoxes
 from anon_batch.detect.kept import kept_by_owner
+from anon_batch.detect.turn import turn_detections
 from anon_batch.errors import FailedError, RowError, WithheldError, row_error
 from anon_batch.imaging.source import SourceImage
 from anon_batch.memory import in_halves
@@ -96,7 +97,20 @@ def _detect_in_one_call(
         raise WithheldError("detect", f"{len(found)} results for {len(items)} images")
     if wrong := {type(own).__name__ for own in found if not isinstance(own, Detections)}:
         raise WithheldError("detect", f"detector {detector.name} returned {wrong}, expected Detections")
-    return [*found]
+    more = _detect_in_other_views(items, detector, max_side_px)
+    return [detector.merge(own, added) if added else own for own, added in zip(found, more, strict=True)]
+
+
+def _detect_in_other_views(
+    items: Sequence[Item], detector: Ensemble, max_side_px: int | None
+) -> list[list[Detections]]:
+    """Search the images as other readers show them; return what is found in each view of each, as the image stands."""
+    views = [(at, view) for at, item in enumerate(items) for view in item.source.other_views(max_side_px)]
+    found = detector.detect_again([view.preview for _, view in views]) if views else []
+    more: list[list[Detections]] = [[] for _ in items]
+    for (at, view), own in zip(views, found, strict=True):
+        more[at].append(turn_detections(own, *view.preview.whole_size, view.back))
+    return more
 
 
 def choose_regions(items: Sequence[Item], ladder: Ladder, *, decode_all: bool) -> None:

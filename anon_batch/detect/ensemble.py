@@ -64,10 +64,29 @@ class Ensemble:
         """
         if not images:
             return []
-        shown = images if self._max_side_px is None else [downscale(image, self._max_side_px) for image in images]
-        found = [self._found_by(part, shown) for part in self._parts]
+        found = self._found_by_parts(images)
         if self._manifest is not None:
             found.insert(0, self._manifest.detections([None] * len(images) if given is None else given))
+        return self._merge(found)
+
+    def detect_again(self, views: Sequence[Preview]) -> list[Detections]:
+        """Return what the networks find in other views of images; the manifest's boxes are not for these.
+
+        Raises:
+            WithheldError: as Detector.detect.
+        """
+        found = self._found_by_parts(views) if views else []
+        return self._merge(found) if found else [Detections.empty()] * len(views)
+
+    def merge(self, found: Detections, more: Sequence[Detections]) -> Detections:
+        """Add what was found in other views of an image, without what was found already."""
+        return merge_detectors([found, *more], self._merge_iou)
+
+    def _found_by_parts(self, images: Sequence[Preview]) -> list[list[Detections]]:
+        shown = images if self._max_side_px is None else [downscale(image, self._max_side_px) for image in images]
+        return [self._found_by(part, shown) for part in self._parts]
+
+    def _merge(self, found: Sequence[Sequence[Detections]]) -> list[Detections]:
         merged = [merge_detectors(list(own), self._merge_iou) for own in zip(*found, strict=True)]
         return [self._large_enough(own) for own in merged]
 

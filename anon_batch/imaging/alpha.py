@@ -1,11 +1,13 @@
 """Composite transparent images for detectors, and erase what transparency hides.
 
 A detector sees the image over mid-grey. Anyone could make visible what lies under full transparency, so it is
-written as zeros (in a palette image: as one entry), unless it is all one colour and so hides nothing.
+written as zeros (in a palette image: as one entry), unless it is all one colour and so hides nothing. What lies under
+little opacity stays, so detectors also see the colours alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,42 @@ def composite_over_grey(colour: PixelArray, alpha: PixelArray) -> PixelArray:
     # At most 255 * 255 + 127, which fits 16 bits.
     mixed = colour * weight + MID_GREY * (255 - weight) + 127
     return (mixed // 255).astype(np.uint8)
+
+
+def seen_without_compositing(
+    native: npt.NDArray[Any], mode: str, palette: PixelArray | None, to_8_bits: Callable[[npt.NDArray[Any]], PixelArray]
+) -> list[PixelArray]:
+    """Return what readers show that drop transparency instead of compositing: (H, W, 3) uint8 each.
+
+    These are the colours as they would be published, without what `erase_hidden_colours` takes away, and, where alpha has
+    more values than clear and opaque, alpha itself as grey.
+
+    Args:
+        native: samples in `mode`.
+        mode: as for `erase_hidden_colours`.
+        palette: as for `erase_hidden_colours`.
+        to_8_bits: converts samples of `native`'s dtype.
+
+    Returns:
+        Nothing for an image that is opaque everywhere.
+    """
+    if mode == "P" and palette is not None:
+        entries = np.concatenate([palette, np.full((256 - len(palette), 4), (0, 0, 0, 255), np.uint8)])
+        native, mode = entries[native], "RGBA"
+    if mode not in ALPHA_MODES:
+        return []
+    alpha = native[..., -1]
+    opaque = np.iinfo(alpha.dtype).max
+    if bool((alpha == opaque).all()):
+        return []
+    visible = erase_hidden_colours(native, mode) if has_hidden_colours(native, mode) else native
+    eight = to_8_bits(visible)
+    views = [np.ascontiguousarray(eight[..., [0, 0, 0] if mode == "LA" else [0, 1, 2]])]
+    if bool(((alpha != opaque) & (alpha != 0)).any()):
+        most = max(int(alpha.max()), 1)
+        grey = (alpha.astype(np.uint32) * 255 // most).astype(np.uint8)
+        views.append(np.repeat(grey[..., None], 3, axis=2))
+    return views
 
 
 def has_hidden_colours(native: npt.NDArray[Any], mode: str, palette: PixelArray | None = None) -> bool:

@@ -16,8 +16,9 @@ from anon_batch.errors import FailedError
 from anon_batch.imaging.header import ImageHeader, read_image_header
 from anon_batch.imaging.jpeg.decode import decode_jpeg
 from anon_batch.imaging.metadata.strip import strip
-from anon_batch.imaging.modes import Raster, Samples, load_raster, to_rgb
+from anon_batch.imaging.modes import Raster, Samples, load_raster, wide_raster
 from anon_batch.imaging.orientation import turn_upright
+from anon_batch.imaging.orientation_claims import neutralise_tiff
 from anon_batch.imaging.pillow import classify_error, open_with_pillow
 from anon_batch.records import DecodedImage
 
@@ -52,7 +53,7 @@ def decode_after_header(image_id: str, data: bytes, header: ImageHeader) -> Deco
         raise
     except Exception as exc:  # because decoders raise anything on damaged files
         raise classify_error(header.format, exc) from exc
-    turn = 1 if header.format == "TIFF" else header.orientation  # because TIFF's decoders turn the image themselves
+    turn = header.orientation
     pixels = turn_upright(raster.pixels, turn)
     if pixels.shape[:2] != (header.height, header.width):
         size = f"{pixels.shape[1]} x {pixels.shape[0]}"
@@ -62,8 +63,10 @@ def decode_after_header(image_id: str, data: bytes, header: ImageHeader) -> Deco
         pixels=pixels,
         format=header.format,
         orientation=header.orientation,
+        others=header.others,
         native=None if raster.native is None else turn_upright(raster.native, turn),
         native_mode=raster.mode,
+        white=raster.white,
         palette=raster.palette,
         source=source,
     )
@@ -81,7 +84,7 @@ def _decode_png(data: bytes, header: ImageHeader) -> Raster:
     if header.has_wide_colours:  # because Pillow would cut the samples to 8 bits
         native = _decode_wide(plain)
         mode = "RGB;16" if native.shape[2] == 3 else "RGBA;16"
-        return Raster(to_rgb(native, mode), native, mode)
+        return wide_raster(native, mode)
     return _load("PNG", plain, header)
 
 
@@ -90,10 +93,8 @@ def _decode_webp(data: bytes, header: ImageHeader) -> Raster:
 
 
 def _decode_tiff(data: bytes, header: ImageHeader) -> Raster:
-    if header.has_wide_colours:
-        native = _decode_wide(data)
-        return Raster(to_rgb(native, "RGB;16"), native, "RGB;16")
-    return _load("TIFF", data, header)
+    plain = neutralise_tiff(data)  # because its decoders turn the image themselves
+    return wide_raster(_decode_wide(plain), "RGB;16") if header.has_wide_colours else _load("TIFF", plain, header)
 
 
 def _decode_wide(data: bytes) -> Samples:

@@ -2,7 +2,7 @@
 
 A JPEG, PNG or WebP without a detection is only stripped of its metadata. An anonymized JPEG keeps every DCT block that
 no method touched. A JPEG that is stripped or spliced keeps its stored orientation, with the orientation as its only EXIF
-tag; every other output stands upright and has no EXIF block.
+tag; every other output stands upright and has no EXIF block. So does a JPEG whose orientation readers take differently.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def encode_anonymized(
     if anonymized.pixels.shape != decoded.pixels.shape:
         raise WithheldError("encode", f"anonymized {anonymized.pixels.shape}, decoded {decoded.pixels.shape}")
     try:
-        keeps_blocks = target == decoded.format == "JPEG" and quality == "keep"
+        keeps_blocks = target == decoded.format == "JPEG" and quality == "keep" and not _is_ambiguous(decoded)
         data = _try_splice(decoded, anonymized) if keeps_blocks else None
         if data is None:
             data = _write(decoded, merge_native(decoded, anonymized), target, quality)
@@ -86,6 +86,8 @@ def _try_strip(source: SourceImage, target: str, quality: Quality) -> bytes | No
     """Return the file without metadata; None where its samples must be encoded again."""
     data = source.publishable_data()
     if not data or target != source.format or target not in _STRIPPED:
+        return None
+    if source.orientation != 1 and (target != "JPEG" or source.others):  # written upright instead
         return None
     decoded = None if target == "JPEG" else source.decode()  # because only PNG and WebP can hide colours
     try:
@@ -104,6 +106,10 @@ def _may_strip(data: bytes, kind: str, quality: Quality, decoded: DecodedImage |
     if decoded is None or decoded.native is None:
         return True
     return not has_hidden_colours(decoded.native, decoded.native_mode, decoded.palette)
+
+
+def _is_ambiguous(decoded: DecodedImage) -> bool:
+    return decoded.orientation != 1 and bool(decoded.others)
 
 
 def _try_splice(decoded: DecodedImage, anonymized: AnonymizedImage) -> bytes | None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from anon_batch.imaging.modes import Samples, luma
+from anon_batch.imaging.modes import FULL_RANGE, Samples, luma
 from anon_batch.records import AnonymizedImage, DecodedImage, PixelArray
 
 
 def merge_native(decoded: DecodedImage, anonymized: AnonymizedImage) -> Samples:
     """Return the image in its native mode, with anonymized pixels where `touched` is set and decoded samples elsewhere.
 
-    Grey is luma (ITU-R BT.601), 16 bits are v * 257, a palette index is the nearest opaque entry by squared
+    Grey is luma (ITU-R BT.601), 16 bits are v * white / 255, a palette index is the nearest opaque entry by squared
     RGB distance, one bit is luma at half, CMYK is (255 - R, 255 - G, 255 - B, 0), the inverse of decoding.
     Touched pixels become opaque.
 
@@ -26,11 +26,11 @@ def merge_native(decoded: DecodedImage, anonymized: AnonymizedImage) -> Samples:
     out = decoded.native.copy()
     changed = anonymized.pixels[touched]
     if len(changed):
-        out[touched] = _to_mode(changed, decoded.native_mode, decoded.palette)
+        out[touched] = _to_mode(changed, decoded.native_mode, decoded.palette, decoded.white)
     return out
 
 
-def _to_mode(rgb: PixelArray, mode: str, palette: PixelArray | None) -> Samples:
+def _to_mode(rgb: PixelArray, mode: str, palette: PixelArray | None, white: int) -> Samples:
     """Convert pixels (N, 3) to native samples (N,) or (N, C)."""
     if mode == "P":
         if palette is None:
@@ -43,7 +43,7 @@ def _to_mode(rgb: PixelArray, mode: str, palette: PixelArray | None) -> Samples:
         return colour >= 128
     opaque = 255
     if mode.endswith(";16"):
-        colour, opaque = colour.astype(np.uint16) * np.uint16(257), 65535
+        colour, opaque = ((colour.astype(np.uint32) * white + 127) // 255).astype(np.uint16), FULL_RANGE
     if mode in ("LA", "RGBA", "RGBA;16"):
         planes = colour[:, None] if colour.ndim == 1 else colour
         return np.concatenate([planes, np.full((len(rgb), 1), opaque, colour.dtype)], axis=1)

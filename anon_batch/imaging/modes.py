@@ -14,6 +14,7 @@ from anon_batch.imaging.alpha import composite_over_grey
 from anon_batch.records import PixelArray
 
 Samples = npt.NDArray[Any]
+FULL_RANGE = 65535
 _MODES = frozenset({"RGB", "L", "LA", "RGBA", "P", "1", "CMYK"})
 _WITH_ALPHA = {"1": "LA", "L": "LA", "RGB": "RGBA"}
 _RELATED_MODES = {"PA": "RGBA", "La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "YCbCr": "RGB"}
@@ -29,12 +30,14 @@ class Raster:
         native: (H, W) or (H, W, C) samples in `mode`; None for 8-bit RGB, which `pixels` holds.
         mode: as DecodedImage.native_mode.
         palette: (N, 4) uint8 RGBA of mode P, else None.
+        white: sample of 16 bits that is 255 in `pixels`.
     """
 
     pixels: PixelArray
     native: Samples | None = None
     mode: str = "RGB"
     palette: PixelArray | None = None
+    white: int = FULL_RANGE
 
 
 def load_raster(image: Image.Image) -> Raster:
@@ -48,7 +51,7 @@ def load_raster(image: Image.Image) -> Raster:
     mode = image.mode
     if mode.startswith("I;16"):
         native = np.asarray(image).astype(np.uint16)
-        return Raster(to_rgb(native, "I;16"), native, "I;16")
+        return wide_raster(native, "I;16")
     if mode not in _MODES:
         raise FailedError("unsupported_mode", f"samples of mode {mode}")
     if mode == "RGB":
@@ -58,6 +61,18 @@ def load_raster(image: Image.Image) -> Raster:
     return Raster(to_rgb(native, mode, palette), native, mode, palette)
 
 
+def wide_raster(native: Samples, mode: str) -> Raster:
+    """Return the raster of samples of 16 bits, with the fewest bits that hold all of its colours as their range.
+
+    Cameras and scanners store 10, 12 or 14 bits in 16. Over the whole range they would be so dark that no face is found,
+    and a new face far brighter than the image.
+    """
+    colours = native[..., :-1] if mode == "RGBA;16" else native
+    bits = max(int(colours.max()).bit_length(), 8)
+    white = (1 << bits) - 1
+    return Raster(to_rgb(native, mode, white=white), native, mode, white=white)
+
+
 def _to_known_mode(image: Image.Image) -> Image.Image:
     mode = image.mode
     if "transparency" in image.info and mode in _WITH_ALPHA:
@@ -65,16 +80,17 @@ def _to_known_mode(image: Image.Image) -> Image.Image:
     return image.convert(_RELATED_MODES[mode]) if mode in _RELATED_MODES else image
 
 
-def to_rgb(native: Samples, mode: str, palette: PixelArray | None = None) -> PixelArray:
+def to_rgb(native: Samples, mode: str, palette: PixelArray | None = None, white: int = FULL_RANGE) -> PixelArray:
     """Return (H, W, 3) uint8 RGB of native samples.
 
-    Grey is repeated; 16 bits become 8 by rounding v / 257; CMYK becomes (255 - C) * (255 - K) / 255 and so
+    Grey is repeated; 16 bits become 8 by rounding v * 255 / white; CMYK becomes (255 - C) * (255 - K) / 255 and so
     on, without a profile; transparency is composited over mid-grey.
 
     Args:
         native: samples, see DecodedImage.
         mode: as DecodedImage.native_mode.
         palette: (N, 4) uint8 RGBA, of mode P.
+        white: see Raster.
     """
     if mode == "1":
         return _repeat_grey(native.astype(np.uint8) * np.uint8(255))
@@ -87,7 +103,7 @@ def to_rgb(native: Samples, mode: str, palette: PixelArray | None = None) -> Pix
         rgba = pad_palette(palette)[native]
         return composite_over_grey(rgba[..., :3], rgba[..., 3])
     if mode.endswith(";16"):
-        native, mode = to_8_bits(native), {"I;16": "L"}.get(mode, mode.removesuffix(";16"))
+        native, mode = to_8_bits(native, white), {"I;16": "L"}.get(mode, mode.removesuffix(";16"))
         return to_rgb(native, mode)
     if mode == "LA":
         return composite_over_grey(_repeat_grey(native[..., 0]), native[..., 1])
@@ -104,9 +120,17 @@ def luma(rgb: PixelArray) -> PixelArray:
     return ((rgb.astype(np.uint32) @ weights + 32768) >> 16).astype(np.uint8)
 
 
-def to_8_bits(samples: Samples) -> PixelArray:
-    """Convert samples of 16 bits: v / 257, rounded."""
-    return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
+def to_8_bits(samples: Samples, white: int = FULL_RANGE) -> PixelArray:
+    """Convert samples of 16 bits, grey, RGB or RGBA: v * 255 / white, rounded, but alpha over the whole range.
+
+    Samples of 8 bits are returned as they are.
+    """
+    if samples.dtype == np.uint8:
+        return samples
+    out = np.minimum((samples.astype(np.uint32) * 255 + white // 2) // white, 255).astype(np.uint8)
+    if samples.ndim == 3 and samples.shape[2] == 4 and white != FULL_RANGE:
+        out[..., 3] = to_8_bits(samples[..., 3])
+    return out
 
 
 def read_palette(image: Image.Image) -> PixelArray:

@@ -1,4 +1,4 @@
-"""Read the EXIF orientation, write it alone, and turn images by it.
+"""Write the EXIF orientation alone, and turn images and points by it.
 
 Orientation o says how the stored rows and columns become the upright image (EXIF 2.32, tag 0x0112): 1 as it
 is, 2 mirrored left-right, 3 half a turn, 4 mirrored top-bottom, 5 transposed, 6 a quarter turn clockwise, 7
@@ -9,37 +9,19 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-_TAG = 0x0112
-_SHORT = 3
-
-
-def read_orientation(exif: bytes) -> int:
-    """Return the orientation 1..8 of an EXIF block, with or without its `Exif` prefix; 1 if it is missing or illegal."""
-    tiff = exif[6:] if exif.startswith(b"Exif\0") else exif
-    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
-    if order is None or len(tiff) < 10:
-        return 1
-    (start,) = struct.unpack_from(f"{order}I", tiff, 4)
-    if start + 2 > len(tiff):
-        return 1
-    (count,) = struct.unpack_from(f"{order}H", tiff, start)
-    for at in range(start + 2, min(start + 2 + 12 * count, len(tiff) - 11), 12):
-        tag, kind = struct.unpack_from(f"{order}HH", tiff, at)
-        if tag == _TAG and kind == _SHORT:
-            (value,) = struct.unpack_from(f"{order}H", tiff, at + 8)
-            return value if 1 <= value <= 8 else 1
-    return 1
+from anon_batch.imaging.orientation_claims import SHORT, TAG
 
 
 def orientation_exif(orientation: int) -> bytes:
     """Return a TIFF structure of 26 bytes whose only tag is the orientation: all that our EXIF blocks hold."""
-    return b"MM\0*" + struct.pack(">IHHHIHHI", 8, 1, _TAG, _SHORT, 1, orientation, 0, 0)
+    return b"MM\0*" + struct.pack(">IHHHIHHI", 8, 1, TAG, SHORT, 1, orientation, 0, 0)
 
 
 def turn_upright(samples: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
@@ -51,7 +33,7 @@ def turn_upright(samples: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any
     if orientation == 1:
         return samples
     if samples.dtype not in (np.bool_, np.uint8, np.uint16):
-        return np.ascontiguousarray(view_as_stored(samples, _INVERSE.get(orientation, orientation)))
+        return np.ascontiguousarray(view_as_stored(samples, inverse_of(orientation)))
     # OpenCV takes a third of the time of a strided copy, but knows no booleans.
     turned = _COPIES[orientation](samples.view(np.uint8) if samples.dtype == np.bool_ else samples)
     return np.asarray(turned).view(samples.dtype).reshape(*turned.shape[:2], *samples.shape[2:])
@@ -59,7 +41,7 @@ def turn_upright(samples: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any
 
 def turn_as_stored(samples: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
     """Turn upright samples back to their stored position: the inverse of `turn_upright`."""
-    return turn_upright(samples, _INVERSE.get(orientation, orientation))
+    return turn_upright(samples, inverse_of(orientation))
 
 
 def view_as_stored(samples: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
@@ -67,6 +49,27 @@ def view_as_stored(samples: npt.NDArray[Any], orientation: int) -> npt.NDArray[A
     rows, columns = _FLIPS.get(orientation, (False, False))
     array = samples[:: -1 if rows else 1, :: -1 if columns else 1]
     return array.swapaxes(0, 1) if orientation >= 5 else array
+
+
+def turn_points(points: npt.NDArray[Any], width: float, height: float, orientation: int) -> npt.NDArray[Any]:
+    """Turn points (..., 2), x and y in px of an image stored as width x height, as `turn_upright` turns the image."""
+    rows, columns = _FLIPS_OF_STORED.get(orientation, (False, False))
+    x, y = points[..., 0], points[..., 1]
+    x, y = width - x if columns else x, height - y if rows else y
+    return np.stack([y, x] if orientation >= 5 else [x, y], axis=-1)
+
+
+def inverse_of(orientation: int) -> int:
+    """Return the orientation that undoes another."""
+    return _INVERSE.get(orientation, orientation)
+
+
+@cache
+def difference_of(taken: int, other: int) -> int:
+    """Return the orientation that turns an image as a reader shows it by `other` into the one turned by `taken`."""
+    stored = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    shown, wanted = turn_upright(stored, other), turn_upright(stored, taken)
+    return next(o for o in range(1, 9) if np.array_equal(turn_upright(shown, o), wanted))
 
 
 _INVERSE = {6: 8, 8: 6}
@@ -87,4 +90,13 @@ _FLIPS = {
     6: (False, True),
     7: (True, True),
     8: (True, False),
+}
+# The same of the stored image, before the transposition.
+_FLIPS_OF_STORED = {
+    2: (False, True),
+    3: (True, True),
+    4: (True, False),
+    6: (True, False),
+    7: (True, True),
+    8: (False, True),
 }

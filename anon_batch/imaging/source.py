@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import NamedTuple
+
+from anon_batch.imaging.alpha import seen_without_compositing
 from anon_batch.imaging.decode import decode_after_header
 from anon_batch.imaging.downscale import downscale, fit_size, resize
 from anon_batch.imaging.header import ImageHeader, read_image_header
 from anon_batch.imaging.jpeg.decode import choose_divisor, decode_jpeg_fraction
-from anon_batch.imaging.orientation import turn_upright
+from anon_batch.imaging.modes import to_8_bits
+from anon_batch.imaging.orientation import difference_of, inverse_of, turn_upright
 from anon_batch.records import DecodedImage, PixelArray, Preview
+
+
+class View(NamedTuple):
+    """An image as another reader shows it.
+
+    Args:
+        preview: what a detector sees.
+        back: the orientation that turns it, and what is found in it, to stand as the image does.
+    """
+
+    preview: Preview
+    back: int
 
 
 class SourceImage:
@@ -22,6 +39,7 @@ class SourceImage:
         format: Pillow's name of the format: JPEG, PNG, WEBP, GIF, BMP, TIFF or AVIF.
         width, height: of the upright image, px.
         orientation: EXIF orientation 1..8 of the file.
+        others: orientations that other readers may take.
     """
 
     def __init__(self, image_id: str, data: bytes, header: ImageHeader, decoded: DecodedImage | None = None) -> None:
@@ -31,6 +49,7 @@ class SourceImage:
         self.width = header.width
         self.height = header.height
         self.orientation = header.orientation
+        self.others = header.others
         self._header = header
         self._array = decoded
         self._decoded = decoded
@@ -82,6 +101,37 @@ class SourceImage:
             self._preview = max_side_px, self._make_preview(max_side_px)
         return self._preview[1]
 
+    def other_views(self, max_side_px: int | None = None) -> list[View]:
+        """Return the image as other readers show it: without transparency, and turned otherwise.
+
+        Most images have none: these are for files with transparency, or whose orientation is stated in a way that not
+        every reader takes, or twice.
+
+        Args:
+            max_side_px: as for `preview`.
+
+        Raises:
+            FailedError: as `preview`.
+        """
+        upright = [self.preview(max_side_px), *self._views_without_alpha(max_side_px)]
+        views = [View(preview, 1) for preview in upright[1:]]
+        for other in sorted(self.others):
+            back = difference_of(self.orientation, other)
+            views += [View(_turned(preview, inverse_of(back)), back) for preview in upright]
+        return views
+
+    def _views_without_alpha(self, max_side_px: int | None) -> list[Preview]:
+        if self.format == "JPEG":
+            return []
+        decoded = self.decode()
+        if decoded.native is None:
+            return []
+        shown = seen_without_compositing(
+            decoded.native, decoded.native_mode, decoded.palette, partial(to_8_bits, white=decoded.white)
+        )
+        whole = [Preview(self.image_id, pixels) for pixels in shown]
+        return whole if max_side_px is None else [downscale(preview, max_side_px) for preview in whole]
+
     def decode(self) -> DecodedImage:
         """Return the whole image.
 
@@ -131,3 +181,9 @@ class SourceImage:
             return None
         self._publishable = self.data  # because the fraction was decoded without the slightest flaw
         return turn_upright(resize(pixels, fit_size(jpeg.width, jpeg.height, max_side_px)), jpeg.orientation)
+
+
+def _turned(preview: Preview, orientation: int) -> Preview:
+    pixels = turn_upright(preview.pixels, orientation)
+    scales = (preview.scale_x, preview.scale_y)
+    return Preview(preview.image_id, pixels, *(scales if orientation < 5 else scales[::-1]))

@@ -99,11 +99,13 @@ def test_stripped_jpegs_of_every_kind_keep_their_entropy_coded_bytes(mode, progr
 
 @pytest.mark.parametrize("value", range(2, 9))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-def test_only_the_orientation_is_kept(kind, value):
-    clean = strip(file(make_image(), kind, exif=exif(value)), kind)
+def test_only_the_orientation_of_a_jpeg_is_kept(kind, value):
+    data = file(make_image(), kind, exif=exif(value))
+    clean = strip(data, kind)
+    assert inspect(data)
     assert inspect(clean) == []
     assert SECRET not in clean
-    assert dict(Image.open(io.BytesIO(clean)).getexif()) == {0x0112: value}
+    assert dict(Image.open(io.BytesIO(clean)).getexif()) == ({0x0112: value} if kind == "JPEG" else {})
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])

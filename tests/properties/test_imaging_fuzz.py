@@ -1,6 +1,7 @@
 """Damaged bytes decode or raise FailedError, and everything that decodes can be written clean."""
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -15,11 +16,11 @@ from anon_batch.imaging.metadata.inspect import inspect
 from anon_batch.imaging.metadata.strip import strip
 from anon_batch.imaging.orientation import (
     orientation_exif,
-    read_orientation,
     turn_as_stored,
     turn_upright,
     view_as_stored,
 )
+from anon_batch.imaging.orientation_claims import Orientation, neutralise_tiff, read_exif, read_xmp
 from anon_batch.imaging.source import SourceImage
 from anon_batch.records import AnonymizedImage
 
@@ -156,14 +157,34 @@ def test_turning_has_an_inverse(value, height, width, channels, kind):
 
 @given(st.integers(2, 8))
 def test_the_orientation_block_reads_back(value):
-    assert read_orientation(orientation_exif(value)) == value
-    assert read_orientation(b"Exif\0\0" + orientation_exif(value)) == value
+    assert read_exif(orientation_exif(value)) == Orientation(value)
+    assert read_exif(b"Exif\0\0" + orientation_exif(value)) == Orientation(value)
 
 
 @given(st.binary(max_size=80))
 def test_any_exif_gives_a_legal_orientation(data):
-    assert read_orientation(data) in range(1, 9)
-    assert read_orientation(b"II*\0" + data) in range(1, 9)
+    for start in (b"", b"II*\0", b"MM\0+"):
+        for own in (read_exif(start + data), read_xmp(data)):
+            assert own is None or {own.value, *own.others} <= set(range(1, 9))
+
+
+@given(
+    st.sampled_from(["<", ">"]),
+    st.integers(0, 18),
+    st.integers(0, 4) | st.just(2**32 - 1),
+    st.binary(max_size=24),
+    st.booleans(),
+)
+def test_any_orientation_entry_is_read_and_made_neutral(order, kind, count, value, is_big):
+    mark = {"<": b"II", ">": b"MM"}[order]
+    head = struct.pack(f"{order}HHHQQ", 43, 8, 0, 16, 1) if is_big else struct.pack(f"{order}HIH", 42, 8, 1)
+    entry = struct.pack(f"{order}HH{'Q' if is_big else 'I'}", 0x0112, kind, count)
+    tiff = mark + head + entry + value.ljust(24, b"\0")
+    own = read_exif(tiff)
+    assert own is not None
+    assert own.value not in own.others
+    assert {own.value, *own.others} <= set(range(1, 9))
+    assert read_exif(neutralise_tiff(tiff)) == Orientation(1)
 
 
 @pytest.mark.parametrize("data", VALID)

@@ -7,7 +7,8 @@ import simplejpeg
 
 from anon_batch.errors import FailedError
 from anon_batch.imaging.jpeg.coefficients import recode
-from anon_batch.imaging.jpeg.markers import JpegHeader, Segment, strip_jpeg, strip_segments
+from anon_batch.imaging.jpeg.markers import SOS, JpegHeader, Segment, strip_jpeg, strip_segments
+from anon_batch.imaging.jpeg.scans import number_restarts
 from anon_batch.imaging.modes import Raster, Samples, load_raster, to_rgb
 from anon_batch.imaging.pillow import open_with_pillow
 from anon_batch.records import PixelArray
@@ -31,8 +32,14 @@ def decode_jpeg(data: bytes, header: JpegHeader, segments: tuple[Segment, ...]) 
     Raises:
         FailedError: `truncated` or `decode`.
     """
-    plain, _ = strip_segments(data, segments, orientation=1)
-    samples, has_extraneous = _decode_samples(plain, header)
+    plain, parts = strip_segments(data, segments, orientation=1)
+    try:
+        samples, has_extraneous = _decode_samples(plain, header)
+    except _RestartError:
+        plain, data = _number_restarts(plain, parts, header)
+        samples, has_extraneous = _decode_samples(plain, header)
+        if has_extraneous:  # because the restarts are not only numbered oddly
+            raise
     if samples is None:
         image = open_with_pillow("JPEG", plain)
         if image.size != (header.width, header.height):
@@ -40,6 +47,19 @@ def decode_jpeg(data: bytes, header: JpegHeader, segments: tuple[Segment, ...]) 
         return load_raster(image), data
     source = strip_jpeg(recode(plain), orientation=header.orientation) if has_extraneous else data
     return _to_raster(samples, header), source
+
+
+class _RestartError(FailedError):
+    """A restart marker does not have the number that its place asks for."""
+
+
+def _number_restarts(plain: bytes, parts: tuple[Segment, ...], header: JpegHeader) -> tuple[bytes, bytes]:
+    """Return the file with restarts in their order, stripped, without and with its orientation."""
+    scans = [
+        (s.start + 2 + int.from_bytes(plain[s.start + 2 : s.start + 4], "big"), s.end) for s in parts if s.marker == SOS
+    ]
+    numbered = number_restarts(plain, scans)
+    return numbered, strip_jpeg(numbered, header.orientation)
 
 
 def _to_raster(samples: Samples, header: JpegHeader) -> Raster:
@@ -65,8 +85,10 @@ def _decode_samples(plain: bytes, header: JpegHeader) -> tuple[Samples | None, b
         text = str(exc)
     if "sampling" in text:
         return None, False
-    if "remature end" in text:
+    if "remature end" in text or "found marker 0xd9" in text:  # the end marker, before the data of all restarts
         raise FailedError("truncated", f"JPEG: {text}")
+    if "found marker 0xd" in text:
+        raise _RestartError("decode", f"JPEG: {text}")
     if "Corrupt JPEG data" in text and "extraneous" not in text:
         raise FailedError("decode", f"JPEG: {text}")
     return _decode_flawed(plain, header, space, text), "extraneous" in text

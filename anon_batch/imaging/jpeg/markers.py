@@ -10,18 +10,27 @@ from typing import NamedTuple
 import numpy as np
 
 from anon_batch.errors import FailedError
-from anon_batch.imaging.orientation import orientation_exif, read_orientation
+from anon_batch.imaging.jpeg.scans import check_complete
+from anon_batch.imaging.orientation import orientation_exif
+from anon_batch.imaging.orientation_claims import Orientation, read_exif, read_xmp, settle
 
 SOI, EOI, SOS, DQT, DHT, DAC, DRI = 0xD8, 0xD9, 0xDA, 0xDB, 0xC4, 0xCC, 0xDD
+TEM, DNL = 0x01, 0xDC
 APP0, APP1, APP14 = 0xE0, 0xE1, 0xEE
 SOF = frozenset(range(0xC0, 0xD0)) - {DHT, 0xC8, DAC}
-_KEPT = SOF | {DQT, DHT, DAC, DRI, SOS, EOI}  # unchanged
+_KEPT = SOF | {DQT, DHT, DAC, DRI, SOS}  # unchanged
 _REGEX_BYTES = 1 << 15
+_PADDING_BYTES = 16  # so many zeros in a row are hardly coded data
 _SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 _ENDS_SCAN = np.ones(256, np.bool_)  # whether a byte after FF ends a scan: not if it is data, a restart or a fill byte
 _ENDS_SCAN[[0x00, *range(0xD0, 0xD8), 0xFF]] = False
 # Where in row order the 64 values of a quantisation table go, which it lists in zigzag order (T.81, figure A.6).
 _ZIGZAG = sorted(range(64), key=lambda at: (at // 8 + at % 8, at // 8 if (at // 8 + at % 8) % 2 else at % 8))
+
+
+_XMP_START = b"http://ns.adobe.com/xap/1.0/\0"
+_MORE_XMP_START = b"http://ns.adobe.com/xmp/extension/\0"
+_MORE_XMP_HEAD = len(_MORE_XMP_START) + 32 + 4 + 4  # an id, the whole length, where this part begins
 
 
 class Segment(NamedTuple):
@@ -53,7 +62,8 @@ class JpegHeader:
         tables: quantisation tables by id, 64 values in row order.
         jfif: whether there is a JFIF segment (APP0).
         adobe_transform: colour transform of APP14; None without APP14.
-        orientation: EXIF orientation 1..8.
+        orientation: 1..8 as Pillow takes it.
+        others: orientations that other readers may take.
     """
 
     width: int = 0
@@ -65,6 +75,7 @@ class JpegHeader:
     jfif: bool = False
     adobe_transform: int | None = None
     orientation: int = 1
+    others: frozenset[int] = frozenset()
 
     @property
     def is_rgb(self) -> bool:
@@ -77,37 +88,50 @@ class JpegHeader:
 
 
 def iter_segments(data: bytes) -> Iterator[Segment]:
-    """Yield the segments from SOI to the first EOI.
+    """Yield the segments from SOI to the first EOI, without the bytes and markers between them that decoders skip.
+
+    Where there is a scan but no EOI, an empty one stands where the last segment ends; `read_jpeg_header` then checks that
+    nothing is missing.
 
     Raises:
-        FailedError: `truncated` when the data ends before EOI, `decode` when a marker is missing.
+        FailedError: `truncated` when the data ends before the first scan, `decode` for a second SOI or a segment of
+            no length before it.
     """
     yield Segment(SOI, 0, 2)
-    at = 2
-    while True:
-        start = at
-        while data[at : at + 2] == b"\xff\xff":
-            at += 1
-        if at + 2 > len(data):
-            raise FailedError("truncated", f"the JPEG ends at byte {len(data)}, before its end marker")
-        if data[at] != 0xFF or data[at + 1] in (0, 1, SOI):
-            raise FailedError("decode", f"JPEG: {data[at : at + 2].hex()} at {at}, where a marker must be")
-        marker = data[at + 1]
+    at, scans = 2, 0
+    while (start := _find_marker(data, at)) is not None:
+        marker = data[start + 1]
+        length = int.from_bytes(data[start + 2 : start + 4], "big")
+        end = start + 2 + length
         if marker == EOI:
-            yield Segment(EOI, at, at + 2)
+            yield Segment(EOI, start, start + 2)
             return
-        if 0xD0 <= marker <= 0xD7:
-            raise FailedError("decode", f"JPEG: a restart marker at {at}, outside a scan")
-        length = int.from_bytes(data[at + 2 : at + 4], "big")
-        end = at + 2 + length
-        if length < 2:
-            raise FailedError("decode", f"JPEG: a segment of length {length} at {start}")
+        if marker == SOI or length < 2 or end > len(data):
+            break
         if marker == SOS:
             end = _end_of_scan(data, end)
-        if end > len(data):
-            raise FailedError("truncated", f"the JPEG ends at byte {len(data)}, in the segment at {start}")
-        yield Segment(marker, at, end)
+            end = end if end <= len(data) else _end_of_last_scan(data, start + 2 + length)
+        scans += marker == SOS
+        yield Segment(marker, start, end)
         at = end
+    if not scans:
+        if start is None or start + 2 + length > len(data):
+            raise FailedError("truncated", f"the JPEG ends at byte {len(data)}, before its first scan")
+        raise FailedError("decode", f"JPEG: marker FF{marker:02X} of length {length} at {start}, before the first scan")
+    yield Segment(EOI, at, at)
+
+
+def _find_marker(data: bytes, at: int) -> int | None:
+    """Return where the next marker begins that may begin a segment, as libjpeg finds it; None where there is none."""
+    while (at := data.find(b"\xff", at)) >= 0 and at + 1 < len(data):
+        code = data[at + 1]
+        if code == 0xFF:
+            at += 1
+        elif code in (0x00, TEM) or 0xD0 <= code <= 0xD7:
+            at += 2
+        else:
+            return at
+    return None
 
 
 def _end_of_scan(data: bytes, start: int) -> int:
@@ -133,6 +157,14 @@ def _end_of_scan(data: bytes, start: int) -> int:
     return len(data) + 1
 
 
+def _end_of_last_scan(data: bytes, start: int) -> int:
+    """Return where a scan ends that no marker ends, without the padding of a file that was not written to its end."""
+    end = max(len(data.rstrip(b"\xff")), start)
+    coded = max(len(data[:end].rstrip(b"\0")), start)
+    coded += data[coded - 1 : coded + 1] == b"\xff\0"  # which stands for a byte FF
+    return coded if end - coded >= _PADDING_BYTES else end
+
+
 def _before_fill(data: bytes, start: int, at: int) -> int:
     while at > start and data[at - 1] == 0xFF:
         at -= 1
@@ -149,25 +181,61 @@ def read_jpeg_header(data: bytes, segments: Sequence[Segment] | None = None) -> 
     Raises:
         FailedError: as `iter_segments`; `decode` for a file without a frame or scan.
     """
-    header, exif, scans = JpegHeader(), False, 0
-    for marker, start, end in iter_segments(data) if segments is None else segments:
+    every = tuple(iter_segments(data) if segments is None else segments)
+    listed = _until_last_scan(every)
+    header, scans = JpegHeader(), list[bytes]()
+    for marker, start, end in listed:
         body = data[start + 4 : end]
         if marker in SOF:
             if header.sof:
                 raise FailedError("decode", "JPEG: a second frame header")
             _read_frame(header, marker, body)
+            if not header.height and any(segment.marker == DNL for segment in every):
+                raise FailedError("unsupported_mode", "JPEG whose height stands after its first scan (DNL)")
         elif marker == DQT:
             _read_tables(header, body)
         elif marker == APP0 and body.startswith(b"JFIF\0"):
             header.jfif = True
-        elif marker == APP1 and body.startswith(b"Exif\0") and not exif:
-            header.orientation, exif = read_orientation(body), True
         elif marker == APP14 and body.startswith(b"Adobe") and len(body) >= 12:
             header.adobe_transform = body[11]
-        scans += marker == SOS
+        elif marker == SOS:
+            scans.append(body)
     if not header.sof or not scans:
         raise FailedError("decode", "JPEG: no frame header or no scan")
+    if listed[-1].start == listed[-1].end:
+        check_complete(header.sof, [c.id for c in header.components], scans)
+    header.orientation, header.others = read_jpeg_orientation(data, listed)
     return header
+
+
+def _until_last_scan(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
+    """Drop what lies between the last scan and EOI, because no decoder needs it."""
+    last = max((at for at, segment in enumerate(segments) if segment.marker == SOS), default=len(segments))
+    return (*segments[: last + 1], segments[-1]) if last + 1 < len(segments) else segments
+
+
+def read_jpeg_orientation(data: bytes, segments: Iterable[Segment]) -> Orientation:
+    """Return what the EXIF and XMP segments before the first scan say."""
+    exif, odd, xmp = list[bytes](), list[bytes](), list[bytes]()
+    for marker, start, end in segments:
+        if marker == SOS:
+            break
+        body = data[start + 4 : end] if marker == APP1 else b""
+        if body.startswith(b"Exif\0"):
+            exif.append(body)
+        elif body[:4].lower() == b"exif":
+            odd.append(body)
+        elif body.startswith(_XMP_START):
+            xmp.append(body)
+        elif body.startswith(_MORE_XMP_START):
+            xmp.append(body[_MORE_XMP_HEAD:])
+    # Pillow takes several blocks for the parts of one.
+    joined = [exif[0] + b"".join(block[6:] for block in exif[1:])] if exif else []
+    # Extended XMP is cut into parts anywhere.
+    packets = [*xmp[::-1], b"".join(xmp)] if len(xmp) > 1 else xmp
+    return settle(
+        [read_exif(joined[0]) if joined else None, *map(read_xmp, packets)], map(read_exif, [*exif[1:], *odd])
+    )
 
 
 def strip_jpeg(data: bytes, orientation: int | None = None) -> bytes:
@@ -189,7 +257,8 @@ def strip_segments(
     """Do as `strip_jpeg` with a file whose segments are known; return the result's segments too, to save parsing it."""
     parts: list[tuple[int, bytes | memoryview]] = []
     view, jfif, adobe = memoryview(data), False, False  # a view saves a copy
-    for marker, start, end in segments:
+    listed = _until_last_scan(tuple(segments))
+    for marker, start, end in listed:
         if marker in _KEPT:
             parts.append((marker, view[start:end]))
             continue
@@ -200,10 +269,11 @@ def strip_segments(
         elif marker == APP14 and body.startswith(b"Adobe") and len(body) >= 12 and not adobe:
             parts.append((APP14, b"\xff\xee\x00\x0e" + body[:12]))
             adobe = True
-        elif marker == APP1 and body.startswith(b"Exif\0") and orientation is None:
-            orientation = read_orientation(body)
-    if (orientation or 1) != 1:
-        body = b"Exif\0\0" + orientation_exif(orientation or 1)
+    parts.append((EOI, b"\xff\xd9"))
+    if orientation is None:
+        orientation = read_jpeg_orientation(data, listed).value
+    if orientation != 1:
+        body = b"Exif\0\0" + orientation_exif(orientation)
         # Because JFIF must come first, insert the EXIF block after it.
         place = 1 if parts and parts[0][0] == APP0 else 0
         parts.insert(place, (APP1, b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body))

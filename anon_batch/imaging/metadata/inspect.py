@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 from anon_batch.imaging.metadata.inspect_containers import inspect_avif, inspect_bmp, inspect_gif, inspect_tiff
 
-# The only EXIF block that passes: a TIFF header and the orientation, 2 to 8.
+# The only EXIF block that passes, in a JPEG: a TIFF header and the orientation, 2 to 8.
 _EXIF_BLOCKS = frozenset(
     bytes.fromhex("4d4d002a00000008 0001 0112000300000001") + bytes([0, value, 0, 0]) + bytes(4)
     for value in range(2, 9)
@@ -111,7 +111,7 @@ def _inspect_png(data: bytes) -> Iterator[str]:
         allowed = length == _PNG_LENGTHS.get(name) or length <= _PNG_UP_TO.get(name, -1)
         if name == b"IDAT":
             packed.append(body)
-        elif not allowed and not (name == b"eXIf" and body in _EXIF_BLOCKS):
+        elif not allowed:
             yield f"PNG chunk {name.decode('latin-1')} ({length} bytes)"
         at += 12 + length
     if at != len(data):
@@ -151,11 +151,11 @@ def _inspect_webp(data: bytes) -> Iterator[str]:
         if len(body) < length:
             raise ValueError(f"WebP chunk at {at} is cut")
         if name == b"VP8X":
-            if body[0] & ~0x18 or any(body[1:4]) or length != bodies[name]:
+            if body[0] & ~0x10 or any(body[1:4]) or length != bodies[name]:
                 yield f"WebP header flags {body[0]:#04x}"
         elif name in (b"VP8 ", b"VP8L"):
             frames += 1
-        elif name != b"ALPH" and not (name == b"EXIF" and body in _EXIF_BLOCKS):
+        elif name != b"ALPH":
             yield f"WebP chunk {name.decode('latin-1')} ({length} bytes)"
         at += 8 + length + length % 2
     if frames != 1:

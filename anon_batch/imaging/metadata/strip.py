@@ -14,11 +14,10 @@ from zlib import crc32
 
 from anon_batch.errors import FailedError
 from anon_batch.imaging.jpeg.markers import strip_jpeg
-from anon_batch.imaging.orientation import orientation_exif, read_orientation
 
 PNG_KEPT = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"sRGB", b"gAMA", b"cHRM", b"sBIT", b"pHYs"})
 WEBP_KEPT = frozenset({b"VP8 ", b"VP8L", b"VP8X", b"ALPH"})
-_WEBP_ALPHA, _WEBP_EXIF = 0x10, 0x08
+_WEBP_ALPHA = 0x10
 
 
 class Chunk(NamedTuple):
@@ -29,7 +28,7 @@ class Chunk(NamedTuple):
 
 
 def strip(data: bytes, format: str) -> bytes:  # noqa: A002  Pillow's word
-    """Return the file without metadata, except for the EXIF orientation where that is not 1.
+    """Return the file without metadata, except for the EXIF orientation of a JPEG where that is not 1.
 
     Args:
         data: a JPEG, PNG or WebP file.
@@ -98,16 +97,8 @@ def webp_size(chunk: Chunk) -> tuple[int, int] | None:
 
 
 def _strip_png(data: bytes) -> bytes:
-    parts = [data[:8]]
-    orientation = 1
-    for name, body in png_chunks(data):
-        if name in PNG_KEPT:
-            parts.append(_png_chunk(name, body))
-        elif name == b"eXIf":
-            orientation = read_orientation(body)
-    if orientation != 1:
-        parts.insert(2, _png_chunk(b"eXIf", orientation_exif(orientation)))
-    return b"".join(parts)
+    kept = [_png_chunk(name, body) for name, body in png_chunks(data) if name in PNG_KEPT]
+    return b"".join([data[:8], *kept])
 
 
 def _png_chunk(name: bytes, body: bytes) -> bytes:
@@ -115,19 +106,12 @@ def _png_chunk(name: bytes, body: bytes) -> bytes:
 
 
 def _strip_webp(data: bytes) -> bytes:
-    chunks = list(webp_chunks(data))
-    orientation = next((read_orientation(c.body) for c in chunks if c.name == b"EXIF"), 1)
-    if orientation != 1 and not any(c.name == b"VP8X" for c in chunks):
-        orientation = 1  # because readers look for EXIF only with the extended header
     parts: list[bytes] = []
-    for name, body in chunks:
+    for name, body in webp_chunks(data):
         if name == b"VP8X":
-            flags = body[0] & _WEBP_ALPHA | (_WEBP_EXIF if orientation != 1 else 0)
-            parts.append(_riff_chunk(name, bytes([flags, 0, 0, 0]) + body[4:10]))
+            parts.append(_riff_chunk(name, bytes([body[0] & _WEBP_ALPHA, 0, 0, 0]) + body[4:10]))
         elif name in WEBP_KEPT:
             parts.append(_riff_chunk(name, body))
-    if orientation != 1:
-        parts.append(_riff_chunk(b"EXIF", orientation_exif(orientation)))
     content = b"WEBP" + b"".join(parts)
     return b"RIFF" + len(content).to_bytes(4, "little") + content
 

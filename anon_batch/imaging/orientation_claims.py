@@ -1,0 +1,170 @@
+"""Find every orientation that a file states, because readers disagree about which statement counts.
+
+Pillow turns by any number in the first EXIF block, else by XMP; OpenCV by two bytes of the first block, whatever their type;
+browsers by a SHORT alone. The value taken is the one that Pillow's `exif_transpose` takes, and an integer of any other type.
+All values that another reader may take are kept beside it, so that faces can be looked for in each of those positions.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+TAG = 0x0112
+XMP_TAG = 700
+SHORT = 3
+_TIFF_START = re.compile(rb"II[*+]\0|MM\0[*+]")
+_XMP = re.compile(rb"Orientation\s*(?:=\s*[\"']|>)\s*([0-9]+)")
+_PREFIX_BYTES = 64  # where the TIFF structure of an EXIF block begins at the latest
+_FORMATS = {
+    1: "B",
+    3: "H",
+    4: "I",
+    5: "II",
+    6: "b",
+    8: "h",
+    9: "i",
+    10: "ii",
+    11: "f",
+    12: "d",
+    13: "I",
+    16: "Q",
+    17: "q",
+}
+_UPRIGHT = 1
+
+
+class Orientation(NamedTuple):
+    """What a file says about its orientation.
+
+    Args:
+        value: EXIF orientation 1..8 to turn by.
+        others: what other readers may turn by, without `value`.
+    """
+
+    value: int = _UPRIGHT
+    others: frozenset[int] = frozenset()
+
+    def doubted(self) -> Orientation:
+        """Return the same statement where some readers do not look for it."""
+        return Orientation(self.value, (self.others | {_UPRIGHT}) - {self.value})
+
+
+class Entry(NamedTuple):
+    """One entry of a TIFF directory.
+
+    Args:
+        tag, kind, number: its tag, its type, how many values it has.
+        at: offset of the entry.
+        order: `<` or `>`.
+        is_big: whether counts and offsets have 8 bytes (BigTIFF) instead of 4.
+    """
+
+    tag: int
+    kind: int
+    number: int
+    at: int
+    order: str
+    is_big: bool
+
+    @property
+    def place(self) -> int:
+        """Offset of the field that holds the value, or where it is."""
+        return self.at + (12 if self.is_big else 8)
+
+    def read(self, tiff: bytes, size: int) -> bytes:
+        """Return the first bytes of the value; fewer at the end of the data."""
+        if size * max(self.number, 1) <= (8 if self.is_big else 4):
+            return tiff[self.place : self.place + size]
+        (start,) = struct.unpack_from(self.order + ("Q" if self.is_big else "I"), tiff, self.place)
+        return tiff[start : start + size]
+
+
+def first_directory(tiff: bytes) -> Iterator[Entry]:
+    """Yield the entries of the first directory of a TIFF structure, up to the end of the data."""
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    if order is None or len(tiff) < 16:
+        return
+    is_big = 43 in (tiff[2], tiff[3])
+    head, body, width = ("Q", "HHQ", 20) if is_big else ("H", "HHI", 12)
+    (start,) = struct.unpack_from(order + ("Q" if is_big else "I"), tiff, 8 if is_big else 4)
+    if start + struct.calcsize(head) > len(tiff):
+        return
+    (count,) = struct.unpack_from(order + head, tiff, start)
+    first = start + struct.calcsize(head)
+    for at in range(first, min(first + width * count, len(tiff) - width + 1), width):
+        tag, kind, number = struct.unpack_from(order + body, tiff, at)
+        yield Entry(tag, kind, number, at, order, is_big)
+
+
+def read_exif(block: bytes) -> Orientation | None:
+    """Return what an EXIF block says, with or without bytes before its TIFF structure; None without the tag."""
+    start = _TIFF_START.search(block, 0, _PREFIX_BYTES)
+    own = None if start is None else read_tiff(block[start.start() :])
+    return own.doubted() if own is not None and start is not None and b"+" in start[0] else own  # BigTIFF
+
+
+def read_tiff(tiff: bytes) -> Orientation | None:
+    """Return what the first directory of a TIFF structure says; None without the tag."""
+    found = [_read_entry(tiff, entry) for entry in first_directory(tiff) if entry.tag == TAG]
+    return settle(reversed(found)) if found else None  # because Pillow takes the last one
+
+
+def read_xmp(packet: bytes) -> Orientation | None:
+    """Return what an XMP packet says, as an attribute or an element, in UTF-8 or UTF-16; None without the property."""
+    values = [_legal(int(match[1][:3])) for match in _XMP.finditer(packet.replace(b"\0", b""))]
+    return Orientation(values[0], frozenset(values[1:]) - {values[0]}).doubted() if values else None
+
+
+def settle(statements: Iterable[Orientation | None], doubtful: Iterable[Orientation | None] = ()) -> Orientation:
+    """Return one statement from many: the value of the first, and all the others beside it.
+
+    Args:
+        statements: in the order in which Pillow would take them; None says nothing.
+        doubtful: what Pillow does not look at, but another reader may.
+    """
+    known = [statement for statement in statements if statement is not None]
+    value = known[0].value if known else _UPRIGHT
+    every = [*known, *(statement for statement in doubtful if statement is not None)]
+    others = frozenset(number for own in every for number in (own.value, *own.others))
+    return Orientation(value, others - {value})
+
+
+def neutralise_tiff(data: bytes) -> bytes:
+    """Return a TIFF whose first directory says upright and holds no XMP, so that no decoder turns it by itself."""
+    out = bytearray(data)
+    for entry in first_directory(data):
+        if entry.tag not in (TAG, XMP_TAG):
+            continue
+        kind, value = (SHORT, _UPRIGHT) if entry.tag == TAG else (1, 0)
+        count, room = ("Q", 8) if entry.is_big else ("I", 4)
+        struct.pack_into(f"{entry.order}H{count}", out, entry.at + 2, kind, 1)
+        out[entry.place : entry.place + room] = struct.pack(f"{entry.order}H", value).ljust(room, b"\0")
+    return bytes(out)
+
+
+def _read_entry(tiff: bytes, entry: Entry) -> Orientation:
+    raw = tiff[entry.place : entry.place + 4]
+    short = struct.unpack(f"{entry.order}H", raw[:2])[0]
+    if entry.kind == SHORT and entry.number == 1:
+        return Orientation(_legal(short))
+    texts = (entry.read(tiff, 1), raw[:1])  # because a byte, or a digit, may stand for a number
+    loose = [short, *(text[0] for text in texts if text), *(int(text) for text in texts if text.isdigit())]
+    others = frozenset({_UPRIGHT, *map(_legal, loose)})
+    kind = _FORMATS.get(entry.kind)
+    if kind is None:
+        return Orientation(_UPRIGHT, others - {_UPRIGHT})
+    stored = entry.read(tiff, struct.calcsize(f"={kind}"))
+    value = _UPRIGHT
+    if len(stored) == struct.calcsize(f"={kind}"):
+        top, *bottom = struct.unpack(entry.order + kind, stored)
+        if not bottom or bottom[0]:
+            value = _legal(top / bottom[0] if bottom else top)
+    return Orientation(value, others - {value})
+
+
+def _legal(value: float) -> int:
+    """Return an orientation 1..8; 1 for any other number, as readers do."""
+    return int(value) if value in range(1, 9) else _UPRIGHT

@@ -1,0 +1,89 @@
+"""Whatever a file says about its orientation, the image is looked at as every reader shows it, and written so that all agree."""
+
+import cv2
+import numpy as np
+import oriented_files as files
+import pytest
+
+from anon_batch.imaging.decode import decode
+from anon_batch.imaging.encode import encode_anonymized, encode_clean
+from anon_batch.imaging.metadata.inspect import inspect
+from anon_batch.imaging.source import SourceImage
+from anon_batch.records import AnonymizedImage
+
+STATED = {name: (meant, data) for name, meant, data in files.stated()}
+
+
+def shown_positions(source):
+    """How the image stands in what detectors see."""
+    previews = [source.preview(), *(view.preview for view in source.other_views())]
+    return {files.position(preview.pixels) for preview in previews}
+
+
+@pytest.mark.parametrize("name", STATED)
+def test_the_image_stands_as_it_is_meant_and_is_seen_as_every_reader_shows_it(name):
+    meant, data = STATED[name]
+    source = SourceImage.open("a", data)
+    assert source.orientation == meant
+    assert files.position(source.decode().pixels) == meant
+    shown = shown_positions(source)
+    assert files.position(files.pillow(data)) in shown
+    if source.format != "GIF" and "irot" not in name:  # which OpenCV does not know
+        assert files.position(files.opencv(data)) in shown
+
+
+@pytest.mark.parametrize("name", STATED)
+def test_every_reader_shows_the_output_alike(name):
+    meant, data = STATED[name]
+    source = SourceImage.open("a", data)
+    decoded = source.decode()
+    touched = np.zeros(decoded.pixels.shape[:2], np.bool_)
+    touched[-8:, -8:] = True
+    outputs = (
+        encode_clean(source).data,
+        encode_anonymized(decoded, AnonymizedImage(decoded.pixels, touched, {0: "solid"})).data,
+    )
+    for out in outputs:
+        assert inspect(out) == []
+        assert files.position(files.pillow(out)) == meant
+        if source.format == "GIF":
+            continue
+        assert files.position(files.opencv(out)) == meant
+        if source.others or source.format != "JPEG":
+            assert files.position(files.opencv(out, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)) == meant
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("value", range(1, 9))
+def test_a_plain_statement_leaves_no_doubt(kind, value):
+    block = files.tiff(value, order=">")
+    data = {
+        "JPEG": files.jpeg(files.exif(block)),
+        "PNG": files.png(files.chunk(b"eXIf", block)),
+        "WEBP": files.riff((b"EXIF", block), flags=8),
+        "TIFF": files.tiff_file(value, order=">"),
+    }[kind]
+    source = SourceImage.open("a", data)
+    assert (source.orientation, source.others, source.other_views()) == (value, frozenset(), [])
+
+
+@pytest.mark.parametrize("value", [0, 9, 255, 65535])
+def test_an_illegal_value_is_upright(value):
+    source = SourceImage.open("a", files.jpeg(files.exif(files.tiff(value)), files.jpeg_xmp(files.xmp(6))))
+    assert (source.orientation, source.others) == (1, {6})  # Pillow looks for XMP only where EXIF has no tag
+
+
+def test_a_long_of_65542_is_not_6():
+    source = SourceImage.open("a", files.jpeg(files.exif(files.tiff(65542, kind=4))))
+    assert (source.orientation, source.others) == (1, {6})  # OpenCV reads its first two bytes
+
+
+def test_a_16_bit_tiff_is_turned_once():
+    samples = np.random.default_rng(3).integers(0, 65536, (6, 4, 3), dtype=np.uint16)
+    data = bytearray(cv2.imencode(".tiff", samples[..., ::-1])[1].tobytes())
+    at = int.from_bytes(data[4:8], "little")
+    for entry in range(at + 2, at + 2 + 12 * int.from_bytes(data[at : at + 2], "little"), 12):
+        if data[entry : entry + 2] == (284).to_bytes(2, "little"):
+            data[entry : entry + 12] = b"\x12\x01\x04\0\x01\0\0\0\x06\0\0\0"  # a LONG
+    decoded = decode("a", bytes(data))
+    np.testing.assert_array_equal(decoded.native, np.rot90(samples, -1))
