@@ -16,6 +16,10 @@
     │   ├── StorageFullError       no space, no quota, or read-only: no further write can succeed
     │   ├── ObjectExistsError      a put-if-absent found an object of another writer
     │   └── TransientStorageError  still failing after all retries; the shard is retried
+    │       ├── ThrottledError     the store asks for fewer requests
+    │       ├── ShortBodyError     a body ended before its announced length
+    │       └── ObjectUnavailableError   this object keeps failing while its store answers others; its row ends
+    │           └── TruncatedObjectError its body always ends early
     ├── ClusterError               Ray lost all workers; exit code 75
     ├── StoppedError               SIGINT or an explicit stop; exit code 130
     ├── TerminatedError            SIGTERM from a machine that shuts down; exit code 75
@@ -37,6 +41,7 @@ from typing import ClassVar, Literal
 
 from anon_batch.memory import is_out_of_memory
 from anon_batch.reasons import REASONS
+from anon_batch.redaction import redact, redact_address
 
 
 class ExitCode(IntEnum):
@@ -119,7 +124,7 @@ class ResumeRefusedError(UsageError):
 
 
 class StorageError(AnonBatchError):
-    """A storage call failed.
+    """A storage call failed. Neither text nor address hold credentials, because they are taken out here.
 
     Args:
         message: what failed and how to fix it.
@@ -129,9 +134,10 @@ class StorageError(AnonBatchError):
     exit_code = ExitCode.USAGE
 
     def __init__(self, message: str, uri: str = "") -> None:
-        super().__init__(message, uri)
-        self.message = message
-        self.uri = uri
+        address = redact_address(uri)
+        self.message = redact(message.replace(uri, address) if uri else message)
+        self.uri = address
+        super().__init__(self.message, self.uri)
 
     def __str__(self) -> str:
         return f"{self.message} [{self.uri}]" if self.uri else self.message
@@ -164,6 +170,28 @@ class ObjectExistsError(StorageError):
 class TransientStorageError(StorageError):
     retryable = True
     exit_code = ExitCode.TRY_AGAIN
+
+
+class ThrottledError(TransientStorageError):
+    """The store asks for fewer requests.
+
+    Attributes:
+        wait_s: pause that it asks for, in seconds; None if it names none.
+    """
+
+    wait_s: float | None = None
+
+
+class ShortBodyError(TransientStorageError):
+    pass
+
+
+class ObjectUnavailableError(TransientStorageError):
+    pass
+
+
+class TruncatedObjectError(ObjectUnavailableError):
+    pass
 
 
 class RunStoppedError(AnonBatchError):

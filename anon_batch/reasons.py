@@ -35,12 +35,12 @@ _FAILED = (
     ("source_denied", "the workers have no permission to read it", "grant the workers' role read access"),
     (
         "source_unreadable",
-        "storage refused it or failed on every attempt, or a Parquet cell cannot be read",
+        "storage refused it, or failed for this object on every try, or a Parquet cell cannot be read",
         "see the detail in the audit",
     ),
     (
         "source_truncated",
-        "the tar or file ends before the member does",
+        "the tar or file ends before the member does, or every answer ends before its announced length",
         "fetch the file again and rebuild the manifest",
     ),
     ("source_empty", "the Parquet cell holds no bytes", "restore the source"),
@@ -104,7 +104,11 @@ _WITHHELD = (
         "give a worker more memory, or lower `limits.max_pixels`; then run these rows as a release of their own",
     ),
     ("metadata", "the encoded output holds metadata that is not on the allow-list", "see the audit; report it"),
-    ("write", "storage refused this name or size", "shorten the id, or use another layout"),
+    (
+        "write",
+        "storage refused this name, size or folder",
+        "see the audit; grant the right to write there, shorten the id, or use another layout",
+    ),
     ("incomplete", "a stage returned no result", "a bug in anon-batch: report it"),
 )
 

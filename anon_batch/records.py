@@ -466,6 +466,7 @@ class ShardResult:
         timings: stage -> seconds, summed over threads.
         error: message, when the outcome is error.
         retryable: whether a further attempt may help; False stops the run.
+        store_is_away: whether the attempt ended because a store throttled or answered nobody for `storage.retry_for_s`.
     """
 
     spec: ShardSpec
@@ -477,3 +478,4 @@ class ShardResult:
     timings: Mapping[str, float] = field(default_factory=dict)
     error: str | None = None
     retryable: bool = True
+    store_is_away: bool = False

@@ -67,6 +67,7 @@ def job(base: str, output: str = "out", **overrides: Any) -> JobConfig:
         "engine.shard_rows": 4,
         "engine.io_threads": 2,
         "storage.retries": 0,
+        "storage.retry_for_s": 0,
         "storage.retry_wait_s": 0,
     }
     return load_job(None, {**keys, **{k.replace("__", "."): v for k, v in overrides.items()}})
@@ -89,7 +90,7 @@ def release(config: JobConfig) -> Run:
 
 def verdict(run: Run, *, with_ledger: bool = True) -> Verification:
     """Verify with a new storage, which has read nothing before."""
-    run = on_storage(run, Storage(StorageConfig(retries=0)))
+    run = on_storage(run, Storage(StorageConfig(retries=0, retry_for_s=0)))
     for result in verify(run.release, run.ledger if with_ledger else None):
         last = result
     return last

@@ -58,7 +58,9 @@ class S3Server:
 
     def config(self, **more: Any) -> StorageConfig:
         """Settings of a Storage for this server: few tries and short pauses, as all is near."""
-        return StorageConfig(**{"options": {"s3://": self.options}, "retries": 3, "retry_wait_s": 0.01, **more})
+        return StorageConfig(
+            **{"options": {"s3://": self.options}, "retries": 3, "retry_wait_s": 0.01, "retry_for_s": 0, **more}
+        )
 
     @contextlib.contextmanager
     def client(self) -> Iterator[Any]:

@@ -31,7 +31,9 @@ def main() -> None:
 
 def _report_crash(exc: Exception) -> str:
     """Keep the traceback where the user can find it; return the message that says where."""
-    text = traceback.format_exc()
+    from anon_batch.redaction import redact
+
+    text = redact(traceback.format_exc())
     if sys.stderr.isatty():
         with tempfile.NamedTemporaryFile(
             "w", prefix="anon-batch-", suffix=".log", delete=False, encoding="utf-8"
@@ -41,5 +43,5 @@ def _report_crash(exc: Exception) -> str:
     else:  # a log: keep everything in it
         sys.stderr.write(text)
         place = "above"
-    summary = " ".join(str(exc).split())[:200]
+    summary = " ".join(redact(str(exc)).split())[:200]
     return f"unexpected error: {type(exc).__name__}: {summary}. This is a bug; please report it with the traceback ({place})"

@@ -10,6 +10,7 @@ from anon_batch.errors import AnonBatchError
 from anon_batch.pipeline.run import Run
 from anon_batch.process import keep_freed_memory, limit_threads
 from anon_batch.records import ShardResult, ShardSpec
+from anon_batch.redaction import redact
 
 if TYPE_CHECKING:
     from anon_batch.pipeline.shard import ShardProcessor
@@ -26,7 +27,7 @@ class ShardActor:
     """
 
     def __init__(self, run: Run) -> None:
-        self._start_error = ""
+        self._start_error, self._is_retryable = "", False
         self._processor: ShardProcessor | None = None
         try:
             self._watchdog = Watchdog(run.config.engine.row_timeout_s, self._progress)
@@ -36,10 +37,10 @@ class ShardActor:
 
             self._processor = ShardProcessor(run)
         except AnonBatchError as exc:
-            self._start_error = str(exc)
+            self._start_error, self._is_retryable = str(exc), exc.retryable
         except Exception as exc:
             traceback.print_exc()  # into this worker's log, where Ray keeps it
-            self._start_error = f"{type(exc).__name__}: {exc} (the worker's log has the traceback)"
+            self._start_error = redact(f"{type(exc).__name__}: {exc} (the worker's log has the traceback)")
 
     def ready(self) -> bool:
         """Return once the models are loaded, or have failed to load."""
@@ -48,7 +49,10 @@ class ShardActor:
     def process(self, spec: ShardSpec) -> ShardResult:
         """Make one attempt at a shard."""
         if self._processor is None:
-            return ShardResult(spec, "error", error=f"a worker failed to start: {self._start_error}", retryable=False)
+            message = f"a worker failed to start: {self._start_error}"
+            return ShardResult(
+                spec, "error", error=message, retryable=self._is_retryable, store_is_away=self._is_retryable
+            )
         return self._processor.process(spec)
 
     def _progress(self) -> float | None:

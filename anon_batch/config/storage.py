@@ -20,9 +20,26 @@ class StorageConfig(Section):
     )
     sse: str | None = Field(None, description="Server-side encryption of objects written to S3: `AES256` or `aws:kms`.")
     sse_kms_key_id: str | None = Field(None, description="Key of `aws:kms`; null: the bucket's default.")
-    retries: int = Field(5, ge=0, le=20, description="Retries of a storage call after a transient error.")
+    retries: int = Field(
+        5,
+        ge=0,
+        le=20,
+        description="Retries of a storage call whose object alone fails; errors that stay are not retried.",
+    )
     retry_wait_s: float = Field(
         0.5, ge=0, le=60, description="First pause before a retry; it doubles, with jitter, up to 20 s."
+    )
+    retry_for_s: float = Field(
+        150,
+        ge=0,
+        le=3600,
+        description="How long a call is retried while the store throttles or answers nobody; then the command ends with 75.",
+    )
+    timeout_s: float = Field(
+        30,
+        gt=0,
+        le=3600,
+        description="A request that receives no byte for this long is given up and retried; connecting may take 10 s of it.",
     )
 
     @model_validator(mode="after")

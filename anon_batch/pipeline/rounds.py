@@ -39,7 +39,7 @@ def drive(run: Run, reporter: Reporter, dispatch: Dispatch, stopping: Callable[[
 
     Raises:
         RunStoppedError: a shard met a non-retryable error, or all rows fail for one reason.
-        TransientStorageError: no shard of a whole round could begin an attempt.
+        TransientStorageError: no shard of a whole round could begin an attempt, or a store stayed away for everybody.
         TerminatedError: `stopping` returned true.
     """
     limit, plan = run.config.engine.attempts, run.plan
@@ -52,11 +52,15 @@ def drive(run: Run, reporter: Reporter, dispatch: Dispatch, stopping: Callable[[
             alike.add(given_up)
             outcomes["committed"] += 1
             found.append(spec)
-        last_error = ""
+        last_error, committed_s = "", time.monotonic()
         specs = pending(plan.total, plan.shard_rows, found, attempts.exhausted)
         for result in dispatch(takewhile(lambda _: not (alike.reached or stopping()), specs)):
             outcomes[result.outcome] += 1
             reporter.shard(result)
+            committed_s = time.monotonic() if result.outcome == "committed" else committed_s
+            if result.store_is_away and time.monotonic() - committed_s >= result.seconds:
+                # Because no other shard was committed meanwhile, the store is away for all; rows must not fail for that.
+                raise TransientStorageError(f"{result.error}; {RESUME}")
             last_error = _check_result(result, reporter.note) or last_error
             alike.add(result)
         if alike.reached:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 import traceback
 from collections.abc import Iterator, Sequence
@@ -9,7 +10,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 
 from anon_batch.anonymizer import Anonymizer
-from anon_batch.errors import IntegrityError, StorageError
+from anon_batch.errors import IntegrityError, ObjectUnavailableError, StorageError, TransientStorageError
 from anon_batch.formats import layout
 from anon_batch.manifest.allowed import AllowedSources
 from anon_batch.manifest.fetch import SourceReader
@@ -22,6 +23,7 @@ from anon_batch.pipeline.stages import FinishedRow, ImageStages
 from anon_batch.pipeline.timing import Stopwatch, WorkerClock
 from anon_batch.pipeline.writers import open_sink
 from anon_batch.records import ManifestRow, ShardResult, ShardSpec
+from anon_batch.redaction import redact
 from anon_batch.stats import ShardStats
 from anon_batch.stats.shares import BUSY, NETWORKS
 
@@ -62,9 +64,11 @@ class ShardProcessor:
             with self._watched():
                 return self._attempt(spec, begin)
         except (StorageError, IntegrityError) as exc:
-            return _error(spec, begin, str(exc), retryable=exc.retryable)
+            error = _error(spec, begin, str(exc), retryable=exc.retryable)
+            is_away = isinstance(exc, TransientStorageError) and not isinstance(exc, ObjectUnavailableError)
+            return dataclasses.replace(error, store_is_away=is_away)
         except Exception:
-            return _error(spec, begin, traceback.format_exc(), retryable=True)
+            return _error(spec, begin, redact(traceback.format_exc()), retryable=True)
 
     @contextmanager
     def _watched(self) -> Iterator[None]:

@@ -12,10 +12,12 @@ from anon_batch.errors import (
     CredentialsError,
     FailedError,
     ObjectNotFoundError,
+    ObjectUnavailableError,
     RowError,
     StorageError,
     StorageFullError,
     TransientStorageError,
+    TruncatedObjectError,
     WithheldError,
     row_error,
 )
@@ -27,7 +29,7 @@ from anon_batch.pipeline.timing import Stopwatch
 from anon_batch.pipeline.writers import ImageLocation, Sink
 from anon_batch.records import Detections, EncodedImage, ManifestRow, ProvenanceRow, RegionRecord
 
-_ENDS_THE_RUN = (AccessDeniedError, CredentialsError, StorageFullError)
+_ENDS_THE_RUN = (CredentialsError, StorageFullError)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,7 +133,8 @@ class ImageStages:
         """Fetch the source, compare it with the manifest and read its header.
 
         Raises:
-            TransientStorageError, CredentialsError: the whole shard is tried again, or the run stops.
+            TransientStorageError: the whole store is away; the shard is tried again.
+            CredentialsError: the run stops.
         """
         try:
             with self.timer("read"):
@@ -140,8 +143,10 @@ class ImageStages:
             return _unread(row, FailedError("source_not_found", str(exc)))
         except AccessDeniedError as exc:
             return _unread(row, FailedError("source_denied", str(exc)))
+        except TruncatedObjectError as exc:
+            return _unread(row, FailedError("source_truncated", str(exc)))
         except TransientStorageError as exc:
-            if not self._last_chance:
+            if not (self._last_chance or isinstance(exc, ObjectUnavailableError)):
                 raise
             return _unread(row, FailedError("source_unreadable", str(exc)))
         except CredentialsError:
@@ -226,9 +231,11 @@ class ImageStages:
     def _place(self, row: ManifestRow, encoded: EncodedImage) -> ImageLocation:
         try:
             return self._sink.add(row, encoded)
-        except (*_ENDS_THE_RUN, TransientStorageError):
-            raise
-        except StorageError as exc:  # because storage refuses this one name or size, and others may pass
+        except StorageError as exc:
+            is_away = isinstance(exc, TransientStorageError) and not isinstance(exc, ObjectUnavailableError)
+            if is_away or isinstance(exc, _ENDS_THE_RUN):
+                raise
+            # Storage refuses this name, size or folder, and others may pass. If none does, the commit is refused too.
             raise WithheldError("write", str(exc)) from None
 
 

@@ -36,5 +36,5 @@ def is_s3(uri: str) -> bool:
 
 
 def is_http(uri: str) -> bool:
-    """Return whether the address uses HTTP."""
+    """Return whether the address is one of a web server, which anybody may run."""
     return uri.startswith(("http://", "https://"))

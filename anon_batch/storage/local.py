@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +40,24 @@ def walk(root: Path) -> Iterator[ObjectInfo]:
 def _refuse_unreadable(exc: OSError) -> None:
     if not isinstance(exc, (FileNotFoundError, NotADirectoryError)):
         raise translate(exc, str(exc.filename)) from exc
+
+
+def read(path: str, offset: int, length: int | None) -> bytes:
+    """Return `length` bytes of a file from `offset`, or all from there.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file (ENXIO), because to open a pipe may wait for ever.
+    """
+    with open(path, "rb", opener=_open_at_once) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.ENXIO, os.strerror(errno.ENXIO), path)
+        if offset:
+            file.seek(offset)
+        return file.read() if length is None else file.read(length)
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def put(path: Path, data: bytes, *, create: bool) -> None:

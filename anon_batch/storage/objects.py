@@ -14,19 +14,19 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self, TypeVar, cast
 
 import fsspec
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from anon_batch.config import StorageConfig
-from anon_batch.errors import ObjectExistsError, ObjectNotFoundError, StorageError, TransientStorageError
-from anon_batch.storage import local, s3
+from anon_batch.errors import ObjectExistsError, ObjectNotFoundError, StorageError
+from anon_batch.storage import clients, local, s3
 from anon_batch.storage.addresses import is_http, is_local, is_s3, join, local_path
-from anon_batch.storage.faults import s3_code, translate
+from anon_batch.storage.answers import answer_of
+from anon_batch.storage.faults import EXPIRED_CODES
 from anon_batch.storage.listing import ObjectInfo, walk
 from anon_batch.storage.ranges import Ranges
+from anon_batch.storage.retry import Call, Purpose, Successes
 
 _SINGLE_PUT_BYTES = 2**31  # because s3fs would use multipart uploads, for which some stores ignore If-None-Match
 _PARALLEL_PARTS = 10  # of a multipart upload
-_RETRY_CAP_S = 20.0
 READ_AHEAD_BYTES = 4 * 2**20  # of `open`, so that a footer takes one request
 _DELETERS = 8  # requests at a time
 _T = TypeVar("_T")
@@ -38,13 +38,19 @@ class Storage:
     Args:
         config: options by prefix, encryption, retries.
 
-    All methods raise StorageError and its subclasses only. After a transient error, a call is retried `config.retries` times
-    before it raises TransientStorageError.
+    All methods raise StorageError and its subclasses only. Faults that may pass are retried as `retry` describes.
     """
 
     def __init__(self, config: StorageConfig | None = None) -> None:
         self._config = config or StorageConfig()
         self._http_client: Callable[..., Any] | None = None
+        self._successes = Successes()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_successes": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _successes=Successes())
 
     def with_http_client(self, http_client: Callable[..., Any]) -> Self:
         """Return the same storage whose http(s) requests go through sessions that a function opens, fsspec's `get_client`."""
@@ -60,13 +66,12 @@ class Storage:
             raise StorageError(f"no driver for this address: {exc}; install the package it names", uri) from None
         except (ValueError, TypeError) as exc:
             raise StorageError(f"not an address: {exc}", uri) from None
-        if is_s3(uri):
-            s3.tune(fs)
+        clients.tune(uri, fs)
         return fs, cast(str, path)
 
     def read(self, uri: str, offset: int | None = None, length: int | None = None) -> bytes:
         """Return the object's bytes, or `length` of them from `offset` (fewer if it ends before)."""
-        return self._retry(uri, lambda: self._read(uri, offset, length))
+        return self._retry(uri, lambda: self._read(uri, offset, length), "read a row")
 
     def size(self, uri: str) -> int:
         """Return the object's size in bytes."""
@@ -81,7 +86,8 @@ class Storage:
         if is_local(uri):
             return os.path.exists(local_path(uri))
         fs, path = self.filesystem(uri)
-        return bool(self._retry(uri, lambda: self._with_reason(uri, lambda: fs.exists(path))))
+        strict = {"strict": True} if is_http(uri) else {}  # because otherwise an unreachable server counts as "no"
+        return bool(self._retry(uri, lambda: self._with_reason(uri, lambda: fs.exists(path, **strict))))
 
     def list(self, uri: str) -> Iterator[ObjectInfo]:
         """Yield all objects below a prefix in a fixed order; yield nothing if it does not exist.
@@ -105,7 +111,7 @@ class Storage:
 
     def put(self, uri: str, data: bytes) -> None:
         """Write the whole object; replace an existing one."""
-        self._retry(uri, lambda: self._put(uri, data))
+        self._retry(uri, lambda: self._put(uri, data), "write a row")
 
     def put_if_absent(self, uri: str, data: bytes) -> None:
         """Write the object unless it exists.
@@ -188,35 +194,37 @@ class Storage:
     def _options(self, uri: str) -> dict[str, Any]:
         matching = [prefix for prefix in self._config.options if uri.startswith(prefix)]
         options = dict(self._config.options[max(matching, key=len)]) if matching else {}
-        if is_s3(uri):
-            options = s3.with_defaults(options, self._config)
+        options = clients.with_defaults(uri, options, self._config)
         if self._http_client is not None and is_http(uri):
             options["get_client"] = self._http_client
         return options
 
     def _read(self, uri: str, offset: int | None, length: int | None) -> bytes:
         if is_local(uri):
-            with open(local_path(uri), "rb") as file:
-                if offset:
-                    file.seek(offset)
-                return file.read() if length is None else file.read(length)
+            return local.read(local_path(uri), offset or 0, length)
         fs, path = self.filesystem(uri)
         if offset is None and length is None:
             return cast(bytes, fs.cat_file(path))
         start = offset or 0
         try:
-            return cast(bytes, fs.cat_file(path, start=start, end=None if length is None else start + length))
-        except OSError as exc:
-            if s3_code(exc) in ("InvalidRange", "416"):  # because the object ends before `offset`, or is empty
+            data = cast(bytes, fs.cat_file(path, start=start, end=None if length is None else start + length))
+        except Exception as exc:
+            answer = answer_of(exc)
+            if answer.status == 416 or answer.code == "InvalidRange":  # because the object ends before `offset`
                 return b""
             raise
+        if length is not None and len(data) > length:  # because a web server may send all of it
+            if start:
+                raise StorageError("the server ignores ranges; copy the object to a store that does not", uri)
+            data = data[:length]
+        return data
 
     def _with_reason(self, uri: str, head: Callable[[], _T]) -> _T:
         """Call a function that sends HEAD requests. Because S3 gives them no error code, repeat a refused one as GET."""
         try:
             return head()
         except OSError as exc:
-            if s3_code(exc) in ("400", "403"):
+            if answer_of(exc).code in ("400", "403"):
                 self._read(uri, 0, 1)
             raise
 
@@ -235,21 +243,16 @@ class Storage:
         options = {"chunksize": _SINGLE_PUT_BYTES} if is_s3(uri) else {}
         fs.pipe_file(path, data, mode="create", **options)
 
-    def _retry(self, uri: str, call: Callable[[], _T]) -> _T:
-        def translated() -> _T:
+    def _retry(self, uri: str, call: Callable[[], _T], purpose: Purpose = "other") -> _T:
+        def attempt() -> _T:
             try:
                 return call()
-            except StorageError:
-                raise
             except Exception as exc:
-                raise translate(exc, uri) from exc
+                if not (is_s3(uri) and answer_of(exc).code in EXPIRED_CODES and s3.renew(self.filesystem(uri)[0])):
+                    raise
+            return call()
 
-        return Retrying(
-            retry=retry_if_exception_type(TransientStorageError),
-            stop=stop_after_attempt(1 + self._config.retries),
-            wait=wait_random_exponential(multiplier=self._config.retry_wait_s, max=_RETRY_CAP_S),
-            reraise=True,
-        )(translated)
+        return Call(self._config, self._successes, lambda other: self._read(other, 0, 1), uri, purpose).run(attempt)
 
 
 def _batches(items: Iterable[_T], size: int) -> Iterator[list[_T]]:

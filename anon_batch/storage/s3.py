@@ -7,9 +7,8 @@ from typing import Any
 
 import fsspec
 
-from anon_batch.config import StorageConfig
 from anon_batch.errors import ObjectNotFoundError, StorageError
-from anon_batch.storage.faults import s3_code
+from anon_batch.storage.answers import answer_of
 from anon_batch.storage.listing import ObjectInfo
 
 DELETE_KEYS = 1000  # of one DeleteObjects request
@@ -17,24 +16,12 @@ DELETE_KEYS = 1000  # of one DeleteObjects request
 _NO_BULK_CODES = frozenset({"NotImplemented", "MethodNotAllowed", "MalformedXML"})
 
 
-def with_defaults(options: Mapping[str, Any], config: StorageConfig) -> dict[str, Any]:
-    """Return the options of s3fs: those of the user, and defaults of this package for the rest."""
-    return {
-        "use_listings_cache": False,
-        **options,
-        "config_kwargs": {
-            "retries": {"max_attempts": 0},
-            "max_pool_connections": 64,
-            **options.get("config_kwargs", {}),
-        },
-        "s3_additional_kwargs": {**_encryption(config), **options.get("s3_additional_kwargs", {})},
-    }
-
-
-def tune(fs: fsspec.AbstractFileSystem) -> None:
-    """Set options that s3fs takes as attributes only."""
-    fs.retries = 1  # because retries of s3fs, botocore and this package would multiply
-    fs.max_concurrency = 1  # because otherwise each `read` of a small image takes two requests: one for its size
+def renew(fs: fsspec.AbstractFileSystem) -> bool:
+    """Load expired credentials again, because somebody else may have renewed their file; return whether that may help."""
+    if fs.key is not None:  # given in the job file
+        return False
+    fs.connect(refresh=True)
+    return True
 
 
 def list_below(call: Callable[..., Mapping[str, Any]], bucket: str, root: str, uri: str) -> Iterator[ObjectInfo]:
@@ -92,7 +79,7 @@ def delete_keys(fs: fsspec.AbstractFileSystem, bucket: str, keys: Sequence[str])
     try:
         answer = fs.call_s3("delete_objects", Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
     except (OSError, NotImplementedError) as exc:
-        if isinstance(exc, NotImplementedError) or s3_code(exc) in _NO_BULK_CODES:
+        if isinstance(exc, NotImplementedError) or answer_of(exc).code in _NO_BULK_CODES:
             return False
         raise
     finally:
@@ -110,12 +97,3 @@ def _refusal(refused: Mapping[str, str]) -> Exception:
     text = f"{refused.get('Code')}: {refused.get('Message')} ({refused.get('Key')})"
     error: Exception = translate_boto_error(ClientError({"Error": dict(refused)}, "DeleteObjects"), message=text)
     return error
-
-
-def _encryption(config: StorageConfig) -> Mapping[str, str]:
-    kwargs = {}
-    if config.sse:
-        kwargs["ServerSideEncryption"] = config.sse
-    if config.sse_kms_key_id:
-        kwargs["SSEKMSKeyId"] = config.sse_kms_key_id
-    return kwargs

@@ -28,7 +28,7 @@ def base(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def reader(base: str) -> SourceReader:
-    return SourceReader(Storage(StorageConfig(retries=0)), _allowed(base))
+    return SourceReader(Storage(StorageConfig(retries=0, retry_for_s=0)), _allowed(base))
 
 
 def _allowed(base: str) -> AllowedSources:
@@ -147,7 +147,7 @@ def test_a_damaged_file_fails_the_row_and_not_the_shard(reader: SourceReader, ba
 
 
 def test_a_storage_failure_below_the_reader_is_transient(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    storage = Storage(StorageConfig(retries=0))
+    storage = Storage(StorageConfig(retries=0, retry_for_s=0))
     uri = _parquet(join(base, "a.parquet"), [b"a", b"b"])
 
     class Broken(io.BytesIO):

@@ -216,7 +216,7 @@ def test_rows_beyond_the_end_of_the_plan_are_refused(tmp_path: Path) -> None:
     with pytest.raises(IntegrityError, match="incomplete"):
         _planned(base, 50).read(ShardSpec(48, 5))
     with pytest.raises(ObjectNotFoundError):
-        _planned(base, 60, Storage(StorageConfig(retries=0))).read(ShardSpec(0, 5))
+        _planned(base, 60, Storage(StorageConfig(retries=0, retry_for_s=0))).read(ShardSpec(0, 5))
 
 
 def test_a_manifest_without_boxes_is_refused_for_the_manifest_detector(tmp_path: Path) -> None:

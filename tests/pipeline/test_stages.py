@@ -14,9 +14,11 @@ from anon_batch.errors import (
     CredentialsError,
     FailedError,
     ObjectNotFoundError,
+    ObjectUnavailableError,
     StorageError,
     StorageFullError,
     TransientStorageError,
+    TruncatedObjectError,
 )
 from anon_batch.pipeline.stages import FinishedRow, ImageStages
 from anon_batch.pipeline.writers import ImageLocation
@@ -133,6 +135,8 @@ def test_a_source_that_cannot_be_decoded(data: bytes, reason: str) -> None:
         (ObjectNotFoundError("gone", "s3://secret"), "source_not_found"),
         (AccessDeniedError("no", "s3://secret"), "source_denied"),
         (StorageError("odd", "s3://secret"), "source_unreadable"),
+        (ObjectUnavailableError("500 on every try"), "source_unreadable"),
+        (TruncatedObjectError("short on every try"), "source_truncated"),
         (FailedError("too_many_bytes"), "too_many_bytes"),
     ],
 )
@@ -165,7 +169,6 @@ def test_a_source_that_is_not_what_the_manifest_says(row: dict[str, Any]) -> Non
 @pytest.mark.parametrize(
     "error",
     [
-        AccessDeniedError("no"),
         CredentialsError("expired"),
         StorageFullError("full"),
         TransientStorageError("503"),
@@ -176,7 +179,15 @@ def test_storage_that_refuses_everything_ends_the_shard(error: Exception) -> Non
         _status(_stages(sink=SinkOfDict(error)))
 
 
-@pytest.mark.parametrize("error", [StorageError("the name is too long"), ObjectNotFoundError("no folder")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        StorageError("the name is too long"),
+        ObjectNotFoundError("no folder"),
+        AccessDeniedError("not this folder"),
+        ObjectUnavailableError("500 on every try"),
+    ],
+)
 def test_storage_that_refuses_one_name_withholds_that_row(error: Exception) -> None:
     assert _status(_stages(sink=SinkOfDict(error))) == ("withheld", "write")
 

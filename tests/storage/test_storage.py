@@ -21,6 +21,7 @@ from anon_batch.errors import (
     RowError,
     StorageError,
     StorageFullError,
+    ThrottledError,
     TransientStorageError,
 )
 from anon_batch.reasons import REASONS
@@ -28,7 +29,7 @@ from anon_batch.storage import PARTIAL_PREFIX, ObjectInfo, Storage, absolute, jo
 from anon_batch.storage.faults import translate
 from anon_batch.storage.s3 import list_below
 
-FAST = StorageConfig(retries=2, retry_wait_s=0)
+FAST = StorageConfig(retries=2, retry_wait_s=0, retry_for_s=0)
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -167,7 +168,7 @@ class _ClientError(Exception):
         (ConnectionResetError(), TransientStorageError),
         (_ClientError("PreconditionFailed"), ObjectExistsError),
         (_ClientError("ExpiredToken"), CredentialsError),
-        (_ClientError("SlowDown"), TransientStorageError),
+        (_ClientError("SlowDown"), ThrottledError),
         (RuntimeError("something new"), TransientStorageError),
         (NotImplementedError("append"), StorageError),
         (ValueError("embedded null byte"), StorageError),
