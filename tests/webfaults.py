@@ -1,15 +1,15 @@
 """A web server on loopback whose every path says what goes wrong with it.
 
-    with WebFaults({"good.png": body}) as web:
-        web.url("good.png")                  # the body, with ranges
-        web.url("status/403/a.png")          # an answer with that status; its body names a secret
-        web.url("then/503/2/good.png")       # the first two requests get the status, then the body follows
-        web.url("wait/429/1/2/good.png")     # the same, with `Retry-After: 1`, for two requests
-        web.requests("status/403/a.png")     # how many requests a path got
+with WebFaults({"good.png": body}) as web:
+    web.url("good.png")                  # the body, with ranges
+    web.url("status/403/a.png")          # an answer with that status; its body names a secret
+    web.url("then/503/2/good.png")       # the first two requests get the status, then the body follows
+    web.url("wait/429/1/2/good.png")     # the same, with `Retry-After: 1`, for two requests
+    web.requests("status/403/a.png")     # how many requests a path got
 
-    short/NAME  half of the announced body     cut/N/NAME  short for the first N requests    drop/N/NAME  no answer
-    gzip/NAME   a body that is not gzip        loop/NAME   a redirect to itself              ftp/NAME     a redirect to ftp
-    whole/NAME  all of it, whatever the range  stall/NAME  a body that never comes           badlength/NAME
+short/NAME  half of the announced body     cut/N/NAME  short for the first N requests    drop/N/NAME  no answer
+gzip/NAME   a body that is not gzip        loop/NAME   a redirect to itself              ftp/NAME     a redirect to ftp
+whole/NAME  all of it, whatever the range  stall/NAME  a body that never comes           badlength/NAME
 """
 
 from __future__ import annotations

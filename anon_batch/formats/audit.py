@@ -44,7 +44,7 @@ _TRUTH = pa.struct(
 AUDIT_SCHEMA = pa.schema(
     [
         column("image_id", pa.string(), "the manifest's id"),
-        column("uri", pa.string(), "address of the source"),
+        column("uri", pa.string(), "address of the source, without password and query string"),
         column("offset", pa.int64(), "first byte of the member inside `uri`, or null"),
         column("length", pa.int64(), "bytes of the member inside `uri`, or null"),
         column("source_sha256", pa.string(), "digest of the source bytes; null if they could not be read"),

@@ -16,6 +16,7 @@ from anon_batch.formats.run_json import now
 from anon_batch.pipeline.run import Run
 from anon_batch.pipeline.stages import FinishedRow
 from anon_batch.records import ProvenanceRow, ShardResult, ShardSpec
+from anon_batch.redaction import redact_address
 from anon_batch.stats import ShardStats, match
 
 
@@ -119,7 +120,7 @@ def _audit_row(row: FinishedRow) -> AuditRow:
     matches = match(found, truth).region_detection.tolist() if found is not None and truth is not None else []
     return AuditRow(
         source.image_id,
-        source.uri,
+        redact_address(source.uri),
         source.offset,
         source.length,
         row.source_sha256,

@@ -9,7 +9,7 @@ from typing import Any
 import fsspec
 
 from anon_batch.config import StorageConfig
-from anon_batch.storage.addresses import is_s3, is_http
+from anon_batch.storage.addresses import is_http, is_s3
 
 _CONNECT_S = 10.0
 _MOST_TIMEOUTS = 10  # because a server that sends a byte now and then would hold a thread for ever

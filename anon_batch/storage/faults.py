@@ -20,7 +20,7 @@ from anon_batch.errors import (
     ThrottledError,
     TransientStorageError,
 )
-from anon_batch.storage.addresses import is_local, is_http
+from anon_batch.storage.addresses import is_http, is_local
 from anon_batch.storage.answers import Answer, answer_of, chain
 
 _MOST_TEXT = 300  # characters of a driver's message
@@ -83,7 +83,7 @@ _TRANSIENT_CODES = frozenset(
     {
         *("InternalError", "OperationAborted", "ConditionalRequestConflict", "RequestTimeout", "TemporaryRedirect"),
         *("BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch", "Md5Mismatch"),  # damaged in transit
-        *("OperationTimedOut", "OperationTimeout", "AccountBeingCreated", "InvalidPart", "500", "409"),
+        *("OperationTimedOut", "OperationTimeout", "AccountBeingCreated", "500", "409"),
     }
 )
 _TRANSIENT_STATUS = frozenset({408, 425})
@@ -158,7 +158,10 @@ def _from_connection(exc: Exception, uri: str) -> StorageError | None:
         names = {kind.__name__ for kind in type(link).__mro__}
         if isinstance(link, ssl.SSLCertVerificationError) or "ClientConnectorCertificateError" in names:
             return StorageError(f"the server's certificate is not valid ({describe(link)})", uri)
-        if isinstance(link, ssl.SSLError) and link.reason in ("WRONG_VERSION_NUMBER", "UNSUPPORTED_PROTOCOL"):
+        if isinstance(link, ssl.SSLError) and getattr(link, "reason", "") in (
+            "WRONG_VERSION_NUMBER",
+            "UNSUPPORTED_PROTOCOL",
+        ):
             return StorageError(f"the server does not speak TLS as this client does ({describe(link)})", uri)
         if isinstance(link, socket.gaierror) and link.errno in (socket.EAI_NONAME, _NO_DATA):
             return StorageError(f"no such host ({describe(link)}); correct the address", uri)

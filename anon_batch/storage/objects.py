@@ -26,7 +26,6 @@ from anon_batch.storage.ranges import Ranges
 from anon_batch.storage.retry import Call, Purpose, Successes
 
 _SINGLE_PUT_BYTES = 2**31  # because s3fs would use multipart uploads, for which some stores ignore If-None-Match
-_PARALLEL_PARTS = 10  # of a multipart upload
 READ_AHEAD_BYTES = 4 * 2**20  # of `open`, so that a footer takes one request
 _DELETERS = 8  # requests at a time
 _T = TypeVar("_T")
@@ -111,6 +110,9 @@ class Storage:
 
     def put(self, uri: str, data: bytes) -> None:
         """Write the whole object; replace an existing one."""
+        if is_s3(uri) and len(data) >= s3.MULTIPART_BYTES:
+            self._put_parts(uri, data)
+            return
         self._retry(uri, lambda: self._put(uri, data), "write a row")
 
     def put_if_absent(self, uri: str, data: bytes) -> None:
@@ -233,7 +235,20 @@ class Storage:
             local.put(Path(local_path(uri)), data, create=False)
             return
         fs, path = self.filesystem(uri)
-        fs.pipe_file(path, data, **({"max_concurrency": _PARALLEL_PARTS} if is_s3(uri) else {}))
+        fs.pipe_file(path, data, **({"chunksize": _SINGLE_PUT_BYTES} if is_s3(uri) else {}))
+
+    def _put_parts(self, uri: str, data: bytes) -> None:
+        fs, path = self.filesystem(uri)
+        bucket, key, _ = fs.split_path(path)
+
+        def call(method: str, **parameters: Any) -> Mapping[str, Any]:
+            request = functools.partial(fs.call_s3, method, **parameters)
+            return cast(Mapping[str, Any], self._retry(uri, request, "write a row"))
+
+        try:
+            s3.put_parts(call, bucket, key, data)
+        except ObjectNotFoundError:  # because the end may have been reached, and only its answer lost
+            s3.put_parts(call, bucket, key, data)
 
     def _create(self, uri: str, data: bytes) -> None:
         if is_local(uri):

@@ -1,10 +1,10 @@
 """Decide after each failed call whether another try may help, and how long to wait for it: the only place that retries.
 
-Three kinds of faults, told apart by who else is answered:
+Three kinds of faults differ in who else is answered:
 
 - The store throttles, or answers nobody: the call is repeated for `storage.retry_for_s`, because such faults pass.
 - Other objects of the store can be read: the fault is this object's. `storage.retries` repetitions, then its row ends alone.
-- A server of the web that was never reached, a local file, an error that nobody knows: `storage.retries` repetitions.
+- A web server where none was reached before, a local file, an error that nobody knows: `storage.retries` repetitions.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from anon_batch.errors import (
     TransientStorageError,
     TruncatedObjectError,
 )
-from anon_batch.storage.addresses import is_local, is_http
+from anon_batch.storage.addresses import is_http, is_local
 from anon_batch.storage.faults import translate
 
 _LONGEST_PAUSE_S = 20.0
@@ -141,21 +141,18 @@ class Call:
 
     def _may_pass(self, fault: TransientStorageError) -> bool:
         """Return whether the whole store seems to be away, so that it is worth to wait for it."""
-        if is_local(self._uri) or not _is_of_client(fault.__cause__):
-            return False
-        if self._purpose == "other":
-            return not is_http(self._uri)
-        self._is_alone = self._others_are_answered()
-        return not self._is_alone
+        self._is_alone = self._purpose != "other" and self._others_are_answered()
+        is_shared = not (is_local(self._uri) or (is_http(self._uri) and self._purpose == "other"))
+        return not self._is_alone and is_shared and _is_of_client(fault.__cause__)
 
     def _others_are_answered(self) -> bool:
         last = self._successes.last(self._uri, self._purpose)
         if last is not None and last.at_s >= self._failed_s:
             return True
         if self._purpose == "write a row":
-            return False
+            return is_local(self._uri)
         if last is None or last.uri == self._uri:
-            return is_http(self._uri)  # because its servers are strangers to each other
+            return is_http(self._uri) or is_local(self._uri)  # because servers and sectors have nothing in common
         try:
             self._probe(last.uri)
         except Exception as exc:
@@ -165,7 +162,7 @@ class Call:
     def _pause(self, state: RetryCallState) -> float:
         fault, pause_s = _fault(state), self._exponential(state)
         if isinstance(fault, ThrottledError) and fault.wait_s is not None:
-            return fault.wait_s + min(1.0, pause_s)  # because all that were told the same would come back together
+            return fault.wait_s + min(1.0, pause_s)  # because all that wait as long would come back together
         if self._passes and self._tries > self._config.retries:  # so that the last try comes when the time is up
             left_s = self._begin_s + self._config.retry_for_s - time.monotonic()
             return min(pause_s, max(0.0, left_s))
@@ -177,7 +174,7 @@ class Call:
         if isinstance(fault, ThrottledError) and not (is_row and is_http(self._uri)):
             advice = "send fewer requests (fewer workers, a smaller engine.io_threads) or wait, then run the same command again"
             return ThrottledError(f"{fault.message}; {spent}; {advice}", self._uri)
-        if is_row and (self._is_alone or is_local(self._uri) or isinstance(fault, ThrottledError)):
+        if is_row and (self._is_alone or isinstance(fault, ThrottledError)):
             kind = TruncatedObjectError if isinstance(fault, ShortBodyError) else ObjectUnavailableError
             return kind(f"{fault.message}; {spent}", self._uri)
         advice = "wait until the store can be reached, then run the same command again"

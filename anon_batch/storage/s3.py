@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import fsspec
@@ -12,6 +14,9 @@ from anon_batch.storage.answers import answer_of
 from anon_batch.storage.listing import ObjectInfo
 
 DELETE_KEYS = 1000  # of one DeleteObjects request
+MULTIPART_BYTES = 100 * 2**20  # from here on an object is put in parts
+_PART_BYTES = 50 * 2**20
+_PARALLEL_PARTS = 10
 # The store has no bulk deletes, or XML cannot hold a key.
 _NO_BULK_CODES = frozenset({"NotImplemented", "MethodNotAllowed", "MalformedXML"})
 
@@ -62,6 +67,38 @@ def list_below(call: Callable[..., Mapping[str, Any]], bucket: str, root: str, u
         if not token or token == parameters.get("ContinuationToken"):
             raise StorageError("the store does not say where its listing continues; it cannot be used", uri)
         parameters["ContinuationToken"] = token
+
+
+def put_parts(call: Callable[..., Mapping[str, Any]], bucket: str, key: str, data: bytes) -> None:
+    """Write a large object in parts; it is there whole or not at all.
+
+    Because s3fs would send all parts again when one fails, its own upload is not used.
+
+    Args:
+        call: sends one request of this name with these parameters, with retries.
+        bucket: of the object.
+        key: of the object.
+        data: its bytes.
+
+    Raises:
+        ObjectNotFoundError: the bucket is not there, or the answer to the last request was lost and the upload is gone.
+        StorageError: a part or the end failed for good; nothing is left behind.
+    """
+    place = {"Bucket": bucket, "Key": key}
+    upload = {**place, "UploadId": call("create_multipart_upload", **place)["UploadId"]}
+
+    def put(number: int) -> dict[str, Any]:
+        body = data[(number - 1) * _PART_BYTES : number * _PART_BYTES]
+        return {"PartNumber": number, "ETag": call("upload_part", **upload, PartNumber=number, Body=body)["ETag"]}
+
+    try:
+        with ThreadPoolExecutor(_PARALLEL_PARTS) as pool:
+            parts = list(pool.map(put, range(1, 1 + -(-len(data) // _PART_BYTES))))
+        call("complete_multipart_upload", **upload, MultipartUpload={"Parts": parts})
+    except BaseException:
+        with contextlib.suppress(StorageError):  # because the first error says more
+            call("abort_multipart_upload", **upload)
+        raise
 
 
 def delete_keys(fs: fsspec.AbstractFileSystem, bucket: str, keys: Sequence[str]) -> bool:

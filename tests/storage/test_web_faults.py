@@ -1,0 +1,138 @@
+"""Sources on web servers: what a retry cannot help costs one request, and no message holds a query string."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+
+import pytest
+from webfaults import WebFaults
+
+from anon_batch.config import StorageConfig
+from anon_batch.errors import (
+    AccessDeniedError,
+    ObjectNotFoundError,
+    ObjectUnavailableError,
+    StorageError,
+    TruncatedObjectError,
+)
+from anon_batch.storage import Storage
+
+BODY = bytes(range(256)) * 40
+SECRET = "?X-Amz-Signature=CANARY&token=CANARY"
+
+
+@pytest.fixture(scope="module")
+def web() -> Iterator[WebFaults]:
+    with WebFaults({"a.jpg": BODY, "empty.jpg": b""}) as web:
+        yield web
+
+
+def _storage(**more: float) -> Storage:
+    return Storage(StorageConfig(**{"retries": 3, "retry_wait_s": 0.01, "retry_for_s": 5, **more}))
+
+
+@pytest.mark.parametrize(
+    ("path", "expected", "said", "requests"),
+    [
+        *((f"status/{code}/x", AccessDeniedError, "access denied", 1) for code in (401, 403, 407, 451, 511)),
+        ("status/404/x", ObjectNotFoundError, "not found", 1),
+        ("status/410/x", ObjectNotFoundError, "gone", 1),
+        *(
+            (f"status/{code}/x", StorageError, "refuses", 1)
+            for code in (400, 402, 405, 406, 409, 411, 412 + 1, 414, 415, 417, 418, 421, 422, 426, 431, 501, 505)
+        ),
+        ("loop/x", StorageError, "circle", 10),
+        ("ftp/x", StorageError, "not HTTP", 1),
+        ("gzip/x", StorageError, "not encoded", 1),
+        ("badlength/x", StorageError, "refuses", 1),
+        ("short/x", TruncatedObjectError, "ended early", 2),
+        *((f"status/{code}/x", ObjectUnavailableError, "tried 4 times", 4) for code in (408, 425, 500, 502, 503, 504)),
+        *((f"status/{code}/x", ObjectUnavailableError, "tried 4 times", 4) for code in (520, 522, 529, 599)),
+    ],
+)
+def test_an_answer_that_stays(
+    web: WebFaults, path: str, expected: type[StorageError], said: str, requests: int
+) -> None:
+    before = web.requests(path)
+    with pytest.raises(StorageError, match=said) as caught:
+        _storage().read(web.url(path) + SECRET, 0, 1000)
+    assert type(caught.value) is expected
+    assert web.requests(path) - before == requests
+    again = pickle.loads(pickle.dumps(caught.value))
+    for error in (caught.value, again):
+        assert "CANARY" not in f"{error} {error!r} {error.uri}"
+        assert web.url(path) in str(error)
+
+
+@pytest.mark.parametrize(
+    ("path", "requests"),
+    [
+        ("cut/1/a.jpg", 2),
+        ("drop/1/a.jpg", 2),
+        ("whole/a.jpg", 1),
+        *((f"then/{code}/2/a.jpg", 3) for code in (408, 425, 500, 502, 503, 504)),
+        ("then/429/2/a.jpg", 3),
+        ("wait/429/0/2/a.jpg", 3),
+        ("wait/503/0/2/a.jpg", 3),
+    ],
+)
+def test_an_answer_that_passes(web: WebFaults, path: str, requests: int) -> None:
+    before = web.requests(path)
+    assert _storage().read(web.url(path), 0, len(BODY) + 1) == BODY
+    assert web.requests(path) - before == requests
+
+
+def test_retry_after_is_waited_for(web: WebFaults) -> None:
+    path = "wait/429/1/1/a.jpg"
+    assert _storage(retries=0).read(web.url(path)) == BODY
+    first, second = web.times[path]
+    assert 1 <= second - first < 2.5
+
+
+def test_a_server_that_ignores_ranges_is_no_source_of_wrong_bytes(web: WebFaults) -> None:
+    storage = _storage()
+    assert storage.read(web.url("whole/a.jpg"), 0, 10) == BODY[:10]
+    with pytest.raises(StorageError, match="ignores ranges"):
+        storage.read(web.url("whole/a.jpg"), 100, 10)
+    assert storage.read(web.url("a.jpg"), 100, 10) == BODY[100:110]
+    assert storage.read(web.url("empty.jpg"), 0, 10) == b""
+
+
+def test_a_stalled_body_is_given_up(web: WebFaults) -> None:
+    storage = _storage(retries=1, timeout_s=0.3)
+    with pytest.raises(ObjectUnavailableError, match="tried 2 times"):
+        storage.read(web.url("stall/x") + SECRET)
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("http://127.0.0.1:1/x", "tried 2 times"),
+        ("http://no-such-host.invalid/x", "no such host|tried 2 times"),  # EAI_AGAIN where no resolver answers
+        ("http://[bad/x", "not an address"),
+        ("http:///x", "not an address"),
+        ("htp://host/x", "not an address"),
+        ("https://127.0.0.1:{port}/x", "TLS"),
+    ],
+)
+def test_an_address_that_leads_nowhere(web: WebFaults, uri: str, said: str) -> None:
+    uri = uri.format(port=web.url("").rpartition(":")[2].rstrip("/")) if "{" in uri else uri
+    with pytest.raises(StorageError, match=said) as caught:
+        _storage(retries=1).read(uri + SECRET)
+    assert "CANARY" not in str(caught.value)
+
+
+def test_size_and_existence_tell_a_refusal_from_nothing(web: WebFaults) -> None:
+    storage = _storage()
+    assert storage.size(web.url("a.jpg")) == len(BODY)
+    assert storage.exists(web.url("a.jpg"))
+    assert not storage.exists(web.url("status/404/y"))
+    with pytest.raises(AccessDeniedError):
+        storage.size(web.url("status/403/y"))
+    with pytest.raises(AccessDeniedError):
+        storage.exists(web.url("status/403/y"))
+    with pytest.raises(StorageError, match="tried 4 times"):
+        storage.exists(web.url("status/500/y"))
+    with pytest.raises(ObjectNotFoundError):
+        storage.size(web.url("status/404/y"))
