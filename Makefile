@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: venv venv-test docs demo test lint test-full bench clean
+.PHONY: venv venv-test docs demo test lint test-full soak bench clean
 
 venv: $(VENV)/.installed
 venv-test: $(VENV)/.installed-test
@@ -39,6 +39,10 @@ test: lint
 # ANON_BATCH_TEST_MODELS (see tests/external_data.py). PYTEST adds options: `make test-full PYTEST=--require-data`.
 test-full: venv-test
 	$(BIN)/python -m pytest -m full --durations 10 $(PYTEST)
+
+# A thousand runs that are killed, stopped and starved at random moments, about twenty minutes. SOAK adds options: `--seed 7`, `--only 23`.
+soak: venv-test
+	PYTHONPATH=tests $(BIN)/python -m soak --rounds 1000 $(SOAK)
 
 # Everything side by side, half an hour on two quiet cores. BENCH chooses: `make bench BENCH='--sections photos --rounds 5'`.
 bench: venv-test

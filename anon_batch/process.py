@@ -62,9 +62,9 @@ class Notice:
 
     def __call__(self, *_: object) -> None:
         """Handle SIGTERM; a second one ends the wait."""
-        if self.given or self._wait_s <= 0:
+        again, self.given = self.given, True  # first, because an error that is raised inside a destructor is ignored
+        if again or self._wait_s <= 0:
             raise Termination
-        self.given = True
         signal.signal(signal.SIGALRM, _raise_termination)
         signal.setitimer(signal.ITIMER_REAL, self._wait_s)
 

@@ -62,6 +62,16 @@ def _open_at_once(path: str, flags: int) -> int:
 
 def put(path: Path, data: bytes, *, create: bool) -> None:
     """Write a temporary file beside the target, then move it (or, with `create`, link it) into place; both are atomic."""
+    for last in (False, False, True):
+        try:
+            _put(path, data, create=create)
+            return
+        except FileNotFoundError:  # because another driver that finished the same run swept the temporary file
+            if last:
+                raise
+
+
+def _put(path: Path, data: bytes, *, create: bool) -> None:
     partial = path.with_name(f"{PARTIAL_PREFIX}{uuid.uuid4().hex}")
     moved = False
     try:
