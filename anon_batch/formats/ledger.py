@@ -11,7 +11,7 @@ from anon_batch.formats import layout
 from anon_batch.formats.plan import Plan
 from anon_batch.formats.stored_folder import StoredFolder
 from anon_batch.records import ShardSpec
-from anon_batch.storage import PARTIAL_PREFIX, join
+from anon_batch.storage import PARTIAL_PREFIX, Storage, join
 
 RUN_KEY_BYTES = 32
 
@@ -21,15 +21,19 @@ class Ledger(StoredFolder):
 
     Args:
         storage: where it lies.
-        uri: address of LEDGER.
+        uri: address of LEDGER. Its files and folders on a local disk are for their owner only.
     """
+
+    def __init__(self, storage: Storage, uri: str) -> None:
+        super().__init__(storage, uri)
+        storage.keep_private(self.uri)
 
     def exists(self) -> bool:
         """Return whether there is a plan."""
         return self.storage.exists(self.address(layout.LEDGER_PLAN))
 
     def make_private(self) -> None:
-        """Create a local folder that only its owner may enter; a bucket's own policy decides elsewhere."""
+        """Create a local folder that only its owner may enter, or tighten it; a bucket's own policy decides elsewhere."""
         self.storage.make_private(self.uri)
 
     def plan(self) -> Plan | None:

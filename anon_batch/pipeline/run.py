@@ -83,6 +83,9 @@ def open_run(config: JobConfig, models: Sequence[str], storage: Storage | None =
     _check_separate(release.uri, ledger.uri, absolute(config.manifest))
     plan = _find_plan(release, ledger)
     resumed = plan is not None
+    if resumed:  # because it may have been copied without its modes
+        with writing("the ledger", "`ledger` or --output"):
+            ledger.make_private()
     rows_id = secrets.token_hex(4)
     rows = scan_manifest(config, ledger, None if resumed else rows_id)
     if rows.total == 0:

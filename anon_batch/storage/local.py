@@ -60,22 +60,29 @@ def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def put(path: Path, data: bytes, *, create: bool) -> None:
-    """Write a temporary file beside the target, then move it (or, with `create`, link it) into place; both are atomic."""
+def put(path: Path, data: bytes, *, create: bool, private: bool = False) -> None:
+    """Write a temporary file beside the target, then move it (or, with `create`, link it) into place; both are atomic.
+
+    Args:
+        path: the file.
+        data: its content.
+        create: whether an existing file is an error.
+        private: give the file mode 0600 and new folders 0700, whatever the umask is.
+    """
     for last in (False, False, True):
         try:
-            _put(path, data, create=create)
+            _put(path, data, create=create, private=private)
             return
         except FileNotFoundError:  # because another driver that finished the same run swept the temporary file
             if last:
                 raise
 
 
-def _put(path: Path, data: bytes, *, create: bool) -> None:
+def _put(path: Path, data: bytes, *, create: bool, private: bool) -> None:
     partial = path.with_name(f"{PARTIAL_PREFIX}{uuid.uuid4().hex}")
     moved = False
     try:
-        with _new_file(partial) as file:
+        with _new_file(partial, private) as file:
             file.write(data)
             if create:  # because a commit must not survive a power cut without its content
                 file.flush()
@@ -91,12 +98,46 @@ def _put(path: Path, data: bytes, *, create: bool) -> None:
                 os.unlink(partial)
 
 
-def _new_file(path: Path) -> BinaryIO:
+def _new_file(path: Path, private: bool) -> BinaryIO:
+    opener = _open_privately if private else None
     try:
-        return open(path, "xb")
+        return open(path, "xb", opener=opener)
     except FileNotFoundError:  # because the folder mostly exists, create it only then
+        if private:
+            _make_private_folders(path.parent)
         path.parent.mkdir(parents=True, exist_ok=True)
-        return open(path, "xb")
+        return open(path, "xb", opener=opener)
+
+
+def _open_privately(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _make_private_folders(folder: Path) -> None:
+    if not folder.parent.exists():  # because `mkdir` gives its mode to the last folder alone
+        _make_private_folders(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def make_private(root: Path) -> None:
+    """Create a folder that only its owner may enter; take an existing one and all in it from everybody else.
+
+    Raises:
+        OSError: another user owns a part of it.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    if not _is_open_to_others(root):
+        return
+    os.chmod(root, 0o700)
+    for folder, subfolders, names in os.walk(root):
+        for path in (Path(folder, name) for name in (*subfolders, *names)):
+            if _is_open_to_others(path):
+                os.chmod(path, path.stat().st_mode & 0o700)
+
+
+def _is_open_to_others(path: Path) -> bool:
+    mode = path.lstat().st_mode
+    return not stat.S_ISLNK(mode) and bool(mode & 0o077)
 
 
 def sweep_partials(root: Path) -> int:

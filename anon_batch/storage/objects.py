@@ -44,6 +44,7 @@ class Storage:
         self._config = config or StorageConfig()
         self._http_client: Callable[..., Any] | None = None
         self._successes = Successes()
+        self._private: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_successes": None}
@@ -176,16 +177,15 @@ class Storage:
             return cast(BinaryIO, self._retry(uri, lambda: fs.open(path, "rb")))
         return cast(BinaryIO, io.BufferedReader(Ranges(self.read, uri, self.size(uri)), READ_AHEAD_BYTES))
 
+    def keep_private(self, uri: str) -> None:
+        """Write local files below this folder with mode 0600, and new folders with 0700."""
+        if is_local(uri):
+            self._private.add(local_path(uri))
+
     def make_private(self, uri: str) -> None:
-        """Create a local folder that only its owner may enter; elsewhere the bucket's policy decides."""
-        if not is_local(uri):
-            return
-
-        def make() -> None:
-            os.makedirs(local_path(uri), exist_ok=True)
-            os.chmod(local_path(uri), 0o700)
-
-        self._retry(uri, make)
+        """Create a local folder that only its owner may enter, or tighten it; elsewhere the bucket's policy decides."""
+        if is_local(uri):
+            self._retry(uri, lambda: local.make_private(Path(local_path(uri))))
 
     def sweep_partials(self, uri: str) -> int:
         """Delete half-written files of killed processes below a local folder; return their number. No-op elsewhere."""
@@ -232,10 +232,13 @@ class Storage:
 
     def _put(self, uri: str, data: bytes) -> None:
         if is_local(uri):
-            local.put(Path(local_path(uri)), data, create=False)
+            local.put(Path(local_path(uri)), data, create=False, private=self._is_private(uri))
             return
         fs, path = self.filesystem(uri)
         fs.pipe_file(path, data, **({"chunksize": _SINGLE_PUT_BYTES} if is_s3(uri) else {}))
+
+    def _is_private(self, uri: str) -> bool:
+        return any(local_path(uri).startswith(f"{folder}/") for folder in self._private)
 
     def _put_parts(self, uri: str, data: bytes) -> None:
         fs, path = self.filesystem(uri)
@@ -252,7 +255,7 @@ class Storage:
 
     def _create(self, uri: str, data: bytes) -> None:
         if is_local(uri):
-            local.put(Path(local_path(uri)), data, create=True)
+            local.put(Path(local_path(uri)), data, create=True, private=self._is_private(uri))
             return
         fs, path = self.filesystem(uri)
         options = {"chunksize": _SINGLE_PUT_BYTES} if is_s3(uri) else {}
