@@ -118,6 +118,45 @@ def test_a_dark_image_gets_a_dark_face(made):
     assert levels[2].max() < 50
 
 
+@pytest.mark.parametrize("share", [0.04, 0.08, 0.16, 0.32, 0.64])
+@pytest.mark.parametrize("is_grey", [False, True])
+def test_no_new_face_is_brighter_than_a_dark_image(made, share, is_grey):
+    light = np.repeat(photo()[:, :, :1], 3, axis=2) if is_grey else photo()
+    # Because smooth and dark pixels have differences of 0 or 1, of which any face keeps many by chance.
+    light = (light + np.random.default_rng(0).normal(0, 30, (HEIGHT, WIDTH, 1))).clip(0, 255).astype(np.uint8)
+    pixels = (light * share).astype(np.uint8)
+    outcome = run(made, pixels)
+    assert dict(outcome.methods) == {0: "swap"}
+    assert outcome.pixels.max() == pixels.max()
+    usual = middle(run(made, light).pixels).mean() / light.mean()
+    assert middle(outcome.pixels).mean() / pixels.mean() == pytest.approx(usual, rel=0.35)
+    assert middle(outcome.pixels).std() / share > 3, "there is a face"
+
+
+def test_what_is_under_the_mask_does_not_say_whether_an_image_is_dark(made):
+    dark = (photo() * 0.1).astype(np.uint8)
+    outcome = run(made, dark)
+    bright = dark.copy()
+    bright[union_of_masks(outcome.regions, WIDTH, HEIGHT)] = 255
+    again = run(made, bright)
+    assert np.array_equal(again.pixels[outcome.touched], outcome.pixels[outcome.touched])
+
+
+@pytest.mark.parametrize("bits", [9, 10, 12, 14, 16])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_face_keeps_the_range_of_fewer_bits_in_16(made, bits, channels):
+    top = (1 << bits) - 1
+    samples = (photo()[:, :, ::-1] / 255 * top).astype(np.uint16)
+    samples = samples[:, :, 1] if channels == 1 else samples
+    data = cv2.imencode(".png", samples)[1].tobytes()
+    outcome = run(made, data)
+    assert dict(outcome.methods) == {0: "swap"}
+    back = cv2.imdecode(np.frombuffer(made.encode(outcome).data, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert np.array_equal(back[~outcome.touched], samples[~outcome.touched])
+    assert back[outcome.touched].max() <= samples.max() * 1.01 + 1
+    assert middle(back).std() > 0.02 * top
+
+
 @pytest.mark.parametrize("light", [0.35, 1.0, 1.25])
 def test_a_face_among_skin_is_about_as_light_as_it(made, light):
     colour = (SKIN_WALL * light).clip(0, 255)

@@ -14,7 +14,9 @@ from PIL import Image, features
 from anon_batch.errors import FailedError
 from anon_batch.imaging.decode import decode
 from anon_batch.imaging.jpeg.markers import SOS, iter_segments
+from anon_batch.imaging.merge_pixels import merge_native
 from anon_batch.imaging.orientation import turn_as_stored, turn_upright
+from anon_batch.records import AnonymizedImage
 
 
 def make_image(mode="RGB", size=(37, 23), seed=0):
@@ -116,6 +118,24 @@ def test_16_bit_grey_keeps_its_depth(kind):
     got = decode("a", file(Image.fromarray(samples), kind))
     assert got.native_mode == "I;16"
     np.testing.assert_array_equal(got.native, samples)
+
+
+@pytest.mark.parametrize("bits", range(1, 17))
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_fewer_bits_in_16_are_seen_over_their_own_range(bits, channels):
+    top = (1 << bits) - 1
+    samples = np.random.default_rng(bits).integers(0, top + 1, (9, 7, channels), dtype=np.uint16)
+    samples[0, 0] = top
+    if channels == 4:
+        samples[..., 3] = 65535
+    order = samples[..., {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[channels]]
+    got = decode("a", cv2.imencode(".png", order)[1].tobytes())
+    wanted = np.rint(samples[..., :3].astype(float) * 255 / max(top, 255))
+    np.testing.assert_array_equal(got.pixels, np.broadcast_to(wanted, (9, 7, 3)))
+    np.testing.assert_array_equal(got.native, samples[..., 0] if channels == 1 else samples)
+    touched = np.ones((9, 7), np.bool_)
+    back = merge_native(got, AnonymizedImage(got.pixels, touched, {0: "solid"}))
+    assert np.abs(back.astype(int) - got.native).max() <= max(top, 255) / 255 / 2 + 1
 
 
 def test_transparency_is_composited_over_mid_grey():

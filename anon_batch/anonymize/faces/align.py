@@ -75,7 +75,7 @@ class Crop:
     """The place of one new face and its surroundings.
 
     Args:
-        pixels: (side, side, 3) float32 RGB 0 .. 255; unknown pixels are rebuilt from the known ones.
+        pixels: (side, side, 3) float32 RGB 0 .. 255 times `gain`; unknown pixels are rebuilt from the known ones.
         lab: (side, side, 3) float32, the same as Lab.
         unknown: (side, side) bool, the pixels under a mask or outside the image.
         distance: (side, side) float32, distance from the border of the face's own mask, px of the crop, negative inside; exact
@@ -83,6 +83,8 @@ class Crop:
         points: (5, 2) float64, landmarks, px of the crop.
         box: (4,) float64 xyxy of the face turned upright, px of the crop; None where it is not known well.
         scale: size of a pixel of the crop in the image, px.
+        gain: what the image's levels are multiplied by, above 1 in dark images.
+        top: the image's brightest known level, 0 .. 255, times `gain`.
     """
 
     pixels: FloatArray
@@ -92,6 +94,8 @@ class Crop:
     points: landmarks.Points
     box: npt.NDArray[np.float64] | None
     scale: float
+    gain: float = 1.0
+    top: float = 255.0
 
     @property
     def side(self) -> int:
@@ -99,7 +103,9 @@ class Crop:
         return len(self.unknown)
 
 
-def extract(erased: PixelArray, unknown: BoolArray, frame: Frame, region: Region) -> Crop:
+def extract(
+    erased: PixelArray, unknown: BoolArray, frame: Frame, region: Region, gain: float = 1.0, top: float = 255.0
+) -> Crop:
     """Return the crop of a region's frame.
 
     Args:
@@ -107,6 +113,8 @@ def extract(erased: PixelArray, unknown: BoolArray, frame: Frame, region: Region
         unknown: (H, W) bool, the union of all masks.
         frame: of the region.
         region: of the face.
+        gain: see Crop.
+        top: see Crop.
     """
     erased, unknown, to_crop = _window(erased, unknown, frame)
     known = np.where(unknown, np.uint8(0), np.uint8(255))
@@ -117,6 +125,8 @@ def extract(erased: PixelArray, unknown: BoolArray, frame: Frame, region: Region
         pixels = np.full((frame.side, frame.side, 3), 127, np.float32)
     else:
         colours = values[:, :, :3] / np.maximum(weight, np.float32(_KNOWN_SHARE))
+        if gain != 1:
+            colours = np.minimum(colours * np.float32(gain), np.float32(255))
         colours[missing] = 0
         pixels = fill_unknown(colours, np.where(missing, np.float32(0), np.float32(1)), _RELAXATIONS)
     points = landmarks.apply(frame.to_crop, landmarks.landmarks_of(region))
@@ -128,6 +138,8 @@ def extract(erased: PixelArray, unknown: BoolArray, frame: Frame, region: Region
         points,
         _box(region, frame),
         frame.scale,
+        gain,
+        top,
     )
 
 

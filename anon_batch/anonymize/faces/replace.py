@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from anon_batch.anonymize.faces.surroundings import Surroundings, describe
 from anon_batch.anonymize.protocol import Patch, Refusal, Target
 from anon_batch.geometry import longer_side_px
 from anon_batch.models.runtime import Runtime
-from anon_batch.records import FloatArray, Region
+from anon_batch.records import BoolArray, FloatArray, PixelArray, Region
 
 _MIN_KNOWN_SHARE = 0.01  # of a crop that must be known, because the surroundings decide what is rendered
 _MAX_SPAN = 16.0  # crop's side in units of the image's longer side: a larger box is not that of a face
@@ -34,6 +35,9 @@ _SOLID_PX = (48.0, 96.0)
 # Score from which a faint face lies over its own blur, and up to which over colours rebuilt from the surroundings.
 _BLURRED_SCORES = (0.3, 0.6)
 _FAINT_BLUR = 0.09  # of a faint face, as a share of the crop's side
+
+# An image is dark where this share of its levels lies below that level; of so many samples.
+_WHITE_SHARE, _DARK, _SAMPLES = 0.999, 176, 1 << 18
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,7 +83,8 @@ class FaceReplacer:
             yield from self._prepare_batch(targets[at : at + _BATCH])
 
     def _prepare_batch(self, targets: Sequence[Target]) -> Iterator[Replacement | Refusal]:
-        places = [self._place_of(target) for target in targets]
+        ranges = _Ranges()
+        places = [self._place_of(target, ranges) for target in targets]
         found = [place for place in places if not isinstance(place, Refusal)]
         seeds = [target.seed for target, place in zip(targets, places, strict=True) if not isinstance(place, Refusal)]
         choose = self._retrieval.choose_by_seed if self._by_subject else self._retrieval.choose
@@ -97,17 +102,43 @@ class FaceReplacer:
             composite = blend_donor(crop, self._bank.donor(choice.donor), choice, target.seed, reach)
             yield Replacement(target.region, frame, crop, choice, composite, target.seed)
 
-    def _place_of(self, target: Target) -> tuple[Frame, Crop, Surroundings] | Refusal:
+    def _place_of(self, target: Target, ranges: _Ranges) -> tuple[Frame, Crop, Surroundings] | Refusal:
         region = target.region
         if longer_side_px(region) < self._min_side_px:
             return Refusal(f"smaller than {self._min_side_px:g} px")
         frame = frame_of(region)
         if not np.isfinite(frame.to_crop).all() or frame.side_px > _MAX_SPAN * max(target.width, target.height):
             return Refusal("the box is far larger than the image")
-        crop = extract(target.pixels, target.erased, frame, region)
+        crop = extract(target.pixels, target.erased, frame, region, *ranges.of(target))
         if 1 - crop.unknown.mean() < _MIN_KNOWN_SHARE:
             return Refusal("too little of the image lies around it")
         return frame, crop, describe(crop)
+
+
+class _Ranges:
+    """Gain and brightest level of the images of targets, each found once for targets next to each other.
+
+    New faces are made for well-lit images: in a dark one they were up to 12 times brighter than anything else. So a dark image is
+    rendered as if its brightest levels were white, and the new face is made as dark again.
+    """
+
+    def __init__(self) -> None:
+        self._last: tuple[PixelArray, tuple[float, float]] | None = None
+
+    def of(self, target: Target) -> tuple[float, float]:
+        """Return `gain` and `top` of a target's crop; a gain of 1 unless nearly all of the image is dark."""
+        pixels = target.pixels
+        if self._last is None or self._last[0] is not pixels:
+            self._last = pixels, _range_of(pixels, target.erased)
+        return self._last[1]
+
+
+def _range_of(pixels: PixelArray, erased: BoolArray) -> tuple[float, float]:
+    step = max(1, math.isqrt(erased.size // _SAMPLES))
+    known = pixels[::step, ::step][~erased[::step, ::step]]
+    white = max(float(np.quantile(known, _WHITE_SHARE)), 1.0) if known.size else 255.0
+    gain = 255.0 / white if white < _DARK else 1.0
+    return gain, float(pixels.max()) * gain
 
 
 def render_patch(face: Replacement, pixels: FloatArray, opacity: float | None = None) -> Patch:
@@ -128,7 +159,9 @@ def render_patch(face: Replacement, pixels: FloatArray, opacity: float | None = 
         ground = face.crop.pixels + (blurred - face.crop.pixels) * likely
         pixels = ground + (pixels - ground) * shown
     values = paste(np.dstack([pixels, alpha * np.float32(255)]), face.frame, region.extent)
-    levels = np.rint(values[:, :, :3]).clip(0, 255).astype(np.uint8)
+    crop = face.crop
+    colours = values[:, :, :3].clip(0, min(crop.top, 255.0))
+    levels = np.rint(colours if crop.gain == 1 else colours / np.float32(crop.gain)).astype(np.uint8)
     if region.edge_px == 0:
         return Patch(levels)
     share = (values[:, :, 3] * np.float32(1 / 255)).clip(0, 1)
