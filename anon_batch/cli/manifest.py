@@ -14,6 +14,7 @@ from anon_batch.cli.console import err, out, print_json
 from anon_batch.config import StorageConfig, load_job
 from anon_batch.manifest.build import BuildReport, build_manifest
 from anon_batch.manifest.labels import LabelMap
+from anon_batch.manifest.publish import describe_columns
 from anon_batch.storage import Storage
 from anon_batch.units import format_count, format_counted
 
@@ -55,7 +56,7 @@ def build(
     ] = None,
     columns: Annotated[
         str | None,
-        typer.Option(help="Columns of the sources to copy to the release, comma-separated, or `none`."),
+        typer.Option(help="Columns of the sources to take into the manifest, comma-separated, or `none`."),
     ] = None,
     job: Annotated[
         Path | None, typer.Option("--job", help="Job file whose `storage` section gives access to the sources.")
@@ -91,8 +92,8 @@ def _print(report: BuildReport, output: str) -> None:
         are = "is not an image and was" if report.others_count == 1 else "are not images and were"
         err.print(f"{format_counted(report.others_count, 'file')} {are} left out: {kinds}", markup=False)
         err.print("  " + _join_names(report.other_names, report.others_count), markup=False)
-    if report.extra_columns:
-        out.print(f"columns copied to the release: {', '.join(report.extra_columns)}", markup=False)
+    for line in describe_columns(report.columns):
+        out.print(line, markup=False)
     for old, new in report.renamed_columns.items():
         err.print(f"column {old} renamed to {new}, because the release has its own column {old}", markup=False)
     if report.dropped_columns:

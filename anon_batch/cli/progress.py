@@ -9,6 +9,7 @@ from typing import Any
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from anon_batch.cli.console import err
+from anon_batch.manifest.publish import describe_columns
 from anon_batch.pipeline.run import Run
 from anon_batch.records import ShardResult
 from anon_batch.units import format_counted, format_duration
@@ -103,6 +104,8 @@ class RunProgress:
         self.note(
             f"run {run.plan.run_id} {verb}: {run.plan.total:,} rows -> {run.release.uri} (ledger {run.ledger.uri})"
         )
+        for line in describe_columns(run.plan.columns):
+            self.note(line)
 
     def shard(self, result: ShardResult) -> None:
         """Count a shard."""

@@ -15,6 +15,7 @@ from anon_batch.config.job import ImageConfig, JobConfig, SampleConfig
 from anon_batch.config.limits import LimitsConfig
 from anon_batch.config.loading import load_job, parse_override
 from anon_batch.config.models import ModelsConfig
+from anon_batch.config.publish import PublishConfig
 from anon_batch.config.sources import SourcesConfig
 from anon_batch.config.storage import StorageConfig
 from anon_batch.config.write import WriteConfig
@@ -31,6 +32,7 @@ __all__ = [
     "JobConfig",
     "LimitsConfig",
     "ModelsConfig",
+    "PublishConfig",
     "SampleConfig",
     "SourcesConfig",
     "StorageConfig",

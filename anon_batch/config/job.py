@@ -11,6 +11,7 @@ from anon_batch.config.engine import EngineConfig
 from anon_batch.config.gates import GatesConfig
 from anon_batch.config.limits import LimitsConfig
 from anon_batch.config.models import ModelsConfig
+from anon_batch.config.publish import PublishConfig
 from anon_batch.config.section import Section
 from anon_batch.config.sources import SourcesConfig
 from anon_batch.config.storage import StorageConfig
@@ -56,6 +57,9 @@ class JobConfig(Section):
         {"structure": {}}, description="Checks of every result: name -> options. `structure` always runs."
     )
     write: WriteConfig = Field(default_factory=WriteConfig, description="Layout and format of the outputs.")
+    publish: PublishConfig = Field(
+        default_factory=PublishConfig, description="Columns of the manifest that are published."
+    )
     limits: LimitsConfig = Field(default_factory=LimitsConfig, description="Input size limits.")
     gates: GatesConfig = Field(default_factory=GatesConfig, description="Limits that a finished release must keep.")
     engine: EngineConfig = Field(default_factory=EngineConfig, description="Workers and resources.")

@@ -15,6 +15,7 @@ from anon_batch.errors import AnonBatchError, ExitCode
 from anon_batch.estimate.counting import CountingStorage, Kind, Unit
 from anon_batch.formats import layout
 from anon_batch.manifest import open_manifest
+from anon_batch.manifest.publish import describe_columns
 from anon_batch.pipeline.finalize import finalize
 from anon_batch.pipeline.preflight import preflight
 from anon_batch.pipeline.rounds import drive
@@ -113,6 +114,8 @@ def measure(config: JobConfig, rows: int, note: Callable[[str], None]) -> Measur
         storage = CountingStorage(config.storage, sample.output_uri, sample.ledger_uri)
         note(f"checking {manifest_rows:,} rows of the manifest")
         run, _ = open_run(sample, models, storage)
+        for line in describe_columns(run.plan.columns):
+            note(line)
         note(f"processing a sample of {run.plan.total:,} rows in this process; OUTPUT and ledger are not touched")
         worker = _SampleWorker(run, storage)
         effective(run.release.parts())  # as a run does to find out what is done

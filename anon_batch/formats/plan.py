@@ -26,6 +26,7 @@ class Plan:
         rows_id: names the folder of the ledger that holds the rows. Each start that finds no plan writes a folder of its
             own, so that two drivers that start at once do not overwrite each other's rows.
         created_at: UTC, ISO 8601.
+        columns: which pass-through columns are published and which are not; see `RunJson`.
     """
 
     run_id: str
@@ -35,6 +36,7 @@ class Plan:
     fingerprint: Mapping[str, Any]
     rows_id: str
     created_at: str
+    columns: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> bytes:
         """Return the content of plan.json."""

@@ -14,7 +14,7 @@ from anon_batch.formats.versions import explain_other_version
 
 RUN_JSON_VERSION = 2
 # The sections that the outputs depend on; a resumed run must agree with them.
-OUTPUT_SECTIONS = ("sample", "detect", "anonymize", "checks", "write", "limits")
+OUTPUT_SECTIONS = ("sample", "detect", "anonymize", "checks", "write", "publish", "limits")
 # The sections that are published, because they hold no address and no secret.
 PUBLIC_SECTIONS = (*OUTPUT_SECTIONS, "gates")
 
@@ -33,6 +33,8 @@ class RunJson:
         state: `running`, or `finished` once every row has its commit.
         finished_at: UTC, ISO 8601; None while it runs.
         statuses: status -> rows; None while it runs.
+        columns: which pass-through columns are `published`, which columns and keys are `withheld` and why, and how many values
+            of published ones were `blanked` and why.
         tool_version: version of the package that wrote it.
     """
 
@@ -45,6 +47,7 @@ class RunJson:
     state: Literal["running", "finished"] = "running"
     finished_at: str | None = None
     statuses: Mapping[str, int] | None = None
+    columns: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     tool_version: str = __version__
 
     @property
@@ -111,6 +114,8 @@ def _check(record: RunJson) -> None:
         isinstance(record.config.get(section, {}), dict) for section in PUBLIC_SECTIONS
     ):
         raise TypeError("config must be a mapping of sections")
+    if not isinstance(record.columns, dict):
+        raise TypeError("columns must be a mapping")
     statuses = {} if record.statuses is None else record.statuses
     if not isinstance(statuses, dict) or not all(type(count) is int for count in statuses.values()):
         raise TypeError("statuses must be a mapping of whole numbers")

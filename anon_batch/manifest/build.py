@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import posixpath
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +20,7 @@ from anon_batch.manifest.importers.find import READERS, find_source
 from anon_batch.manifest.labels import LabelMap
 from anon_batch.manifest.matching import RegionMatcher
 from anon_batch.manifest.names import hashes
+from anon_batch.manifest.publish import decide
 from anon_batch.manifest.schema import (
     FIXED_COLUMNS,
 )
@@ -41,7 +42,8 @@ class BuildReport:
         sources: (source, kind, rows) of each.
         other_suffixes: suffix -> files that are no images.
         other_names: the first 20 of them.
-        extra_columns: pass-through columns, which the release will publish.
+        extra_columns: pass-through columns.
+        columns: which of them a release publishes and which not, judged by the first rows; see `ColumnFilter.report`.
         renamed_columns: column -> its new name, where the release needs the old one.
         dropped_columns: columns that were dropped: binary data, second addresses, or not selected.
         base_uri: what relative addresses start from, as written; None if all are absolute.
@@ -58,6 +60,7 @@ class BuildReport:
     other_suffixes: dict[str, int] = field(default_factory=dict)
     other_names: tuple[str, ...] = ()
     extra_columns: tuple[str, ...] = ()
+    columns: dict[str, Any] = field(default_factory=dict)
     renamed_columns: dict[str, str] = field(default_factory=dict)
     dropped_columns: tuple[str, ...] = ()
     base_uri: str | None = None
@@ -118,6 +121,7 @@ def build_manifest(
         prefixes = _id_prefixes(found, staged)
         base = AddressBase(out_uri, base_uri, found)
         matcher = _matcher(storage, ground_truth, labels or LabelMap(), lambda: _with_ids(staged, prefixes))
+        shown = _shown_columns(staged, range(len(found)))
         path = Path(folder) / "manifest.parquet"
         labelled_count, regions_count = write_table(
             path,
@@ -137,6 +141,7 @@ def build_manifest(
         other_suffixes=dict(sorted(imported.suffixes.items(), key=lambda item: (-item[1], item[0]))),
         other_names=tuple(imported.names),
         extra_columns=tuple(staged.extra_schema().names),
+        columns=shown,
         renamed_columns=imported.renamed,
         dropped_columns=tuple(sorted(imported.dropped)),
         base_uri=base.written,
@@ -154,6 +159,15 @@ def _select_columns(table: pa.Table, columns: Sequence[str] | None, imported: Im
     kept = [n for n in table.column_names if n in FIXED_COLUMNS or n in columns]
     imported.dropped.update(set(table.column_names) - set(kept))
     return table.select(kept)
+
+
+def _shown_columns(staged: StagedTables, sources: Iterable[int]) -> dict[str, Any]:
+    """Return what a release of the manifest publishes and what not, as far as its first rows show."""
+    extra = staged.extra_schema()
+    first = next(table for source in sources for table in staged.tables(source) if len(table))
+    columns = decide(first, extra)
+    columns.apply(first)
+    return columns.report()
 
 
 def _nothing_found(sources: Sequence[str], imported: ImportReport) -> str:

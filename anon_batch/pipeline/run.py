@@ -58,6 +58,7 @@ class Run:
             shard_rows=self.plan.shard_rows,
             models=self.plan.models,
             config=self.config.model_dump(mode="json", include={"name", *PUBLIC_SECTIONS}),
+            columns=self.plan.columns,
         )
 
 
@@ -102,6 +103,7 @@ def open_run(config: JobConfig, models: Sequence[str], storage: Storage | None =
                 fingerprint=current,
                 rows_id=rows_id,
                 created_at=now(),
+                columns=rows.columns,
             )
         )
     if found := differences(plan.fingerprint, current):

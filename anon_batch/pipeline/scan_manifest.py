@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from anon_batch.formats.ledger import Ledger
 from anon_batch.manifest import ManifestFile, RowChecker, open_manifest
 from anon_batch.manifest.allowed import AllowedSources
 from anon_batch.manifest.chunks import CHUNK_ROWS, chunk_to_parquet
+from anon_batch.manifest.publish import ColumnFilter, decide
 from anon_batch.manifest.rebatch import rebatch
 from anon_batch.manifest.sampling import sample_hashes, sample_threshold
 from anon_batch.pipeline.check_boxes import BoxScale
@@ -24,16 +25,21 @@ from anon_batch.pipeline.sources_outside import SourcesOutside
 from anon_batch.storage import absolute
 from anon_batch.storage.faults import writing
 
+SAMPLE_ROWS = 8_192  # whose values are looked at to decide about a column
+
 
 class ScannedRows(NamedTuple):
-    """Number and digest of the rows of the job."""
+    """Number and digest of the rows of the job, and which of their columns are published."""
 
     total: int
     sha256: str
+    columns: Mapping[str, Any]
 
 
 def scan_manifest(config: JobConfig, ledger: Ledger, rows_id: str | None) -> ScannedRows:
-    """Read the manifest once, in bounded memory: check, sample and digest its rows, and write them in chunks.
+    """Read the manifest once, in bounded memory: check, sample, filter and digest its rows, and write them in chunks.
+
+    What may not be published is in no chunk, so that no worker, layout or resumed run can publish it.
 
     Args:
         config: names manifest and sample.
@@ -41,7 +47,8 @@ def scan_manifest(config: JobConfig, ledger: Ledger, rows_id: str | None) -> Sca
         rows_id: folder of the chunks; None writes nothing, because a resumed run has them already.
 
     Raises:
-        ConfigError: OUTPUT or ledger holds a source, or `sources.allow` covers none.
+        ConfigError: OUTPUT or ledger holds a source, `sources.allow` covers none, or `publish.columns` names a column that is not
+            there.
         ManifestError: rows are wrong; the message names their numbers.
     """
     manifest = open_manifest(ledger.storage, absolute(config.manifest))
@@ -52,7 +59,9 @@ def scan_manifest(config: JobConfig, ledger: Ledger, rows_id: str | None) -> Sca
     boxes = BoxScale(config, ledger.storage)
     refused = RefusedSources(AllowedSources.of(config.sources, config.manifest))
     checks = [checker.feed, outside.check, refused.check, *([] if rows_id is None else [boxes.feed])]
-    for table in rebatch(_checked_and_sampled(manifest, checks, config, threshold), CHUNK_ROWS):
+    columns = _choose_columns(manifest, config)
+    for whole in rebatch(_checked_and_sampled(manifest, checks, config, threshold), CHUNK_ROWS):
+        table = columns.apply(whole)
         digest.update(table)
         labelled = labelled or table.column("regions").null_count < len(table)
         if rows_id is not None:
@@ -69,7 +78,16 @@ def scan_manifest(config: JobConfig, ledger: Ledger, rows_id: str | None) -> Sca
             f"{config.manifest}: detector `manifest` takes the boxes of the column `regions`, and no row has any; "
             "build the manifest with --ground-truth, or choose another detector"
         )
-    return ScannedRows(total, digest.hexdigest())
+    return ScannedRows(total, digest.hexdigest(), columns.report())
+
+
+def _choose_columns(manifest: ManifestFile, config: JobConfig) -> ColumnFilter:
+    """Decide which columns are published from the first rows of the manifest, whatever `sample` takes."""
+    extra = manifest.extra_schema
+    if not len(extra):
+        return decide(extra.empty_table(), extra, config.publish.columns)
+    sample = next(iter(rebatch(manifest.iter_tables(extra.names, SAMPLE_ROWS), SAMPLE_ROWS)), extra.empty_table())
+    return decide(sample, extra, config.publish.columns)
 
 
 def _checked_and_sampled(

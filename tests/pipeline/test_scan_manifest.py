@@ -41,7 +41,7 @@ def _manifest(base: str, ids: list[str], group_rows: int = 1000, **columns: Any)
 
 
 def _scan(base: str, rows_id: str | None = "id", **keys: Any) -> tuple[int, str]:
-    return scan_manifest(job(base, **keys), Ledger(Storage(), base), rows_id)
+    return scan_manifest(job(base, **keys), Ledger(Storage(), base), rows_id)[:2]
 
 
 def _planned(base: str, total: int, storage: Storage | None = None) -> PlannedRows:

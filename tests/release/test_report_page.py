@@ -115,6 +115,7 @@ def test_the_page_shows_counts_accuracy_times_and_settings(run: Run) -> None:
         "time",
         "throughput",
         "models",
+        "columns",
         "settings",
         "limits",
     ]

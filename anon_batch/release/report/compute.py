@@ -55,6 +55,9 @@ def _figures(record: RunJson, summary: Mapping[str, Any]) -> Figures:
         bytes_in=int(summary["bytes_in"]),
         bytes_out=int(summary["bytes_out"]),
         models=[(name, digest) for name, _, digest in (model.partition("@") for model in record.models)],
+        published=[str(name) for name in record.columns.get("published", [])],
+        withheld=[(str(name), str(why)) for name, why in record.columns.get("withheld", {}).items()],
+        blanked=_blanked(record.columns),
         settings=list(_settings(record.config)),
     )
 
@@ -123,6 +126,11 @@ def _elapsed_s(record: RunJson) -> float | None:
     if record.finished_at is None:
         return None
     return (datetime.fromisoformat(record.finished_at) - datetime.fromisoformat(record.created_at)).total_seconds()
+
+
+def _blanked(columns: Mapping[str, Any]) -> list[tuple[str, str, int]]:
+    kinds = columns.get("blanked", {})
+    return [(str(name), str(why), int(n)) for name, own in kinds.items() for why, n in own.items()]
 
 
 def _settings(config: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -50,6 +50,9 @@ class Figures:
         images_per_s: throughput of one worker, rows per second.
         elapsed_s: from the first start to the end, pauses included.
         models: (name, sha256).
+        published: names of the pass-through columns that are published.
+        withheld: (column or key, why) of those that are not.
+        blanked: (column or key, why, values) of values that were left out of published columns.
         settings: (dotted key, value).
     """
 
@@ -74,4 +77,7 @@ class Figures:
     bytes_in: int
     bytes_out: int
     models: list[tuple[str, str]]
+    published: list[str]
+    withheld: list[tuple[str, str]]
+    blanked: list[tuple[str, str, int]]
     settings: list[tuple[str, str]]

@@ -1,0 +1,121 @@
+"""Apply what was decided to every table of a manifest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from anon_batch.manifest.publish.cleaner import Cleaner
+from anon_batch.manifest.publish.structured import UNREADABLE
+from anon_batch.manifest.regions_column import is_text, plain_type
+
+
+class ColumnFilter:
+    """Filter tables: drop columns and keys that may not be published, and blank texts that lead somewhere.
+
+    Args:
+        extra: names and types of all pass-through columns.
+        withheld: dotted path -> why, of columns and of keys inside them.
+        cleaner: knows the same, and what is listed.
+        listed: dotted paths that are published as they are.
+
+    Attributes:
+        schema: of the published columns.
+    """
+
+    def __init__(self, extra: pa.Schema, withheld: Mapping[str, str], cleaner: Cleaner, listed: frozenset[str]) -> None:
+        self._extra = frozenset(extra.names)
+        self._withheld = dict(withheld)
+        self._cleaner = cleaner
+        self._listed = listed
+        self.schema = pa.schema([field for field in map(self._published, extra) if field is not None])
+
+    def apply(self, table: pa.Table) -> pa.Table:
+        """Return a table with its pass-through columns filtered; other columns stay.
+
+        Args:
+            table: with the columns that the filter was made for, and the manifest's fixed ones.
+        """
+        columns = {name: table.column(name) for name in table.column_names if name not in self._extra}
+        for field in self.schema:
+            column = table.column(field.name)
+            if field.name not in self._listed and needs_look(column.type):
+                cells = column.to_pylist()
+                cleaned = self._cleaner.column(field.name, cells)
+                column = column if cleaned == cells and field.type == column.type else pa.array(cleaned, field.type)
+            columns[field.name] = column
+        return pa.table(columns)
+
+    def report(self) -> dict[str, Any]:
+        """Return what is published and what is not, as JSON values.
+
+        Returns:
+            `published`: names of columns; `withheld`: column or key -> why; `blanked`: column or key -> why -> values that
+            were left out of a published one.
+        """
+        blanked: dict[str, Counter[str]] = {}
+        for (path, kind), count in sorted(self._cleaner.blanked.items()):
+            blanked.setdefault(path, Counter())[kind] += count
+        return {
+            "published": list(self.schema.names),
+            "withheld": dict(sorted({**self._cleaner.removed, **self._withheld}.items())),
+            "blanked": {path: dict(kinds) for path, kinds in blanked.items()},
+        }
+
+    def _published(self, field: pa.Field) -> pa.Field | None:
+        if field.name in self._listed:
+            return field
+        if field.name in self._withheld:
+            return None
+        kind = self._pruned(field.type, (field.name,))
+        return None if kind is None else pa.field(field.name, kind)
+
+    def _pruned(self, kind: pa.DataType, path: tuple[str, ...]) -> pa.DataType | None:
+        """Return a type without the fields that may not be published; None if nothing is left."""
+        kind = plain_type(kind)
+        if ".".join(path) in self._listed or not needs_look(kind) or is_text(kind):
+            return kind
+        if isinstance(kind, pa.BaseExtensionType):
+            return self._pruned(kind.storage_type, path)
+        if pa.types.is_struct(kind):
+            fields = [self._field(kind.field(at), path) for at in range(kind.num_fields)]
+            kept = [field for field in fields if field is not None]
+            return pa.struct(kept) if kept else None
+        if pa.types.is_map(kind):
+            item = self._pruned(kind.item_type, path)
+            return None if item is None else pa.map_(kind.key_type, item)
+        if not _is_list(kind):
+            self._withheld[".".join(path)] = UNREADABLE
+            return None
+        item = self._pruned(kind.value_type, path)
+        if item is None or pa.types.is_large_list(kind):
+            return None if item is None else pa.large_list(item)
+        return pa.list_(item)
+
+    def _field(self, field: pa.Field, path: tuple[str, ...]) -> pa.Field | None:
+        own = (*path, field.name)
+        dotted = ".".join(own)
+        if dotted not in self._listed and not pa.types.is_boolean(field.type):
+            number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
+            if (why := self._cleaner.kind_of_key(own, is_number=number)) is not None:
+                self._withheld[dotted] = why
+                return None
+        kind = self._pruned(field.type, own)
+        return None if kind is None else pa.field(field.name, kind)
+
+
+def needs_look(kind: pa.DataType) -> bool:
+    """Return whether a column of this type may hold texts, or keys with a name."""
+    kind = plain_type(kind)
+    if isinstance(kind, pa.BaseExtensionType):
+        return needs_look(kind.storage_type)
+    if _is_list(kind):
+        return needs_look(kind.value_type)
+    return is_text(kind) or bool(kind.num_fields)
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))

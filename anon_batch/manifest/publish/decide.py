@@ -1,0 +1,73 @@
+"""Decide which pass-through columns are published: by their names, and by a sample of their values."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from anon_batch.errors import ConfigError
+from anon_batch.manifest.publish.cleaner import HIDDEN_KEY, Cleaner
+from anon_batch.manifest.publish.column_filter import ColumnFilter, needs_look
+from anon_batch.manifest.publish.values import kind_of_text
+
+MAX_SHARE = 0.05  # of the texts of a column or key; above, all of it is withheld, else only those texts
+
+
+def decide(sample: pa.Table, extra: pa.Schema, listed: Sequence[str] = ()) -> ColumnFilter:
+    """Decide which pass-through columns are published.
+
+    A column or key is withheld when its name or more than a twentieth of its texts in the sample look like an address, a
+    digest, camera metadata, a place, a person, a contact, an account, a device, a secret or the data of a face.
+
+    Args:
+        sample: rows of the manifest, with all pass-through columns.
+        extra: names and types of the pass-through columns.
+        listed: columns, or keys such as `json.url`, that are published as they are.
+
+    Raises:
+        ConfigError: `listed` names a column or key that is not there.
+    """
+    names = frozenset(listed)
+    withheld: dict[str, str] = {}
+    first = Cleaner({}, names)
+    for field in extra:
+        if field.name in names:
+            continue
+        kind = _kind_of_column(field, first)
+        if kind is not None:
+            withheld[field.name] = kind
+        if needs_look(field.type):
+            first.column(field.name, sample.column(field.name).to_pylist())
+    _check_listed(listed, extra, first)
+    withheld = {**_by_values(first), **withheld}
+    return ColumnFilter(extra, withheld, Cleaner(withheld, names), names)
+
+
+def _kind_of_column(field: pa.Field, cleaner: Cleaner) -> str | None:
+    if pa.types.is_boolean(field.type):
+        return None
+    number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
+    return kind_of_text(field.name) or cleaner.kind_of_key((field.name,), is_number=number)
+
+
+def _by_values(cleaner: Cleaner) -> dict[str, str]:
+    hits: dict[str, Counter[str]] = {}
+    for (path, kind), count in cleaner.blanked.items():
+        hits.setdefault(path, Counter())[kind] += count
+    return {
+        path: max(sorted(kinds), key=kinds.__getitem__)
+        for path, kinds in hits.items()
+        if kinds.total() > MAX_SHARE * cleaner.seen[path]
+    }
+
+
+def _check_listed(listed: Sequence[str], extra: pa.Schema, cleaner: Cleaner) -> None:
+    known = [*extra.names, *sorted(name for name in cleaner.known if not name.endswith(HIDDEN_KEY))]
+    for name in listed:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+            hint = f"; did you mean `{near[0]}`?" if near else f"; there are: {', '.join(known[:20]) or 'none'}"
+            raise ConfigError(f"publish.columns: the manifest has no column or key `{name}`{hint}")

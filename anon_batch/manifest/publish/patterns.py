@@ -1,0 +1,105 @@
+"""Patterns of texts that lead to a source or a person.
+
+Each is written in what RE2 and Python share, and repeats at most a bounded number of times, so that a hostile text of a million
+characters takes milliseconds. Names of persons are not here, because they look like other words.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from anon_batch.manifest.publish.names import ACCOUNT, ADDRESS, CONTACT, CREDENTIAL, DEVICE, DIGEST, PLACE
+
+_MEDIA = "jpe?g|jpe|jfif|png|webp|gif|bmp|tiff?|avif|hei[cf]|jxl|svg|cr2|cr3|nef|arw|dng|mp4|mov|avi|mkv|webm|pdf|psd"
+_TOP = (
+    "com|org|net|edu|gov|mil|info|biz|io|ai|app|dev|me|tv|cc|eu|de|uk|fr|es|it|nl|ch|at|pl|ru|cn|jp|kr|in|br|au|ca|us"
+)
+_HOST = "[a-z0-9-]{1,63}(?:[.][a-z0-9-]{1,63}){0,4}"
+HARMLESS = re.compile(  # whole texts that lead to nobody: addresses of licences, and the class names of Open Images
+    r"/[mg]/[0-9a-z_]{2,12}|\s{0,9}https?://(?:www[.])?"
+    r"(?:creativecommons[.]org/(?:licenses|publicdomain)|opensource[.]org/licenses?|spdx[.]org/licenses)"
+    r"/[a-z0-9./+_-]{0,60}\s{0,9}",
+    re.IGNORECASE | re.ASCII,
+)
+
+
+class Rule(NamedTuple):
+    """What a text holds if a pattern is found in it.
+
+    Args:
+        kind: what it leads to.
+        pattern: a regular expression, searched anywhere.
+        confirm: returns whether what was found counts; None accepts it.
+    """
+
+    kind: str
+    pattern: str
+    confirm: Callable[[str], bool] | None = None
+
+
+def _is_digest(found: str) -> bool:
+    """Return whether hexadecimal digits are mixed as in a digest: a number has no letter, a word no digit."""
+    digits = found.lower().removeprefix("0x")
+    return any(c.isdigit() for c in digits) and any(c in "abcdef" for c in digits)
+
+
+def _is_random(found: str) -> bool:
+    """Return whether a long token looks encoded: capitals, small letters and digits, and not words with separators."""
+    words = re.split(r"[-_/+]", found)
+    joined = len(words) >= 4 and max(map(len, words)) <= 16
+    return not joined and all(any(map(test, found)) for test in (str.isdigit, str.isupper, str.islower))
+
+
+def _is_place(found: str) -> bool:
+    first, second = (abs(float(number)) for number in re.findall(r"\d{1,3}\.\d+", found)[:2])
+    return first <= 90 and second <= 180 and max(first, second) > 1
+
+
+RULES: Sequence[Rule] = (
+    Rule(
+        CREDENTIAL, r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\beyJ[A-Za-z0-9_-]{10,99}|\b(?:gh[pousr]|hf|sk)_[A-Za-z0-9]{20,80}"
+    ),
+    Rule(CREDENTIAL, r"(?i:-----begin [a-z ]{0,30}private key)"),
+    Rule(CREDENTIAL, r"(?i:\b(?:x-(?:amz|goog)-[a-z]{1,20}|access_?token|api_?key|password)\s{0,3}[=:]\s{0,3}\S)"),
+    Rule(CONTACT, r"[^\s@](?:@|%40)[^\s@]{1,80}[.][^\s@.,;)]"),
+    Rule(CONTACT, r"(?i:\w\s?[\[(]at[\])]\s?[a-z0-9-]{1,63}\s?(?:[.]|[\[(]dot[\])])\s?[a-z])"),
+    Rule(ADDRESS, r"(?i:\b[a-z][a-z0-9+.-]{1,20}(?::|%3a)(?:\\?/|%2f){2}|\bwww\d?[.][a-z0-9-])"),
+    Rule(ADDRESS, r"(?i:\b(?:data:[a-z]{1,20}/|mailto:\S|file:\S|urn:\S)|^\s{0,9}//[a-z0-9-]{1,63}[.][a-z0-9-])"),
+    Rule(ADDRESS, rf"(?i:\b{_HOST}[.](?:{_TOP})(?::\d{{1,5}})?/\S)"),
+    Rule(ADDRESS, rf"(?i:^\s{{0,9}}{_HOST}[.](?:{_TOP})/?\s{{0,9}}$)"),
+    Rule(ADDRESS, r"^\s{0,9}(?:/[^/\s]{1,200}(?:/|\s{0,9}$)|~/|\\\\\S|[A-Za-z]:[\\/]|[.]{1,2}/)"),
+    Rule(
+        ADDRESS, r"(?:^|[\s\"'=(,;:])(?:/[\w.@+-]{1,100}){2}|(?:^|[\s\"'=(,;])[A-Za-z]:\\{1,2}[\w.-]|\\\\[\w.-]{1,60}\\"
+    ),
+    Rule(ADDRESS, r"^\s{0,9}[^\s/\\]{1,200}(?:[/\\][^\s/\\]{1,200}){1,30}[.][A-Za-z][A-Za-z0-9]{1,5}\s{0,9}$"),
+    Rule(ADDRESS, rf"(?i:[^\s\"'(/\\.][.](?:{_MEDIA})(?:$|[\s\"'),;:?]))"),
+    Rule(DIGEST, r"(?i:\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b)"),
+    Rule(DIGEST, r"(?i:\b(?:0x)?[0-9a-f]{16,256}\b)", _is_digest),
+    Rule(DIGEST, r"(?i:\b(?:md5|sha-?(?:1|224|256|384|512)|blake[23]\w{0,2}|[apdw]hash)\s{0,2}[:=-]\s{0,2}[\w+/]{8})"),
+    Rule(
+        DIGEST,
+        r"^\s{0,9}(?:[A-Za-z0-9+/_-]{22}==|[A-Za-z0-9+/_-]{27}=|[A-Za-z0-9+/_-]{43}=|[A-Za-z0-9+/_-]{86}==)\s{0,9}$",
+    ),
+    Rule(DIGEST, r"[A-Za-z0-9+/_-]{40,400}", _is_random),
+    Rule(PLACE, r"(?i:\bgps[a-z_ ]{0,20}(?:latitude|longitude|position|coord))"),
+    Rule(PLACE, r"(?i:\b(?:lat|latitude|lon|lng|longitude)\W{1,4}[-+]?\d{1,3}[.]\d)"),
+    Rule(PLACE, r"\d(?:[.]\d{1,10})?\s{0,2}°\s{0,2}(?:\d{1,2}\s{0,2}[′'’]|[NSEWO]\b)"),
+    Rule(PLACE, r"(?i:\bpoint\s{0,2}z?\s{0,2}\(\s{0,2}[-+]?\d|\bgeo:[-+]?\d|^\s{0,9}///\w)"),
+    Rule(
+        PLACE,
+        r"^\s{0,9}[\[(]?\s{0,3}[-+]?\d{1,2}[.]\d{4,17}\s{0,3}[,; ]\s{0,3}[-+]?\d{1,3}[.]\d{4,17}\s{0,3}[\])]?\s{0,9}$",
+        _is_place,
+    ),
+    Rule(PLACE, r"(?:^|\s)[23456789CFGHJMPQRVWX]{8}[+][23456789CFGHJMPQRVWX]{2,3}(?:$|[\s,])"),
+    Rule(DEVICE, r"\b(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)[.]){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)\b"),
+    Rule(DEVICE, r"(?i:\b(?:[0-9a-f]{1,4}:){7}[0-9a-f]{1,4}\b|\b(?:[0-9a-f]{1,4}:){1,6}(?::[0-9a-f]{1,4}){1,6}\b)"),
+    Rule(DEVICE, r"(?i:\b(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2}\b)"),
+    Rule(CONTACT, r"(?:^|[^\w.])[+]\d[\d ().-]{6,18}\d\b|(?i:\btel(?::|[.]:|efon\W)\s{0,2}[\d(+])"),
+    Rule(CONTACT, r"(?:^|[^\w.-])(?:\(\d{3}\)\s{0,2}|\d{3}[-. ])\d{3}[-. ]\d{4}(?:$|[^\w.-])"),
+    Rule(
+        CONTACT, r"(?:^|[^\w.-])0\d(?:[ .-]\d{2}){4}(?:$|[^\w.-])|(?:^|[^\w.-])\(?0\d{2,4}\)?[ /-]\d{5,9}(?:$|[^\w.-])"
+    ),
+    Rule(ACCOUNT, r"(?:^|[\s(\"'])@[A-Za-z_]\w{2,30}\b|\b\d{6,10}@N\d{2}\b"),
+)
