@@ -32,6 +32,8 @@ FIXED_SCHEMA = pa.schema(
 )
 FIXED_COLUMNS = tuple(FIXED_SCHEMA.names)
 RESERVED_EXTRA_COLUMNS = RESERVED_COLUMNS - set(FIXED_COLUMNS)
+MAX_COLUMNS = 1000
+MAX_DEPTH = 32  # of lists and structs; Arrow writes no more than 64 to a file
 _OWN_COLUMNS = (*FIXED_COLUMNS, OLD_REGIONS_COLUMN, IMAGE_COLUMN)
 
 
@@ -46,6 +48,7 @@ def normalised_schema(file_schema: pa.Schema, where: str) -> pa.Schema:
         ManifestError: a column is missing, has a type that cannot be used or a name that the release needs. The message
             names all such columns.
     """
+    check_columns(file_schema.names, f"manifest {where}")
     problems = list(_problems(file_schema))
     if problems:
         raise ManifestError(f"manifest {where}: " + "; ".join(problems))
@@ -76,9 +79,27 @@ def _problems(schema: pa.Schema) -> Iterable[str]:
     if reserved:
         example = f"source_{reserved[0]}"
         yield f"{_listed(reserved)}: the release writes columns of these names itself; rename, e.g. {example}"
+    deep = [n for n in names if depth(schema.field(n).type) > MAX_DEPTH]
+    if deep:
+        yield f"{_listed(deep)}: nested more than {MAX_DEPTH} deep; drop it"
+        return
     binary = [n for n in names if n not in _OWN_COLUMNS and holds_binary(schema.field(n).type)]
     if binary:
         yield f"{_listed(binary)}: binary data would be published unchecked; drop it"
+
+
+def check_columns(names: Sequence[str], where: str) -> None:
+    """Raise ManifestError for more columns than a table of images can have."""
+    if len(names) > MAX_COLUMNS:
+        raise ManifestError(f"{where}: {len(names):,} columns; at most {MAX_COLUMNS:,} are read: drop the others")
+
+
+def depth(column_type: pa.DataType) -> int:
+    """Return how deep lists and structs are nested in a type: 0 for a plain one."""
+    level, types = 0, [column_type]
+    while types := [kind.field(at).type for kind in types for at in range(kind.num_fields)]:
+        level += 1
+    return level
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -14,11 +14,13 @@ from anon_batch.errors import ManifestError
 from anon_batch.manifest.schema import (
     FIXED_COLUMNS,
     FIXED_SCHEMA,
+    MAX_DEPTH,
     OLD_REGIONS_COLUMN,
     REGIONS_COLUMN,
     REGIONS_SIZE,
     RESERVED_EXTRA_COLUMNS,
     accepts,
+    depth,
     fixed_name,
     holds_binary,
     normalise_column,
@@ -138,8 +140,8 @@ def conform(table: pa.Table, report: ImportReport) -> pa.Table:
     """Return a table whose fixed columns have their types and whose other columns may be published.
 
     A column with the name of a fixed one but of another type, and one with a name that the release itself
-    uses, is renamed to `source_<name>`; a column that holds binary data is dropped. Both are noted in the
-    report.
+    uses, is renamed to `source_<name>`; a column that holds binary data, or is nested too deep, is dropped. Both are
+    noted in the report.
     """
     columns: dict[str, pa.Array | pa.ChunkedArray] = {}
     for name in table.column_names:
@@ -150,7 +152,7 @@ def conform(table: pa.Table, report: ImportReport) -> pa.Table:
             if fitted is not None:
                 columns[fixed_name(name)] = fitted
                 continue
-        elif holds_binary(column.type):
+        elif depth(column.type) > MAX_DEPTH or holds_binary(column.type):
             report.dropped.add(name)
             continue
         target = name

@@ -15,7 +15,7 @@ from anon_batch.manifest.addresses import cell_prefix
 from anon_batch.manifest.importers.entries import BATCH_ROWS, ImportReport, Source
 from anon_batch.manifest.names import HashArray, hashes, unsafe
 from anon_batch.manifest.regions_column import is_text
-from anon_batch.manifest.schema import IMAGE_COLUMN, is_image_struct
+from anon_batch.manifest.schema import IMAGE_COLUMN, check_columns, is_image_struct
 from anon_batch.storage import Storage
 
 
@@ -24,10 +24,11 @@ def open_parquet(storage: Storage, uri: str) -> Iterator[pq.ParquetFile]:
     """Open a Parquet file; close it at the end.
 
     Raises:
-        ManifestError: it is not Parquet, or damaged.
+        ManifestError: it is not Parquet, damaged, or has too many columns.
     """
     try:
         with storage.open(uri) as file, pq.ParquetFile(file) as parquet:
+            check_columns(parquet.schema_arrow.names, uri)
             yield parquet
     except (pa.ArrowException, OSError) as exc:
         raise ManifestError(f"{uri}: not a Parquet file, or damaged ({(str(exc).splitlines() or ['?'])[0]})") from None

@@ -7,21 +7,24 @@ import io
 import json
 import posixpath
 from collections.abc import Iterator
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
 import pyarrow as pa
 
 from anon_batch.errors import ManifestError
 from anon_batch.manifest.addresses import folder_of, resolve
+from anon_batch.manifest.check_ids import shorten
 from anon_batch.manifest.importers.entries import BATCH_ROWS, ImportReport, Source
 from anon_batch.manifest.importers.parquet import open_parquet
-from anon_batch.manifest.names import has_image_suffix, is_safe
+from anon_batch.manifest.names import has_image_suffix, unsafe
 from anon_batch.manifest.regions_column import is_text
+from anon_batch.manifest.schema import check_columns
 from anon_batch.storage import Storage
 
 ADDRESS_COLUMNS = ("uri", "url", "path", "file_name")
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
+_LINE_CHARACTERS = 16 * 2**20
 
 
 def address_column(names: list[str]) -> str | None:
@@ -64,14 +67,18 @@ def _rows(raw: pa.Table, source: Source, address: str, start: int) -> pa.Table:
     else:
         stem = source.stem_of(address)
         columns["image_id"] = pa.array(
-            [_id_of(text, stem, start + n) for n, text in enumerate(given.to_pylist())], pa.string()
+            [
+                _id_of(text, stem, start + n, is_safe=not odd)
+                for n, (text, odd) in enumerate(zip(given.to_pylist(), unsafe(given).tolist(), strict=True))
+            ],
+            pa.string(),
         )
     others = [n for n in raw.column_names if n not in (*ADDRESS_COLUMNS, "image_id", "image")]
     return pa.table({**columns, **{n: raw.column(n) for n in others}})
 
 
-def _id_of(text: str | None, stem: str, row: int) -> str:
-    if text and "://" not in text and is_safe(text):
+def _id_of(text: str | None, stem: str, row: int, *, is_safe: bool) -> str:
+    if text and "://" not in text and is_safe:
         return text
     path = (text or "").split("?")[0].split("#")[0]
     suffix = posixpath.splitext(path)[1].lower() if has_image_suffix(path) else ""
@@ -94,17 +101,24 @@ def _raw_tables(storage: Storage, address: str) -> Iterator[pa.Table]:
         try:
             while batch := list(islice(records, BATCH_ROWS)):
                 names = list(dict.fromkeys(name for record in batch for name in record))
+                check_columns(names, address)  # because so many columns of so many rows may not fit in memory
                 yield pa.table({name: [record.get(name) for record in batch] for name in names})
         except UnicodeDecodeError as exc:
             raise ManifestError(f"{address}: not UTF-8 ({exc.reason} at byte {exc.start}); save it as UTF-8") from None
-        except (pa.ArrowException, UnicodeEncodeError) as exc:
+        except UnicodeEncodeError as exc:
+            raise ManifestError(f"{address}: the text {shorten(exc.object)} is not UTF-8; correct it") from None
+        except OverflowError:
+            raise ManifestError(f"{address}: a number does not fit into 64 bits; write it as text") from None
+        except pa.ArrowException as exc:
             raise ManifestError(f"{address}: a column mixes types ({exc}); give its values one type") from None
 
 
 def _csv_records(text: io.TextIOWrapper, address: str) -> Iterator[dict[str, Any]]:
-    reader = csv.DictReader(text, delimiter="\t" if address.lower().endswith(".tsv") else ",", strict=True)
+    lines = (line for _, line in _lines(text, address))
+    reader = csv.DictReader(lines, delimiter="\t" if address.lower().endswith(".tsv") else ",", strict=True)
     try:
         header = list(reader.fieldnames or ())
+        check_columns(header, address)
         if len(set(header)) < len(header):
             raise ManifestError(f"{address}: a column name appears twice in the header ({', '.join(header)})")
         for record in reader:
@@ -118,13 +132,30 @@ def _csv_records(text: io.TextIOWrapper, address: str) -> Iterator[dict[str, Any
 
 
 def _json_records(text: io.TextIOWrapper, address: str) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(text, 1):
+    for number, line in _lines(text, address):
         if not line.strip():
             continue
         try:
             record = json.loads(line)
+        except RecursionError:
+            raise ManifestError(f"{address}, line {number}: JSON that is nested too deep") from None
         except ValueError as exc:
             raise ManifestError(f"{address}, line {number}: not JSON ({exc})") from None
         if not isinstance(record, dict):
             raise ManifestError(f"{address}, line {number}: expected an object with uri, url, path or file_name")
         yield record
+
+
+def _lines(text: io.TextIOWrapper, address: str) -> Iterator[tuple[int, str]]:
+    """Yield the lines with their numbers.
+
+    Raises:
+        ManifestError: a line of more than 16 million characters, which may be a file without line ends.
+    """
+    for number in count(1):
+        line = text.readline(_LINE_CHARACTERS + 1)
+        if not line:
+            return
+        if len(line) > _LINE_CHARACTERS:
+            raise ManifestError(f"{address}, line {number}: longer than {_LINE_CHARACTERS:,} characters; not a table")
+        yield number, line
