@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from anon_batch.errors import FailedError, ObjectNotFoundError, SourceRefusedError, TransientStorageError
 from anon_batch.manifest.addresses import parse_cell
 from anon_batch.manifest.allowed import AllowedSources
+from anon_batch.manifest.bounded_parquet import check_row_group, shared_columns
 from anon_batch.manifest.guarded_http import client_maker
 from anon_batch.records import ManifestRow
 from anon_batch.storage import Storage, is_http
@@ -110,5 +111,11 @@ class SourceReader:
 
     def _load(self, uri: str, column: str, group: int) -> None:
         with self._storage_of(uri).open(uri) as file:
-            self._group = pq.ParquetFile(file).read_row_group(group, columns=[column]).column(column)
+            metadata = pq.ParquetFile(file).metadata
+            if (problem := check_row_group(metadata, group, column)) is not None:
+                raise FailedError("source_unreadable", f"{uri} column {column}: {problem}")
+            # Because a value that many rows share is stored once, keep it once: a file of kilobytes may unpack to gigabytes.
+            shared = shared_columns(metadata, group, column)
+            parquet = pq.ParquetFile(file, metadata=metadata, read_dictionary=shared)
+            self._group = parquet.read_row_group(group, columns=[column]).column(column)
         self._group_key = (uri, column, group)

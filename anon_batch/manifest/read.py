@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from anon_batch.errors import ManifestError, ObjectNotFoundError, StorageError
 from anon_batch.manifest.addresses import base_of, cell_prefix, resolve
+from anon_batch.manifest.bounded_parquet import iter_tables
 from anon_batch.manifest.regions_column import ground_truths
 from anon_batch.manifest.schema import (
     BASE_KEY,
@@ -88,9 +89,8 @@ class ManifestFile:
             raise ValueError(f"columns {unknown}: the manifest has {self.schema.names}")
         present = [n for n in map(self._file_name, dict.fromkeys(("image_id", *wanted))) if n in self._file_columns]
         start = 0
-        with _explained(self.uri), _opened(self._storage, self.uri) as parquet:
-            for batch in parquet.iter_batches(batch_rows, columns=present):
-                raw = pa.Table.from_batches([batch])
+        with _explained(self.uri), _opened(self._storage, self.uri) as (file, parquet):
+            for raw in iter_tables(file, parquet, present, batch_rows, f"manifest {self.uri}"):
                 yield self._normalise(raw, wanted, start)
                 start += len(raw)
 
@@ -135,7 +135,7 @@ def open_manifest(storage: Storage, uri: str) -> ManifestFile:
         StorageError: it cannot be read.
     """
     where = absolute(uri)
-    with _explained(where), _opened(storage, where) as parquet:
+    with _explained(where), _opened(storage, where) as (_, parquet):
         file_schema, rows_count = parquet.schema_arrow, parquet.metadata.num_rows
         metadata: Mapping[bytes, bytes] = parquet.metadata.metadata or {}
     version = metadata.get(VERSION_KEY, MANIFEST_VERSION.encode()).decode(errors="replace")
@@ -156,9 +156,9 @@ def open_manifest(storage: Storage, uri: str) -> ManifestFile:
 
 
 @contextlib.contextmanager
-def _opened(storage: Storage, uri: str) -> Iterator[pq.ParquetFile]:
+def _opened(storage: Storage, uri: str) -> Iterator[tuple[BinaryIO, pq.ParquetFile]]:
     with storage.open(uri) as file, pq.ParquetFile(file, buffer_size=_READ_BUFFER_BYTES) as parquet:
-        yield parquet
+        yield file, parquet
 
 
 @contextlib.contextmanager

@@ -59,7 +59,11 @@ def _dimensions() -> Iterator[HostileImage]:
     yield bomb("dim-tile.tif", grey_tiff(16, 16, deflate_zeros(_MB), compression=8, tile=(60_000, 30_000)))
     avif = encode("AVIF")
     at = avif.index(b"ispe") + 8
-    yield bomb("dim.avif", avif[:at] + struct.pack(">II", 60_000, 60_000) + avif[at + 8 :], frozenset({"too_many_pixels", "decode"}))
+    yield bomb(
+        "dim.avif",
+        avif[:at] + struct.pack(">II", 60_000, 60_000) + avif[at + 8 :],
+        frozenset({"too_many_pixels", "decode"}),
+    )
     yield bomb("dim-1.avif", avif[:at] + struct.pack(">II", 1, 1) + avif[at + 8 :], frozenset({"decode", "truncated"}))
 
 
@@ -70,7 +74,23 @@ def _samples() -> Iterator[HostileImage]:
     yield bomb("idat-400mb.png", png(8, 8, deflate_zeros(400 * _MB)))
     yield bomb("idat-short.png", png(4000, 4000, deflate_zeros(100)), "truncated", "decode")
     yield bomb("strip-200mb.tif", grey_tiff(8, 8, deflate_zeros(200 * _MB), compression=8))
-    yield bomb("strip-rows.tif", tiff([(256, 4, 1, 8), (257, 4, 1, 8), (258, 3, 1, 8), (259, 3, 1, 8), (262, 3, 1, 1), (273, 4, 1, 122), (277, 3, 1, 1), (278, 4, 1, 2**32 - 1), (279, 4, 1, 64)], deflate_zeros(64).ljust(64, b"\0")))
+    yield bomb(
+        "strip-rows.tif",
+        tiff(
+            [
+                (256, 4, 1, 8),
+                (257, 4, 1, 8),
+                (258, 3, 1, 8),
+                (259, 3, 1, 8),
+                (262, 3, 1, 1),
+                (273, 4, 1, 122),
+                (277, 3, 1, 1),
+                (278, 4, 1, 2**32 - 1),
+                (279, 4, 1, 64),
+            ],
+            deflate_zeros(64).ljust(64, b"\0"),
+        ),
+    )
     yield bomb("zstd-strip.tif", grey_tiff(8, 8, _zstd_zeros(100 * _MB), compression=50000))
     yield bomb("rle.bmp", _rle_bmp(4000, 4000))
     yield bomb("flat.png", png(5000, 5000, deflate_zeros(5000 * 15001)))
@@ -101,8 +121,16 @@ def _profiles() -> Iterator[HostileImage]:
     yield bomb("ztxt.png", insert_png(plain, png_chunk(b"zTXt", b"Comment\0\0" + packed)))
     yield bomb("itxt.png", insert_png(plain, png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + packed)))
     raw = b"\nexif\n" + b"%8d\n" % (300 * _MB)
-    yield bomb("raw-profile.png", insert_png(plain, png_chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(raw + b"45786966" * 9_000_000))))
-    yield bomb("many-ztxt.png", insert_png(plain, *[png_chunk(b"zTXt", b"Raw profile type APP1\0\0" + deflate_zeros(8 * _MB))] * 200))
+    yield bomb(
+        "raw-profile.png",
+        insert_png(
+            plain, png_chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(raw + b"45786966" * 9_000_000))
+        ),
+    )
+    yield bomb(
+        "many-ztxt.png",
+        insert_png(plain, *[png_chunk(b"zTXt", b"Raw profile type APP1\0\0" + deflate_zeros(8 * _MB))] * 200),
+    )
     jpeg = encode("JPEG")
     part = b"ICC_PROFILE\0%c\xff" + CANARY + bytes(60_000)
     yield bomb("icc-255.jpg", insert_jpeg(jpeg, *((0xE2, part.replace(b"%c", bytes([n]))) for n in range(1, 256))))

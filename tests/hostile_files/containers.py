@@ -47,7 +47,9 @@ def sources() -> Iterator[HostileSource]:
 def _tars() -> Iterator[HostileSource]:
     image = encode("PNG")
 
-    def tar(name: str, *members: tuple[dict[str, Any], bytes], error: str | None = None, rows: int = 0) -> HostileSource:
+    def tar(
+        name: str, *members: tuple[dict[str, Any], bytes], error: str | None = None, rows: int = 0
+    ) -> HostileSource:
         out = io.BytesIO()
         with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
             for fields, data in members:
@@ -59,23 +61,39 @@ def _tars() -> Iterator[HostileSource]:
         return HostileSource("tar", name, out.getvalue(), error, rows)
 
     good = ({"name": "good.png"}, image)
-    links = [({"name": f"{kind!r}.png", "type": kind, "linkname": target}, b"") for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE) for target in ("/etc/passwd", "../../secret")]
+    links = [
+        ({"name": f"{kind!r}.png", "type": kind, "linkname": target}, b"")
+        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE)
+        for target in ("/etc/passwd", "../../secret")
+    ]
     yield tar("links.tar", good, links[0], links[2], rows=1)
-    devices = [({"name": f"dev{n}.png", "type": kind, "devmajor": 1, "devminor": 3}, b"") for n, kind in enumerate((tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE))]
+    devices = [
+        ({"name": f"dev{n}.png", "type": kind, "devmajor": 1, "devminor": 3}, b"")
+        for n, kind in enumerate((tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE))
+    ]
     yield tar("devices.tar", good, *devices, rows=1)
     yield tar("dotdot.tar", good, ({"name": "../../etc/cron.d/x.png"}, image), error="cannot name an output")
     yield tar("absolute.tar", good, ({"name": "/etc/x.png"}, image), error="cannot name an output")
     yield tar("newline.tar", good, ({"name": "a\nb.png"}, image), error="cannot name an output")
     yield tar("twice.tar", good, good, error="image_id")
     yield tar("long-name.tar", good, ({"name": "x" * LONG + ".png"}, image), error="cannot name an output")
-    yield tar("canary-name.tar", good, ({"name": "b.png", "pax_headers": {"comment": CANARY.decode(), "x" * 100_000: "y"}}, image), rows=2)
+    yield tar(
+        "canary-name.tar",
+        good,
+        ({"name": "b.png", "pax_headers": {"comment": CANARY.decode(), "x" * 100_000: "y"}}, image),
+        rows=2,
+    )
     yield tar("pax-size.tar", good, ({"name": "b.png", "pax_headers": {"size": "9" * 30}}, image), error="tar")
     yield tar("pax-float-size.tar", good, ({"name": "b.png", "pax_headers": {"size": "-5"}}, image), error="tar")
-    yield tar("pax-many.tar", good, ({"name": "b.png", "pax_headers": {f"k{n}": "v" for n in range(20_000)}}, image), rows=2)
+    yield tar(
+        "pax-many.tar", good, ({"name": "b.png", "pax_headers": {f"k{n}": "v" for n in range(20_000)}}, image), rows=2
+    )
     whole = tar("x", good, good).data
     yield HostileSource("tar", "huge-size.tar", _with_size(whole, 8**11 - 1), "truncated")
     yield HostileSource("tar", "negative-size.tar", _with_size(whole, -1), "tar")
-    yield HostileSource("tar", "huge-pax-header.tar", _with_size(tar("x", ({"name": "é" * 200 + ".png"}, image)).data, 8**11 - 1), "tar")
+    yield HostileSource(
+        "tar", "huge-pax-header.tar", _with_size(tar("x", ({"name": "é" * 200 + ".png"}, image)).data, 8**11 - 1), "tar"
+    )
     yield HostileSource("tar", "sparse.tar", _sparse(), "sparse")
     nested = image
     for _ in range(7):
@@ -86,7 +104,7 @@ def _tars() -> Iterator[HostileSource]:
     yield HostileSource("tar", "noise.tar", CANARY * 1000, "tar")
     deep = b'{"a":' * 100_000
     yield tar("deep-json.tar", ({"name": "b.png"}, image), ({"name": "b.json"}, deep), rows=1)
-    yield tar("long-json.tar", ({"name": "b.png"}, image), ({"name": "b.json"}, b'"' + b"x" * 3 * _MB + b'"'), rows=1)
+    yield tar("long-json.tar", ({"name": "b.png"}, image), ({"name": "b.json"}, b'"' + b"x" * 2 * _MB + b'"'), rows=1)
     yield tar("nul-text.tar", ({"name": "b.png"}, image), ({"name": "b.txt"}, b"\0\xff\xfe" * 100), rows=1)
 
 
@@ -115,10 +133,10 @@ def _tables() -> Iterator[HostileSource]:
     def table(name: str, data: bytes | str, error: str | None = None, rows: int = 0) -> HostileSource:
         return HostileSource("table", name, data.encode() if isinstance(data, str) else data, error, rows)
 
-    yield table("one-line.csv", b"uri,text\na.png," + b"x" * (64 * _MB), "longer than")
-    yield table("one-header.csv", b"x" * (64 * _MB), "longer than")
-    yield table("quoted.csv", b'uri,text\na.png,"' + b"x\n" * (32 * _MB), "field larger")
-    yield table("one-line.jsonl", b'{"uri": "a.png", "t": "' + b"x" * (64 * _MB) + b'"}', "longer than")
+    yield table("one-line.csv", b"uri,text\na.png," + b"x" * (17 * _MB), "longer than")
+    yield table("one-header.csv", b"x" * (17 * _MB), "longer than")
+    yield table("quoted.csv", b'uri,text\na.png,"' + b"x\n" * (2 * _MB), "field larger")
+    yield table("one-line.jsonl", b'{"uri": "a.png", "t": "' + b"x" * (17 * _MB) + b'"}', "longer than")
     yield table("nul.csv", "uri\na\0b.png\n", rows=1)
     yield table("nul-uri.csv", "uri,image_id\na\0b.png,x.png\n", rows=1)
     yield table("utf-16.csv", "uri\na.png\n".encode("utf-16"), "UTF-8")
@@ -132,7 +150,11 @@ def _tables() -> Iterator[HostileSource]:
     yield table("big-number.jsonl", '{"uri": "a.png", "x": ' + "9" * 400 + "}", "64 bits")
     yield table("nan.jsonl", '{"uri": "a.png", "x": NaN, "offset": Infinity}\n', rows=1)
     yield table("surrogate.jsonl", '{"uri": "\\ud800.png"}\n', "UTF-8")
-    yield table("keys.jsonl", "".join(json.dumps({"uri": f"{n}.png", **{f"k{n}_{m}": 1 for m in range(50)}}) + "\n" for n in range(3000)), "columns")
+    yield table(
+        "keys.jsonl",
+        "".join(json.dumps({"uri": f"{n}.png", **{f"k{n}_{m}": 1 for m in range(50)}}) + "\n" for n in range(3000)),
+        "columns",
+    )
     yield table("mixed.jsonl", '{"uri": "a.png", "x": 1}\n{"uri": "b.png", "x": [1]}\n', "types")
     yield table("uri-number.jsonl", '{"uri": 5}\n', "expected text")
     yield table("list.jsonl", "[1]\n", "expected an object")
@@ -158,22 +180,30 @@ def _parquet_files() -> Iterator[HostileSource]:
         yield HostileSource("Parquet", f"cut-{cut}.parquet", whole[:cut], "Parquet")
     yield HostileSource("Parquet", "footer-4g.parquet", whole[:-8] + b"\xff\xff\xff\x7f" + whole[-4:], "Parquet")
     yield HostileSource("Parquet", "footer-noise.parquet", whole[:-300] + CANARY * 12 + whole[-8:], "Parquet")
-    rows = 1_000_000
-    uris = pa.DictionaryArray.from_arrays(pa.array([0], pa.int8()).take(pa.array([0])), pa.array(["a.png"]))
-    many = pa.chunked_array([pa.DictionaryArray.from_arrays(pa.nulls(1_000_000, pa.int8()).fill_null(0), uris.dictionary)] * (rows // 1_000_000))
-    yield parquet("rows.parquet", pa.table({"uri": many}), "image_id", compression="zstd")
+    rows = 200_000
+    same = pa.DictionaryArray.from_arrays(pa.nulls(rows, pa.int8()).fill_null(0), pa.array(["a.png"]))
+    yield parquet("rows.parquet", pa.table({"uri": same}), "image_id", compression="zstd")
     caption = pa.DictionaryArray.from_arrays(pa.nulls(20_000, pa.int8()).fill_null(0), pa.array(["x" * LONG]))
     names = pa.array([f"{n}.png" for n in range(20_000)])
-    yield parquet("long-captions.parquet", pa.table({"uri": names, "caption": caption}), "longer than", compression="zstd")
-    yield parquet("long-caption.parquet", pa.table({"uri": names.slice(0, 1), "caption": pa.array(["x" * 200 * _MB])}), "longer than", compression="zstd")
+    yield parquet(
+        "long-captions.parquet", pa.table({"uri": names, "caption": caption}), "hold over 256 MiB", compression="zstd"
+    )
+    yield parquet(
+        "long-caption.parquet",
+        pa.table({"uri": names.slice(0, 1), "caption": pa.array(["x" * 16 * _MB])}),
+        "the dictionary of column",
+        compression="zstd",
+    )
     nested: pa.DataType = pa.string()
     for _ in range(200):
         nested = pa.struct([("x", nested)])
-    yield parquet("deep.parquet", pa.table({"uri": names.slice(0, 1), "x": pa.nulls(1, nested)}), "nested")
+    yield parquet("deep.parquet", pa.table({"uri": names.slice(0, 1), "x": pa.nulls(1, nested)}), "too deeply nested")
     wide = pa.table({"uri": names.slice(0, 1), **{f"c{n}": pa.nulls(1, pa.int8()) for n in range(20_000)}})
     yield parquet("wide.parquet", wide, "columns")
-    lists = pa.ListArray.from_arrays(pa.array([0, 50_000_000], pa.int32()), pa.nulls(50_000_000, pa.int8()).fill_null(0))
-    yield parquet("long-list.parquet", pa.table({"uri": names.slice(0, 1), "x": lists}), "longer than", compression="zstd")
+    lists = pa.ListArray.from_arrays(pa.array([0, 100_000], pa.int32()), pa.nulls(100_000, pa.int8()).fill_null(0))
+    yield parquet(
+        "long-list.parquet", pa.table({"uri": names.slice(0, 1), "x": lists}), "values a row", compression="zstd"
+    )
 
 
 def write_all(folder: Path) -> list[tuple[Path, HostileSource]]:

@@ -21,7 +21,11 @@ def files(_: int) -> Iterator[HostileImage]:
     yield flood("scans.jpg", _many_scans(20_000), "decode")
     yield flood("tables.jpg", jpeg[:2] + (jpeg[jpeg.index(b"\xff\xdb") :][:69]) * 20_000 + jpeg[2:])
     plain = encode("PNG")
-    yield flood("chunks.png", insert_png(plain, b"".join(png_chunk(b"a%03d" % (n % 1000), b"") for n in range(300_000))), "decode")
+    yield flood(
+        "chunks.png",
+        insert_png(plain, b"".join(png_chunk(b"a%03d" % (n % 1000), b"") for n in range(300_000))),
+        "decode",
+    )
     yield flood("idats.png", _split_idat(plain))
     webp = encode("WEBP")
     body = webp[8:] + (b"JUNK" + struct.pack("<I", 0)) * 300_000

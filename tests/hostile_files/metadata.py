@@ -14,7 +14,9 @@ _EXIF_IFD, _GPS_IFD, _ORIENTATION = 0x8769, 0x8825, 0x0112
 def files(_: int) -> Iterator[HostileImage]:
     """Yield each absurd EXIF block inside a JPEG, PNG, WebP, AVIF and as a TIFF of its own."""
     for name, block in blocks().items():
-        yield HostileImage("absurd EXIF", f"exif-{name}.jpg", insert_jpeg(encode("JPEG"), (0xE1, b"Exif\0\0" + block[:65_000])))
+        yield HostileImage(
+            "absurd EXIF", f"exif-{name}.jpg", insert_jpeg(encode("JPEG"), (0xE1, b"Exif\0\0" + block[:65_000]))
+        )
         yield HostileImage("absurd EXIF", f"exif-{name}.png", insert_png(encode("PNG"), png_chunk(b"eXIf", block)))
         yield HostileImage("absurd EXIF", f"exif-{name}.webp", insert_webp(encode("WEBP"), (b"EXIF", block), flags=8))
         yield HostileImage("absurd EXIF", f"exif-{name}.avif", _avif_with(block))
@@ -39,7 +41,7 @@ def blocks() -> dict[str, bytes]:
         "orientation-ascii": tiff([(_ORIENTATION, 2, 6, 8)]),
         "orientation-many": tiff([(_ORIENTATION, 3, 60_000, 8)]),
         "orientation-none": tiff([(_ORIENTATION, 3, 0, 6)]),
-        "types": tiff([(_ORIENTATION, kind, 1, 1) for kind in range(0, 40)]),
+        "types": tiff([(_ORIENTATION, kind, 1, 1) for kind in range(40)]),
         "empty": b"",
         "short": b"MM\0*\0\0",
         "magic": b"XX*\0" + struct.pack("<I", 8) + bytes(20),

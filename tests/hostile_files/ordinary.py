@@ -73,7 +73,9 @@ def insert_jpeg(data: bytes, *segments: tuple[int, bytes]) -> bytes:
     return data[:2] + b"".join(parts) + data[2:]
 
 
-def insert_webp(data: bytes, *chunks: tuple[bytes, bytes], flags: int = 0, size: tuple[int, int] | None = None) -> bytes:
+def insert_webp(
+    data: bytes, *chunks: tuple[bytes, bytes], flags: int = 0, size: tuple[int, int] | None = None
+) -> bytes:
     """Return a WebP with an extended header and further chunks after its image data."""
     width, height = size or Image.open(io.BytesIO(data)).size
     header = bytes([flags, 0, 0, 0]) + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")

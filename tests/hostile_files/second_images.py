@@ -32,7 +32,9 @@ def _second_images() -> Iterator[HostileImage]:
     hidden = insert_jpeg(other, (0xFE, CANARY))
     exif = tiff([(0x0201, 4, 1, 40), (0x0202, 4, 1, len(hidden))]).ljust(40, b"\0") + hidden
     yield second("thumbnail.jpg", insert_jpeg(first, (0xE1, b"Exif\0\0" + exif)))
-    yield second("jfif-thumbnail.jpg", insert_jpeg(first, (0xE0, b"JFIF\0\1\2\0\0\1\0\1\x08\x08" + (CANARY * 20)[:192])))
+    yield second(
+        "jfif-thumbnail.jpg", insert_jpeg(first, (0xE0, b"JFIF\0\1\2\0\0\1\0\1\x08\x08" + (CANARY * 20)[:192]))
+    )
     yield second("jfxx.jpg", insert_jpeg(first, (0xE0, b"JFXX\0\x10" + hidden)))
     yield second("concatenated.jpg", first + hidden)
     yield second("concatenated-3.jpg", first + b"\0" * 100 + hidden + hidden)
@@ -67,7 +69,12 @@ def _polyglots() -> Iterator[HostileImage]:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         archive.writestr("payload.txt", CANARY)
-    tails = {"zip": out.getvalue(), "html": b"<html>" + _SCRIPT, "php": b"<?php /*" + CANARY + b"*/ ?>", "rar": b"Rar!" + CANARY}
+    tails = {
+        "zip": out.getvalue(),
+        "html": b"<html>" + _SCRIPT,
+        "php": b"<?php /*" + CANARY + b"*/ ?>",
+        "rar": b"Rar!" + CANARY,
+    }
     for name, data in ordinary_files().items():
         stem, suffix = name.split(".")
         for kind, tail in tails.items():
@@ -75,7 +82,9 @@ def _polyglots() -> Iterator[HostileImage]:
     gif = encode("GIF", mode="P")
     yield HostileImage("polyglot", "js-comment.gif", gif[:-1] + b"\x21\xfe\x20" + (b"*/=1;" + _SCRIPT)[:32] + b"\0\x3b")
     yield HostileImage("polyglot", "js-size.gif", b"GIF89a/*" + gif[8:] + b"*/=1;" + CANARY)
-    yield HostileImage("polyglot", "html-text.png", insert_png(encode("PNG"), png_chunk(b"tEXt", b"Comment\0" + _SCRIPT)))
+    yield HostileImage(
+        "polyglot", "html-text.png", insert_png(encode("PNG"), png_chunk(b"tEXt", b"Comment\0" + _SCRIPT))
+    )
     yield HostileImage("polyglot", "html-comment.jpg", insert_jpeg(encode("JPEG"), (0xFE, _SCRIPT)))
     jpeg = encode("JPEG")
     pdf = b"%PDF-1.4\n1 0 obj<</Subtype/Image/Length " + str(len(jpeg)).encode() + b">>stream\n" + jpeg + b"\nendstream"

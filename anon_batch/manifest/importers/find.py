@@ -133,7 +133,7 @@ def _kind_of(storage: Storage, address: str, kind: Kind | None) -> Kind:
             return kind
         _require(kind, "parquet", address)
         with parquet.open_parquet(storage, address) as file:
-            schema = file.schema_arrow
+            schema = file.schema
         if parquet.image_column(schema) is None and table.address_column(schema.names) is not None:
             return "table"
         return "parquet"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 
 from anon_batch.errors import ManifestError
 from anon_batch.manifest.addresses import cell_prefix
+from anon_batch.manifest.bounded_parquet import iter_tables
 from anon_batch.manifest.importers.entries import BATCH_ROWS, ImportReport, Source
 from anon_batch.manifest.names import HashArray, hashes, unsafe
 from anon_batch.manifest.regions_column import is_text
@@ -19,8 +21,24 @@ from anon_batch.manifest.schema import IMAGE_COLUMN, check_columns, is_image_str
 from anon_batch.storage import Storage
 
 
+class OpenParquet(NamedTuple):
+    """An open Parquet file: its bytes, its reader, its address."""
+
+    file: BinaryIO
+    reader: pq.ParquetFile
+    uri: str
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self.reader.schema_arrow
+
+    def tables(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """Yield the rows in bounded memory, see `bounded_parquet.iter_tables`."""
+        return iter_tables(self.file, self.reader, columns, BATCH_ROWS, self.uri)
+
+
 @contextlib.contextmanager
-def open_parquet(storage: Storage, uri: str) -> Iterator[pq.ParquetFile]:
+def open_parquet(storage: Storage, uri: str) -> Iterator[OpenParquet]:
     """Open a Parquet file; close it at the end.
 
     Raises:
@@ -29,7 +47,7 @@ def open_parquet(storage: Storage, uri: str) -> Iterator[pq.ParquetFile]:
     try:
         with storage.open(uri) as file, pq.ParquetFile(file) as parquet:
             check_columns(parquet.schema_arrow.names, uri)
-            yield parquet
+            yield OpenParquet(file, parquet, uri)
     except (pa.ArrowException, OSError) as exc:
         raise ManifestError(f"{uri}: not a Parquet file, or damaged ({(str(exc).splitlines() or ['?'])[0]})") from None
 
@@ -65,9 +83,9 @@ def read_tables(storage: Storage, source: Source, report: ImportReport) -> Itera
 
 
 def _file_tables(
-    parquet: pq.ParquetFile, source: Source, address: str, report: ImportReport, *, column: str, by_path: bool
+    parquet: OpenParquet, source: Source, address: str, report: ImportReport, *, column: str, by_path: bool
 ) -> Iterator[pa.Table]:
-    schema = parquet.schema_arrow
+    schema = parquet.schema
     left_out = {f.name for f in schema if is_image_struct(f.type) or f.name == "uri"} - {column}
     report.dropped.update(left_out)
     wanted = [n for n in schema.names if n not in (column, *left_out)]
@@ -90,26 +108,26 @@ def _file_tables(
         start += len(batch)
 
 
-def _batches(parquet: pq.ParquetFile, columns: list[str]) -> Iterator[pa.Table]:
+def _batches(parquet: OpenParquet, columns: list[str]) -> Iterator[pa.Table]:
     """Yield the rows of a file; a table without columns still has its rows."""
     if columns:
-        for batch in parquet.iter_batches(BATCH_ROWS, columns=columns):
-            yield pa.Table.from_batches([batch])
+        yield from parquet.tables(columns)
         return
-    for start in range(0, parquet.metadata.num_rows, BATCH_ROWS):
-        count = min(BATCH_ROWS, parquet.metadata.num_rows - start)
+    rows_count = parquet.reader.metadata.num_rows
+    for start in range(0, rows_count, BATCH_ROWS):
+        count = min(BATCH_ROWS, rows_count - start)
         yield pa.table({"-": pa.nulls(count)})
 
 
-def _require_images(parquet: pq.ParquetFile, address: str) -> str:
-    column = image_column(parquet.schema_arrow)
+def _require_images(parquet: OpenParquet, address: str) -> str:
+    column = image_column(parquet.schema)
     if column is None:
         raise ManifestError(
             f"{address}: no column of type struct<bytes, path>; columns: "
-            f"{', '.join(parquet.schema_arrow.names)}. "
+            f"{', '.join(parquet.schema.names)}. "
             "A file of addresses needs a column uri, url, path or file_name and kind `table`"
         )
-    if parquet.metadata.num_rows and _bytes_all_null(parquet, column):
+    if parquet.reader.metadata.num_rows and _bytes_all_null(parquet.reader, column):
         raise ManifestError(f"{address}: `{column}` holds paths but no bytes; write the set again with embedded images")
     return column
 
@@ -130,10 +148,10 @@ def _paths_are_ids(storage: Storage, source: Source) -> bool:
     for address in source.addresses:
         with open_parquet(storage, address) as parquet:
             column = _require_images(parquet, address)
-            struct = parquet.schema_arrow.field(column).type
+            struct = parquet.schema.field(column).type
             if struct.get_field_index("path") < 0:
                 return False
-            for batch in parquet.iter_batches(BATCH_ROWS, columns=[f"{column}.path"]):
+            for batch in parquet.tables([f"{column}.path"]):
                 paths = pc.struct_field(batch.column(column), "path").cast(pa.string())
                 if paths.null_count or pc.any(pc.equal(pc.binary_length(paths), 0)).as_py() or unsafe(paths).any():
                     return False

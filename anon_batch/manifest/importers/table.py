@@ -88,9 +88,7 @@ def _id_of(text: str | None, stem: str, row: int, *, is_safe: bool) -> str:
 def _raw_tables(storage: Storage, address: str) -> Iterator[pa.Table]:
     if address.lower().endswith(".parquet"):
         with open_parquet(storage, address) as parquet:
-            names = [n for n in parquet.schema_arrow.names if n != "image"]
-            for batch in parquet.iter_batches(BATCH_ROWS, columns=names):
-                yield pa.Table.from_batches([batch])
+            yield from parquet.tables([n for n in parquet.schema.names if n != "image"])
         return
     with storage.open(address) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
         records = (
