@@ -41,7 +41,12 @@ def list_inputs(config: EvaluationConfig, storage: Storage) -> Inputs:
     if config.manifest is not None:
         labelled_only = config.scorer is not None
         inputs.images = select_from_manifest(
-            storage, config.manifest, limit=limit, seed=seed, labelled_only=labelled_only
+            storage,
+            config.manifest,
+            limit=limit,
+            seed=seed,
+            labelled_only=labelled_only,
+            renames=config.job.sources.columns,
         )
     if config.pairs is not None and config.embedders:
         listed = read_pairs(storage, config.pairs)

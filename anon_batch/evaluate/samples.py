@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from anon_batch.manifest import check_rows, open_manifest, rows_from_table
 from anon_batch.manifest.allowed import AllowedSources
 from anon_batch.manifest.fetch import SourceReader
 from anon_batch.manifest.names import has_image_suffix
+from anon_batch.manifest.rename import Renames
 from anon_batch.manifest.sampling import sample_hashes, sample_threshold
 from anon_batch.manifest.schema import FIXED_COLUMNS
 from anon_batch.records import ManifestRow
@@ -43,7 +45,15 @@ class Selection:
     chosen_count: int
 
 
-def select_from_manifest(storage: Storage, uri: str, *, limit: int | None, seed: int, labelled_only: bool) -> Selection:
+def select_from_manifest(
+    storage: Storage,
+    uri: str,
+    *,
+    limit: int | None,
+    seed: int,
+    labelled_only: bool,
+    renames: Renames = MappingProxyType({}),
+) -> Selection:
     """Choose rows of a manifest.
 
     Args:
@@ -52,11 +62,12 @@ def select_from_manifest(storage: Storage, uri: str, *, limit: int | None, seed:
         limit: number of rows to sample, see `manifest.sampling`; None for all.
         seed: of the sample.
         labelled_only: choose only rows with ground truth.
+        renames: the job's `sources.columns`.
 
     Raises:
         ManifestError: it cannot be read, its rows are invalid, or no row has ground truth although it is required.
     """
-    manifest = open_manifest(storage, uri)
+    manifest = open_manifest(storage, uri, renames)
     check_rows(lambda: manifest.iter_tables(FIXED_COLUMNS), manifest.uri)
 
     def eligible() -> Iterator[tuple[int, str]]:

@@ -14,7 +14,7 @@ from anon_batch.errors import ManifestError
 from anon_batch.manifest.check_ids import SHOWN, Fault, IdChecker, Mask, one_array, shorten, to_mask
 from anon_batch.manifest.names import MAX_ID_BYTES, MAX_SEGMENT_BYTES, unsafe
 from anon_batch.manifest.regions_column import COORDINATES
-from anon_batch.manifest.schema import REGIONS_COLUMN, REGIONS_SIZE
+from anon_batch.manifest.schema import OPTIONAL_NUMBERS, OTHER_MEANING, REGIONS_COLUMN, REGIONS_SIZE
 
 _SHA256 = r"^[0-9a-fA-F]{64}$"
 _LABEL = r"^[^\x00-\x1f\x7f]{1,100}$"
@@ -69,7 +69,7 @@ class RowChecker:
             "offset without length, or length without offset",
             to_mask(pc.xor(pc.is_null(columns["offset"]), pc.is_null(columns["length"]))),
         )
-        for name in ("offset", "length", "size_bytes"):
+        for name in OPTIONAL_NUMBERS:
             self._note(f"{name} is negative", to_mask(pc.less(columns[name], 0)))
         for name in REGIONS_SIZE:
             self._note(f"{name} is not positive", to_mask(pc.less(columns[name], 1)))
@@ -121,6 +121,8 @@ class RowChecker:
         for kind, fault in self._faults.items():
             more = f", ... ({fault.count} in all)" if fault.count > len(fault.rows) else ""
             lines.append(f"  {kind}: {'rows' if fault.count > 1 else 'row'} {', '.join(fault.rows)}{more}")
+        if any(kind.startswith((*OPTIONAL_NUMBERS, "sha256")) for kind in self._faults):
+            lines.append(f"  {OTHER_MEANING.format('NAME')}")
         return "\n".join(lines)
 
 

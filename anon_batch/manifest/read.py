@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -15,8 +16,10 @@ from anon_batch.errors import ManifestError, ObjectNotFoundError, StorageError
 from anon_batch.manifest.addresses import base_of, cell_prefix, resolve
 from anon_batch.manifest.bounded_parquet import iter_tables
 from anon_batch.manifest.regions_column import ground_truths
+from anon_batch.manifest.rename import Renames, read_names, require_columns
 from anon_batch.manifest.schema import (
     BASE_KEY,
+    COMPARED_KEY,
     FIXED_COLUMNS,
     FIXED_SCHEMA,
     IMAGE_COLUMN,
@@ -44,6 +47,7 @@ class ManifestFile:
         base_uri: absolute address that relative ones start from.
         rows_count: number of rows.
         schema: of the tables that `iter_tables` yields: the fixed columns, then the pass-through ones.
+        is_compared: whether its first digests and sizes were compared with the images when it was built.
     """
 
     def __init__(
@@ -54,14 +58,16 @@ class ManifestFile:
         base_uri: str,
         rows_count: int,
         schema: pa.Schema,
-        file_columns: Sequence[str],
+        columns: Sequence[tuple[str, str]],
+        is_compared: bool,
     ) -> None:
         self._storage = storage
         self.uri = uri
         self.base_uri = base_uri
         self.rows_count = rows_count
         self.schema = schema
-        self._file_columns = tuple(file_columns)
+        self.is_compared = is_compared
+        self._in_file = {read: name for name, read in columns}
 
     @property
     def extra_schema(self) -> pa.Schema:
@@ -87,16 +93,21 @@ class ManifestFile:
         unknown = [n for n in wanted if n not in self.schema.names]
         if unknown:
             raise ValueError(f"columns {unknown}: the manifest has {self.schema.names}")
-        present = [n for n in map(self._file_name, dict.fromkeys(("image_id", *wanted))) if n in self._file_columns]
+        present = {
+            self._in_file[n]: n
+            for n in map(self._read_name, dict.fromkeys(("image_id", *wanted)))
+            if n in self._in_file
+        }
         start = 0
         with _explained(self.uri), _opened(self._storage, self.uri) as (file, parquet):
-            for raw in iter_tables(file, parquet, present, batch_rows, f"manifest {self.uri}"):
+            for piece in iter_tables(file, parquet, list(present), batch_rows, f"manifest {self.uri}"):
+                raw = piece.rename_columns([present[name] for name in piece.column_names])
                 yield self._normalise(raw, wanted, start)
                 start += len(raw)
 
-    def _file_name(self, name: str) -> str:
-        """Return the name of a column in the file."""
-        is_old = name == REGIONS_COLUMN and OLD_REGIONS_COLUMN in self._file_columns
+    def _read_name(self, name: str) -> str:
+        """Return the name that the file has for a column, once `columns` are renamed."""
+        is_old = name == REGIONS_COLUMN and OLD_REGIONS_COLUMN in self._in_file
         return OLD_REGIONS_COLUMN if is_old else name
 
     def _normalise(self, raw: pa.Table, wanted: Sequence[str], start: int) -> pa.Table:
@@ -106,10 +117,10 @@ class ManifestFile:
             field = self.schema.field(name)
             if name == "uri":
                 columns.append(self._uris(raw, start))
-            elif self._file_name(name) not in raw.column_names:
+            elif self._read_name(name) not in raw.column_names:
                 columns.append(pa.nulls(len(raw), field.type))
             elif name in FIXED_COLUMNS:
-                columns.append(normalise_column(name, raw.column(self._file_name(name))))
+                columns.append(normalise_column(name, raw.column(self._read_name(name))))
             else:
                 columns.append(raw.column(name).cast(field.type))
         return pa.table(columns, schema=pa.schema([self.schema.field(n) for n in wanted]))
@@ -117,18 +128,21 @@ class ManifestFile:
     def _uris(self, raw: pa.Table, start: int) -> pa.Array:
         given = normalise_column("uri", raw.column("uri")) if "uri" in raw.column_names else None
         uris = resolve(given, self.base_uri) if given is not None else pa.nulls(len(raw), pa.string())
-        if IMAGE_COLUMN not in self._file_columns:
+        if IMAGE_COLUMN not in self._in_file:
             return uris
         numbers = pa.array(np.arange(start, start + len(raw))).cast(pa.string())
-        return pc.fill_null(uris, pc.binary_join_element_wise(cell_prefix(self.uri, IMAGE_COLUMN), numbers, ""))
+        return pc.fill_null(
+            uris, pc.binary_join_element_wise(cell_prefix(self.uri, self._in_file[IMAGE_COLUMN]), numbers, "")
+        )
 
 
-def open_manifest(storage: Storage, uri: str) -> ManifestFile:
+def open_manifest(storage: Storage, uri: str, renames: Renames = MappingProxyType({})) -> ManifestFile:
     """Open a manifest and check its columns; `RowChecker` checks the rows.
 
     Args:
         storage: where the bytes come from.
         uri: of the Parquet file; a local path may be relative.
+        renames: the job's `sources.columns`.
 
     Raises:
         ManifestError: it does not exist, is not Parquet, of a later version or empty, or its columns do not fit.
@@ -141,7 +155,11 @@ def open_manifest(storage: Storage, uri: str) -> ManifestFile:
     version = metadata.get(VERSION_KEY, MANIFEST_VERSION.encode()).decode(errors="replace")
     if version != MANIFEST_VERSION:
         raise ManifestError(f"manifest {where}: version {version!r}; this program reads {MANIFEST_VERSION}: update it")
-    schema = normalised_schema(file_schema, where)
+    require_columns(file_schema.names, renames, f"sources.columns: manifest {where}")
+    columns = read_names(file_schema.names, renames)
+    kept = {name for name, _ in columns}
+    fields = [pa.field(renames.get(f.name) or f.name, f.type) for f in file_schema if f.name in kept]
+    schema = normalised_schema(pa.schema(fields), where)
     if rows_count == 0:
         raise ManifestError(f"manifest {where} lists no image; {_HINT}")
     base = metadata[BASE_KEY].decode() if BASE_KEY in metadata else None
@@ -151,7 +169,8 @@ def open_manifest(storage: Storage, uri: str) -> ManifestFile:
         base_uri=base_of(where, base),
         rows_count=rows_count,
         schema=schema,
-        file_columns=file_schema.names,
+        columns=columns,
+        is_compared=COMPARED_KEY in metadata,
     )
 
 

@@ -13,6 +13,10 @@ from anon_batch.manifest.regions_column import REGIONS_TYPE, is_regions, is_text
 MANIFEST_VERSION = "1"
 VERSION_KEY = b"anon_batch.manifest_version"
 BASE_KEY = b"base_uri"
+COMPARED_KEY = b"anon_batch.columns_compared"
+OTHER_MEANING = (
+    "if the column describes something else: `manifest --ignore {0}`, or `sources.columns.{0}: null` in the job"
+)
 IMAGE_COLUMN = "image"
 
 REGIONS_COLUMN = "regions"
@@ -31,6 +35,7 @@ FIXED_SCHEMA = pa.schema(
     ]
 )
 FIXED_COLUMNS = tuple(FIXED_SCHEMA.names)
+OPTIONAL_NUMBERS = ("offset", "length", "size_bytes")
 RESERVED_EXTRA_COLUMNS = RESERVED_COLUMNS - set(FIXED_COLUMNS)
 MAX_COLUMNS = 1000
 MAX_DEPTH = 32  # of lists and structs; Arrow writes no more than 64 to a file
@@ -74,7 +79,8 @@ def _problems(schema: pa.Schema) -> Iterable[str]:
             if not is_image_struct(column_type):
                 yield f"`image` is {column_type}, expected struct<bytes: binary, path: string>"
         elif name in _OWN_COLUMNS and not accepts(name, column_type):
-            yield f"`{name}` is {column_type}, expected {FIXED_SCHEMA.field(fixed_name(name)).type}"
+            meaning = f"; {OTHER_MEANING.format(name)}" if name in OPTIONAL_NUMBERS or name == "sha256" else ""
+            yield f"`{name}` is {column_type}, expected {FIXED_SCHEMA.field(fixed_name(name)).type}{meaning}"
     reserved = sorted(RESERVED_EXTRA_COLUMNS & set(names))
     if reserved:
         example = f"source_{reserved[0]}"

@@ -19,6 +19,7 @@ from anon_batch.manifest.rebatch import rebatch
 from anon_batch.manifest.regions_column import regions_array
 from anon_batch.manifest.schema import (
     BASE_KEY,
+    COMPARED_KEY,
     FIXED_SCHEMA,
     MANIFEST_VERSION,
     REGIONS_COLUMN,
@@ -79,7 +80,7 @@ def write_table(
     Raises:
         ManifestError: rows that fail the check.
     """
-    metadata = {VERSION_KEY: MANIFEST_VERSION.encode()}
+    metadata = {VERSION_KEY: MANIFEST_VERSION.encode(), COMPARED_KEY: b"1"}
     if base.written is not None:
         metadata[BASE_KEY] = base.written.encode()
     schema = pa.schema([*FIXED_SCHEMA, *extra], metadata=metadata)

@@ -20,6 +20,7 @@ from anon_batch.manifest.rebatch import rebatch
 from anon_batch.manifest.sampling import sample_hashes, sample_threshold
 from anon_batch.pipeline.check_boxes import BoxScale
 from anon_batch.pipeline.fingerprint import RowsDigest
+from anon_batch.pipeline.foreign_columns import ForeignColumns
 from anon_batch.pipeline.sources_allowed import RefusedSources
 from anon_batch.pipeline.sources_outside import SourcesOutside
 from anon_batch.storage import absolute
@@ -51,14 +52,14 @@ def scan_manifest(config: JobConfig, ledger: Ledger, rows_id: str | None) -> Sca
             there.
         ManifestError: rows are wrong; the message names their numbers.
     """
-    manifest = open_manifest(ledger.storage, absolute(config.manifest))
+    manifest = open_manifest(ledger.storage, absolute(config.manifest), config.sources.columns)
     threshold = _sample_threshold(manifest, config)
     checker = RowChecker(config.manifest, keep_format=config.write.format == "keep", pass_damaged_boxes=True)
     digest, total, labelled = RowsDigest(), 0, False
     outside = SourcesOutside(config.output_uri, ledger.uri)
-    boxes = BoxScale(config, ledger.storage)
+    boxes, foreign = BoxScale(config, ledger.storage), ForeignColumns(config, ledger.storage)
     refused = RefusedSources(AllowedSources.of(config.sources, config.manifest))
-    checks = [checker.feed, outside.check, refused.check, *([] if rows_id is None else [boxes.feed])]
+    checks = [checker.feed, outside.check, refused.check, *([] if rows_id is None else [boxes.feed, foreign.feed])]
     columns = _choose_columns(manifest, config)
     for whole in rebatch(_checked_and_sampled(manifest, checks, config, threshold), CHUNK_ROWS):
         table = columns.apply(whole)
@@ -72,6 +73,8 @@ def scan_manifest(config: JobConfig, ledger: Ledger, rows_id: str | None) -> Sca
         total += len(table)
     checker.finish(lambda: manifest.iter_tables(["image_id"]))
     refused.finish()
+    if not manifest.is_compared:
+        foreign.finish()
     boxes.finish()
     if total and not labelled and any(d.name == "manifest" for d in config.detect.detectors):
         raise ManifestError(

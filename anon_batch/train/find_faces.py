@@ -23,6 +23,7 @@ from anon_batch.manifest import check_rows, open_manifest, rows_from_table
 from anon_batch.manifest.allowed import AllowedSources
 from anon_batch.manifest.fetch import SourceReader
 from anon_batch.manifest.names import has_image_suffix
+from anon_batch.manifest.rename import Renames
 from anon_batch.manifest.schema import FIXED_COLUMNS
 from anon_batch.models.runtime import Runtime
 from anon_batch.models.store import ModelStore
@@ -91,7 +92,7 @@ def _cache_folder(config: TrainConfig, address: str) -> Path:
 
 def _crop_source(folder: Path, address: str, config: TrainConfig, on_message: OnMessage) -> None:
     storage = Storage()
-    rows = _read_rows(storage, address)
+    rows = _read_rows(storage, address, config.sources.columns)
     detect = DetectConfig(
         detectors=(DetectorConfig(name=_DETECTOR, threshold=config.min_score),), min_side_px=config.min_face_px
     )
@@ -117,9 +118,9 @@ def _crop_source(folder: Path, address: str, config: TrainConfig, on_message: On
     on_message(f"{address}: {len(lines):,} faces found in {image_count:,} images{_reasons(skipped)}")
 
 
-def _read_rows(storage: Storage, address: str) -> Iterator[ManifestRow]:
+def _read_rows(storage: Storage, address: str, renames: Renames) -> Iterator[ManifestRow]:
     if address.endswith(".parquet"):
-        manifest = open_manifest(storage, address)
+        manifest = open_manifest(storage, address, renames)
         check_rows(lambda: manifest.iter_tables(FIXED_COLUMNS), manifest.uri)
         return (row for table in manifest.iter_tables(FIXED_COLUMNS) for row in rows_from_table(table, 0))
     folder = absolute(address)
