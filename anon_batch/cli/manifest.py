@@ -10,13 +10,13 @@ from typing import Annotated
 
 import typer
 
-from anon_batch.cli.console import err, out, print_json
+from anon_batch.cli.built_manifest import show_built
+from anon_batch.cli.console import print_json
 from anon_batch.config import StorageConfig, load_job
-from anon_batch.manifest.build import BuildReport, build_manifest
+from anon_batch.errors import ConfigError
+from anon_batch.manifest.build import build_manifest
 from anon_batch.manifest.labels import LabelMap
-from anon_batch.manifest.publish import describe_columns
 from anon_batch.storage import Storage
-from anon_batch.units import format_count, format_counted
 
 
 class Kind(StrEnum):
@@ -58,13 +58,28 @@ def build(
         str | None,
         typer.Option(help="Columns of the sources to take into the manifest, comma-separated, or `none`."),
     ] = None,
+    rename: Annotated[
+        list[str] | None,
+        typer.Option(help="Column of the sources to read under another name, OLD=NEW; repeat for several."),
+    ] = None,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Column to ignore, e.g. a `sha256` or `length` that describes another file; repeat for several."
+        ),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail when an entry that may be an image cannot be listed.")
+    ] = False,
     job: Annotated[
-        Path | None, typer.Option("--job", help="Job file whose `storage` section gives access to the sources.")
+        Path | None,
+        typer.Option("--job", help="Job file whose sections `storage` and `sources` give access to the sources."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List images into a manifest. Other files are counted and named."""
-    storage = Storage(load_job(job, {}).storage if job else StorageConfig())
+    """List images into a manifest, and every other entry with its reason into OUTPUT.skipped.jsonl beside it."""
+    config = load_job(job, {}) if job else None
+    storage = Storage(config.storage if config else StorageConfig())
     labels = LabelMap.parse(label or [])
     kept = None if columns is None else [] if columns == "none" else columns.split(",")
     report = build_manifest(
@@ -76,45 +91,27 @@ def build(
         kind=kind.value,
         base_uri=base_uri,
         columns=kept,
+        renames=_pairs(rename or [], ignore or []),
+        strict=strict,
+        allow=config.sources if config else None,
     )
     if json:
         print_json(dataclasses.asdict(report))
         return
-    _print(report, output)
+    show_built(report, output)
 
 
-def _print(report: BuildReport, output: str) -> None:
-    for source, kind, rows in report.sources:
-        out.print(f"{format_count(rows):>12} images  {source}  ({kind})", markup=False)
-    out.print(f"{format_count(report.images_count):>12} images -> {output}", markup=False)
-    if report.others_count:
-        kinds = ", ".join(f"{n:,} {suffix or 'without suffix'}" for suffix, n in sorted(report.other_suffixes.items()))
-        are = "is not an image and was" if report.others_count == 1 else "are not images and were"
-        err.print(f"{format_counted(report.others_count, 'file')} {are} left out: {kinds}", markup=False)
-        err.print("  " + _join_names(report.other_names, report.others_count), markup=False)
-    for line in describe_columns(report.columns):
-        out.print(line, markup=False)
-    for old, new in report.renamed_columns.items():
-        err.print(f"column {old} renamed to {new}, because the release has its own column {old}", markup=False)
-    if report.dropped_columns:
-        err.print(f"columns not copied: {', '.join(report.dropped_columns)}", markup=False)
-    if report.prefixed:
-        err.print(
-            "image ids of several sources were equal: each id starts with the name of its source now", markup=False
-        )
-    if report.labelled_count:
-        out.print(
-            f"ground truth: {format_counted(report.regions_count, 'region')} in "
-            f"{format_counted(report.labelled_count, 'image')}",
-            markup=False,
-        )
-    if report.unmatched_count:
-        err.print(
-            f"entries of the ground truth that match no image, or several: {report.unmatched_count:,}: "
-            + _join_names(report.unmatched_names, report.unmatched_count),
-            markup=False,
-        )
+def _pairs(texts: Sequence[str], ignored: Sequence[str]) -> dict[str, str | None]:
+    """Return column -> its new name, or None to ignore it.
 
-
-def _join_names(names: Sequence[str], total: int) -> str:
-    return ", ".join(names) + (f", and {total - len(names):,} more" if total > len(names) else "")
+    Raises:
+        ConfigError: not OLD=NEW, or a column that is given twice.
+    """
+    found: dict[str, str | None] = {}
+    for old, sign, new in [*(text.partition("=") for text in texts), *((name, "=", None) for name in ignored)]:
+        if not sign or not old or new == "":
+            raise ConfigError(f"--rename {old}{sign}: expected OLD=NEW; --ignore {old or 'COLUMN'} leaves a column out")
+        if old in found or (new is not None and new in found.values()):
+            raise ConfigError(f"--rename and --ignore: column {old} is given twice, or two columns get the name {new}")
+        found[old] = new
+    return found

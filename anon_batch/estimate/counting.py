@@ -87,11 +87,11 @@ class CountingStorage(Storage):
             self._count(uri, "list")
         return found
 
-    def list(self, uri: str) -> Iterator[ObjectInfo]:
+    def list(self, uri: str, *, markers: bool = False) -> Iterator[ObjectInfo]:
         """Count the LISTs of all keys that the caller takes."""
         keys = 0
         try:
-            for info in super().list(uri):
+            for info in super().list(uri, markers=markers):
                 keys += 1
                 yield info
         finally:

@@ -6,7 +6,8 @@ source in `sources`.
 
 from __future__ import annotations
 
-from anon_batch.manifest.build import BuildReport, build_manifest
+from anon_batch.manifest.build import build_manifest
+from anon_batch.manifest.build_report import BuildReport
 from anon_batch.manifest.check import RowChecker, check_rows
 from anon_batch.manifest.read import ManifestFile, open_manifest, rows_from_table
 

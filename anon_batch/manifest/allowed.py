@@ -44,7 +44,7 @@ _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
 _ODD_URL = re.compile(r"[\\\x00-\x1f\x7f]")
 _ODD_HOST = re.compile(r"[\s%]")
 _DOTS = re.compile(r"(^|/)\.{1,2}(/|$)")
-_DEFAULT_DEPTH = 3  # rounds of percent-decoding
+_DECODINGS = 3  # rounds of percent-decoding
 
 
 class _Prefix(NamedTuple):
@@ -149,7 +149,7 @@ class AllowedSources:
         if scheme in _PORTS:
             return self._http_refusal(uri)
         address = _parse(uri)
-        if _has_dots(address.path):
+        if _DOTS.search(address.path):
             return "an address with `.` or `..` in its path"
         if not any(p.holds(address) for p in self.prefixes):
             return self._not_listed(scheme)
@@ -239,12 +239,12 @@ def _host_of(authority: str) -> str:
 
 
 def _has_dots(path: str) -> bool:
-    """Return whether a path has a `.` or `..` segment, percent-encoded ones included."""
+    """Return whether a URL's path has a `.` or `..` segment, percent-encoded ones included."""
     return any(_DOTS.search(text) for text in _decodings(path))
 
 
 def _decodings(path: str) -> Iterator[str]:
-    for _ in range(_DEFAULT_DEPTH):
+    for _ in range(_DECODINGS):
         yield path
         if "%" not in path:
             return

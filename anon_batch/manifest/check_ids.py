@@ -80,7 +80,7 @@ class IdChecker:
         suspects: dict[str, tuple[int, str]] = {}
         for start, ids in _id_arrays(reread()):
             names, rows = conflicting_names(ids, self._keep_format)
-            hits = np.flatnonzero(_contains(known, hashes(names))) if len(names) else np.zeros(0, np.intp)
+            hits = np.flatnonzero(contains(known, hashes(names))) if len(names) else np.zeros(0, np.intp)
             total += len(hits)
             for hit in hits[: _GROUPS - len(suspects)]:
                 row = int(rows[hit])
@@ -106,12 +106,13 @@ def _id_arrays(tables: Iterable[pa.Table]) -> Iterable[tuple[int, pa.Array]]:
 
 def _candidates(tables: Iterable[pa.Table], wanted: HashArray) -> Iterable[tuple[int, str]]:
     for start, ids in _id_arrays(tables):
-        for row in np.flatnonzero(_contains(wanted, hashes(ids))):
+        for row in np.flatnonzero(contains(wanted, hashes(ids))):
             if image_id := ids[int(row)].as_py():
                 yield start + int(row), image_id
 
 
-def _contains(sorted_values: HashArray, asked: HashArray) -> Mask:
+def contains(sorted_values: HashArray, asked: HashArray) -> Mask:
+    """Return which of the asked hashes, (N,), are among the sorted ones."""
     if not len(sorted_values):
         return np.zeros(len(asked), np.bool_)
     at = np.minimum(np.searchsorted(sorted_values, asked), len(sorted_values) - 1)

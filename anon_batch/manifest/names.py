@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -25,6 +27,7 @@ _UNSAFE = "|".join(
         r"(^|/)" + PARTIAL_PREFIX.replace(".", r"\."),  # deleted as an unfinished write
     ]
 )
+_PLAIN = re.compile(r"(?:[\w-][\w.-]*/)*[\w-][\w.-]*", re.ASCII)
 _ALTERNATIVES = "|".join(s.removeprefix(".") for s in IMAGE_SUFFIXES)
 _SUFFIXED = rf"[^/.][^/]*\.({_ALTERNATIVES})$"
 _STEM = rf"\.({_ALTERNATIVES})$"
@@ -51,6 +54,8 @@ def unsafe(ids: pa.Array) -> npt.NDArray[np.bool_]:
 
 def is_safe(image_id: str) -> bool:
     """Return whether one id can name an output."""
+    if len(image_id) <= MAX_SEGMENT_BYTES and _PLAIN.fullmatch(image_id):  # because the exact check costs 20 µs a call
+        return True
     try:
         return bool(image_id) and not bool(unsafe(pa.array([image_id], pa.string()))[0])
     except UnicodeEncodeError:

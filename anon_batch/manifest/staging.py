@@ -57,6 +57,8 @@ class StagedTables:
         Raises:
             ManifestError: a column has types that cannot be unified.
         """
+        if not self._files:
+            return pa.schema([])
         schemas = [pa.schema(list(s)[len(FIXED_COLUMNS) :]) for _, _, s in self._files]
         try:
             return pa.unify_schemas(schemas, promote_options="permissive").remove_metadata()

@@ -15,17 +15,20 @@ class ObjectInfo(NamedTuple):
     size_bytes: int
 
 
-def walk(ls: Callable[[str], Sequence[Mapping[str, Any]]], root: str) -> Iterator[ObjectInfo]:
+def walk(ls: Callable[[str], Sequence[Mapping[str, Any]]], root: str, *, markers: bool = False) -> Iterator[ObjectInfo]:
     """Yield the objects below `root`, folder by folder, each folder sorted by name.
 
     Args:
         ls: path of a folder -> its entries as fsspec gives them: `name`, `type`, `size`.
         root: path without a trailing slash.
+        markers: whether to yield a folder without a name (a key with `//`), which cannot be listed, as a key that ends with it.
     """
-    yield from _walk(ls, root, root)
+    yield from _walk(ls, root, root, markers=markers)
 
 
-def _walk(ls: Callable[[str], Sequence[Mapping[str, Any]]], folder: str, root: str) -> Iterator[ObjectInfo]:
+def _walk(
+    ls: Callable[[str], Sequence[Mapping[str, Any]]], folder: str, root: str, *, markers: bool
+) -> Iterator[ObjectInfo]:
     try:
         entries = ls(folder)
     except ObjectNotFoundError:
@@ -34,6 +37,8 @@ def _walk(ls: Callable[[str], Sequence[Mapping[str, Any]]], folder: str, root: s
         name = str(entry["name"]).rstrip("/")
         if entry["type"] == "directory":
             if name != folder.rstrip("/"):
-                yield from _walk(ls, name, root)
+                yield from _walk(ls, name, root, markers=markers)
+            elif markers and str(entry["name"]).endswith("//"):
+                yield ObjectInfo(f"{name[len(root) :].lstrip('/')}//", 0)
         elif name != root:  # because object stores may list a zero-byte object for the folder itself
             yield ObjectInfo(name[len(root) :].lstrip("/"), int(entry["size"] or 0))

@@ -89,10 +89,14 @@ class Storage:
         strict = {"strict": True} if is_http(uri) else {}  # because otherwise an unreachable server counts as "no"
         return bool(self._retry(uri, lambda: self._with_reason(uri, lambda: fs.exists(path, **strict))))
 
-    def list(self, uri: str) -> Iterator[ObjectInfo]:
+    def list(self, uri: str, *, markers: bool = False) -> Iterator[ObjectInfo]:
         """Yield all objects below a prefix in a fixed order; yield nothing if it does not exist.
 
         On S3 they are sorted by key, and one LIST request returns 1,000; elsewhere each folder is sorted.
+
+        Args:
+            uri: of the prefix.
+            markers: whether to yield empty objects that mark a folder too, as keys with a slash at their end.
         """
         if is_local(uri):
             yield from local.walk(Path(local_path(uri)))
@@ -105,9 +109,10 @@ class Storage:
                 request = functools.partial(fs.call_s3, "list_objects_v2", **parameters)
                 return cast(Mapping[str, Any], self._retry(uri, request))
 
-            yield from s3.list_below(call, bucket, key.rstrip("/"), uri)
+            yield from s3.list_below(call, bucket, key.rstrip("/"), uri, markers=markers)
         else:
-            yield from walk(lambda folder: self._retry(uri, lambda: fs.ls(folder, detail=True)), path.rstrip("/"))
+            ls = functools.partial(self._ls, fs, uri)
+            yield from walk(ls, path.rstrip("/"), markers=markers)
 
     def put(self, uri: str, data: bytes) -> None:
         """Write the whole object; replace an existing one."""
@@ -192,6 +197,9 @@ class Storage:
         if not is_local(uri):
             return 0
         return local.sweep_partials(Path(local_path(uri)))
+
+    def _ls(self, fs: fsspec.AbstractFileSystem, uri: str, folder: str) -> Sequence[Mapping[str, Any]]:
+        return cast(Sequence[Mapping[str, Any]], self._retry(uri, lambda: fs.ls(folder, detail=True)))
 
     def _options(self, uri: str) -> dict[str, Any]:
         matching = [prefix for prefix in self._config.options if uri.startswith(prefix)]

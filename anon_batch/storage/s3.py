@@ -29,7 +29,9 @@ def renew(fs: fsspec.AbstractFileSystem) -> bool:
     return True
 
 
-def list_below(call: Callable[..., Mapping[str, Any]], bucket: str, root: str, uri: str) -> Iterator[ObjectInfo]:
+def list_below(
+    call: Callable[..., Mapping[str, Any]], bucket: str, root: str, uri: str, *, markers: bool = False
+) -> Iterator[ObjectInfo]:
     """Yield all objects below a prefix, with one LIST request for each page of (mostly 1,000) keys.
 
     fsspec needs more requests: `ls` lists one level at a time, and both `ls` and `find` send more if nothing is found.
@@ -39,9 +41,10 @@ def list_below(call: Callable[..., Mapping[str, Any]], bucket: str, root: str, u
         bucket: its name.
         root: the prefix without a trailing slash; "" for the whole bucket.
         uri: address, for messages.
+        markers: whether to yield zero-byte objects that mark a folder.
 
     Yields:
-        Objects in the order of the store, on S3 by the keys' UTF-8 bytes, without zero-byte objects that mark a folder.
+        Objects in the order of the store, on S3 by the keys' UTF-8 bytes.
 
     Raises:
         StorageError: the address has no bucket, or the listing is cut off.
@@ -59,7 +62,7 @@ def list_below(call: Callable[..., Mapping[str, Any]], bucket: str, root: str, u
             return  # because there is no such bucket
         for entry in page.get("Contents", ()):
             key, size = str(entry["Key"])[len(prefix) :], int(entry["Size"])
-            if key and not (key.endswith("/") and size == 0):
+            if key and (markers or not (key.endswith("/") and size == 0)):
                 yield ObjectInfo(key, size)
         if not page.get("IsTruncated"):
             return

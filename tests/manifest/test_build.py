@@ -51,9 +51,10 @@ def test_a_folder_is_listed_completely(storage, tmp_path):
     assert all(r.size_bytes == len(r.image_id) for r in rows)
     assert all(r.regions is None for r in rows)
     assert report.images_count == 5
-    assert report.others_count == 4
-    assert report.other_suffixes[".txt"] == 1
-    assert "notes.txt" in report.other_names
+    assert report.skipped == {"not_an_image": 2, "system_file": 2}
+    assert report.other_suffixes == {".txt": 1, "(no suffix)": 1}
+    assert report.skipped_names == {"not_an_image": ("notes.txt", "x"), "system_file": (".DS_Store", "._a.jpg")}
+    assert report.found_count == 9
     assert report.sources == ((str(tmp_path / "set"), "files", 5),)
     metadata = pq.read_metadata(tmp_path / "out.parquet")
     assert metadata.metadata[b"anon_batch.manifest_version"] == b"1"
@@ -170,9 +171,10 @@ def test_a_manifest_that_cannot_be_written_names_the_argument(storage, tmp_path)
 
 
 def test_rows_that_fail_the_check_are_not_published(storage, tmp_path):
-    make_files(tmp_path / "set", "a\nb.jpg", "ok.jpg")
-    with pytest.raises(ManifestError, match="cannot name an output"):
-        build(storage, tmp_path, tmp_path / "set")
+    row = {"uri": "a.jpg", "offset": -1, "length": 3}
+    (tmp_path / "list.jsonl").write_text(json.dumps(row))
+    with pytest.raises(ManifestError, match="offset is negative: row 0"):
+        build(storage, tmp_path, tmp_path / "list.jsonl")
     assert not os.path.exists(tmp_path / "out.parquet")
 
 
@@ -289,7 +291,7 @@ def test_jsonl_and_parquet_of_addresses(storage, tmp_path):
         ("a.jsonl", "{\n", "line 1: not JSON"),
         ("a.jsonl", '{"uri": "x", "n": 1}\n{"uri": "y", "n": "t"}\n', "mixes types"),
         ("a.csv", "uri\n\n,\n", "line 3"),
-        ("a.csv", "uri,l\n,1\n", "uri is null or empty: row 0"),
+        ("a.csv", "uri,l\n,1\n", "1 no_address"),
     ],
 )
 def test_errors_about_tables_name_the_line(storage, tmp_path, name, text, match):

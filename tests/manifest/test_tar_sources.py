@@ -46,8 +46,11 @@ def test_members_are_addressed_exactly(storage, tmp_path, bucket, make_tar, layo
     }
     assert contents(storage, rows) == expected
     assert report.sources[0][1] == "tar"
-    assert report.other_suffixes == {".jpg": 1, ".txt": 1, "(no suffix)": 1}
-    assert sorted(report.other_names) == ["._a.jpg", "folder.jpg/readme", "notes.txt"]
+    assert report.other_suffixes == {".txt": 1, "(no suffix)": 1}
+    assert report.skipped_names == {
+        "not_an_image": ("set.tar!notes.txt", "set.tar!folder.jpg/readme"),
+        "system_file": ("set.tar!._a.jpg",),
+    }
     assert report.images_count == len(expected)
 
 
@@ -96,7 +99,7 @@ def test_links_and_sparse_files_do_not_count_as_images(storage, tmp_path, make_t
         tar.addfile(folder)
     report, rows = build(storage, tmp_path, tmp_path / "l.tar")
     assert [r.image_id for r in rows] == ["a.jpg"]
-    assert report.other_suffixes == {".jpg (link)": 2}
+    assert report.skipped_names == {"link": ("l.tar!hard.jpg", "l.tar!soft.jpg")}
     with tarfile.open(tmp_path / "s.tar", "w") as tar:
         info = tarfile.TarInfo("a.jpg")
         info.pax_headers = {
@@ -226,14 +229,11 @@ def test_webdataset_reports_everything_that_it_leaves_out(storage, tmp_path, mak
         "s/b.jpg": None,
         "s/e.jpg": None,
     }
-    assert report.other_suffixes == {
-        ".npy": 1,
-        ".txt (no image in the sample)": 1,
-        ".txt (over 1 MiB or not UTF-8)": 1,
-    }
+    assert report.skipped_names == {"unused_field": ("s.tar!b.txt", "s.tar!c.txt"), "not_an_image": ("s.tar!d.npy",)}
+    assert report.found_count == 7
     report, rows = build(storage, tmp_path, tmp_path / "s.tar", columns=())
     assert report.dropped_columns == ("txt",)
     assert rows[0].extra == {}
     report, rows = build(storage, tmp_path, tmp_path / "s.tar", kind="tar")
     assert {r.image_id for r in rows} == {"a.jpg", "b.jpg", "e.jpg"}
-    assert report.others_count == 4
+    assert report.skipped == {"not_an_image": 4}

@@ -1,4 +1,4 @@
-"""Folders and bucket prefixes: every image below them, by its suffix."""
+"""Folders and bucket prefixes: every image below them, by its suffix; archives and tables are opened afterwards."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from anon_batch.manifest.importers.entries import Entry, ImportReport, Source, entry_tables
-from anon_batch.manifest.names import has_image_suffix
-from anon_batch.storage import PARTIAL_PREFIX, Storage, join
+from anon_batch.manifest.importers.classify import CONTAINER, IMAGE, classify
+from anon_batch.manifest.importers.entries import Entry, Source, entry_tables
+from anon_batch.manifest.importers.report import ImportReport
+from anon_batch.manifest.importers.walk import Found, Pointers, walk
+from anon_batch.storage import Storage, join
 
 
 def read_tables(storage: Storage, source: Source, report: ImportReport) -> Iterator[pa.Table]:
@@ -20,16 +22,32 @@ def read_tables(storage: Storage, source: Source, report: ImportReport) -> Itera
 def _entries(storage: Storage, source: Source, report: ImportReport) -> Iterator[Entry]:
     address = source.addresses[0]
     if address != source.root:  # a single file
-        yield Entry(address[len(source.root) :].lstrip("/"), address, size_bytes=storage.size(address) or None)
+        report.found_count += 1
+        yield Entry(source.below(address), address, size_bytes=storage.size(address) or None)
         return
     fits = [re.compile(p) for p in source.patterns]
-    for info in storage.list(address):
-        if fits and not any(f.match(info.key) for f in fits):
+    pointers = Pointers(storage, address)
+    for found in walk(storage, address):
+        if fits and not any(f.match(found.key) for f in fits):
             continue
-        base = info.key.rsplit("/", 1)[-1]
-        if not base or base.startswith(PARTIAL_PREFIX):  # the marker of a folder, an unfinished write
-            continue
-        if has_image_suffix(info.key):
-            yield Entry(info.key, join(address, info.key), size_bytes=info.size_bytes or None)
+        report.found_count += 1
+        what, detail = _kind_of(found, source, pointers)
+        if what == IMAGE:
+            if found.leads_to:
+                report.outside_links[found.leads_to] = report.outside_links.get(found.leads_to, 0) + 1
+            yield Entry(found.key, join(address, found.key), size_bytes=found.size_bytes or None)
+        elif what == CONTAINER:
+            report.containers.append(join(address, found.key))
         else:
-            report.add(info.key)
+            report.skip(found.key, what, detail)
+
+
+def _kind_of(found: Found, source: Source, pointers: Pointers) -> tuple[str, str]:
+    """Return IMAGE, CONTAINER or a reason, and its detail."""
+    if found.reason:
+        return found.reason, found.detail
+    what = classify(found.key)
+    if what == IMAGE and (kind := pointers.kind(found)):
+        return "pointer", kind
+    unwanted = CONTAINER if source.only == "files" else IMAGE if source.only else ""
+    return ("other_kind" if what == unwanted else what), ""

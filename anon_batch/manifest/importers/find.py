@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import posixpath
 import re
@@ -12,10 +13,13 @@ import pyarrow as pa
 from anon_batch.errors import ManifestError
 from anon_batch.manifest.addresses import folder_of
 from anon_batch.manifest.importers import files, parquet, table, tar, webdataset
-from anon_batch.manifest.importers.entries import ImportReport, Kind, Source
+from anon_batch.manifest.importers.classify import CONTAINER_SUFFIXES, PACKED_SUFFIXES
+from anon_batch.manifest.importers.entries import Kind, Source
+from anon_batch.manifest.importers.open_containers import open_containers
 from anon_batch.manifest.importers.patterns import expand_braces, glob, has_pattern, key_pattern, literal_folder
+from anon_batch.manifest.importers.report import ImportReport
 from anon_batch.manifest.names import has_image_suffix
-from anon_batch.storage import Storage, absolute, is_local, join
+from anon_batch.storage import Storage, absolute, is_local
 
 READERS: dict[Kind, Callable[[Storage, Source, ImportReport], Iterator[pa.Table]]] = {
     "files": files.read_tables,
@@ -24,20 +28,10 @@ READERS: dict[Kind, Callable[[Storage, Source, ImportReport], Iterator[pa.Table]
     "parquet": parquet.read_tables,
     "table": table.read_tables,
 }
-_CONTAINERS = (".tar", ".parquet", *table.SUFFIXES)
-_PACKED = (
-    ".tgz",
-    ".tbz2",
-    ".txz",
-    ".zip",
-    ".7z",
-    ".rar",
-    *(f".tar.{s}" for s in ("gz", "bz2", "xz", "zst", "lz4")),
-)
 
 
 def find_source(storage: Storage, given: str, kind: Kind | None = None) -> Source:
-    """Return the source that an address names.
+    """Return the source that an address names. A folder is of kind `files`; what else it holds is found by `read_source`.
 
     Args:
         storage: to read with.
@@ -57,68 +51,64 @@ def find_source(storage: Storage, given: str, kind: Kind | None = None) -> Sourc
         _refuse_packed([address])
     if has_pattern(address) and not storage.exists(address):
         return _from_pattern(storage, given, address, kind)
-    suffix = _suffix(address)
-    if suffix in _CONTAINERS and not is_folder:
-        return _from_files(storage, given, (address,), kind, root=folder_of(address), several=False)
+    if _suffix(address) in CONTAINER_SUFFIXES and not is_folder:
+        first = posixpath.splitext(posixpath.basename(address))[0]
+        return Source(given, _kind_of(storage, address, kind), folder_of(address), (address,), name=first)
     if has_image_suffix(address) and not is_folder:
         _require(kind, "files", given)
         return Source(given, "files", folder_of(address), (address,), name=posixpath.basename(folder_of(address)))
-    return _from_folder(storage, given, address, kind)
+    return Source(given, "files", address, (address,), name=posixpath.basename(address), only=kind)
 
 
-def _from_folder(storage: Storage, given: str, folder: str, kind: Kind | None) -> Source:
-    name = posixpath.basename(folder)
-    whole = Source(given, "files", folder, (folder,), name=name)
-    if kind == "files":
-        return whole
-    held: dict[str, list[str]] = {}
-    seen_count = 0
-    for info in storage.list(folder):
-        seen_count += 1
-        if kind is None and has_image_suffix(info.key):
-            return whole
-        if (suffix := _suffix(info.key)) in _CONTAINERS:
-            held.setdefault(suffix, []).append(join(folder, info.key))
-        elif kind is None and info.key.lower().endswith(_PACKED):
-            held.setdefault("packed", []).append(join(folder, info.key))
-    if not seen_count:
-        raise ManifestError(f"{given}: nothing is there; give a folder, a bucket prefix, tar, Parquet or CSV files")
-    for suffix in (".tar", ".parquet"):
-        if suffix in held and (kind is None or kind in ("tar", "webdataset") or suffix == ".parquet"):
-            return _from_files(storage, given, tuple(held[suffix]), kind, root=folder, several=True)
-    _refuse_packed(held.get("packed", []))
-    if kind == "table" and held:
-        return _from_files(storage, given, tuple(a for s in held.values() for a in s), kind, root=folder, several=True)
-    if kind is not None:
-        raise ManifestError(f"{given}: no file of kind `{kind}` in it")
-    return whole  # no image; the builder reports what is there instead
+def read_source(storage: Storage, source: Source, report: ImportReport) -> Iterator[tuple[Source, Iterator[pa.Table]]]:
+    """Yield the source with its tables, then what its folder holds besides images, each with its tables.
+
+    Consume the tables of one before the next.
+    """
+    report.source, report.containers = source.given, []
+    if source.kind == "files":
+        seen = _Counted(READERS["files"](storage, source, report))
+        yield source, seen
+        beside_images = seen.rows_count > 0
+    elif not source.several:
+        yield source, READERS[source.kind](storage, source, report)
+        return
+    else:
+        report.containers, beside_images = list(source.addresses), False
+        report.found_count += len(source.addresses)
+    whole = dataclasses.replace(source, kind="files")
+    for part in open_containers(storage, whole, report.containers, report, beside_images=beside_images):
+        yield part, READERS[part.kind](storage, part, report)
+
+
+class _Counted:
+    """Tables, and how many rows they had."""
+
+    def __init__(self, tables: Iterator[pa.Table]) -> None:
+        self._tables = tables
+        self.rows_count = 0
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        return self
+
+    def __next__(self) -> pa.Table:
+        found = next(self._tables)
+        self.rows_count += len(found)
+        return found
 
 
 def _from_pattern(storage: Storage, given: str, address: str, kind: Kind | None) -> Source:
     patterns = expand_braces(address)
     _refuse_packed(patterns)
     root = _common_folder([literal_folder(p) for p in patterns])
-    if all(_suffix(p) in _CONTAINERS for p in patterns):
+    name = posixpath.basename(root)
+    if all(_suffix(p) in CONTAINER_SUFFIXES for p in patterns):
         addresses = tuple(dict.fromkeys(a for p in patterns for a in glob(storage, p)))
         if not addresses:
             raise ManifestError(f"{given}: no file matches this pattern")
-        return _from_files(storage, given, addresses, kind, root=root, several=True)
-    _require(kind, "files", given)
+        return Source(given, "tar", root, addresses, several=True, name=name, only=kind)
     fits = tuple(key_pattern(p, root) for p in patterns)
-    return Source(given, "files", root, (root,), patterns=fits, name=posixpath.basename(root))
-
-
-def _from_files(
-    storage: Storage, given: str, addresses: tuple[str, ...], kind: Kind | None, *, root: str, several: bool
-) -> Source:
-    suffixes = {_suffix(a) for a in addresses}
-    if len(suffixes) > 1 and not suffixes <= set(table.SUFFIXES):
-        raise ManifestError(
-            f"{given}: files of several kinds ({', '.join(sorted(suffixes))}); give them as several sources"
-        )
-    found = _kind_of(storage, addresses[0], kind)
-    first = posixpath.basename(root) if several else posixpath.splitext(posixpath.basename(addresses[0]))[0]
-    return Source(given, found, root, addresses, several=several, name=first)
+    return Source(given, "files", root, (root,), patterns=fits, name=name, only=kind)
 
 
 def _kind_of(storage: Storage, address: str, kind: Kind | None) -> Kind:
@@ -148,7 +138,7 @@ def _require(kind: Kind | None, found: Kind, given: str) -> None:
 
 def _refuse_packed(addresses: Sequence[str]) -> None:
     for address in addresses:
-        if address.lower().endswith(_PACKED):
+        if address.lower().endswith(PACKED_SUFFIXES):
             raise ManifestError(
                 f"{address} is compressed: its members cannot be read one by one; unpack it to a folder, or "
                 "to a plain .tar (`gunzip FILE.tar.gz`)"

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from anon_batch.errors import ManifestError
 from anon_batch.manifest.addresses import cell_prefix
 from anon_batch.manifest.bounded_parquet import iter_tables
-from anon_batch.manifest.importers.entries import BATCH_ROWS, ImportReport, Source
+from anon_batch.manifest.importers.entries import BATCH_ROWS, Source
+from anon_batch.manifest.importers.report import ImportReport
 from anon_batch.manifest.names import HashArray, hashes, unsafe
 from anon_batch.manifest.regions_column import is_text
 from anon_batch.manifest.schema import IMAGE_COLUMN, check_columns, is_image_struct
@@ -77,9 +78,15 @@ def read_tables(storage: Storage, source: Source, report: ImportReport) -> Itera
     """
     by_path = _paths_are_ids(storage, source)
     for address in source.addresses:
-        with open_parquet(storage, address) as parquet:
-            column = _require_images(parquet, address)
-            yield from _file_tables(parquet, source, address, report, column=column, by_path=by_path)
+        try:
+            with open_parquet(storage, address) as parquet:
+                column = require_images(parquet, address)
+                yield from _file_tables(parquet, source, address, report, column=column, by_path=by_path)
+        except ManifestError as exc:
+            if not source.several:
+                raise
+            report.found_count += 1
+            report.skip(source.below(address), "damaged", str(exc))
 
 
 def _file_tables(
@@ -104,6 +111,7 @@ def _file_tables(
             columns["source_image_id"] = columns.pop("image_id")
             report.renamed["image_id"] = "source_image_id"
         uris = pc.binary_join_element_wise(cell_prefix(address, column), pa.array(numbers).cast(pa.string()), "")
+        report.found_count += len(batch)
         yield pa.table({"image_id": ids, "uri": uris, **columns})
         start += len(batch)
 
@@ -119,7 +127,12 @@ def _batches(parquet: OpenParquet, columns: list[str]) -> Iterator[pa.Table]:
         yield pa.table({"-": pa.nulls(count)})
 
 
-def _require_images(parquet: OpenParquet, address: str) -> str:
+def require_images(parquet: OpenParquet, address: str) -> str:
+    """Return the column of images.
+
+    Raises:
+        ManifestError: there is none, several, or one without bytes.
+    """
     column = image_column(parquet.schema)
     if column is None:
         raise ManifestError(
@@ -146,15 +159,26 @@ def _bytes_all_null(parquet: pq.ParquetFile, column: str) -> bool:
 def _paths_are_ids(storage: Storage, source: Source) -> bool:
     known: list[HashArray] = []
     for address in source.addresses:
-        with open_parquet(storage, address) as parquet:
-            column = _require_images(parquet, address)
-            struct = parquet.schema.field(column).type
-            if struct.get_field_index("path") < 0:
-                return False
-            for batch in parquet.tables([f"{column}.path"]):
-                paths = pc.struct_field(batch.column(column), "path").cast(pa.string())
-                if paths.null_count or pc.any(pc.equal(pc.binary_length(paths), 0)).as_py() or unsafe(paths).any():
+        try:
+            for paths in _paths(storage, address):
+                if paths is None or paths.null_count or pc.any(pc.equal(pc.binary_length(paths), 0)).as_py():
+                    return False
+                if unsafe(paths).any():
                     return False
                 known.append(hashes(paths))
+        except ManifestError:
+            if not source.several:  # otherwise the file is skipped when its rows are read
+                raise
     every = np.sort(np.concatenate(known)) if known else np.zeros(0, np.uint64)
     return bool(len(every)) and not bool((every[1:] == every[:-1]).any())
+
+
+def _paths(storage: Storage, address: str) -> Iterator[pa.Array | None]:
+    """Yield the paths inside a file's images; None where they have none."""
+    with open_parquet(storage, address) as parquet:
+        column = require_images(parquet, address)
+        if parquet.schema.field(column).type.get_field_index("path") < 0:
+            yield None
+            return
+        for batch in parquet.tables([f"{column}.path"]):
+            yield pc.struct_field(batch.column(column), "path").cast(pa.string())

@@ -15,15 +15,18 @@ import pyarrow as pa
 from anon_batch.errors import ManifestError
 from anon_batch.manifest.addresses import folder_of, resolve
 from anon_batch.manifest.check_ids import shorten
-from anon_batch.manifest.importers.entries import BATCH_ROWS, ImportReport, Source
+from anon_batch.manifest.importers.classify import TABLE_SUFFIXES
+from anon_batch.manifest.importers.entries import BATCH_ROWS, Source
 from anon_batch.manifest.importers.parquet import open_parquet
+from anon_batch.manifest.importers.report import ImportReport
 from anon_batch.manifest.names import has_image_suffix, unsafe
 from anon_batch.manifest.regions_column import is_text
 from anon_batch.manifest.schema import check_columns
+from anon_batch.manifest.unicode_names import on_disk
 from anon_batch.storage import Storage
 
 ADDRESS_COLUMNS = ("uri", "url", "path", "file_name")
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
+SUFFIXES = TABLE_SUFFIXES
 _LINE_CHARACTERS = 16 * 2**20
 
 
@@ -43,11 +46,23 @@ def read_tables(storage: Storage, source: Source, report: ImportReport) -> Itera
         ManifestError: no address column, or a line that cannot be read; names file and line.
     """
     for address in source.addresses:
-        start = 0
-        for raw in _raw_tables(storage, address):
-            report.dropped.update(set(ADDRESS_COLUMNS) & set(raw.column_names) - {address_column(raw.column_names)})
-            yield _rows(raw, source, address, start)
-            start += len(raw)
+        try:
+            yield from _file_tables(storage, source, address, report)
+        except ManifestError as exc:
+            if not source.several:
+                raise
+            report.found_count += 1
+            report.skip(source.below(address), "damaged", str(exc))
+
+
+def _file_tables(storage: Storage, source: Source, address: str, report: ImportReport) -> Iterator[pa.Table]:
+    start = 0
+    for raw in raw_tables(storage, address):
+        rows = _rows(raw, source, address, start)
+        report.found_count += len(raw)
+        report.dropped.update(set(ADDRESS_COLUMNS) & set(raw.column_names) - {address_column(raw.column_names)})
+        yield rows
+        start += len(raw)
 
 
 def _rows(raw: pa.Table, source: Source, address: str, start: int) -> pa.Table:
@@ -59,7 +74,7 @@ def _rows(raw: pa.Table, source: Source, address: str, start: int) -> pa.Table:
     if not is_text(raw.column(column).type) and not pa.types.is_null(raw.column(column).type):
         raise ManifestError(f"{address}: column `{column}` is {raw.column(column).type}, expected text")
     given = raw.column(column).cast(pa.string()).combine_chunks()
-    columns: dict[str, Any] = {"uri": resolve(given, folder_of(address))}
+    columns: dict[str, Any] = {"uri": on_disk(resolve(given, folder_of(address)))}
     if "image_id" in raw.column_names:
         columns["image_id"] = raw.column("image_id")
         if not is_text(columns["image_id"].type):
@@ -85,7 +100,12 @@ def _id_of(text: str | None, stem: str, row: int, *, is_safe: bool) -> str:
     return f"{stem}/{row:08d}{suffix}"
 
 
-def _raw_tables(storage: Storage, address: str) -> Iterator[pa.Table]:
+def raw_tables(storage: Storage, address: str) -> Iterator[pa.Table]:
+    """Yield the rows of a table as they are.
+
+    Raises:
+        ManifestError: a line that cannot be read; names file and line.
+    """
     if address.lower().endswith(".parquet"):
         with open_parquet(storage, address) as parquet:
             yield from parquet.tables([n for n in parquet.schema.names if n != "image"])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pyarrow as pa
 
-from anon_batch.manifest.importers.entries import Entry, ImportReport, Source, entry_tables
-from anon_batch.manifest.importers.tar_index import RangeFile, iter_members
-from anon_batch.manifest.names import has_image_suffix
+from anon_batch.errors import ManifestError
+from anon_batch.manifest.importers.classify import IMAGE, classify
+from anon_batch.manifest.importers.entries import Entry, Source, entry_tables
+from anon_batch.manifest.importers.report import ImportReport
+from anon_batch.manifest.importers.tar_index import RangeFile, TarMember, iter_members
+from anon_batch.manifest.names import is_safe
 from anon_batch.storage import Storage
 
 
@@ -19,17 +22,42 @@ def read_tables(storage: Storage, source: Source, report: ImportReport) -> Itera
     (`n01440764/n01440764_10026.JPEG`). When the source is a pattern or a folder, the tar's own path below it
     comes first.
     """
-    return entry_tables(_entries(storage, source, report), source.given)
 
-
-def _entries(storage: Storage, source: Source, report: ImportReport) -> Iterator[Entry]:
-    for address in source.addresses:
+    def entries(address: str) -> Iterator[Entry]:
         with RangeFile(storage, address) as file:
             for member in iter_members(file):
-                if not member.is_data:
-                    report.add(member.path, "link")
-                elif not has_image_suffix(member.name):
-                    report.add(member.path)
-                else:
-                    image_id = f"{source.stem_of(address)}/{member.path}" if source.several else member.path
+                report.found_count += 1
+                image_id = f"{source.stem_of(address)}/{member.path}" if source.several else member.path
+                what = what_is(member, image_id)
+                if what == IMAGE:
                     yield Entry(image_id, address, member.offset, member.length)
+                else:
+                    report.skip(f"{source.below(address)}!{member.path}", what)
+
+    return entry_tables(read_each(source, report, entries), source.given)
+
+
+def read_each(source: Source, report: ImportReport, entries: Callable[[str], Iterator[Entry]]) -> Iterator[Entry]:
+    """Yield the entries of every tar. One among several that is damaged is skipped from where the damage begins.
+
+    Raises:
+        ManifestError: the only tar of a source is damaged.
+    """
+    for address in source.addresses:
+        try:
+            yield from entries(address)
+        except ManifestError as exc:
+            if not source.several:
+                raise
+            report.found_count += 1
+            report.skip(source.below(address), "damaged", str(exc))
+
+
+def what_is(member: TarMember, image_id: str) -> str:
+    """Return IMAGE or the reason why a member is skipped; archives inside a tar that are no tars count as no images."""
+    if member.kind != "file":
+        return {"link": "link", "sparse": "sparse"}.get(member.kind, "special_file")
+    what = classify(member.path)
+    if what == IMAGE:
+        return IMAGE if is_safe(image_id) else "unsafe_name"
+    return "not_an_image" if what == "container" else what

@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from anon_batch.errors import ManifestError
 from anon_batch.storage import Storage, is_local
@@ -29,15 +29,15 @@ class TarMember(NamedTuple):
     """A file in a tar.
 
     `folder` is the path of the inner tars that hold it, without their suffix, "" for none; `name` is its
-    own name; its bytes are `length` bytes from `offset` of the outermost file. `is_data` is False for links and
-    devices, which have none.
+    own name; its bytes are `length` bytes from `offset` of the outermost file. `kind` is `file`; `link` and `special` have no
+    bytes, and those of `sparse` are not in one piece.
     """
 
     folder: str
     name: str
     offset: int
     length: int
-    is_data: bool
+    kind: Literal["file", "link", "special", "sparse"]
 
     @property
     def path(self) -> str:
@@ -121,8 +121,8 @@ def iter_members(file: RangeFile) -> Iterator[TarMember]:
     """Yield all files of a tar and of the tars in it, in order; folders are left out.
 
     Raises:
-        ManifestError: compressed, not a tar, damaged, truncated, several archives in a row, sparse members, or tars nested
-            deeper than 4: everything that would leave images out of the list.
+        ManifestError: compressed, not a tar, damaged, truncated, several archives in a row, or tars nested deeper
+            than 4: everything that would leave images out of the list.
         StorageError: it cannot be read.
     """
     magic = file.read_at(0, 6)
@@ -141,15 +141,22 @@ def _members(span: _Span, where: str, folder: str, depth: int) -> Iterator[TarMe
     for info in _headers(span, where):
         if info.isdir():
             continue
-        if info.sparse is not None:
-            raise ManifestError(f"{where}: {info.name!r} is stored sparse; pack the tar again without --sparse")
         name = info.name.removeprefix("./")
         offset = span.start + info.offset_data
-        if info.isreg() and name.lower().endswith(".tar"):
+        kind = _kind_of(info)
+        if kind == "file" and name.lower().endswith(".tar"):
             inner = "/".join(filter(None, (folder, name[: -len(".tar")])))
             yield from _members(_Span(span.file, offset, info.size), f"{where}!{name}", inner, depth + 1)
         else:
-            yield TarMember(folder, name, offset, info.size, info.isreg())
+            yield TarMember(folder, name, offset, info.size, kind)
+
+
+def _kind_of(info: tarfile.TarInfo) -> Literal["file", "link", "special", "sparse"]:
+    if info.issym() or info.islnk():
+        return "link"
+    if info.sparse is not None:
+        return "sparse"
+    return "file" if info.isreg() else "special"
 
 
 def _headers(span: _Span, where: str) -> Iterator[tarfile.TarInfo]:

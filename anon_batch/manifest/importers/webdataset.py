@@ -5,10 +5,14 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterator
 from itertools import groupby, islice
+from typing import NamedTuple
 
 import pyarrow as pa
 
-from anon_batch.manifest.importers.entries import Entry, ImportReport, Source, entry_tables
+from anon_batch.manifest.importers.classify import IMAGE
+from anon_batch.manifest.importers.entries import Entry, Source, entry_tables
+from anon_batch.manifest.importers.report import ImportReport
+from anon_batch.manifest.importers.tar import read_each, what_is
 from anon_batch.manifest.importers.tar_index import RangeFile, TarMember, iter_members
 from anon_batch.manifest.names import has_image_suffix
 from anon_batch.storage import Storage
@@ -25,7 +29,14 @@ def read_tables(storage: Storage, source: Source, report: ImportReport) -> Itera
     is neither image nor field, a field over 1 MiB or not UTF-8, and the fields of a sample without an image
     are counted in the report.
     """
-    return entry_tables(_entries(storage, source, report), source.given)
+
+    def entries(address: str) -> Iterator[Entry]:
+        stem = source.stem_of(address)
+        with RangeFile(storage, address) as file:
+            for _, sample in groupby(iter_members(file), key=lambda m: split_key(m.path)[0]):
+                yield from _sample(file, address, stem, list(sample), _Skips(report, source.below(address)))
+
+    return entry_tables(read_each(source, report, entries), source.given)
 
 
 def is_webdataset(storage: Storage, address: str) -> bool:
@@ -48,33 +59,36 @@ def split_key(path: str) -> tuple[str, str]:
     return (f"{folder}/{stem}" if folder else stem), extension.lower()
 
 
-def _entries(storage: Storage, source: Source, report: ImportReport) -> Iterator[Entry]:
-    for address in source.addresses:
-        stem = source.stem_of(address)
-        with RangeFile(storage, address) as file:
-            for _, sample in groupby(iter_members(file), key=lambda m: split_key(m.path)[0]):
-                yield from _sample(file, address, stem, list(sample), report)
+class _Skips(NamedTuple):
+    """Where the members of one tar are counted and skipped."""
+
+    report: ImportReport
+    tar: str
+
+    def skip(self, member: TarMember, reason: str, detail: str = "") -> None:
+        self.report.skip(f"{self.tar}!{member.path}", reason, detail)
 
 
-def _sample(
-    file: RangeFile, address: str, stem: str, members: list[TarMember], report: ImportReport
-) -> Iterator[Entry]:
-    images = [m for m in members if m.is_data and has_image_suffix(m.name)]
+def _sample(file: RangeFile, address: str, stem: str, members: list[TarMember], skips: _Skips) -> Iterator[Entry]:
+    skips.report.found_count += len(members)
+    kinds = [what_is(member, f"{stem}/{member.path}") for member in members]
+    images = [member for member, kind in zip(members, kinds, strict=True) if kind == IMAGE]
     fields: dict[str, str] = {}
-    for member in members:
-        if member in images:
-            continue
+    for member, kind in zip(members, kinds, strict=True):
         extension = split_key(member.path)[1]
-        if not member.is_data:
-            report.add(member.path, "link")
-        elif extension not in FIELDS:
-            report.add(member.path)
+        if kind == IMAGE:
+            continue
+        if member.kind != "file" or extension not in FIELDS:
+            skips.skip(member, kind)
         elif not images:
-            report.add(member.path, "no image in the sample")
+            skips.skip(member, "unused_field", "no image in the sample")
         elif (text := _text(file, member)) is None:
-            report.add(member.path, "over 1 MiB or not UTF-8")
+            skips.skip(member, "unused_field", "over 1 MiB or not UTF-8")
+        elif extension in fields:
+            skips.skip(member, "unused_field", "a second one in the sample")
         else:
             fields[extension] = text.strip() if extension == "cls" else text
+            skips.report.fields_count += 1
     for member in images:
         yield Entry(f"{stem}/{member.path}", address, member.offset, member.length, extra=fields)
 
