@@ -49,6 +49,9 @@ exit codes mean: [Exit codes](exit-codes.md).""",
 
 The column `reason` of the provenance, counted in `stats.json`. The column `detail` of the audit has more. `failed`: the source
 could not be read or decoded. `withheld`: no safe output could be made.""",
+    "skipped": """## Skipped entries
+
+Why `anon-batch manifest` left an entry of a source out; in `OUTPUT.skipped.jsonl` beside the manifest.""",
     "stats": """# Statistics, gates, run
 
 ## `stats.json`
@@ -189,10 +192,14 @@ def _columns(fields: Any, prefix: str) -> Iterator[list[str]]:
 
 def reasons_page() -> str:
     """Return the page with every reason code."""
+    from anon_batch.manifest.skip_reasons import SKIP_REASONS
     from anon_batch.reasons import REASONS
 
     rows = [[f"`{r.code}`", r.status, r.meaning, r.fix] for r in REASONS.values()]
-    return INTRO["reasons"] + "\n\n" + table(["Code", "Status", "What happened", "Fix"], rows) + "\n"
+    skipped = [[f"`{r.code}`", "yes" if r.is_loss else "no", r.meaning, r.fix] for r in SKIP_REASONS.values()]
+    parts = [INTRO["reasons"], table(["Code", "Status", "What happened", "Fix"], rows)]
+    parts += [INTRO["skipped"], table(["Code", "`--strict` refuses", "What it is", "Fix"], skipped)]
+    return "\n\n".join(parts) + "\n"
 
 
 def exit_codes_page() -> str:

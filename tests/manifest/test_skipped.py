@@ -7,6 +7,7 @@ import io
 import json
 import os
 import socket
+import subprocess
 import tarfile
 import unicodedata
 import zipfile
@@ -164,7 +165,10 @@ def test_a_tree_deeper_than_pythons_stack_is_walked(tmp_path: Path) -> None:
         here = below
     os.close(os.open("deep.jpg", os.O_WRONLY | os.O_CREAT, dir_fd=here))
     os.close(here)
-    _, ids, skipped = build(tmp_path, tmp_path / "set")
+    try:
+        _, ids, skipped = build(tmp_path, tmp_path / "set")
+    finally:
+        subprocess.run(["rm", "-r", str(tmp_path / "set")], check=True)  # because Python's own cannot delete it
     assert ids == ["a.jpg"]
     assert list(skipped.values()) == ["unsafe_name"], "the id would be longer than a store's key"
 
@@ -208,7 +212,7 @@ def test_a_folder_of_tar_parquet_and_table_without_images(tmp_path: Path, make_t
     (folder / "others.csv").write_text("file_name,label\nsomewhere/else.jpg,1\n")
     (folder / "list.csv").write_text("url,label\nhttps://host/n.jpg,1\n")
     _, ids, skipped = build(tmp_path, folder)
-    assert ids == ["00000/k.jpg", "more/00000000.jpg", "list/00000000.jpg"]
+    assert ids == ["00000/k.jpg", "list/00000000.jpg", "more/00000000.jpg"]
     assert skipped == {"00000.parquet": "describes_others", "others.csv": "describes_others"}
 
 
