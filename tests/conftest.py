@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from lanes import Lanes, add_options
+from metadata_scanner import releases_below, scan_release
 from servers import S3Server, ceph_server, moto_server, ray_cluster
 
 
@@ -37,6 +38,22 @@ def _no_cloud_settings_of_this_machine() -> Iterator[None]:
         patch.setenv("NO_PROXY", "127.0.0.1,localhost")
         patch.setenv("no_proxy", "127.0.0.1,localhost")
         yield
+
+
+_PLANTING = ("test_verify.py", "test_metadata_scanner.py")  # they damage releases to see that it is found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _published_images_hold_pixels_alone(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """Scan every release that the tests of a module made on the local disk; the scanner shares no code with the package."""
+    folder = tmp_path_factory.getbasetemp()
+    before = set(folder.iterdir())
+    yield
+    if request.path.name not in _PLANTING:
+        made = [release for new in sorted(set(folder.iterdir()) - before) for release in releases_below(new)]
+        assert [f"{release}: {finding}" for release in made for finding in scan_release(release)] == []
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ import numpy as np
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
+from metadata_scanner import SUFFIXES, scan_image
 from PIL import Image
 
 from anon_batch.formats.release import Release
@@ -118,6 +119,7 @@ def release_of(storage: Storage, output: str) -> dict[str, Any]:
     for info in storage.list(output):
         data = storage.read(join(output, info.key))
         if info.key.startswith("images/"):
+            assert scan_image(data) == [], f"{info.key} holds more than pixels"
             images[info.key] = hashlib.sha256(data).hexdigest()
         elif info.key.endswith(".tar"):
             with tarfile.open(fileobj=io.BytesIO(data)) as tar:
@@ -125,7 +127,9 @@ def release_of(storage: Storage, output: str) -> dict[str, Any]:
                     file = tar.extractfile(member)
                     assert file is not None
                     assert member.name not in images, "an image is there twice"
-                    images[member.name] = hashlib.sha256(file.read()).hexdigest()
+                    data = file.read()
+                    assert not member.name.lower().endswith(SUFFIXES) or scan_image(data) == []
+                    images[member.name] = hashlib.sha256(data).hexdigest()
     for row in rows:
         if row["member"] is not None:
             row["output"] = "shard"
