@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import functools
+import io
 
 import numpy as np
 import oriented_files
 import pytest
 import transparent_files
 from anonymizer_fixtures import KEY
+from PIL import Image
 
 from anon_batch import Anonymizer
 from anon_batch.detect.ensemble import Ensemble
 from anon_batch.detect.turn import turn_detections
+from anon_batch.imaging.jpeg.markers import APP14, iter_segments
 from anon_batch.imaging.metadata.inspect import inspect
 from anon_batch.imaging.orientation import turn_points, turn_upright
+from anon_batch.imaging.source import SourceImage
 from anon_batch.outcomes import Withheld
 from anon_batch.records import Detections
 
@@ -86,6 +90,31 @@ def test_nothing_can_be_recovered_under_full_transparency(name):
     assert inspect(out.data) == []
     for pixels in transparent_files.opaque_readings(out.data):
         assert not transparent_files.is_face(pixels)
+
+
+@pytest.mark.parametrize("is_inverted", [False, True])
+def test_ink_is_seen_as_it_is_and_inverted_where_no_segment_of_adobe_says_which(is_inverted):
+    ink = Image.fromarray(transparent_files.face()).convert("CMYK")
+    data = transparent_files.file(
+        Image.eval(ink, lambda value: 255 - value) if is_inverted else ink, "JPEG", quality=95
+    )
+    bare = b"".join(data[s.start : s.end] for s in iter_segments(data) if s.marker != APP14)
+    assert SourceImage.open("a", data).other_views() == []
+    made = anonymizer(yellow_face)
+    [outcome] = made([bare])
+    assert outcome.status == "anonymized"
+    out = made.encode(outcome)
+    assert not isinstance(out, Withheld)
+    shown = Image.open(io.BytesIO(out.data))
+    for reading in (shown, Image.eval(shown, lambda value: 255 - value)):
+        assert yellow_face(np.asarray(reading.convert("RGB"))) is None
+
+
+def yellow_face(pixels):
+    """See a face only in its own colours, as a detector does."""
+    x1, y1, x2, _ = transparent_files.BOX
+    brow = pixels[y1 + 1 : y1 + 4, x1 + 3 : x2 - 3].mean(axis=(0, 1))
+    return transparent_face(pixels) if brow[0] > 180 and brow[2] < 90 else None
 
 
 def test_an_opaque_image_is_searched_once():

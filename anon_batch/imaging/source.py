@@ -10,7 +10,7 @@ from anon_batch.imaging.decode import decode_after_header
 from anon_batch.imaging.downscale import downscale, fit_size, resize
 from anon_batch.imaging.header import ImageHeader, read_image_header
 from anon_batch.imaging.jpeg.decode import choose_divisor, decode_jpeg_fraction
-from anon_batch.imaging.modes import to_8_bits
+from anon_batch.imaging.modes import to_8_bits, to_rgb
 from anon_batch.imaging.orientation import difference_of, inverse_of, turn_upright
 from anon_batch.records import DecodedImage, PixelArray, Preview
 
@@ -102,10 +102,10 @@ class SourceImage:
         return self._preview[1]
 
     def other_views(self, max_side_px: int | None = None) -> list[View]:
-        """Return the image as other readers show it: without transparency, and turned otherwise.
+        """Return the image as other readers show it: without transparency, with ink inverted, and turned otherwise.
 
-        Most images have none: these are for files with transparency, or whose orientation is stated in a way that not
-        every reader takes, or twice.
+        Most images have none: these are for files with transparency, for CMYK that does not say whether it is inverted, and for
+        an orientation that is stated twice, or in a way that not every reader takes.
 
         Args:
             max_side_px: as for `preview`.
@@ -113,24 +113,28 @@ class SourceImage:
         Raises:
             FailedError: as `preview`.
         """
-        upright = [self.preview(max_side_px), *self._views_without_alpha(max_side_px)]
+        upright = [self.preview(max_side_px), *self._other_colours(max_side_px)]
         views = [View(preview, 1) for preview in upright[1:]]
         for other in sorted(self.others):
             back = difference_of(self.orientation, other)
             views += [View(_turned(preview, inverse_of(back)), back) for preview in upright]
         return views
 
-    def _views_without_alpha(self, max_side_px: int | None) -> list[Preview]:
-        if self.format == "JPEG":
+    def _other_colours(self, max_side_px: int | None) -> list[Preview]:
+        shown = [Preview(self.image_id, pixels) for pixels in self._read_otherwise()]
+        return shown if max_side_px is None else [downscale(preview, max_side_px) for preview in shown]
+
+    def _read_otherwise(self) -> list[PixelArray]:
+        jpeg = self._header.jpeg
+        if jpeg is not None and (len(jpeg.components) != 4 or jpeg.adobe_transform is not None):
             return []
         decoded = self.decode()
         if decoded.native is None:
             return []
-        shown = seen_without_compositing(
-            decoded.native, decoded.native_mode, decoded.palette, partial(to_8_bits, white=decoded.white)
-        )
-        whole = [Preview(self.image_id, pixels) for pixels in shown]
-        return whole if max_side_px is None else [downscale(preview, max_side_px) for preview in whole]
+        if jpeg is not None:
+            return [to_rgb(255 - decoded.native, "CMYK")]
+        shrink = partial(to_8_bits, white=decoded.white)
+        return seen_without_compositing(decoded.native, decoded.native_mode, decoded.palette, shrink)
 
     def decode(self) -> DecodedImage:
         """Return the whole image.

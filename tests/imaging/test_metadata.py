@@ -10,7 +10,7 @@ from PIL import Image, features
 
 from anon_batch.errors import FailedError
 from anon_batch.imaging.metadata.inspect import inspect
-from anon_batch.imaging.metadata.strip import png_chunks, strip
+from anon_batch.imaging.metadata.strip import png_chunks, strip, webp_chunks
 
 SECRET = b"SECRET-GPS-47.3769N"
 
@@ -195,6 +195,29 @@ def test_stripping_a_webp_keeps_its_pixels(lossless, mode):
     assert inspect(clean) == []
     assert SECRET not in clean
     np.testing.assert_array_equal(pixels(clean), pixels(data))
+
+
+def test_a_webp_keeps_no_plane_of_alpha_and_no_image_that_is_not_shown():
+    image = make_image().convert("RGBA")
+    image.putalpha(Image.linear_gradient("L").resize(image.size))
+    lossy, lossless = (file(image, "WEBP", lossless=own) for own in (False, True))
+    chunks = [riff_chunk(c.name, c.body) for c in webp_chunks(lossy)]
+    hidden = riff_chunk(b"ALPH", b"\0" + SECRET)
+    [own] = [riff_chunk(c.name, c.body) for c in webp_chunks(lossless) if c.name == b"VP8L"]
+    for data, parts in (
+        (lossy, [*chunks[:2], hidden, chunks[2]]),
+        (lossy, [*chunks, hidden]),
+        (lossy, [*chunks, own]),
+        (lossless, [hidden, own]),
+        (lossless, [own, hidden]),
+    ):
+        body = b"WEBP" + b"".join(parts)
+        odd = b"RIFF" + struct.pack("<I", len(body)) + body
+        clean = strip(odd, "WEBP")
+        assert inspect(odd)
+        assert inspect(clean) == []
+        assert SECRET not in clean
+        np.testing.assert_array_equal(pixels(clean), pixels(strip(data, "WEBP")))
 
 
 def test_other_formats_cannot_be_stripped():

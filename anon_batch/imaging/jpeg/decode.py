@@ -68,8 +68,7 @@ def _to_raster(samples: Samples, header: JpegHeader) -> Raster:
         return Raster(samples)
     if count == 1:
         return Raster(to_rgb(samples[..., 0], "L"), samples[..., 0], "L")
-    # Adobe stores ink inverted.
-    ink = samples if header.adobe_transform is None else 255 - samples
+    ink = 255 - samples  # as Adobe stores it, and as Pillow and OpenCV read it without Adobe's segment too
     return Raster(to_rgb(ink, "CMYK"), ink, "CMYK")
 
 

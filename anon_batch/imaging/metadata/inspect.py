@@ -144,19 +144,22 @@ def _inspect_webp(data: bytes) -> Iterator[str]:
     size, kind = struct.unpack_from("<I4s", data, 4)
     if kind != b"WEBP" or size + 8 != len(data):
         yield f"WebP container says {size + 8} bytes, the file has {len(data)}"
-    at, frames, bodies = 12, 0, {b"VP8X": 10}
+    at, frames, names = 12, 0, list[bytes]()
     while at < len(data):
         name, length = struct.unpack_from("<4sI", data, at)
         body = data[at + 8 : at + 8 + length]
         if len(body) < length:
             raise ValueError(f"WebP chunk at {at} is cut")
         if name == b"VP8X":
-            if body[0] & ~0x10 or any(body[1:4]) or length != bodies[name]:
+            if body[0] & ~0x10 or any(body[1:4]) or length != 10:
                 yield f"WebP header flags {body[0]:#04x}"
         elif name in (b"VP8 ", b"VP8L"):
             frames += 1
         elif name != b"ALPH":
             yield f"WebP chunk {name.decode('latin-1')} ({length} bytes)"
+        names.append(name)
         at += 8 + length + length % 2
+    if names.count(b"ALPH") > (names[-1:] == [b"VP8 "]):
+        yield "a WebP plane of alpha that its image does not use"
     if frames != 1:
         yield f"{frames} frames"

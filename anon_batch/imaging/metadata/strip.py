@@ -17,6 +17,7 @@ from anon_batch.imaging.jpeg.markers import strip_jpeg
 
 PNG_KEPT = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"sRGB", b"gAMA", b"cHRM", b"sBIT", b"pHYs"})
 WEBP_KEPT = frozenset({b"VP8 ", b"VP8L", b"VP8X", b"ALPH"})
+_WEBP_IMAGES = {b"VP8 ", b"VP8L"}
 _WEBP_ALPHA = 0x10
 
 
@@ -106,13 +107,18 @@ def _png_chunk(name: bytes, body: bytes) -> bytes:
 
 
 def _strip_webp(data: bytes) -> bytes:
-    parts: list[bytes] = []
+    """Keep the first image, with the first VP8X and the first plane of alpha before it."""
+    parts: dict[bytes, bytes] = {}
     for name, body in webp_chunks(data):
-        if name == b"VP8X":
-            parts.append(_riff_chunk(name, bytes([body[0] & _WEBP_ALPHA, 0, 0, 0]) + body[4:10]))
+        if name == b"VP8X" and len(body) >= 10:
+            parts.setdefault(name, _riff_chunk(name, bytes([body[0] & _WEBP_ALPHA, 0, 0, 0]) + body[4:10]))
         elif name in WEBP_KEPT:
-            parts.append(_riff_chunk(name, body))
-    content = b"WEBP" + b"".join(parts)
+            parts.setdefault(name, _riff_chunk(name, body))
+        if name in _WEBP_IMAGES:
+            break
+    if b"VP8L" in parts:
+        parts.pop(b"ALPH", None)  # because such an image has its own alpha
+    content = b"WEBP" + b"".join(parts.values())
     return b"RIFF" + len(content).to_bytes(4, "little") + content
 
 
