@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from anon_batch import plugins
 from anon_batch.anonymize.policy import Policy
 from anon_batch.config import load_job
+from tools.lock import LOCKS, read_lock
 
 ROOT = Path(__file__).parents[2]
 JOBS = sorted((ROOT / "jobs").glob("*.yaml"))
@@ -61,7 +62,6 @@ def test_ray_versions_agree() -> None:
     rayjob = (ROOT / "infra/rayjob.yaml").read_text(encoding="utf-8")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     [requirement] = [r for r in map(Requirement, project["project"]["dependencies"]) if r.name == "ray"]
-    pinned = re.search(r"ARG RAY_VERSION=(\S+)", (ROOT / "infra/Dockerfile").read_text(encoding="utf-8"))
-    assert pinned is not None
-    assert pinned[1] in requirement.specifier
-    assert re.findall(r"rayVersion: \"?([\d.]+)", rayjob) == [pinned[1]]
+    [locked] = [package.version for package in read_lock(LOCKS["cuda"]) if package.name == "ray"]
+    assert locked in requirement.specifier
+    assert re.findall(r"rayVersion: \"?([\d.]+)", rayjob) == [locked]
