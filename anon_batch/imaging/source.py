@@ -6,6 +6,7 @@ from functools import partial
 from typing import NamedTuple
 
 from anon_batch.imaging.alpha import seen_without_compositing
+from anon_batch.imaging.brighten import brighten, brighten_wide
 from anon_batch.imaging.decode import decode_after_header
 from anon_batch.imaging.downscale import downscale, fit_size, resize
 from anon_batch.imaging.header import ImageHeader, read_image_header
@@ -102,10 +103,10 @@ class SourceImage:
         return self._preview[1]
 
     def other_views(self, max_side_px: int | None = None) -> list[View]:
-        """Return the image as other readers show it: without transparency, with ink inverted, and turned otherwise.
+        """Return the image as other readers show it: without transparency, brighter, with ink inverted, and turned otherwise.
 
-        Most images have none: these are for files with transparency, for CMYK that does not say whether it is inverted, and for
-        an orientation that is stated twice, or in a way that not every reader takes.
+        Most images have none: these are for files with transparency, for dark images, for CMYK that does not say whether it is
+        inverted, and for an orientation that is stated twice, or in a way that not every reader takes.
 
         Args:
             max_side_px: as for `preview`.
@@ -122,7 +123,11 @@ class SourceImage:
 
     def _other_colours(self, max_side_px: int | None) -> list[Preview]:
         shown = [Preview(self.image_id, pixels) for pixels in self._read_otherwise()]
-        return shown if max_side_px is None else [downscale(preview, max_side_px) for preview in shown]
+        shown = shown if max_side_px is None else [downscale(preview, max_side_px) for preview in shown]
+        for preview in [self.preview(max_side_px), *shown]:
+            if (brighter := brighten(preview.pixels)) is not None:
+                shown.append(preview.resized(brighter))
+        return shown
 
     def _read_otherwise(self) -> list[PixelArray]:
         jpeg = self._header.jpeg
@@ -134,7 +139,9 @@ class SourceImage:
         if jpeg is not None:
             return [to_rgb(255 - decoded.native, "CMYK")]
         shrink = partial(to_8_bits, white=decoded.white)
-        return seen_without_compositing(decoded.native, decoded.native_mode, decoded.palette, shrink)
+        shown = seen_without_compositing(decoded.native, decoded.native_mode, decoded.palette, shrink)
+        brighter = brighten_wide(decoded)
+        return shown if brighter is None else [*shown, brighter]
 
     def decode(self) -> DecodedImage:
         """Return the whole image.
