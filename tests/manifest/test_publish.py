@@ -42,7 +42,7 @@ def test_labels_and_captions_stay_and_columns_that_lead_somewhere_go() -> None:
     )
     rows, report = filtered(table)
     assert rows[0] == {"label": 3, "class_name": "Great Dane", "name_id": 1, "has_gps": True, "user": True}
-    assert report["withheld"] == {"origin": "address", "lat": "place", "jane@example.com": "contact"}
+    assert report["withheld"] == {"origin": "address", "lat": "place", "*": "contact"}
     assert report["published"] == ["label", "class_name", "name_id", "has_gps", "user"]
 
 
@@ -51,6 +51,11 @@ def test_few_texts_are_blanked_and_many_withhold_the_column() -> None:
     rows, report = filtered(column([*plain, f"see {URL}"]))
     assert [row["x"] for row in rows] == [*plain, None]
     assert report["blanked"] == {"x": {"address": 1}}
+    assert filtered(column([*plain[:8], URL, URL]))[0][-3:] == [
+        {"x": plain[7]},
+        {"x": None},
+        {"x": None},
+    ]  # few say little
     _, report = filtered(column([*plain[:94], *[URL] * 6]))
     assert (report["withheld"], report["published"]) == ({"x": "address"}, [])
 
@@ -117,7 +122,7 @@ def test_json_that_cannot_be_read_is_not_published(text: str) -> None:
 
 
 def test_a_key_that_is_an_address_itself_is_removed_and_not_shown() -> None:
-    rows, report = filtered(json_column({"ok": 1, "jane@example.com": 5, URL: {"n": 1}}))
+    rows, report = filtered(json_column({"ok": 1, "jane@example.com": 5, "joe@example.com": True, URL: {"n": 1}}))
     assert json.loads(rows[0]["json"]) == {"ok": 1}
     assert report["withheld"] == {"json.*": "address"} or report["withheld"] == {"json.*": "contact"}
     assert "example" not in json.dumps(report)
@@ -181,6 +186,13 @@ def test_what_the_job_lists_is_published_as_it_is() -> None:
 def test_listing_what_is_not_there_is_an_error(name: str, says: str) -> None:
     table = pa.table({"url": [URL], "json": [json.dumps({"url": URL})]})
     with pytest.raises(ConfigError, match=rf"publish\.columns: the manifest has no column or key `{name}`.*{says}"):
+        decide(table, table.schema, (name,))
+
+
+@pytest.mark.parametrize(("name", "outer"), [("exif.Make", "exif"), ("json.exif.Make", "json.exif")])
+def test_a_part_of_what_is_withheld_as_a_whole_cannot_be_listed(name: str, outer: str) -> None:
+    table = pa.table({"exif": [{"Make": "X"}], "json": [json.dumps({"exif": {"Make": "X"}})]})
+    with pytest.raises(ConfigError, match=rf"`{name}` is a part of `{outer}`, which is not published as a whole"):
         decide(table, table.schema, (name,))
 
 

@@ -9,15 +9,15 @@ from anon_batch.manifest.publish.names import kind_of_name
 WITHHELD = {
     "address": """url URL urls image_url imageUrl IMAGE_URL OriginalURL OriginalLandingURL Thumbnail300KURL coco_url pageurl
         downloadurl uri source_uri href link permalink page_link website file_name filename FileName originalFilename filepath
-        image_path path s3_bucket s3_key SourceFile photo_id photoid http_referer youtube_id ｕｒｌ""",
+        image_path path s3_bucket s3_key image_name basename SourceFile photo_id photoid http_referer youtube_id ｕｒｌ""",
     "digest": "sha256 SHA-1 md5 OriginalMD5 source_sha256 phash image_phash dhash hash checksum etag uuid uid ImageUniqueID",
     "camera metadata": "exif EXIF exif_data xmp iptc maker_note DateTimeOriginal date_captured datetaken taken_at capture_time "
     "photoTakenTime EXIF:Model",
     "place": "lat latitude GPSLatitude gps gps_info gpsimgdirection lon lng longitude latlon geo geotag geolocation location "
     "city address street zip_code postcode venue altitude coordinates",
     "person": "author Author AuthorProfileURL artist photographer creator owner ownername uploader username "
-    "unickname first_name lastName full_name screen_name copyright credit person celebrity identity patient_id dob "
-    "date_of_birth plate_number licence_plate name",
+    "unickname first_name lastName full_name screen_name copyright credit person celebrity identity patient_id PatientName dob "
+    "PatientBirthDate driver_name ReferringPhysicianName date_of_birth plate_number licence_plate name",
     "contact": "email e-mail Email_Address mail phone phone_number PhoneNumber telephone mobile_number",
     "account": "user user_name userEmail user_agent user_id userid userId account nsid profile instagram twitter_handle "
     "subject_id post_id flickr_id",

@@ -99,6 +99,7 @@ PUBLISHED = [
         "deadbeef",
         "1 2 3 4",
         "[1, 2, 3]",
+        "1.0000000000000002e+16",
         "http",
         "Dr. Smith. He",
         "e.g. this",

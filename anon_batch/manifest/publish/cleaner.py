@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 from anon_batch.manifest.publish.names import kind_of_name
 from anon_batch.manifest.publish.structured import UNREADABLE, Folded, Unreadable, fold, unfold
-from anon_batch.manifest.publish.values import kinds_of_texts
+from anon_batch.manifest.publish.values import kind_of_text, kinds_of_texts
 
 Path = tuple[str, ...]
+Holds = Literal["flag", "number", "anything"]
 HIDDEN_KEY = "*"  # stands for a key that leads somewhere itself, so that no report shows it
 _MAX_PATHS = 500
 _OTHERS = "(others)"
@@ -54,10 +55,16 @@ class Cleaner:
         self._kinds = {**kinds_of_texts(texts - broken), **dict.fromkeys(broken, UNREADABLE)}
         return [self._clean(cell, (name,)) for cell in unfolded]
 
-    def kind_of_key(self, path: Path, *, is_number: bool = False) -> str | None:
-        """Return why a column, or a key inside one, may not be published; None if it may."""
-        kind = self._withheld.get(".".join(path))
-        return kind or kind_of_name(path[-1], path[:-1], is_number=is_number)
+    def kind_of_key(self, path: Path, holds: Holds = "anything") -> str | None:
+        """Return why a column, or a key inside one, may not be published; None if it may.
+
+        Args:
+            path: names, the outermost first.
+            holds: a flag names nobody, and a number is no name.
+        """
+        if holds != "flag" and (kind := self._withheld.get(".".join(path))) is not None:
+            return kind
+        return _kind_of_name(path, holds)
 
     def _texts(self, value: Any, path: Path) -> Iterator[str]:
         """Yield the texts to judge: all but those below keys that are removed, or listed, by their names."""
@@ -69,7 +76,6 @@ class Cleaner:
             for inner in value:
                 yield from self._texts(inner, path)
         elif isinstance(value, dict):
-            yield from value
             for key, inner in value.items():
                 own = (*path, key)
                 if ".".join(own) not in self._listed and self._kind_of(own, inner) is None:
@@ -99,21 +105,17 @@ class Cleaner:
         if ".".join(own) in self._listed:
             self.known.add(".".join(own))
             return key, _bare(value)
-        hidden = self._kinds.get(name)
-        if hidden is not None:
-            own = (*path, HIDDEN_KEY)
+        kind = self._kind_of(own, value)
         dotted = _capped(own, self.known)
         self.known.add(dotted)
-        kind = hidden or self._kind_of(own, value)
         if kind is not None:
             self.removed[dotted] = kind
             return None
         return key, self._clean(value, own)
 
     def _kind_of(self, path: Path, value: Any) -> str | None:
-        if isinstance(value, bool):
-            return None
-        return self.kind_of_key(path, is_number=isinstance(value, (int, float)))
+        is_flag, is_number = isinstance(value, bool), isinstance(value, (int, float))
+        return self.kind_of_key(path, "flag" if is_flag else "number" if is_number else "anything")
 
     def _text(self, text: str, path: Path) -> str | None:
         self.seen[_capped(path, self.seen)] += 1
@@ -126,6 +128,13 @@ class Cleaner:
         self.blanked[_capped(path, self.seen), kind] += 1
 
 
+@lru_cache(10_000)
+def _kind_of_name(path: Path, holds: Holds) -> str | None:
+    """Return what a key leads to by its words, or because it is an address or the like itself."""
+    by_words = None if holds == "flag" else kind_of_name(path[-1], path[:-1], is_number=holds == "number")
+    return kind_of_text(path[-1]) or by_words
+
+
 def _bare(value: Any) -> Any:
     """Return an unfolded value as it was."""
     if isinstance(value, (Folded, Unreadable)):
@@ -136,13 +145,15 @@ def _bare(value: Any) -> Any:
 
 
 def _capped(path: Path, known: Collection[str]) -> str:
-    shown = _shown(path)
+    shown = show(path)
     return shown if shown in known or len(known) < _MAX_PATHS else f"{path[0]}.{_OTHERS}"
 
 
 @lru_cache(10_000)
-def _shown(path: Path) -> str:
-    dotted = "".join(char if char.isprintable() else "?" for char in ".".join(path))
+def show(path: Path) -> str:
+    """Return a dotted path that may be shown: without names that are addresses or the like, and not too long."""
+    shown = ".".join(HIDDEN_KEY if kind_of_text(name) else name for name in path)
+    dotted = "".join(char if char.isprintable() else "?" for char in shown)
     return dotted if len(dotted) <= _MAX_NAME else f"{dotted[:_MAX_NAME]}..."
 
 

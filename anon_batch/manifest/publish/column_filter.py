@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from anon_batch.manifest.publish.cleaner import Cleaner
+from anon_batch.manifest.publish.cleaner import Cleaner, Holds, show
 from anon_batch.manifest.publish.structured import UNREADABLE
 from anon_batch.manifest.regions_column import is_text, plain_type
 
@@ -56,12 +56,13 @@ class ColumnFilter:
             `published`: names of columns; `withheld`: column or key -> why; `blanked`: column or key -> why -> values that
             were left out of a published one.
         """
+        withheld = {show((name,)) if name in self._extra else name: why for name, why in self._withheld.items()}
         blanked: dict[str, Counter[str]] = {}
         for (path, kind), count in sorted(self._cleaner.blanked.items()):
             blanked.setdefault(path, Counter())[kind] += count
         return {
             "published": list(self.schema.names),
-            "withheld": dict(sorted({**self._cleaner.removed, **self._withheld}.items())),
+            "withheld": dict(sorted({**self._cleaner.removed, **withheld}.items())),
             "blanked": {path: dict(kinds) for path, kinds in blanked.items()},
         }
 
@@ -97,14 +98,20 @@ class ColumnFilter:
 
     def _field(self, field: pa.Field, path: tuple[str, ...]) -> pa.Field | None:
         own = (*path, field.name)
-        dotted = ".".join(own)
-        if dotted not in self._listed and not pa.types.is_boolean(field.type):
-            number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
-            if (why := self._cleaner.kind_of_key(own, is_number=number)) is not None:
-                self._withheld[dotted] = why
+        if ".".join(own) not in self._listed:
+            why = self._cleaner.kind_of_key(own, what_holds(field.type))
+            if why is not None:
+                self._withheld[show(own)] = why
                 return None
         kind = self._pruned(field.type, own)
         return None if kind is None else pa.field(field.name, kind)
+
+
+def what_holds(kind: pa.DataType) -> Holds:
+    """Return what a column of this type holds, as far as it matters for its name."""
+    if pa.types.is_boolean(kind):
+        return "flag"
+    return "number" if pa.types.is_integer(kind) or pa.types.is_floating(kind) else "anything"
 
 
 def needs_look(kind: pa.DataType) -> bool:

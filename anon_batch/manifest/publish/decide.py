@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
 from anon_batch.errors import ConfigError
 from anon_batch.manifest.publish.cleaner import HIDDEN_KEY, Cleaner
-from anon_batch.manifest.publish.column_filter import ColumnFilter, needs_look
-from anon_batch.manifest.publish.values import kind_of_text
+from anon_batch.manifest.publish.column_filter import ColumnFilter, needs_look, what_holds
 
-MAX_SHARE = 0.05  # of the texts of a column or key; above, all of it is withheld, else only those texts
+# Shares of the texts of a column or key above which all of it is withheld, else only those texts.
+MAX_SHARE = 0.05
+MAX_SHARE_OF_FEW = 0.25  # because one or two addresses among a few captions say little about the others
+FEW = 2
 
 
 def decide(sample: pa.Table, extra: pa.Schema, listed: Sequence[str] = ()) -> ColumnFilter:
     """Decide which pass-through columns are published.
 
-    A column or key is withheld when its name or more than a twentieth of its texts in the sample look like an address, a
+    A column or key is withheld when its name or more than a twentieth of its texts in the sample (a quarter, if
+    these are one or two) look like an address, a
     digest, camera metadata, a place, a person, a contact, an account, a device, a secret or the data of a face.
 
     Args:
@@ -36,21 +39,14 @@ def decide(sample: pa.Table, extra: pa.Schema, listed: Sequence[str] = ()) -> Co
     for field in extra:
         if field.name in names:
             continue
-        kind = _kind_of_column(field, first)
+        kind = first.kind_of_key((field.name,), what_holds(field.type))
         if kind is not None:
             withheld[field.name] = kind
-        if needs_look(field.type):
+        elif needs_look(field.type):
             first.column(field.name, sample.column(field.name).to_pylist())
-    _check_listed(listed, extra, first)
-    withheld = {**_by_values(first), **withheld}
+    withheld.update(_by_values(first))
+    _check_listed(listed, extra, first, withheld)
     return ColumnFilter(extra, withheld, Cleaner(withheld, names), names)
-
-
-def _kind_of_column(field: pa.Field, cleaner: Cleaner) -> str | None:
-    if pa.types.is_boolean(field.type):
-        return None
-    number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
-    return kind_of_text(field.name) or cleaner.kind_of_key((field.name,), is_number=number)
 
 
 def _by_values(cleaner: Cleaner) -> dict[str, str]:
@@ -60,13 +56,21 @@ def _by_values(cleaner: Cleaner) -> dict[str, str]:
     return {
         path: max(sorted(kinds), key=kinds.__getitem__)
         for path, kinds in hits.items()
-        if kinds.total() > MAX_SHARE * cleaner.seen[path]
+        if kinds.total() > cleaner.seen[path] * (MAX_SHARE if kinds.total() > FEW else MAX_SHARE_OF_FEW)
     }
 
 
-def _check_listed(listed: Sequence[str], extra: pa.Schema, cleaner: Cleaner) -> None:
+def _check_listed(listed: Sequence[str], extra: pa.Schema, cleaner: Cleaner, withheld: Mapping[str, str]) -> None:
     known = [*extra.names, *sorted(name for name in cleaner.known if not name.endswith(HIDDEN_KEY))]
+    whole = [*withheld, *cleaner.removed]
     for name in listed:
+        if (
+            outer := next((path for path in whole if name.startswith(f"{path}.") and path not in listed), None)
+        ) is not None:
+            raise ConfigError(
+                f"publish.columns: `{name}` is a part of `{outer}`, which is not published as a whole; name `{outer}` instead, "
+                "or move the part to a column of its own"
+            )
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
             hint = f"; did you mean `{near[0]}`?" if near else f"; there are: {', '.join(known[:20]) or 'none'}"

@@ -20,31 +20,35 @@ FACE = "face data"
 
 _WORDS = {
     ADDRESS: """url urls uri uris link links href src http https www website homepage hostname permalink shortcode referer
-        referrer path paths filepath filename filenames file s3 bucket youtube ytid vimeo""",
+        referrer path paths filepath filename filenames file basename s3 bucket youtube ytid vimeo""",
     DIGEST: """md md5 sha hash hashes phash ahash dhash whash pdq digest digests checksum crc etag blake xxhash fingerprint
         uuid guid uid""",
     CAMERA: "exif xmp iptc makernote mpf photoshop",
     PLACE: """gps lat latitude lon lng longitude latlon latlng latlong geo geotag geolocation geohash geoip coordinates
-        location place venue woeid address adresse street postcode postal zip zipcode city town village altitude""",
+        location place venue woeid address addr adresse street postcode postal zip zipcode city town village altitude""",
     PERSON: """author authors artist artists photographer creator owner uploader contributor byline credit credits copyright
         attribution username nickname surname lastname firstname fullname forename realname vorname nachname prenom person
-        celebrity identity patient ssn dob birthday birthdate passport iban plate plates numberplate""",
-    CONTACT: "email emails mail mails mailto correo phone phones telephone telefon telefono tel fax whatsapp contact",
+        fname lname celebrity identity patient physician mrn ssn dob birthday birthdate passport iban vin plate plates
+        numberplate""",
+    CONTACT: """email emails mail mails mailto correo phone phones telephone telefon telefono tel fax whatsapp telegram skype
+        wechat contact""",
     ACCOUNT: """user users userid account login handle nsid profile follower followers twitter instagram facebook tiktok
-        flickr tweet cookie session subject""",
-    DEVICE: "ip ipv ipaddr ipaddress useragent imei imsi serial mac",
+        linkedin snapchat discord weibo flickr tweet cookie session subject""",
+    DEVICE: "ip ipv ipaddr ipaddress useragent imei imsi idfa gaid serial mac macaddr ssid bssid",
     CREDENTIAL: "token password passwd secret secrets apikey credential credentials signature auth authorization",
     FACE: "arcface facenet insightface faceid facebox faceboxes facebbox facebboxes",
 }
 _PAIRS = {
-    ADDRESS: "photo-id s-3",
+    ADDRESS: "photo-id s-3 image-name img-name photo-name original-name",
     DIGEST: "unique-id",
     CAMERA: """date-captured date-taken date-original date-digitized time-captured time-taken time-original capture-date
         capture-time captured-at captured-on taken-at taken-on taken-time taken-date capture-datetime maker-note""",
     PERSON: """first-name last-name full-name family-name given-name middle-name real-name screen-name people-name
-        actor-name player-name customer-name client-name student-name employee-name of-birth""",
+        actor-name player-name customer-name client-name student-name employee-name operator-name
+        operators-name driver-name of-birth birth-date birth-year birth-day license-number licence-number national-id tax-id""",
     CONTACT: "mobile-number mobile-phone cell-phone",
-    ACCOUNT: "people-id actor-id player-id customer-id client-id member-id student-id employee-id channel-id post-id",
+    ACCOUNT: """people-id actor-id player-id customer-id client-id member-id student-id employee-id driver-id channel-id
+        post-id""",
     DEVICE: "device-id user-agent",
     CREDENTIAL: "api-key access-key secret-key private-key",
 }
@@ -62,7 +66,7 @@ _OF_WORD = {word: kind for kind, words in _WORDS.items() for word in words.split
 _OF_PAIR = {tuple(pair.split("-")): kind for kind, pairs in _PAIRS.items() for pair in pairs.split()}
 _OF_WHOLE = {
     **{"".join(pair): kind for pair, kind in _OF_PAIR.items()},
-    **{word + end: PERSON for word in _WORDS[PERSON].split() for end in ("name", "id")},
+    **{word + end: kind for kind in (PERSON, ACCOUNT) for word in _WORDS[kind].split() for end in ("name", "id")},
     **_OF_WORD,
 }
 _OF_END = [(*text.split("-"), kind) for kind, texts in _GLUED.items() for text in texts.split()]

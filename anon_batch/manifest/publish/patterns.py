@@ -40,9 +40,9 @@ class Rule(NamedTuple):
 
 
 def _is_digest(found: str) -> bool:
-    """Return whether hexadecimal digits are mixed as in a digest: a number has no letter, a word no digit."""
+    """Return whether hexadecimal digits are mixed as in a digest: a number has no letter but an exponent, a word no digit."""
     digits = found.lower().removeprefix("0x")
-    return any(c.isdigit() for c in digits) and any(c in "abcdef" for c in digits)
+    return any(c.isdigit() for c in digits) and sum(c in "abcdef" for c in digits) > 1
 
 
 def _is_random(found: str) -> bool:
@@ -65,7 +65,7 @@ RULES: Sequence[Rule] = (
     Rule(CREDENTIAL, r"(?i:\b(?:x-(?:amz|goog)-[a-z]{1,20}|access_?token|api_?key|password)\s{0,3}[=:]\s{0,3}\S)"),
     Rule(CONTACT, r"[^\s@](?:@|%40)[^\s@]{1,80}[.][^\s@.,;)]"),
     Rule(CONTACT, r"(?i:\w\s?[\[(]at[\])]\s?[a-z0-9-]{1,63}\s?(?:[.]|[\[(]dot[\])])\s?[a-z])"),
-    Rule(ADDRESS, r"(?i:\b[a-z][a-z0-9+.-]{1,20}(?::|%3a)(?:\\?/|%2f){2}|\bwww\d?[.][a-z0-9-])"),
+    Rule(ADDRESS, r"(?i:\b[a-z][a-z0-9+.-]{1,20}(?::|%3a)(?:\\{0,4}/|%2f){2}|\bwww\d?[.][a-z0-9-])"),
     Rule(ADDRESS, r"(?i:\b(?:data:[a-z]{1,20}/|mailto:\S|file:\S|urn:\S)|^\s{0,9}//[a-z0-9-]{1,63}[.][a-z0-9-])"),
     Rule(ADDRESS, rf"(?i:\b{_HOST}[.](?:{_TOP})(?::\d{{1,5}})?/\S)"),
     Rule(ADDRESS, rf"(?i:^\s{{0,9}}{_HOST}[.](?:{_TOP})/?\s{{0,9}}$)"),

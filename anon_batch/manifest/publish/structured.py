@@ -52,10 +52,6 @@ def _unfold_text(text: str, depth: int, *, must: bool) -> Any:
         value = json.loads(text.lstrip("\ufeff"), parse_constant=lambda _: None, object_pairs_hook=_unique)
     except (ValueError, RecursionError):
         return Unreadable(text) if must or start == "{" else text
-    if not must and not isinstance(value, (dict, list, str)):
-        return text
-    if isinstance(value, str) and not must and value.lstrip("\ufeff \t\r\n")[:1] not in ("{", "[", '"'):
-        return text
     return Folded(unfold(value, depth + 1), text)
 
 
