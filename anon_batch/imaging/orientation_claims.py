@@ -126,10 +126,11 @@ def settle(statements: Iterable[Orientation | None], doubtful: Iterable[Orientat
         doubtful: what Pillow does not look at, but another reader may.
     """
     known = [statement for statement in statements if statement is not None]
-    value = known[0].value if known else _UPRIGHT
-    every = [*known, *(statement for statement in doubtful if statement is not None)]
-    others = frozenset(number for own in every for number in (own.value, *own.others))
-    return Orientation(value, others - {value})
+    first, *rest = known or [Orientation()]
+    rest += [statement for statement in doubtful if statement is not None]
+    # Whether a reader looks for what agrees with the first does not matter.
+    others = {*first.others, *(own.value for own in rest), *(o for own in rest for o in own.others if o != _UPRIGHT)}
+    return Orientation(first.value, frozenset(others) - {first.value})
 
 
 def neutralise_tiff(data: bytes) -> bytes:

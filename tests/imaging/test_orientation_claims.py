@@ -67,6 +67,21 @@ def test_a_plain_statement_leaves_no_doubt(kind, value):
     assert (source.orientation, source.others, source.other_views()) == (value, frozenset(), [])
 
 
+@pytest.mark.parametrize("value", range(1, 9))
+def test_what_agrees_with_a_plain_statement_leaves_no_doubt(value):
+    block, packet = files.tiff(value), files.xmp(value)
+    text = b"Raw profile type exif\0" + files.profile("exif", block)
+    for data in (
+        files.jpeg(files.exif(block), files.jpeg_xmp(packet)),
+        files.jpeg(files.exif(block), files.exif(block), files.jpeg_xmp(packet), files.extended_xmp(packet)),
+        files.png(files.chunk(b"eXIf", block), files.chunk(b"tEXt", text)),
+        files.riff((b"EXIF", block), (b"XMP ", packet), flags=12),
+        files.tiff_file(value, packet=packet),
+    ):
+        source = SourceImage.open("a", data)
+        assert (source.orientation, source.others) == (value, frozenset())
+
+
 @pytest.mark.parametrize("value", [0, 9, 255, 65535])
 def test_an_illegal_value_is_upright(value):
     source = SourceImage.open("a", files.jpeg(files.exif(files.tiff(value)), files.jpeg_xmp(files.xmp(6))))
