@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import cast
 
 from PIL import ImageFile, TiffImagePlugin
@@ -114,6 +115,8 @@ def _read_png(data: bytes, max_pixels: int | None) -> ImageHeader:
             raise FailedError("multi_frame", "PNG with an animation")
         elif (profile := read_profile(name, body)) is not None:
             profiles.append(profile)
+        if len(profiles) > _MOST_PROFILES:  # because each may be compressed a thousandfold
+            raise FailedError("decode", f"PNG: more than {_MOST_PROFILES} chunks of EXIF and XMP")
         names.add(name)
     if depth == 16 and b"tRNS" in names:
         raise FailedError("unsupported_mode", "PNG with 16 bits a sample and one transparent colour")
@@ -177,7 +180,8 @@ def _reader_for(kind: str) -> Callable[[bytes, int | None], ImageHeader]:
 def _read_avif(data: bytes, image: ImageFile.ImageFile) -> Orientation:
     """Return what the properties irot and imir say, which Pillow gives as EXIF; the file's own EXIF is doubtful."""
     turned = read_exif(image.info.get("exif", b""))
-    own = [read_exif(data[at.start() :]) for at in re.finditer(rb"II\*\0|MM\0\*", data)]
+    starts = [at.start() for at in islice(re.finditer(rb"II\*\0|MM\0\*", data), _MOST_PROFILES)]
+    own = [read_exif(data[start : start + _EXIF_BYTES]) for start in starts]
     return settle([turned and Orientation(turned.value), read_xmp(image.info.get("xmp", b""))], own)
 
 
@@ -198,6 +202,8 @@ def _check_frames(image: ImageFile.ImageFile, max_pixels: int | None) -> None:
         raise FailedError("multi_frame", f"{image.format} with {frames} frames")
 
 
+_MOST_PROFILES = 16
+_EXIF_BYTES = 1 << 16
 _WEBP_METADATA = 0x08 | 0x04  # EXIF, XMP
 _READ_ORIENTATION = {"AVIF": _read_avif, "GIF": _read_gif}
 _READERS: dict[str, Callable[[bytes, int | None], ImageHeader]] = {

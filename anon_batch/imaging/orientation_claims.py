@@ -83,7 +83,7 @@ class Entry(NamedTuple):
 
 
 def first_directory(tiff: bytes) -> Iterator[Entry]:
-    """Yield the entries of the first directory of a TIFF structure, up to the end of the data."""
+    """Yield the entries of the first directory of a TIFF structure, up to the end of the data, at most 65,535."""
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
     if order is None or len(tiff) < 16:
         return
@@ -94,7 +94,7 @@ def first_directory(tiff: bytes) -> Iterator[Entry]:
         return
     (count,) = struct.unpack_from(order + head, tiff, start)
     first = start + struct.calcsize(head)
-    for at in range(first, min(first + width * count, len(tiff) - width + 1), width):
+    for at in range(first, min(first + width * min(count, 0xFFFF), len(tiff) - width + 1), width):
         tag, kind, number = struct.unpack_from(order + body, tiff, at)
         yield Entry(tag, kind, number, at, order, is_big)
 
@@ -135,10 +135,11 @@ def settle(statements: Iterable[Orientation | None], doubtful: Iterable[Orientat
 
 def neutralise_tiff(data: bytes) -> bytes:
     """Return a TIFF whose first directory says upright and holds no XMP, so that no decoder turns it by itself."""
+    entries = [entry for entry in first_directory(data) if entry.tag in (TAG, XMP_TAG)]
+    if not entries:
+        return data
     out = bytearray(data)
-    for entry in first_directory(data):
-        if entry.tag not in (TAG, XMP_TAG):
-            continue
+    for entry in entries:
         kind, value = (SHORT, _UPRIGHT) if entry.tag == TAG else (1, 0)
         count, room = ("Q", 8) if entry.is_big else ("I", 4)
         struct.pack_into(f"{entry.order}H{count}", out, entry.at + 2, kind, 1)

@@ -1,10 +1,15 @@
 """Whatever a file says about its orientation, the image is looked at as every reader shows it, and written so that all agree."""
 
+import time
+import zlib
+
 import cv2
 import numpy as np
 import oriented_files as files
 import pytest
+from PIL import features
 
+from anon_batch.errors import FailedError
 from anon_batch.imaging.decode import decode
 from anon_batch.imaging.encode import encode_anonymized, encode_clean
 from anon_batch.imaging.metadata.inspect import inspect
@@ -102,3 +107,29 @@ def test_a_16_bit_tiff_is_turned_once():
             data[entry : entry + 12] = b"\x12\x01\x04\0\x01\0\0\0\x06\0\0\0"  # a LONG
     decoded = decode("a", bytes(data))
     np.testing.assert_array_equal(decoded.native, np.rot90(samples, -1))
+
+
+@pytest.mark.parametrize("mark", [b"II*\0", b"MM\0*"])
+def test_many_structures_in_one_file_cost_little(mark):
+    """Of 400,000 starts of EXIF blocks each would be copied to the end of the file."""
+    if not features.check("avif"):
+        pytest.skip("Pillow has no AVIF")
+    avif = files.file("AVIF", quality=90) + b"\0\x18\x6a\x08free" + mark * 400_000
+    started = time.process_time()
+    assert SourceImage.open("a", avif).orientation == 1
+    assert time.process_time() - started < 2
+
+
+def test_a_png_of_many_compressed_profiles_fails():
+    packed = files.chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(bytes(1 << 20)))
+    assert SourceImage.open("a", files.png(*[packed] * 16)).orientation == 1
+    with pytest.raises(FailedError, match="more than 16"):
+        SourceImage.open("a", files.png(*[packed] * 17))
+
+
+def test_bytes_between_segments_are_passed_over_fast():
+    started = time.process_time()
+    data = files.jpeg()
+    for extraneous in (b"\xff\0" * 2_000_000, b"\xff" * 4_000_000, b"\xff\xd0" * 2_000_000, bytes(4_000_000)):
+        assert SourceImage.open("a", data[:20] + extraneous + data[20:]).width == files.WIDTH
+    assert time.process_time() - started < 4

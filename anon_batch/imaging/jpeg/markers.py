@@ -15,12 +15,13 @@ from anon_batch.imaging.orientation import orientation_exif
 from anon_batch.imaging.orientation_claims import Orientation, read_exif, read_xmp, settle
 
 SOI, EOI, SOS, DQT, DHT, DAC, DRI = 0xD8, 0xD9, 0xDA, 0xDB, 0xC4, 0xCC, 0xDD
-TEM, DNL = 0x01, 0xDC
+DNL = 0xDC
 APP0, APP1, APP14 = 0xE0, 0xE1, 0xEE
 SOF = frozenset(range(0xC0, 0xD0)) - {DHT, 0xC8, DAC}
 _KEPT = SOF | {DQT, DHT, DAC, DRI, SOS}  # unchanged
 _REGEX_BYTES = 1 << 15
 _PADDING_BYTES = 16  # so many zeros in a row are hardly coded data
+_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]", re.DOTALL)  # neither data nor TEM, a restart or a fill byte
 _SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 _ENDS_SCAN = np.ones(256, np.bool_)  # whether a byte after FF ends a scan: not if it is data, a restart or a fill byte
 _ENDS_SCAN[[0x00, *range(0xD0, 0xD8), 0xFF]] = False
@@ -123,15 +124,8 @@ def iter_segments(data: bytes) -> Iterator[Segment]:
 
 def _find_marker(data: bytes, at: int) -> int | None:
     """Return where the next marker begins that may begin a segment, as libjpeg finds it; None where there is none."""
-    while (at := data.find(b"\xff", at)) >= 0 and at + 1 < len(data):
-        code = data[at + 1]
-        if code == 0xFF:
-            at += 1
-        elif code in (0x00, TEM) or 0xD0 <= code <= 0xD7:
-            at += 2
-        else:
-            return at
-    return None
+    found = _MARKER.search(data, at)
+    return None if found is None else found.start()
 
 
 def _end_of_scan(data: bytes, start: int) -> int:
