@@ -11,7 +11,8 @@ from PIL import Image, ImageFile
 from anon_batch.errors import FailedError
 from anon_batch.imaging.decode import decode
 from anon_batch.imaging.encode import encode_anonymized, encode_clean
-from anon_batch.imaging.jpeg.markers import DHT, DQT, SOF, SOS, iter_segments
+from anon_batch.imaging.jpeg.coefficients import block_dims, write_blocks
+from anon_batch.imaging.jpeg.markers import DHT, DQT, SOF, SOS, iter_segments, read_jpeg_header
 from anon_batch.imaging.metadata.inspect import inspect
 from anon_batch.imaging.source import SourceImage
 from anon_batch.records import AnonymizedImage
@@ -199,6 +200,19 @@ def test_a_progressive_file_without_its_last_scans_fails():
 def test_a_progressive_file_cut_between_a_component_and_the_next_fails():
     whole = file(progressive=True)
     assert reason(whole[: second_scan(whole)]) == "truncated"
+
+
+def test_an_odd_sampling_needs_its_end_marker():
+    data = bytearray(file(subsampling=0))
+    frame = next(s.start for s in iter_segments(bytes(data)) if s.marker in SOF)
+    data[frame + 11] = 0x31  # three times as much luma as chroma, for which libjpeg's simple interface has no name
+    header = read_jpeg_header(bytes(data))
+    rng = np.random.default_rng(3)
+    blocks = [rng.integers(-9, 9, (*dims, 64), dtype=np.int16) for dims in block_dims(header, header.components)]
+    whole = write_blocks(bytes(data), header, header.components, blocks)
+    np.testing.assert_array_equal(decode("a", whole).pixels, np.asarray(Image.open(io.BytesIO(whole))))
+    assert reason(whole[:-2]) == "truncated"
+    assert reason(whole[: len(whole) // 2]) == "truncated"
 
 
 def test_a_height_that_stands_after_the_scan_is_unsupported():

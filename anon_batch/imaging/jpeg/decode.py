@@ -41,6 +41,8 @@ def decode_jpeg(data: bytes, header: JpegHeader, segments: tuple[Segment, ...]) 
         if has_extraneous:  # because the restarts are not only numbered oddly
             raise
     if samples is None:
+        if segments[-1].start == segments[-1].end:  # because Pillow does not say that a scan is incomplete
+            raise FailedError("truncated", "JPEG: no end marker, and a sampling whose scans cannot be checked")
         image = open_with_pillow("JPEG", plain)
         if image.size != (header.width, header.height):
             raise FailedError("decode", f"JPEG: {image.size} px, the header says {header.width} x {header.height}")
