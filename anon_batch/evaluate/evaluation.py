@@ -113,7 +113,10 @@ class _Evaluation:
         results = self._results
         results.inputs["manifest"] = _counts(selection, found.images, 0, found.failures)
         if not found.images:
-            raise ManifestError(f"manifest {selection.address}: no image could be decoded: {dict(found.failures)}")
+            hint = "; add their folder to `sources.allow`" if "source_refused" in found.failures else ""
+            raise ManifestError(
+                f"manifest {selection.address}: no image could be decoded: {dict(found.failures)}{hint}"
+            )
         if found.before is not None:
             results.originals = replace(results.originals, average_precision=found.before.measures())
         for name, counts in found.methods.items():

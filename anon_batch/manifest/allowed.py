@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from anon_batch.config import SourcesConfig
 from anon_batch.errors import ConfigError, SourceRefusedError
@@ -43,6 +44,7 @@ _PORTS = {"http": 80, "https": 443}
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
 _ODD_URL = re.compile(r"[\\\x00-\x1f\x7f]")
 _ODD_HOST = re.compile(r"[\s%]")
+_PLAIN_HOST = re.compile(r"[A-Za-z0-9.-]+")
 _DOTS = re.compile(r"(^|/)\.{1,2}(/|$)")
 _DECODINGS = 3  # rounds of percent-decoding
 
@@ -58,6 +60,12 @@ class _Prefix(NamedTuple):
         if self.scheme != other.scheme or (self.authority and self.authority != other.authority):
             return False
         return not self.path or other.path == self.path or other.path.startswith(f"{self.path}/")
+
+
+class _Server(NamedTuple):
+    scheme: str
+    authority: str
+    refusal: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +94,8 @@ class AllowedSources:
         uri = absolute(manifest)
         if config.allow is None:
             usual = tuple(_Prefix(name, "", "") for name in USUAL_PROTOCOLS)
-            return cls(uri, _spellings(folder_of(uri)) if is_local(uri) else (), usual, listed=False)
+            home = _spellings(folder_of(uri)) if is_local(uri) else ()
+            return cls(uri, () if "/" in home else home, usual, listed=False)  # because "/" would allow every file
         local = [entry for entry in config.allow if is_local(entry)]
         remote = [_entry(entry) for entry in config.allow if not is_local(entry)]
         return cls(uri, tuple(f for entry in local for f in _spellings(absolute(entry))), tuple(remote), listed=True)
@@ -155,29 +164,25 @@ class AllowedSources:
             return self._not_listed(scheme)
         if scheme in _AZURE and "@" in address.authority and not self._names(address):
             host = address.authority.rpartition("@")[2]
-            if not host.endswith(_AZURE_HOSTS):
+            if not _PLAIN_HOST.fullmatch(host) or not host.endswith(_AZURE_HOSTS):
                 return f"{host} is no server of Azure, and would get its credentials"
         return None
 
     def _http_refusal(self, url: str) -> str | None:
         if _ODD_URL.search(url):
             return "an address with a backslash or control character"
-        try:
-            parts = urlsplit(url)
-            address = _http_prefix(parts)
-        except ValueError as exc:
-            return f"not an address ({exc})"
-        if not parts.hostname or _ODD_HOST.search(parts.hostname):
-            return "an address without a host, or with a host that is none"
+        head, path = _split_url(url)
+        server = _server(head)
+        if isinstance(server, str):
+            return server
+        address = _Prefix(server.scheme, server.authority, path.strip("/"))
         if _has_dots(address.path):
             return "an address with `.` or `..` in its path"
         if not any(p.holds(address) for p in self.prefixes):
             return self._not_listed(f"{address.scheme}://{address.authority}")
         if any(p.authority == address.authority for p in self.prefixes if p.holds(address)):
             return None  # the operator named this very host
-        ip = literal_ip(parts.hostname)
-        kind = refused_name(parts.hostname) if ip is None else refused_ip(ip)
-        return None if kind is None else f"{parts.hostname} is {kind}"
+        return server.refusal
 
     def _names(self, address: _Prefix) -> bool:
         return any(p.authority == address.authority and p.holds(address) for p in self.prefixes)
@@ -188,7 +193,7 @@ class AllowedSources:
 
     def _places(self) -> str:
         if not self.listed:
-            return "the manifest's own folder" if self.folders else "the manifest's bucket"
+            return "the manifest's own folder" if self.folders else "the manifest's bucket (or folder, if that is `/`)"
         return "the folders of `sources.allow`"
 
 
@@ -219,17 +224,37 @@ def _parse(uri: str) -> _Prefix:
     found = _SCHEME.match(uri)
     scheme = found[1].lower() if found else ""
     if scheme in _PORTS and uri[len(scheme) + 3 :]:
-        return _http_prefix(urlsplit(uri))
+        head, path = _split_url(uri)
+        server = _server(head)
+        if isinstance(server, str):
+            raise ValueError(server)
+        return _Prefix(server.scheme, server.authority, path.strip("/"))
     authority, _, path = uri[len(scheme) + 3 :].partition("/")
     return _Prefix({"s3a": "s3", "gcs": "gs"}.get(scheme, scheme), authority, path.rstrip("/"))
 
 
-def _http_prefix(parts: SplitResult) -> _Prefix:
-    scheme = parts.scheme.lower()
-    host, port = plain_host(parts.hostname or ""), parts.port
+def _split_url(url: str) -> tuple[str, str]:
+    """Return protocol and server of an http URL, and its path."""
+    start = url.index("://") + 3
+    end = start + len(re.split(r"[/?#]", url[start:], maxsplit=1)[0])
+    return url[:end], re.split(r"[?#]", url[end:], maxsplit=1)[0]
+
+
+@functools.lru_cache(maxsize=4096)
+def _server(head: str) -> _Server | str:
+    """Return the server of `PROTOCOL://SERVER`, or what is wrong with it."""
+    try:
+        parts = urlsplit(head)
+        scheme, host, port = parts.scheme.lower(), plain_host(parts.hostname or ""), parts.port
+    except ValueError as exc:
+        return f"not an address ({exc})"
+    if not host or _ODD_HOST.search(parts.hostname or ""):
+        return "an address without a host, or with a host that is none"
     shown = f"[{host}]" if ":" in host else host
+    ip = literal_ip(host)
+    kind = refused_name(host) if ip is None else refused_ip(ip)
     authority = shown if port in (None, _PORTS[scheme]) else f"{shown}:{port}"
-    return _Prefix(scheme, authority, parts.path.strip("/"))
+    return _Server(scheme, authority, None if kind is None else f"{host} is {kind}")
 
 
 def _host_of(authority: str) -> str:

@@ -75,6 +75,13 @@ PROTOCOLS = [
     "generic://a",
     "jupyter://host/a",
     "abfs://container@evil.example.org/a.jpg",
+    "abfs://container@evil.example.org?.core.windows.net/a.jpg",
+    "abfs://container@evil.example.org#.core.windows.net/a.jpg",
+    "az://container@account.core.windows.net.evil.example.org/a.jpg",
+    "abfss://c@evil.example.org\\.core.windows.net/a.jpg",
+    "https:///etc/passwd",
+    "http://host:port/a.jpg",
+    "http://[::1/a.jpg",
     "s3://bucket/../other/a.jpg",
 ]
 HOSTS = [
@@ -178,8 +185,9 @@ def test_a_list_replaces_the_default_and_ends_at_whole_segments(
     assert found.refusal("/data/set/m.parquet#column=image&row=0") is None, "the operator named the manifest itself"
 
 
-def test_a_manifest_in_a_bucket_names_no_local_file() -> None:
-    assert "outside" in str(rules(manifest="s3://bucket/m.parquet").refusal("/etc/passwd"))
+@pytest.mark.parametrize("manifest", ["s3://bucket/m.parquet", "/m.parquet"])
+def test_a_manifest_in_a_bucket_or_the_root_folder_names_no_local_file(manifest: str) -> None:
+    assert "outside" in str(rules(manifest=manifest).refusal("/etc/passwd"))
 
 
 def test_links_that_lead_out_of_the_folder_are_refused(tmp_path: Path) -> None:

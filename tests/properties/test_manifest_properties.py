@@ -15,7 +15,7 @@ from anon_batch.formats.layout import IMAGE_SUFFIXES, image_key, output_name
 from anon_batch.manifest import check_rows, open_manifest, rows_from_table
 from anon_batch.manifest.addresses import Cell, cell_prefix, parse_cell, relative, resolve
 from anon_batch.manifest.importers.patterns import expand_braces
-from anon_batch.manifest.names import is_safe
+from anon_batch.manifest.names import is_safe, unsafe
 from anon_batch.manifest.schema import FIXED_SCHEMA
 from anon_batch.storage import Storage, join
 
@@ -142,3 +142,13 @@ def test_braces_count_like_a_shell(first, more, width):
     assert len(written) == more + 1
     assert [int(w[2:-4]) for w in written] == list(range(first, first + more + 1))
     assert all(len(w[2:-4]) >= width for w in written)
+
+
+@given(wild_ids)
+@example("a\n")
+@example("a\u2028b")
+@example("a\x9fb")
+@example("n" * 251)
+def test_one_name_is_judged_as_a_column_is(image_id):
+    if image_id:
+        assert is_safe(image_id) == (not unsafe(pa.array([image_id]))[0])

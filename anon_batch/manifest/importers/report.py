@@ -80,7 +80,7 @@ class ImportReport:
             self._file.write(json.dumps(entry) + "\n")
 
     def _count_suffix(self, name: str) -> None:
-        label = posixpath.splitext(name)[1].lower() or "(no suffix)"
+        label = posixpath.splitext(name.rpartition("!")[2])[1].lower() or "(no suffix)"
         if label not in self.suffixes and len(self.suffixes) >= _SUFFIXES_COUNTED:
             label = "(other suffixes)"
         label = printable(label)
