@@ -23,7 +23,8 @@ WITHHELD = {
     "subject_id post_id flickr_id",
     "device": "ip ip_address ipAddress ipv4 client_ip mac_address device_id imei serial_number BodySerialNumber",
     "credential": "token access_token api_key apikey password secret secretoriginal signature credentials",
-    "face data": "face_bboxes faces face_boxes faceBoundingBox_bbox face_landmarks face_embedding face_id person_bbox arcface",
+    "face data": "face_bboxes faces source_faces face_boxes faceBoundingBox_bbox face_landmarks face_embedding face_id "
+    "person_bbox arcface",
 }
 PUBLISHED = """label labels label_name class class_name class_id name_id cls txt json caption captions text TEXT title description
     key status error_message width height original_width original_height WIDTH HEIGHT aspect_ratio license LICENSE
@@ -33,7 +34,7 @@ PUBLISHED = """label labels label_name class class_name class_id name_id cls txt
     scientific_name common_name model make color lang language score scores num_faces face_count has_gps is_user
     n_persons url_count file_size file_format location_class place_label geometry latency lateral hourly shape
     clip ship relationship photo camera mask depth timestamp year month prompt negative_prompt seed steps sampler
-    attributes tags domain view pose"""
+    attributes tags domain view pose phone_model src_dataset"""
 
 
 @pytest.mark.parametrize(("kind", "names"), WITHHELD.items())
@@ -52,5 +53,6 @@ def test_what_a_name_means_depends_on_what_is_around_it() -> None:
     assert kind_of_name("name", ("objects",)) is None
     assert kind_of_name("name", ("uploads",)) == "person"
     assert kind_of_name("name", is_number=True) is None
+    assert kind_of_name("faces", is_number=True) is None
     assert kind_of_name("long", is_number=True) == "place"
     assert kind_of_name("long") is None

@@ -19,7 +19,7 @@ CREDENTIAL = "credential"
 FACE = "face data"
 
 _WORDS = {
-    ADDRESS: """url urls uri uris link links href src http https www website homepage hostname permalink shortcode referer
+    ADDRESS: """url urls uri uris link links href http https www website homepage hostname permalink shortcode referer
         referrer path paths filepath filename filenames file basename s3 bucket youtube ytid vimeo""",
     DIGEST: """md md5 sha hash hashes phash ahash dhash whash pdq digest digests checksum crc etag blake xxhash fingerprint
         uuid guid uid""",
@@ -39,7 +39,7 @@ _WORDS = {
     FACE: "arcface facenet insightface faceid facebox faceboxes facebbox facebboxes",
 }
 _PAIRS = {
-    ADDRESS: "photo-id s-3 image-name img-name photo-name original-name",
+    ADDRESS: "photo-id s-3 img-src image-src image-name img-name photo-name original-name",
     DIGEST: "unique-id",
     CAMERA: """date-captured date-taken date-original date-digitized time-captured time-taken time-original capture-date
         capture-time captured-at captured-on taken-at taken-on taken-time taken-date capture-datetime maker-note""",
@@ -68,6 +68,7 @@ _OF_WHOLE = {
     **{"".join(pair): kind for pair, kind in _OF_PAIR.items()},
     **{word + end: kind for kind in (PERSON, ACCOUNT) for word in _WORDS[kind].split() for end in ("name", "id")},
     **_OF_WORD,
+    "src": ADDRESS,
 }
 _OF_END = [(*text.split("-"), kind) for kind, texts in _GLUED.items() for text in texts.split()]
 
@@ -112,10 +113,12 @@ def kind_of_name(name: str, parents: tuple[str, ...] = (), *, is_number: bool = 
         return None if is_number or around & _CLASSES_AROUND else PERSON
     if words == ["long"]:
         return PLACE if is_number else None
-    if words == ["faces"] or (_FACE_WORDS.intersection(words) and _FACE_PARTS.intersection(words)):
+    if (words[-1] == "faces" and not is_number) or (
+        _FACE_WORDS.intersection(words) and _FACE_PARTS.intersection(words)
+    ):
         return FACE
     kind = _kind(words)
-    if words[-1] in _CLASS_WORDS and kind not in (PERSON, ACCOUNT):  # e.g. the class of a place
+    if words[-1] in (*_CLASS_WORDS, "model") and kind not in (PERSON, ACCOUNT, CAMERA):  # e.g. the class of a place
         return None
     if kind == ADDRESS and words[0] in ("license", "licence"):  # its value tells the text of a licence from a source
         return None
