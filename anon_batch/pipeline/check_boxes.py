@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 
 from anon_batch.config import JobConfig
 from anon_batch.detect.given_boxes import GivenBoxes
-from anon_batch.errors import ManifestError, RowError, StorageError
+from anon_batch.errors import ManifestError
+from anon_batch.imaging.sniff import sniff
 from anon_batch.imaging.source import SourceImage
 from anon_batch.manifest.allowed import AllowedSources
 from anon_batch.manifest.fetch import SourceReader
@@ -29,8 +30,9 @@ CHECKED_ROWS = 1_000
 MAX_BAD_SHARE = 0.1
 FEWEST_ROWS = 10  # below, a share says little, and each row is checked when it is processed
 READ_ROWS = 100  # of the checked rows, whose images are read for their size
+READ_BYTES = 32 * 2**20
 FEWEST_CORNER_ROWS = 20
-_READERS = 16
+_READERS = 8
 _SHOWN = 3
 
 _Size = tuple[int, int] | None
@@ -139,18 +141,19 @@ class BoxScale:
                 batch = chosen[start : start + _READERS]
                 sizes: Iterable[_Size] = pool.map(lambda row: self._size(reader, row), batch)
                 known = {row.index: size for row, size in zip(batch, sizes, strict=True) if size is not None}
-                if (
-                    not known
-                ):  # because sources that cannot be read take long, and are reported when their rows are processed
+                if not known:  # because sources that cannot be read take long, and are reported with their rows
                     break
                 found.update(known)
         return found
 
     def _size(self, reader: SourceReader, row: ManifestRow) -> _Size:
-        limits = self._config.limits
+        limit = min(self._config.limits.max_bytes, READ_BYTES)
         try:
-            data = reader.read(row, limits.max_bytes)
-            image = SourceImage.open(row.image_id, data, max_pixels=limits.max_pixels, max_bytes=limits.max_bytes)
-        except (RowError, StorageError):
+            data = reader.read(row, limit)
+            # Because a hostile file must not end the driver, read no format whose header a native library parses.
+            if sniff(data) not in ("JPEG", "PNG", "WEBP"):
+                return None
+            image = SourceImage.open(row.image_id, data, max_pixels=self._config.limits.max_pixels, max_bytes=limit)
+        except Exception:  # because the row's own attempt reports it, whatever it is
             return None
         return image.width, image.height

@@ -14,8 +14,9 @@ from PIL import Image
 from pipeline_fixtures import image_bytes, job, release, write_dataset
 from releases import release_of
 
-from anon_batch.errors import ManifestError
+from anon_batch.errors import ManifestError, ObjectNotFoundError
 from anon_batch.manifest.build import build_manifest
+from anon_batch.pipeline.run import open_run
 from anon_batch.storage import Storage, join
 
 GOOD = (4.0, 4.0, 12.0, 12.0)  # images are 24 x 20 px
@@ -128,3 +129,30 @@ def test_the_sizes_in_coco_are_compared_with_the_images(
     tmp_path: Path, size: tuple[int, int], exif: int, first: tuple[str, str | None]
 ) -> None:
     assert _rows(_coco(tmp_path, size, exif)) == [first, ("anonymized", None)]
+
+
+def test_sources_whose_size_cannot_be_read_do_not_stop_the_check(tmp_path: Path) -> None:
+    base = str(tmp_path)
+    _dataset(base, [[GOOD]] * 12)
+    for at, data in enumerate([b"", b"no image", b"\xff\xd8\xff", b"II*\0", None]):
+        uri = join(base, f"src/{at:03}.png")
+        Storage().delete(uri) if data is None else Storage().put(uri, data)
+    rows = _rows(base)
+    assert [status for status, _ in rows] == ["failed"] * 5 + ["anonymized"] * 7
+
+
+def test_no_more_sources_are_read_once_a_batch_of_them_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = str(tmp_path)
+    _dataset(base, [[GOOD]] * 40)
+    reads: list[str] = []
+
+    def read(self: Storage, uri: str, *given: object) -> bytes:
+        if "/src/" in uri:
+            reads.append(uri)
+            raise ObjectNotFoundError("gone", uri)
+        return real(self, uri, *given)
+
+    real = Storage.read
+    monkeypatch.setattr(Storage, "read", read)
+    open_run(job(base), ())
+    assert len(reads) == 8
