@@ -141,8 +141,8 @@ def moto_server() -> Iterator[S3Server]:
                     endpoint = found.group()
                 return bool(endpoint)
 
-            _wait_for(announced, "moto's server to name its port", 60)
-            _wait_for(lambda: _answers(endpoint), "moto's server to answer", 60)
+            wait_for(announced, "moto's server to name its port", 60)
+            wait_for(lambda: _answers(endpoint), "moto's server to answer", 60)
             yield S3Server(endpoint)
         finally:
             _end(process)
@@ -160,7 +160,7 @@ def ceph_server(folder: Path) -> Iterator[S3Server]:
     missing = [name for name in _CEPH_PROGRAMS if shutil.which(name) is None]
     if missing:
         pytest.skip(f"no {', '.join(missing)} here; {_CEPH_INSTALL}")
-    monitor_port, gateway_port = _free_ports(2)
+    monitor_port, gateway_port = free_ports(2)
     fsid, osd = str(uuid.uuid4()), str(uuid.uuid4())
     config = folder / "ceph.conf"
     config.write_text(_CEPH_CONFIG.format(folder=folder, fsid=fsid, monitor=monitor_port, gateway=gateway_port))
@@ -181,9 +181,9 @@ def ceph_server(folder: Path) -> Iterator[S3Server]:
         _finish(folder, *ceph, "osd", "new", osd)
         _finish(folder, "ceph-osd", "-c", str(config), "-i", "0", "--mkfs", "--osd-uuid", osd)
         start("ceph-osd", "-i", "0")
-        _wait_for(lambda: "1 up" in _finish(folder, *ceph, "osd", "stat"), "Ceph's OSD", 120)
+        wait_for(lambda: "1 up" in _finish(folder, *ceph, "osd", "stat"), "Ceph's OSD", 120)
         start("radosgw", "-n", "client.rgw.a")
-        _wait_for(lambda: _answers(server.endpoint_url), "Ceph's gateway", 180)
+        wait_for(lambda: _answers(server.endpoint_url), "Ceph's gateway", 180)
         admin = ("radosgw-admin", "-c", str(config), "-n", "client.rgw.a", "--admin-socket=")
         keys = (f"--access-key={server.access_key}", f"--secret-key={server.secret_key}")
         _finish(folder, *admin, "user", "create", "--uid=test", "--display-name=test", *keys)
@@ -246,6 +246,18 @@ def _daemon(folder: Path, program: str, *arguments: str) -> Iterator[subprocess.
             _end(process)
 
 
+@contextlib.contextmanager
+def running(command: list[str], endpoint: str) -> Iterator[None]:
+    """Run a server until the block ends; the block begins when the server answers at `endpoint`."""
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
+        try:
+            wait_for(lambda: _answers(endpoint), f"{command[0]} to answer", 60)
+            yield
+        finally:
+            _end(process)
+
+
 def _finish(folder: Path, *arguments: str) -> str:
     done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, f"{' '.join(arguments)}: {done.stderr[-2000:]}"
@@ -272,7 +284,7 @@ def _answers(endpoint: str) -> bool:
         return False
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for item in sockets:
@@ -280,7 +292,7 @@ def _free_ports(count: int) -> list[int]:
         return [item.getsockname()[1] for item in sockets]
 
 
-def _wait_for(condition: Callable[[], bool], what: str, timeout_s: float) -> None:
+def wait_for(condition: Callable[[], bool], what: str, timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, f"waited {timeout_s} s for {what}"

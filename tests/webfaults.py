@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import ssl
 import threading
 import time
 from collections import Counter
@@ -29,9 +30,10 @@ class WebFaults:
 
     Args:
         files: name -> body.
+        tls: speaks https with this certificate.
     """
 
-    def __init__(self, files: Mapping[str, bytes]) -> None:
+    def __init__(self, files: Mapping[str, bytes], tls: ssl.SSLContext | None = None) -> None:
         self.files = dict(files)
         self.counts: Counter[str] = Counter()
         self.times: dict[str, list[float]] = {}
@@ -43,6 +45,9 @@ class WebFaults:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        self._server.handle_error = lambda *_: None  # type: ignore[method-assign]  # clients that hang up
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
 
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self._server.server_address[1]}/{path}"

@@ -27,7 +27,7 @@ class StorageConfig(Section):
         description="Retries of a storage call whose object alone fails; errors that stay are not retried.",
     )
     retry_wait_s: float = Field(
-        0.5, ge=0, le=60, description="First pause before a retry; it doubles, with jitter, up to 20 s."
+        0.5, ge=0, le=60, description="First pause before a retry; it doubles, with jitter, up to 10 s."
     )
     retry_for_s: float = Field(
         150,

@@ -137,8 +137,7 @@ class ImageStages:
             CredentialsError: the run stops.
         """
         try:
-            with self.timer("read"):
-                data = self._reader.read(row, self._max_bytes)
+            data, sha256, changed = self._fetch(row)
         except ObjectNotFoundError as exc:
             return _unread(row, FailedError("source_not_found", str(exc)))
         except AccessDeniedError as exc:
@@ -156,11 +155,23 @@ class ImageStages:
         except FailedError as exc:
             return _unread(row, exc)
         with self.timer("digest"):
-            sha256 = hashlib.sha256(data).hexdigest()
-            changed = _difference_from_manifest(row, data, sha256)
             if changed is not None:
                 return ReadRow(row, len(data), sha256, Withheld(row.image_id, FailedError("source_changed", changed)))
             return ReadRow(row, len(data), sha256, self._anonymizer.open(row.image_id, data))
+
+    def _fetch(self, row: ManifestRow) -> tuple[bytes, str, str | None]:
+        """Return the source's bytes, their digest, and how they differ from the manifest."""
+        data, sha256, changed = self._fetch_once(row)
+        if changed is not None and row.size_bytes in (None, len(data)):  # because a bit may have flipped on the way
+            return self._fetch_once(row)
+        return data, sha256, changed
+
+    def _fetch_once(self, row: ManifestRow) -> tuple[bytes, str, str | None]:
+        with self.timer("read"):
+            data = self._reader.read(row, self._max_bytes)
+        with self.timer("digest"):
+            sha256 = hashlib.sha256(data).hexdigest()
+            return data, sha256, _difference_from_manifest(row, data, sha256)
 
     def decode(self, read: ReadRow) -> ReadRow:
         """Decode the pixels that the detectors see."""

@@ -105,9 +105,10 @@ def translate(exc: Exception, uri: str) -> StorageError:
 
 
 def describe(exc: BaseException) -> str:
-    """Return type and text of an exception in one line."""
-    text = " ".join(str(exc).split())
-    name = type(exc).__name__
+    """Return what a store or a driver said in one line: the error's name and its text."""
+    text = " ".join(str(getattr(exc, "strerror", None) or exc).split())
+    code = answer_of(exc).code
+    name = code if code and not code.isdecimal() else type(exc).__name__
     return f"{name}: {text[:_MOST_TEXT]}" if text else name
 
 
@@ -171,7 +172,8 @@ def _from_connection(exc: Exception, uri: str) -> StorageError | None:
             return StorageError("the server redirects to an address that is not HTTP", uri)
         if "ContentEncodingError" in names or "Can not decode content-encoding" in str(link):
             return StorageError(f"the body is not encoded as announced ({describe(link)})", uri)
-        if names & {"ClientPayloadError", "IncompleteReadError", "IncompleteRead"}:
+        is_reset = "ConnectionResetError" in str(link)  # aiohttp keeps it as text only
+        if names & {"ClientPayloadError", "IncompleteReadError", "IncompleteRead"} and not is_reset:
             return ShortBodyError(f"the body ended early ({describe(link)})", uri)
     return None
 
@@ -217,5 +219,6 @@ def writing(what: str, option: str) -> Iterator[None]:
     try:
         yield
     except StorageError as exc:
-        message = f"{what} cannot be written: {exc.message}; or choose another place with {option}"
+        elsewhere = "" if exc.retryable else f"; or choose another place with {option}"
+        message = f"{what} cannot be written: {exc.message}{elsewhere}"
         raise type(exc)(message, exc.uri) from exc

@@ -28,7 +28,7 @@ from anon_batch.errors import (
 from anon_batch.storage.addresses import is_http, is_local
 from anon_batch.storage.faults import translate
 
-_LONGEST_PAUSE_S = 20.0
+_LONGEST_PAUSE_S = 10.0
 _LONG_S = 120.0  # because the row of an object that fails for so long holds a thread that others need
 _CLIENTS = frozenset({"aiobotocore", "aiohttp", "azure", "botocore", "fsspec", "gcsfs", "google", "requests", "s3fs"})
 _T = TypeVar("_T")

@@ -111,3 +111,34 @@ def test_after_a_notice_no_shard_is_started_and_those_in_flight_end(run: Run) ->
     with pytest.raises(TerminatedError, match="after the shards in flight ended; committed shards stay; run the same"):
         rounds.drive(run, Silent(), two_workers, lambda: len(begun) >= 1)
     assert len(begun) == 1
+
+
+def test_a_store_that_is_away_for_everybody_ends_the_run_and_fails_no_row(run: Run) -> None:
+    def away(specs: Iterable[ShardSpec]) -> Iterator[ShardResult]:
+        for spec in specs:
+            run.ledger.mark_attempt(spec, f"{run.invocation}-1")
+            yield ShardResult(spec, "error", error="throttled", store_is_away=True)
+
+    with pytest.raises(TransientStorageError, match="throttled; committed shards stay"):
+        rounds.drive(run, Silent(), away)
+    assert run.release.parts() == []
+
+
+def test_a_worker_that_alone_cannot_reach_the_store_ends_nothing(run: Run) -> None:
+    """Another worker commits a shard while this one waits."""
+    failures = 0
+
+    def uneven(specs: Iterable[ShardSpec]) -> Iterator[ShardResult]:
+        nonlocal failures
+        first, *others = specs
+        for spec in others:
+            for number in range(3):
+                run.ledger.mark_attempt(spec, f"{run.invocation}-{number}")
+            yield ShardResult(spec, "committed")
+        failures += 1
+        if failures == 4:
+            raise KeyboardInterrupt
+        yield ShardResult(first, "error", error="throttled", seconds=60.0, store_is_away=True)
+
+    with pytest.raises(KeyboardInterrupt):
+        rounds.drive(run, Silent(), uneven)

@@ -103,7 +103,7 @@ def test_two_minutes_without_the_store_are_survived_by_every_call(
     attempts = Attempts(clock, error, until_s=120)
     assert _call(purpose=purpose).run(attempts) == b"body"
     assert 120 <= clock.now_s <= 150
-    assert 10 < attempts.count < 40
+    assert 20 < attempts.count < 60
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_pauses_grow_and_differ(clock: Clock) -> None:
     with pytest.raises(ThrottledError):
         _call().run(Attempts(clock, SLOW_DOWN))
     first = list(clock.pauses)
-    assert max(first) <= 20
+    assert max(first) <= 10
     assert sum(first[:3]) < sum(first[-4:-1])
     clock.pauses.clear()
     with pytest.raises(ThrottledError):

@@ -312,3 +312,27 @@ def test_markers_of_folders_are_not_listed() -> None:
 )
 def test_denied_access_says_what_to_check(uri: str, advice: str) -> None:
     assert advice in str(translate(PermissionError(13, "Permission denied"), uri))
+
+
+def test_local_files_that_cannot_be_read_cost_one_try_and_no_wait(tmp_path: Path) -> None:
+    storage = Storage(StorageConfig(retry_wait_s=30))
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_bytes(b"x")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nothing")
+    for name, expected, said in (
+        ("pipe", StorageError, "not a regular file"),
+        ("folder", StorageError, "a folder stands"),
+        ("file/below", StorageError, "a file stands"),
+        ("n" * 300, StorageError, "name is too long"),
+        ("loop", StorageError, "too many links"),
+        ("nul\0", StorageError, "not an address"),
+        ("dangling", ObjectNotFoundError, "not found"),
+        ("nothing", ObjectNotFoundError, "not found"),
+    ):
+        with pytest.raises(expected, match=said) as caught:
+            storage.read(str(tmp_path / name))
+        assert type(caught.value) is expected
+    with pytest.raises(StorageError, match="not a regular file"):
+        storage.read("/dev/zero", 0, 10)

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import pickle
+import ssl
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from webfaults import WebFaults
 
 from anon_batch.config import StorageConfig
@@ -136,3 +144,20 @@ def test_size_and_existence_tell_a_refusal_from_nothing(web: WebFaults) -> None:
         storage.exists(web.url("status/500/y"))
     with pytest.raises(ObjectNotFoundError):
         storage.size(web.url("status/404/y"))
+
+
+def test_a_certificate_that_nobody_vouches_for_costs_one_try(web: WebFaults, tmp_path: Path) -> None:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = dt.datetime.now(dt.UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + dt.timedelta(days=1))
+    files = tmp_path / "cert.pem", tmp_path / "key.pem"
+    files[0].write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
+    files[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*files)
+    with WebFaults({"a.jpg": BODY}, context) as secure:
+        with pytest.raises(StorageError, match="certificate is not valid") as caught:
+            _storage().read(secure.url("a.jpg").replace("http://", "https://") + SECRET)
+        assert type(caught.value) is StorageError
+        assert secure.requests("a.jpg") == 0
