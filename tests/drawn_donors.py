@@ -16,9 +16,10 @@ from safetensors.numpy import save
 from anon_batch.anonymize.faces import landmarks
 from anon_batch.anonymize.faces.align import Crop
 from anon_batch.anonymize.faces.cells import CELLS
+from anon_batch.anonymize.faces.cost_weights import CostWeights
 from anon_batch.anonymize.faces.donors import DonorBank
 from anon_batch.anonymize.faces.encoder import CODE, PREFIX, EncoderNetwork, SurroundingsEncoder
-from anon_batch.anonymize.faces.retrieve import CostWeights, Retrieval
+from anon_batch.anonymize.faces.retrieve import Retrieval
 from anon_batch.anonymize.faces.surroundings import Surroundings, describe
 from anon_batch.records import PixelArray, Shape
 from tools.donor_bank import LABELS, LOOKS, TABLES

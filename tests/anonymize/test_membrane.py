@@ -210,3 +210,15 @@ def test_what_is_rebuilt_under_the_mask_has_no_influence(seed, side):
     face = shaded(SKIN, side)
     one, two = (matched(face, own, tone=(60.0, 10, 15)) for own in (crop, other))
     assert np.array_equal(one, two)
+
+
+def test_shadows_of_a_face_that_becomes_darker_lose_colour_with_their_light():
+    crop = plain_crop(DARK)
+    face = plain(LIGHT, 96)
+    shadow = np.zeros((96, 96), bool)
+    shadow[40:56, 40:56] = True
+    face[shadow] = (35, 22, 25)
+    made = matched(face, crop, cheek=lab(LIGHT).astype(float), tone=lab(DARK))
+    darker = made[shadow][:, 0].mean() / 35
+    assert darker < 0.75
+    assert np.hypot(*made[shadow][:, 1:].mean(axis=0)) < 0.85 * np.hypot(22, 25)

@@ -14,9 +14,10 @@ from shifted_memory import shifted
 
 from anon_batch.anonymize.faces import cells, landmarks, retrieve, surroundings
 from anon_batch.anonymize.faces.align import extract, frame_of
+from anon_batch.anonymize.faces.cost_weights import CostWeights
 from anon_batch.anonymize.faces.donors import DonorBank
 from anon_batch.anonymize.faces.encoder import CODE, SurroundingsEncoder
-from anon_batch.anonymize.faces.retrieve import CostWeights, Retrieval
+from anon_batch.anonymize.faces.retrieve import Retrieval
 from anon_batch.anonymize.faces.surroundings import describe
 from anon_batch.errors import ConfigError
 
@@ -375,15 +376,18 @@ def test_weights_of_an_encoder_count(many):
     assert np.abs(one - other).max() > 0.1
 
 
-def test_a_child_costs_more_the_less_speaks_for_one(bundled, many):
+@pytest.mark.parametrize(
+    ("weight", "column", "names"), [("child", "age", ("baby", "child")), ("beard", "beard", ("y", "stubble"))]
+)
+def test_a_child_or_a_beard_costs_more_the_less_speaks_for_one(bundled, many, weight, column, names):
     retrieval, bank = bundled
-    children = bank.label_is("age", "baby", "child") > 0
+    own = bank.label_is(column, *names) > 0
     encoder = SurroundingsEncoder(bank.tensors)
-    without = Retrieval(bank, encoder, weights=replace(CostWeights(), child=0.0))
+    without = Retrieval(bank, encoder, weights=replace(CostWeights(), **{weight: 0.0}))
     more = []
     for face in many[:6]:
         difference = retrieval.costs(*face)[0] - without.costs(*face)[0]
-        assert np.abs(difference[~children]).max() < 1e-9
-        assert np.ptp(difference[children]) < 1e-9
-        more.append(float(difference[children][0]))
-    assert 0 <= min(more) < max(more) <= CostWeights().child
+        assert np.abs(difference[~own]).max() < 1e-9
+        assert np.ptp(difference[own]) < 1e-9
+        more.append(float(difference[own][0]))
+    assert 0 <= min(more) < max(more) <= getattr(CostWeights(), weight)

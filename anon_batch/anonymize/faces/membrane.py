@@ -28,6 +28,7 @@ _ANCHORED = 0.35  # weighted share of skin along the border at which its tone is
 _BELIEVED = 0.6  # how much of the asked tone the border's skin replaces at most
 _TOLERATED = np.array([5.0, 3.0, 3.5])  # Lab units from the asked tone that are left as they are
 _GAMMAS = (0.4, 4.0)  # least and most of what lightness is raised to
+_CONTRASTS = (0.5, 1.1)  # least and most by which colours are scaled with lightness
 _COLDEST = np.array([-3.0, -3.0], np.float32)  # a and b below which a colour of a face is cold
 _COLD_KEPT = np.float32(0.35)  # share of what lies below
 _INNER = 0.5  # depth in the mask, in units of its half width, from which the tone is measured
@@ -50,7 +51,9 @@ def match_colours(
     if crop.side != FIELD_SIDE:
         field = cv2.resize(field, (crop.side, crop.side), interpolation=cv2.INTER_LINEAR)
     out = donor + field
-    out[:, :, 0] = _change_lightness(donor[:, :, 0], field[:, :, 0])
+    out[:, :, 0], contrast = _change_lightness(donor[:, :, 0], field[:, :, 0])
+    # Because shadows that become darker than the rest of the face would glow with the colour that they had.
+    out[:, :, 1:] *= contrast.clip(*_CONTRASTS)[:, :, None]
     # Because no skin, hair or lip is green or blue, and irises that are would glow, such colours are drawn towards grey.
     cold = np.minimum(out[:, :, 1:] - _COLDEST, 0)
     out[:, :, 1:] = (out[:, :, 1:] - (1 - _COLD_KEPT) * cold) * np.float32(share)
@@ -101,9 +104,11 @@ def _spread(offset: FloatArray, weight: FloatArray) -> FloatArray:
     return fill_unknown(np.asarray(mean, np.float32), trust, RELAXATIONS)
 
 
-def _change_lightness(lightness: FloatArray, change: FloatArray) -> FloatArray:
-    """Return L with a local gamma, so that white stays white and the shading of a darker face is weaker."""
+def _change_lightness(lightness: FloatArray, change: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return L with a local gamma, so that white stays white, and each pixel's factor relative to its neighbourhood's."""
     own = lightness.clip(0.5, 99.5)
     base = cv2.GaussianBlur(own, (0, 0), len(own) * 0.08).clip(4, 94)
-    gamma = np.log((base + change).clip(4, 95) / 100) / np.log(base / 100)
-    return np.asarray(100 * (own / 100) ** np.clip(gamma, *_GAMMAS), np.float32)
+    asked = (base + change).clip(4, 95)
+    gamma = np.log(asked / 100) / np.log(base / 100)
+    new = np.asarray(100 * (own / 100) ** np.clip(gamma, *_GAMMAS), np.float32)
+    return new, np.asarray(new / own * base / asked, np.float32)

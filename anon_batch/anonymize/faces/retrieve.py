@@ -19,9 +19,11 @@ from anon_batch import keys
 from anon_batch.anonymize.faces import landmarks, surroundings
 from anon_batch.anonymize.faces.align import Crop
 from anon_batch.anonymize.faces.cells import LAB_STEP, MATTE_STEPS, compared_cells, shrink, whole_colours, whole_slopes
+from anon_batch.anonymize.faces.cost_weights import DEFAULT_WEIGHTS, ODD, TRAITS, CostWeights
 from anon_batch.anonymize.faces.donors import DonorBank
 from anon_batch.anonymize.faces.encoder import SurroundingsEncoder
 from anon_batch.anonymize.faces.fit import box_sides
+from anon_batch.anonymize.faces.foresee import border_of, foresee
 from anon_batch.anonymize.faces.surroundings import Surroundings
 from anon_batch.errors import ConfigError
 from anon_batch.records import FloatArray
@@ -30,80 +32,7 @@ _WEIGHT_STEPS = np.float32(7)
 _CODE_STEPS = np.float32(127)
 _SHORTLIST = 64  # donors that are looked at closely
 
-# What donors are like, and what surroundings tell about it: column of the bank's labels, groups of its values, and what a donor
-# of an unlikely group costs, in units of minus the logarithm of its probability.
-_TRAITS: tuple[tuple[str, tuple[tuple[str, ...], ...], float], ...] = (
-    ("age", (("baby", "child"), ("teen", "young"), ("middle",), ("old",)), 1.5),
-    ("sex", (("f",), ("m", "u")), 1.5),
-    ("skin", (("1", "2"), ("3",), ("4", "5")), 0.7),
-    ("hair", (("black", "brown"), ("blond",), ("red",), ("grey", "white"), ("bald", "covered", "dyed")), 1.0),
-    ("beard", (("n",), ("stubble", "y")), 1.0),
-)
-# What costs in any surroundings, because it seldom fits.
-_ODD: tuple[tuple[str, tuple[str, ...], float], ...] = (
-    ("glasses", ("y",), 2.5),
-    ("mouth", ("open",), 1.0),
-    ("beard", ("y",), 0.5),
-    ("age", ("baby", "child"), 3.5),
-    ("age", ("old",), 0.5),
-    ("light", ("side", "rim", "dark"), 1.0),
-    ("fringe", ("y", "c"), 1.2),
-    ("grade", ("2",), 0.5),
-    ("grade", ("3",), 3.0),
-)
-
 Array = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class CostWeights:
-    """What a misfit costs, and among how many donors a seed picks.
-
-    Chosen by eye on contact sheets and by the probe, the seam and the Frechet distance. No photographs were set apart for that,
-    so the published figures are of images on which these numbers were chosen.
-
-    Args:
-        ring, skin, gradient: of a root mean square difference, in Lab units: of all surroundings, of skin, of the gradient of L.
-        robust, robust_most: the same of all surroundings for donors on the shortlist, with differences cut off at `robust_most`.
-        uncovered: of the share of the surroundings that a donor's image does not reach, above a fifth.
-        outline: of the share of the surroundings where only one of both sides shows skin.
-        pose, pose_free: of the landmarks' distance above `pose_free`, in sides of the frame.
-        box, box_free: of the distance of the box's sides above `box_free`, likewise.
-        unlit: of a donor's own light.
-        tone: of the distance from the asked tone, in Lab units.
-        code, code_sharpness: of the encoder's cosine, and the factor that turns cosines into belief.
-        ring_tone: share of skin beside the mask in the asked tone, where there is enough of it.
-        mean_tone: share of an average face in the rest of the asked tone.
-        trait: of donors of unlikely groups.
-        child, child_likely: of a child's face where the belief in one is 0, falling to nothing at `child_likely`.
-        slack, widest: costs above the best within which all donors, and at least the `fewest` best, are drawn from.
-        fewest, most: how many donors a seed picks among.
-    """
-
-    ring: float = 1 / 40
-    robust: float = 1 / 10
-    robust_most: float = 20.0
-    uncovered: float = 1.0
-    skin: float = 1 / 8
-    gradient: float = 1 / 12
-    outline: float = 8.0
-    pose_free: float = 0.008
-    pose: float = 80.0
-    box_free: float = 0.012
-    box: float = 90.0
-    unlit: float = 0.7
-    tone: float = 1 / 3
-    code: float = 12.0
-    code_sharpness: float = 12.0
-    ring_tone: float = 0.8
-    mean_tone: float = 0.5
-    trait: float = 1.0
-    child: float = 5.0
-    child_likely: float = 0.6
-    slack: float = 2.0
-    widest: float = 4.0
-    fewest: int = 10
-    most: int = 24
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -142,7 +71,7 @@ class Retrieval:
         bank: DonorBank,
         encoder: SurroundingsEncoder,
         device: str = "cpu",
-        weights: CostWeights = CostWeights(),
+        weights: CostWeights = DEFAULT_WEIGHTS,
     ) -> None:
         self._weights, self._encoder, self._device = weights, encoder, torch.device(device)
         if self._device.type == "cuda" and not torch.cuda.is_available():
@@ -157,18 +86,22 @@ class Retrieval:
         self._cheek = np.repeat(bank.tensors["cheek"].astype(np.float64), 2, axis=0)
         self._traits = [
             (np.stack([bank.label_is(column, *names) for names in groups], 1).astype(np.float64), cost)
-            for column, groups, cost in _TRAITS
+            for column, groups, cost in TRAITS
         ]
         self._child = bank.label_is("age", "baby", "child").astype(np.float64)
+        self._male = bank.label_is("sex", "m").astype(np.float64)
+        self._bearded = bank.label_is("beard", "y", "stubble").astype(np.float64)
         self._own_cost = weights.unlit * np.repeat(bank.tensors["unlit"].astype(np.float64), 2)
-        for column, names, cost in _ODD:
+        for column, names, cost in ODD:
             self._own_cost += cost * bank.label_is(column, *names)
         self._compared = compared_cells()
         self._load_pixels(bank)
 
     def _load_pixels(self, bank: DonorBank) -> None:
         """Build the matrices of whole numbers: colours, gradients, their squares, validity and codes."""
-        colours, slopes, inside = (values[:, self._compared] for values in bank.cells())
+        whole = bank.cells()
+        self._whole_colours, self._whole_inside, self._whole_faces = whole[0], whole[2], bank.face_cells()
+        colours, slopes, inside = (values[:, self._compared] for values in whole)
         self._valid = inside
         self._colours = colours * inside[:, :, None]
         slopes = slopes * inside[:, :, None]
@@ -281,6 +214,9 @@ class Retrieval:
         # Because a child's face on an adult's body shows at once, and an adult's on a child's less.
         doubt = 1 - float((belief * self._child).sum()) / weights.child_likely
         cost += weights.child * max(doubt, 0.0) * self._child
+        # The same of a beard in a woman's surroundings.
+        doubt = 1 - float((belief * self._male).sum()) / weights.beard_likely
+        cost += weights.beard * max(doubt, 0.0) * self._bearded
         return np.asarray(cost - weights.code * sums["code"], np.float64), tone
 
     def _choose_one(self, crop: Crop, place: Surroundings, cells: _Cells, sums: dict[str, Array], seed: int) -> Choice:
@@ -289,6 +225,15 @@ class Retrieval:
         best = np.argpartition(cost, min(_SHORTLIST, len(cost) - 1))[:_SHORTLIST]
         close = cost[best] - weights.ring * _root_mean(sums["ring"][best], sums["ring_norm"][best])
         close += self._closer(cells, best)
+        border = border_of(place)
+        painted, step = foresee(
+            border,
+            self._whole_colours[best],
+            self._whole_faces[best],
+            self._whole_inside[best],
+            tone - self._cheek[best],
+        )
+        close += weights.painted * painted + weights.step * step
         order = np.argsort(close, kind="stable")
         images: dict[int, int] = {}
         for at in order:
