@@ -74,8 +74,8 @@ class CostWeights:
     ring_tone: float = 0.8
     mean_tone: float = 0.5
     trait: float = 1.0
-    child: float = 5.0
-    child_likely: float = 0.6
+    child: float = 9.0
+    child_likely: float = 0.8
     beard: float = 7.0
     beard_likely: float = 0.85
     slack: float = 2.0
