@@ -58,8 +58,8 @@ class Plan:
             plan = cls(**{**fields, "models": tuple(fields["models"])})
             if type(plan.total) is not int or type(plan.shard_rows) is not int:
                 raise TypeError("total and shard_rows must be whole numbers")
-            if not isinstance(plan.fingerprint, dict):
-                raise TypeError("fingerprint must be a mapping")
+            if not isinstance(plan.fingerprint, dict) or not isinstance(plan.columns, dict):
+                raise TypeError("fingerprint and columns must be mappings")
         except (ValueError, KeyError, TypeError, AttributeError) as exc:
             raise IntegrityError(f"{uri}: damaged plan ({exc})") from None
         return plan

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from anon_batch.errors import ConfigError
+from anon_batch.errors import ConfigError, ManifestError
 from anon_batch.manifest.publish import decide, describe_columns
 from anon_batch.manifest.publish.structured import UNREADABLE
 
@@ -187,6 +187,17 @@ def test_listing_what_is_not_there_is_an_error(name: str, says: str) -> None:
     table = pa.table({"url": [URL], "json": [json.dumps({"url": URL})]})
     with pytest.raises(ConfigError, match=rf"publish\.columns: the manifest has no column or key `{name}`.*{says}"):
         decide(table, table.schema, (name,))
+
+
+def test_a_column_that_cannot_be_taken_apart_is_an_error_that_says_what_to_do() -> None:
+    strange = pa.struct([("t", pa.string()), ("at", pa.timestamp("us", tz="Mars/Olympus"))])
+    table = pa.table(
+        {"meta": pa.array([{"t": "x", "at": 1}], pa.struct([("t", pa.string()), ("at", pa.int64())])).cast(strange)}
+    )
+    with pytest.raises(
+        ManifestError, match=r"column `meta` .* cannot be checked .*; drop it, or name it in `publish\.columns`"
+    ):
+        decide(table, table.schema).apply(table)
 
 
 @pytest.mark.parametrize(("name", "outer"), [("exif.Make", "exif"), ("json.exif.Make", "json.exif")])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
 
+from anon_batch.errors import ManifestError
 from anon_batch.manifest.publish.cleaner import Cleaner, Holds, show
 from anon_batch.manifest.publish.structured import UNREADABLE
 from anon_batch.manifest.regions_column import is_text, plain_type
@@ -38,16 +40,23 @@ class ColumnFilter:
 
         Args:
             table: with the columns that the filter was made for, and the manifest's fixed ones.
+
+        Raises:
+            ManifestError: a column holds values that cannot be taken apart.
         """
         columns = {name: table.column(name) for name in table.column_names if name not in self._extra}
         for field in self.schema:
             column = table.column(field.name)
             if field.name not in self._listed and needs_look(column.type):
-                cells = column.to_pylist()
-                cleaned = self._cleaner.column(field.name, cells)
-                column = column if cleaned == cells and field.type == column.type else pa.array(cleaned, field.type)
+                column = self._cleaned(column, field)
             columns[field.name] = column
         return pa.table(columns)
+
+    def _cleaned(self, column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray | pa.Array:
+        with explained(field.name, column.type):
+            cells = column.to_pylist()
+            cleaned = self._cleaner.column(field.name, cells)
+            return column if cleaned == cells and field.type == column.type else pa.array(cleaned, field.type)
 
     def report(self) -> dict[str, Any]:
         """Return what is published and what is not, as JSON values.
@@ -105,6 +114,18 @@ class ColumnFilter:
                 return None
         kind = self._pruned(field.type, own)
         return None if kind is None else pa.field(field.name, kind)
+
+
+@contextmanager
+def explained(name: str, kind: pa.DataType) -> Iterator[None]:
+    """Turn the error of a column whose values cannot be taken apart into a ManifestError."""
+    try:
+        yield
+    except (pa.ArrowException, ValueError, TypeError, OverflowError, LookupError) as exc:  # e.g. an unknown time zone
+        raise ManifestError(
+            f"column `{name}` ({kind}) cannot be checked for what may not be published ({type(exc).__name__}: "
+            f"{str(exc)[:200]}); drop it, or name it in `publish.columns`"
+        ) from None
 
 
 def what_holds(kind: pa.DataType) -> Holds:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from anon_batch.errors import ConfigError
 from anon_batch.manifest.publish.cleaner import HIDDEN_KEY, Cleaner
-from anon_batch.manifest.publish.column_filter import ColumnFilter, needs_look, what_holds
+from anon_batch.manifest.publish.column_filter import ColumnFilter, explained, needs_look, what_holds
 
 # Shares of the texts of a column or key above which all of it is withheld, else only those texts.
 MAX_SHARE = 0.05
@@ -31,7 +31,8 @@ def decide(sample: pa.Table, extra: pa.Schema, listed: Sequence[str] = ()) -> Co
         listed: columns, or keys such as `json.url`, that are published as they are.
 
     Raises:
-        ConfigError: `listed` names a column or key that is not there.
+        ConfigError: `listed` names a column or key that is not there, or a part of one that is withheld as a whole.
+        ManifestError: a column holds values that cannot be taken apart.
     """
     names = frozenset(listed)
     withheld: dict[str, str] = {}
@@ -43,7 +44,8 @@ def decide(sample: pa.Table, extra: pa.Schema, listed: Sequence[str] = ()) -> Co
         if kind is not None:
             withheld[field.name] = kind
         elif needs_look(field.type):
-            first.column(field.name, sample.column(field.name).to_pylist())
+            with explained(field.name, field.type):
+                first.column(field.name, sample.column(field.name).to_pylist())
     withheld.update(_by_values(first))
     _check_listed(listed, extra, first, withheld)
     return ColumnFilter(extra, withheld, Cleaner(withheld, names), names)
