@@ -140,7 +140,10 @@ class AllowedSources:
         return any(path == folder or path.startswith(folder.rstrip("/") + "/") for folder in self.folders)
 
     def _check_local(self, path: str, uri: str) -> None:
-        real = os.path.realpath(path)
+        try:
+            real = os.path.realpath(path)
+        except ValueError:  # it has a NUL in it
+            raise SourceRefusedError("no path of a file", uri) from None
         if not self._holds_path(real):
             raise SourceRefusedError(f"a link to a file outside {self._places()}", uri)
         try:
