@@ -38,3 +38,14 @@ def redact_address(uri: str) -> str:
         path, query, _ = rest.partition("?")
         uri = f"{scheme}://{path}?{_HIDDEN}" if query else uri
     return redact(uri)
+
+
+_PATH_OF_URL = re.compile(r"([a-z][a-z0-9+.-]*://[^/\s'\"]*)/[^\s'\"]*", re.I)
+
+
+def hide_address(text: str, uri: str) -> str:
+    """Return the text without a source's address: no path of it or of any other URL. Hosts and buckets stay."""
+    path = uri.partition("://")[2] or uri
+    for part in (uri, path, path.partition("/")[2]):
+        text = text.replace(part, "...") if len(part) > 1 else text
+    return _PATH_OF_URL.sub(r"\1/...", text)

@@ -28,6 +28,7 @@ from anon_batch.outcomes import Anonymized, Outcome, Withheld
 from anon_batch.pipeline.timing import Stopwatch
 from anon_batch.pipeline.writers import ImageLocation, Sink
 from anon_batch.records import Detections, EncodedImage, ManifestRow, ProvenanceRow, RegionRecord
+from anon_batch.redaction import hide_address
 
 _ENDS_THE_RUN = (CredentialsError, StorageFullError)
 
@@ -146,14 +147,14 @@ class ImageStages:
             return _unread(row, FailedError("source_truncated", str(exc)))
         except TransientStorageError as exc:
             if not (self._last_chance or isinstance(exc, ObjectUnavailableError)):
-                raise
+                raise _without_address(exc, row) from None
             return _unread(row, FailedError("source_unreadable", str(exc)))
-        except CredentialsError:
-            raise
+        except CredentialsError as exc:
+            raise _without_address(exc, row) from None
         except StorageError as exc:
             return _unread(row, FailedError("source_unreadable", str(exc)))
-        except FailedError as exc:
-            return _unread(row, exc)
+        except Exception as exc:
+            return _unread(row, row_error(exc, FailedError, "source_unreadable"))
         with self.timer("digest"):
             if changed is not None:
                 return ReadRow(row, len(data), sha256, Withheld(row.image_id, FailedError("source_changed", changed)))
@@ -250,7 +251,12 @@ class ImageStages:
             raise WithheldError("write", str(exc)) from None
 
 
-def _unread(row: ManifestRow, error: FailedError) -> ReadRow:
+def _without_address(exc: StorageError, row: ManifestRow) -> StorageError:
+    """Return the error as others than the owner of the sources may read it, because it leaves the ledger."""
+    return type(exc)(f"source of {row.image_id!r}: {hide_address(exc.message, row.uri)}")
+
+
+def _unread(row: ManifestRow, error: RowError) -> ReadRow:
     return ReadRow(row, None, None, Withheld(row.image_id, error))
 
 

@@ -94,9 +94,9 @@ def _workers_of(driver: int) -> list[psutil.Process]:
     if process.status() == psutil.STATUS_ZOMBIE:
         raise psutil.NoSuchProcess(driver)
     children = [child for child in process.children() if child.status() != psutil.STATUS_ZOMBIE]
-    if process.cmdline() == psutil.Process().cmdline():  # forked, and so are its workers
-        return children
-    return actors_of(driver)
+    workers = children if process.cmdline() == psutil.Process().cmdline() else actors_of(driver)  # forked or not
+    # Those whose watchdog runs, because what stops in the first moments of a process is for Ray to notice.
+    return [worker for worker in workers if worker.children()]
 
 
 def little_memory(rng: random.Random) -> Callable[[], None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -153,16 +154,16 @@ class Soak:
         """Return the exit codes of drivers; end what is left of their process groups."""
         codes = []
         deadline = time.monotonic() + _LONGEST_S
-        for driver in drivers:
-            while (ended := os.waitpid(driver, os.WNOHANG))[0] == 0:
-                assert time.monotonic() < deadline, f"driver {driver} hangs"
-                time.sleep(0.005)
-            codes.append(os.waitstatus_to_exitcode(ended[1]))
-        for driver in drivers:
-            try:
-                os.killpg(driver, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        try:
+            for driver in drivers:
+                while (ended := os.waitpid(driver, os.WNOHANG))[0] == 0:
+                    assert time.monotonic() < deadline, f"driver {driver} hangs"
+                    time.sleep(0.005)
+                codes.append(os.waitstatus_to_exitcode(ended[1]))
+        finally:
+            for driver in drivers:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(driver, signal.SIGKILL)
         return codes
 
     def _check(self, output: Path, where: str) -> None:
