@@ -24,7 +24,7 @@ import yaml
 from PIL import Image, PngImagePlugin
 from pipeline_fixtures import BOX, FACES, image_bytes, process_all
 from releases import run_cli
-from servers import _free_ports
+from servers import free_ports
 
 from anon_batch import cli
 from anon_batch.cluster import driver
@@ -213,7 +213,7 @@ def test_no_canary_is_seen_again(tmp_path: Path, web: str, in_process: Call, lay
 @pytest.mark.full
 def test_no_canary_is_seen_in_ray(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, web: str) -> None:
     """The real command; a second host answers nobody, so that the run also says what it retries."""
-    [port] = _free_ports(1)
+    [port] = free_ports(1)
     write_job(tmp_path, web, *[f"http://127.0.0.1:{port}/{CANARY}/{n}.png?sig={CANARY}" for n in range(3)])
     logs = Path("/tmp") / f"k{port}"  # short, because of Ray's sockets
     env = {**ENV, "RAY_TMPDIR": str(logs)}

@@ -186,13 +186,13 @@ FAULTS = (
     Fault("SIGTERM of a worker", (), act=to_worker(signal.SIGTERM)),
     Fault(
         "SIGTERM of the driver, 3 s notice",
-        (75,),
+        (75, -signal.SIGTERM),  # the latter in the first moments, before there is a handler
         act=to_driver(signal.SIGTERM),
         settings={"engine.termination_notice_s": 3},
     ),
     Fault(
         "SIGTERM of the driver, 120 s notice",
-        (75,),
+        (75, -signal.SIGTERM),  # the latter in the first moments, before there is a handler
         act=to_driver(signal.SIGTERM),
         settings={"engine.termination_notice_s": 120},
     ),

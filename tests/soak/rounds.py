@@ -175,7 +175,8 @@ class Soak:
         assert not [path for path in published if CANARY.encode() in path.read_bytes()], f"{where}: published a canary"
         assert not [path for path in published if path.name.startswith(".")], f"{where}: left a partial file"
         said = self._log(output).read_text()
-        assert "Traceback" not in said, where
+        # Python prints a traceback of an error that a signal raises inside a destructor, and goes on.
+        assert said.count("Traceback") == said.count("Exception ignored in"), where
         assert CANARY not in said, where
 
     def _log(self, output: Path) -> Path:
