@@ -1,4 +1,4 @@
-"""Read Parquet files of strangers in bounded memory.
+"""Read foreign Parquet files in bounded memory.
 
 A file of kilobytes can unpack to terabytes: one long text, stored once in a column's dictionary, is repeated for each row. So
 little is read at a time, its size is checked, and dictionaries and row groups are measured before they are read.
