@@ -15,6 +15,7 @@ whole/NAME  all of it, whatever the range  stall/NAME  a body that never comes  
 from __future__ import annotations
 
 import contextlib
+import gzip
 import re
 import ssl
 import threading
@@ -147,6 +148,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _whole(self, *_: Any) -> None:
         self._send(200, self._body())
+
+    def _endless(self, *_: Any) -> None:
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        while not self.faults.closing.is_set():
+            self.wfile.write(b"10000\r\n" + bytes(0x10000) + b"\r\n")
+
+    def _bomb(self, *_: Any) -> None:
+        body = gzip.compress(bytes(2**28), 9)
+        self._send(200, body, Content_Encoding="gzip")
 
     def _badlength(self, *_: Any) -> None:
         self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\nx")

@@ -17,7 +17,7 @@ import fsspec
 
 from anon_batch.config import StorageConfig
 from anon_batch.errors import ObjectExistsError, ObjectNotFoundError, StorageError
-from anon_batch.storage import clients, local, s3
+from anon_batch.storage import clients, local, s3, web
 from anon_batch.storage.addresses import is_http, is_local, is_s3, join, local_path
 from anon_batch.storage.answers import answer_of
 from anon_batch.storage.faults import EXPIRED_CODES
@@ -217,17 +217,14 @@ class Storage:
             return cast(bytes, fs.cat_file(path))
         start = offset or 0
         try:
-            data = cast(bytes, fs.cat_file(path, start=start, end=None if length is None else start + length))
+            if length is not None and is_http(uri):
+                return web.read(fs, path, start, length)
+            return cast(bytes, fs.cat_file(path, start=start, end=None if length is None else start + length))
         except Exception as exc:
             answer = answer_of(exc)
             if answer.status == 416 or answer.code == "InvalidRange":  # because the object ends before `offset`
                 return b""
             raise
-        if length is not None and len(data) > length:  # because a web server may send all of it
-            if start:
-                raise StorageError("the server ignores ranges; copy the object to a store that does not", uri)
-            data = data[:length]
-        return data
 
     def _with_reason(self, uri: str, head: Callable[[], _T]) -> _T:
         """Call a function that sends HEAD requests. Because S3 gives them no error code, repeat a refused one as GET."""

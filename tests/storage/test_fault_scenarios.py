@@ -6,7 +6,7 @@ import hashlib
 import io
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from pipeline_fixtures import Silent, image_bytes, job, release, write_dataset
 from releases import release_of
 from servers import S3Server
 
+from anon_batch.config import StorageConfig
 from anon_batch.errors import (
     AnonBatchError,
     ObjectUnavailableError,
@@ -259,7 +260,9 @@ def test_a_fault_of_one_object_that_stays_ends_its_row_alone(
     place.proxy.add(**{"times": None, **rule})
     place.run()
     assert place.reasons() == {"a/3.png": reason}
-    assert place.proxy.hits() == requests
+    assert (
+        0 <= requests - place.proxy.hits() <= (rule.get("code") == "PermanentRedirect")
+    )  # botocore may ask for the region
     reads = Counter(target for method, target, _ in place.proxy.log if method == "GET" and "/src/" in target)
     neighbours = sum(count for target, count in reads.items() if not target.endswith("/a/3.png"))
     assert neighbours <= len(IDS), (
@@ -417,3 +420,29 @@ def test_20_a_listing_that_fails_in_the_middle_is_whole_or_an_error(place: Place
             list(listing)
     else:
         assert [info.key for info in listing] == keys
+
+
+@pytest.mark.full
+def test_two_minutes_of_throttling_are_survived_by_every_call_with_default_settings(
+    place: Place, small_parts: bytes
+) -> None:
+    options = {"s3://": {**place.server.options, "endpoint_url": place.proxy.url}}
+    storage, base = Storage(StorageConfig(options=options)), place.base
+    calls: dict[str, Callable[[], object]] = {
+        "read": lambda: len(storage.read(f"{base}/src/a/3.png")),
+        "size": lambda: storage.size(f"{base}/src/a/3.png"),
+        "list": lambda: [info.key for info in storage.list(f"{base}/src/b")],
+        "put": lambda: storage.put(f"{base}/new/put", b"1"),
+        "create": lambda: storage.put_if_absent(f"{base}/new/created", b"2"),
+        "parts": lambda: storage.put(f"{base}/new/large", small_parts),
+    }
+    place.proxy.add("slowdown", times=None)
+    end = threading.Timer(120, place.proxy.clear)
+    end.start()
+    with ThreadPoolExecutor(len(calls)) as pool:
+        found = dict(zip(calls, pool.map(lambda call: call(), calls.values()), strict=True))
+    end.join()
+    assert place.proxy.hits("slowdown") >= 6 * 12
+    assert (found["read"], found["size"], found["list"]) == (BYTES, BYTES, [f"{number}.png" for number in range(4)])
+    stored = {info.key: info.size_bytes for info in place.storage().list(f"{base}/new")}
+    assert stored == {"put": 1, "created": 1, "large": len(small_parts)}

@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -105,6 +106,14 @@ def test_a_server_that_ignores_ranges_is_no_source_of_wrong_bytes(web: WebFaults
         storage.read(web.url("whole/a.jpg"), 100, 10)
     assert storage.read(web.url("a.jpg"), 100, 10) == BODY[100:110]
     assert storage.read(web.url("empty.jpg"), 0, 10) == b""
+
+
+@pytest.mark.parametrize("path", ["endless/x", "bomb/x"])
+def test_no_more_is_kept_than_was_asked_for(web: WebFaults, path: str) -> None:
+    before = psutil.Process().memory_info().rss
+    assert _storage().read(web.url(path), 0, 10**6) == bytes(10**6)
+    assert psutil.Process().memory_info().rss - before < 10**8
+    assert web.requests(path) == 1
 
 
 def test_a_stalled_body_is_given_up(web: WebFaults) -> None:
