@@ -33,7 +33,8 @@ class StorageConfig(Section):
         150,
         ge=0,
         le=3600,
-        description="How long a call is retried while the store throttles or answers nobody; then the command ends with 75.",
+        description="How long a call is retried while the store throttles or answers nobody; then the command ends with 75. "
+        "Less than half of `engine.row_timeout_s`, which ends a worker that waits.",
     )
     timeout_s: float = Field(
         30,

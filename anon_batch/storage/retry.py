@@ -86,7 +86,7 @@ class Call:
     ) -> None:
         self._config, self._successes, self._probe = config, successes, probe
         self._uri, self._purpose = uri, purpose
-        self._begin_s, self._failed_s = time.monotonic(), 0.0
+        self._begin_s = self._failed_s = time.monotonic()
         self._tries, self._text = 0, ""
         self._passes, self._is_alone = False, False
         self._exponential = wait_random_exponential(multiplier=config.retry_wait_s, max=_LONGEST_PAUSE_S)
@@ -122,9 +122,8 @@ class Call:
 
     def _is_over(self, state: RetryCallState) -> bool:
         fault = _fault(state)
-        now_s = time.monotonic()
-        self._failed_s = self._failed_s or now_s
-        elapsed_s, is_repeated = now_s - self._begin_s, fault.message == self._text
+        before_s, self._failed_s = self._failed_s, time.monotonic()
+        elapsed_s, is_repeated = self._failed_s - self._begin_s, fault.message == self._text
         self._text = fault.message
         if isinstance(fault, ShortBodyError) and is_http(self._uri) and is_repeated:  # as short as before
             self._is_alone = self._purpose == "read a row"
@@ -133,21 +132,26 @@ class Call:
             self._passes = True
             left_s = max(0.0, self._config.retry_for_s - elapsed_s)
             return (fault.wait_s or 0.0) > left_s or (left_s == 0.0 and self._tries > self._config.retries)
-        if self._tries <= self._config.retries:
-            self._passes = False
-            return elapsed_s > max(_LONG_S, self._config.retry_for_s)
-        self._passes = self._may_pass(fault)
+        self._passes = False
+        if self._tries <= self._config.retries and elapsed_s <= _LONG_S:
+            return False
+        self._passes = self._may_pass(fault, before_s)
         return not self._passes or elapsed_s >= self._config.retry_for_s
 
-    def _may_pass(self, fault: TransientStorageError) -> bool:
-        """Return whether the whole store seems to be away, so that it is worth to wait for it."""
-        self._is_alone = self._purpose != "other" and self._others_are_answered()
+    def _may_pass(self, fault: TransientStorageError, before_s: float) -> bool:
+        """Return whether the whole store seems to be away, so that it is worth to wait for it.
+
+        Args:
+            fault: the last one.
+            before_s: when the try before failed; only what was answered since then speaks for the store.
+        """
+        self._is_alone = self._purpose != "other" and self._others_are_answered(before_s)
         is_shared = not (is_local(self._uri) or (is_http(self._uri) and self._purpose == "other"))
         return not self._is_alone and is_shared and _is_of_client(fault.__cause__)
 
-    def _others_are_answered(self) -> bool:
+    def _others_are_answered(self, since_s: float) -> bool:
         last = self._successes.last(self._uri, self._purpose)
-        if last is not None and last.at_s >= self._failed_s:
+        if last is not None and last.at_s >= since_s and self._tries > 1:
             return True
         if self._purpose == "write a row":
             return is_local(self._uri)

@@ -250,3 +250,34 @@ def test_no_retry_means_one_call(clock: Clock) -> None:
     with pytest.raises(TransientStorageError, match="tried 1 times"):
         Call(StorageConfig(retries=0, retry_for_s=0), Successes(), _no_probe, S3, "other").run(attempts)
     assert attempts.count == 1
+
+
+def test_an_answer_that_came_just_after_the_store_went_away_proves_nothing(clock: Clock) -> None:
+    """Reads that were under way when the store went away may end a moment later."""
+    successes, tries = Successes(), 0
+
+    def away() -> bytes:
+        nonlocal tries
+        tries += 1
+        if tries == 2:
+            successes.note(OTHER, "read a row")
+        raise ConnectionResetError("away")
+
+    with pytest.raises(TransientStorageError) as caught:
+        _call(successes=successes).run(away)
+    assert type(caught.value) is TransientStorageError
+    assert clock.now_s >= 150
+
+
+def test_an_object_that_stalls_ends_alone_before_all_its_retries(clock: Clock) -> None:
+    tries = 0
+
+    def stalls() -> bytes:
+        nonlocal tries
+        tries += 1
+        clock.now_s += 70
+        raise TimeoutError("stalled")
+
+    with pytest.raises(ObjectUnavailableError, match="tried 2 times"):
+        _call(WEB).run(stalls)
+    assert tries == 2
