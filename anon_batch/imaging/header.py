@@ -5,27 +5,17 @@ No pixel is decoded here. JPEG, PNG and WebP are parsed by this package; the oth
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import cast
 
 from PIL import ImageFile, TiffImagePlugin
 
 from anon_batch.errors import FailedError
+from anon_batch.imaging.containers import settle_avif, settle_gif, settle_png, settle_tiff, settle_webp
 from anon_batch.imaging.jpeg.markers import JpegHeader, Segment, iter_segments, read_jpeg_header
 from anon_batch.imaging.metadata.strip import png_chunks, webp_chunks, webp_size
-from anon_batch.imaging.orientation_claims import (
-    XMP_TAG,
-    Orientation,
-    first_directory,
-    neutralise_tiff,
-    read_exif,
-    read_tiff,
-    read_xmp,
-    settle,
-)
+from anon_batch.imaging.orientation_claims import Orientation, neutralise_tiff
 from anon_batch.imaging.pillow import classify_error, open_with_pillow
 from anon_batch.imaging.png_text import read_profile
 from anon_batch.imaging.sniff import check_bytes, check_pixels, sniff
@@ -120,21 +110,7 @@ def _read_png(data: bytes, max_pixels: int | None) -> ImageHeader:
         names.add(name)
     if depth == 16 and b"tRNS" in names:
         raise FailedError("unsupported_mode", "PNG with 16 bits a sample and one transparent colour")
-    return _orient("PNG", (width, height), _settle_png(profiles), has_wide_colours=depth == 16 and colour != 0)
-
-
-def _settle_png(profiles: list[tuple[bytes, bytes]]) -> Orientation:
-    """Return what (keyword, content) of chunks say: EXIF before its text forms before XMP, the last of each first."""
-    last_first = profiles[::-1]
-    chunks = [
-        own if keyword == b"eXIf" and body[:2] in (b"II", b"MM") else own.doubted()
-        for keyword, body in last_first
-        if keyword.lower() == b"exif" and (own := read_exif(body)) is not None
-    ]
-    texts = [
-        own.doubted() for keyword, body in last_first if b"raw" in keyword and (own := read_exif(body)) is not None
-    ]
-    return settle([*chunks, *texts, *(read_xmp(body) for keyword, body in last_first if keyword.lower() != b"exif")])
+    return _orient("PNG", (width, height), settle_png(profiles), has_wide_colours=depth == 16 and colour != 0)
 
 
 def _read_webp(data: bytes, max_pixels: int | None) -> ImageHeader:
@@ -149,10 +125,7 @@ def _read_webp(data: bytes, max_pixels: int | None) -> ImageHeader:
         bodies.setdefault(chunk.name, []).append(chunk.body)
     if not sizes:
         raise FailedError("decode", "WebP: no image data")
-    stated = settle([*map(read_exif, bodies[b"EXIF"]), *map(read_xmp, bodies[b"XMP "])])
-    if not any(body[:1] and body[0] & _WEBP_METADATA for body in bodies[b"VP8X"]):
-        stated = settle([], [stated])  # because most readers look for neither then
-    return _orient("WEBP", sizes[0], stated)
+    return _orient("WEBP", sizes[0], settle_webp(bodies))
 
 
 def _read_tiff(data: bytes, max_pixels: int | None) -> ImageHeader:
@@ -163,36 +136,21 @@ def _read_tiff(data: bytes, max_pixels: int | None) -> ImageHeader:
     layout = (bits, image.tag_v2.get(_TIFF_PHOTOMETRIC), image.tag_v2.get(_TIFF_PLANES, 1))
     if is_wide and layout != ((16, 16, 16), 2, 1):
         raise FailedError("unsupported_mode", f"TIFF with {bits} bits a sample that is not plain RGB")
-    packets = [entry.read(data, entry.number) for entry in first_directory(data) if entry.tag == XMP_TAG]
-    stated = settle([read_tiff(data), *map(read_xmp, packets)])
-    return _orient("TIFF", image.size, stated, has_wide_colours=is_wide)
+    return _orient("TIFF", image.size, settle_tiff(data), has_wide_colours=is_wide)
 
 
 def _reader_for(kind: str) -> Callable[[bytes, int | None], ImageHeader]:
     def read(data: bytes, max_pixels: int | None) -> ImageHeader:
         image = open_with_pillow(kind, data)
         _check_frames(image, max_pixels)
-        return _orient(kind, image.size, _READ_ORIENTATION.get(kind, _read_nothing)(data, image))
+        stated = Orientation()
+        if kind == "AVIF":
+            stated = settle_avif(data, image.info)
+        elif kind == "GIF":
+            stated = settle_gif(data)
+        return _orient(kind, image.size, stated)
 
     return read
-
-
-def _read_avif(data: bytes, image: ImageFile.ImageFile) -> Orientation:
-    """Return what the properties irot and imir say, which Pillow gives as EXIF; the file's own EXIF is doubtful."""
-    turned = read_exif(image.info.get("exif", b""))
-    starts = [at.start() for at in islice(re.finditer(rb"II\*\0|MM\0\*", data), _MOST_PROFILES)]
-    own = [read_exif(data[start : start + _EXIF_BYTES]) for start in starts]
-    return settle([turned and Orientation(turned.value), read_xmp(image.info.get("xmp", b""))], own)
-
-
-def _read_gif(data: bytes, image: ImageFile.ImageFile) -> Orientation:
-    """Return what XMP says, which few readers look for in a GIF."""
-    start = data.find(b"XMP DataXMP")
-    return settle([], [read_xmp(data[start:])] if start >= 0 else [])
-
-
-def _read_nothing(data: bytes, image: ImageFile.ImageFile) -> Orientation:
-    return Orientation()
 
 
 def _check_frames(image: ImageFile.ImageFile, max_pixels: int | None) -> None:
@@ -203,9 +161,6 @@ def _check_frames(image: ImageFile.ImageFile, max_pixels: int | None) -> None:
 
 
 _MOST_PROFILES = 16
-_EXIF_BYTES = 1 << 16
-_WEBP_METADATA = 0x08 | 0x04  # EXIF, XMP
-_READ_ORIENTATION = {"AVIF": _read_avif, "GIF": _read_gif}
 _READERS: dict[str, Callable[[bytes, int | None], ImageHeader]] = {
     "JPEG": _read_jpeg,
     "PNG": _read_png,

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 from PIL import Image, features
 
-from anon_batch.imaging.jpeg.markers import read_jpeg_header, strip_jpeg
+from anon_batch.imaging.jpeg.markers import read_jpeg_header
+from anon_batch.imaging.jpeg.strip import strip_jpeg
 from anon_batch.imaging.metadata.strip import webp_chunks
 from anon_batch.imaging.modes import Raster, Samples, pad_palette, to_8_bits
 from anon_batch.records import DecodedImage

@@ -9,7 +9,8 @@ import simplejpeg
 from PIL import Image
 
 from anon_batch.imaging.jpeg.coefficients import SpliceError, block_dims, read_blocks, replace_rows, write_blocks
-from anon_batch.imaging.jpeg.markers import DQT, iter_segments, read_jpeg_header, strip_jpeg
+from anon_batch.imaging.jpeg.markers import DQT, iter_segments, read_jpeg_header
+from anon_batch.imaging.jpeg.strip import strip_jpeg
 
 
 def make_image(mode="RGB", size=(75, 41), **options):

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from anon_batch.imaging.jpeg import markers as jpeg_markers
-from anon_batch.imaging.jpeg.markers import APP0, EOI, SOS, iter_segments, read_jpeg_header, strip_jpeg, strip_segments
+from anon_batch.imaging.jpeg.markers import APP0, EOI, SOS, iter_segments, read_jpeg_header
+from anon_batch.imaging.jpeg.strip import strip_jpeg, strip_segments
 
 LOOK = jpeg_markers._REGEX_BYTES
 HEADER = b"\xff\xd8\xff\xda\x00\x02"

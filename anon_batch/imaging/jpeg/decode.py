@@ -7,8 +7,9 @@ import simplejpeg
 
 from anon_batch.errors import FailedError
 from anon_batch.imaging.jpeg.coefficients import recode
-from anon_batch.imaging.jpeg.markers import SOS, JpegHeader, Segment, strip_jpeg, strip_segments
+from anon_batch.imaging.jpeg.markers import SOS, JpegHeader, Segment
 from anon_batch.imaging.jpeg.scans import number_restarts
+from anon_batch.imaging.jpeg.strip import strip_jpeg, strip_segments
 from anon_batch.imaging.modes import Raster, Samples, load_raster, to_rgb
 from anon_batch.imaging.pillow import open_with_pillow
 from anon_batch.records import PixelArray

@@ -1,24 +1,22 @@
-"""Parse the marker segments of a JPEG file (ITU-T T.81, annex B), and drop those that carry no pixels."""
+"""Parse the marker segments of a JPEG file (ITU-T T.81, annex B)."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
 from anon_batch.errors import FailedError
+from anon_batch.imaging.jpeg.orientation import read_jpeg_orientation
 from anon_batch.imaging.jpeg.scans import check_complete
-from anon_batch.imaging.orientation import orientation_exif
-from anon_batch.imaging.orientation_claims import Orientation, read_exif, read_xmp, settle
 
 SOI, EOI, SOS, DQT, DHT, DAC, DRI = 0xD8, 0xD9, 0xDA, 0xDB, 0xC4, 0xCC, 0xDD
 DNL = 0xDC
 APP0, APP1, APP14 = 0xE0, 0xE1, 0xEE
 SOF = frozenset(range(0xC0, 0xD0)) - {DHT, 0xC8, DAC}
-_KEPT = SOF | {DQT, DHT, DAC, DRI, SOS}  # unchanged
 _REGEX_BYTES = 1 << 15
 _PADDING_BYTES = 16  # so many zeros in a row are hardly coded data
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]", re.DOTALL)  # neither data nor TEM, a restart or a fill byte
@@ -27,11 +25,6 @@ _ENDS_SCAN = np.ones(256, np.bool_)  # whether a byte after FF ends a scan: not 
 _ENDS_SCAN[[0x00, *range(0xD0, 0xD8), 0xFF]] = False
 # Where in row order the 64 values of a quantisation table go, which it lists in zigzag order (T.81, figure A.6).
 _ZIGZAG = sorted(range(64), key=lambda at: (at // 8 + at % 8, at // 8 if (at // 8 + at % 8) % 2 else at % 8))
-
-
-_XMP_START = b"http://ns.adobe.com/xap/1.0/\0"
-_MORE_XMP_START = b"http://ns.adobe.com/xmp/extension/\0"
-_MORE_XMP_HEAD = len(_MORE_XMP_START) + 32 + 4 + 4  # an id, the whole length, where this part begins
 
 
 class Segment(NamedTuple):
@@ -176,7 +169,7 @@ def read_jpeg_header(data: bytes, segments: Sequence[Segment] | None = None) -> 
         FailedError: as `iter_segments`; `decode` for a file without a frame or scan.
     """
     every = tuple(iter_segments(data) if segments is None else segments)
-    listed = _until_last_scan(every)
+    listed = until_last_scan(every)
     header, scans = JpegHeader(), list[bytes]()
     for marker, start, end in listed:
         body = data[start + 4 : end]
@@ -202,82 +195,10 @@ def read_jpeg_header(data: bytes, segments: Sequence[Segment] | None = None) -> 
     return header
 
 
-def _until_last_scan(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
+def until_last_scan(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
     """Drop what lies between the last scan and EOI, because no decoder needs it."""
     last = max((at for at, segment in enumerate(segments) if segment.marker == SOS), default=len(segments))
     return (*segments[: last + 1], segments[-1]) if last + 1 < len(segments) else segments
-
-
-def read_jpeg_orientation(data: bytes, segments: Iterable[Segment]) -> Orientation:
-    """Return what the EXIF and XMP segments before the first scan say."""
-    exif, odd, xmp = list[bytes](), list[bytes](), list[bytes]()
-    for marker, start, end in segments:
-        if marker == SOS:
-            break
-        body = data[start + 4 : end] if marker == APP1 else b""
-        if body.startswith(b"Exif\0"):
-            exif.append(body)
-        elif body[:4].lower() == b"exif":
-            odd.append(body)
-        elif body.startswith(_XMP_START):
-            xmp.append(body)
-        elif body.startswith(_MORE_XMP_START):
-            xmp.append(body[_MORE_XMP_HEAD:])
-    # Pillow takes several blocks for the parts of one.
-    joined = [exif[0] + b"".join(block[6:] for block in exif[1:])] if exif else []
-    # Extended XMP is cut into parts anywhere.
-    packets = [*xmp[::-1], b"".join(xmp)] if len(xmp) > 1 else xmp
-    return settle(
-        [read_exif(joined[0]) if joined else None, *map(read_xmp, packets)], map(read_exif, [*exif[1:], *odd])
-    )
-
-
-def strip_jpeg(data: bytes, orientation: int | None = None) -> bytes:
-    """Return the file with only the segments that carry pixels, up to the first EOI.
-
-    JFIF's APP0 stays without its thumbnail; Adobe's APP14 stays because it says which colours the components are. An
-    EXIF block with nothing but the orientation follows where that is not 1.
-
-    Args:
-        data: a JPEG file.
-        orientation: what the EXIF block says; None takes the file's own.
-    """
-    return strip_segments(data, iter_segments(data), orientation)[0]
-
-
-def strip_segments(
-    data: bytes, segments: Iterable[Segment], orientation: int | None = None
-) -> tuple[bytes, tuple[Segment, ...]]:
-    """Do as `strip_jpeg` with a file whose segments are known; return the result's segments too, to save parsing it."""
-    parts: list[tuple[int, bytes | memoryview]] = []
-    view, jfif, adobe = memoryview(data), False, False  # a view saves a copy
-    listed = _until_last_scan(tuple(segments))
-    for marker, start, end in listed:
-        if marker in _KEPT:
-            parts.append((marker, view[start:end]))
-            continue
-        body = data[start + 4 : end]
-        if marker == APP0 and body.startswith(b"JFIF\0") and len(body) >= 14 and not jfif:
-            parts.append((APP0, b"\xff\xe0\x00\x10" + body[:12] + b"\0\0"))
-            jfif = True
-        elif marker == APP14 and body.startswith(b"Adobe") and len(body) >= 12 and not adobe:
-            parts.append((APP14, b"\xff\xee\x00\x0e" + body[:12]))
-            adobe = True
-    parts.append((EOI, b"\xff\xd9"))
-    if orientation is None:
-        orientation = read_jpeg_orientation(data, listed).value
-    if orientation != 1:
-        body = b"Exif\0\0" + orientation_exif(orientation)
-        # Because JFIF must come first, insert the EXIF block after it.
-        place = 1 if parts and parts[0][0] == APP0 else 0
-        parts.insert(place, (APP1, b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body))
-    parts.insert(0, (SOI, b"\xff\xd8"))
-    out: list[Segment] = []
-    at = 0
-    for marker, part in parts:
-        out.append(Segment(marker, at, at + len(part)))
-        at += len(part)
-    return b"".join(part for _, part in parts), tuple(out)
 
 
 def _read_frame(header: JpegHeader, marker: int, body: bytes) -> None:

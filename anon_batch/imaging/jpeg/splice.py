@@ -25,10 +25,9 @@ from anon_batch.imaging.jpeg.markers import (
     JpegHeader,
     iter_segments,
     read_jpeg_header,
-    strip_jpeg,
-    strip_segments,
 )
 from anon_batch.imaging.jpeg.mcu_patch import McuPatch
+from anon_batch.imaging.jpeg.strip import strip_jpeg, strip_segments
 from anon_batch.imaging.orientation import turn_as_stored, view_as_stored
 from anon_batch.records import AnonymizedImage, DecodedImage
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from anon_batch.errors import FailedError
-from anon_batch.imaging.jpeg.markers import strip_jpeg
+from anon_batch.imaging.jpeg.strip import strip_jpeg
 
 PNG_KEPT = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"sRGB", b"gAMA", b"cHRM", b"sBIT", b"pHYs"})
 WEBP_KEPT = frozenset({b"VP8 ", b"VP8L", b"VP8X", b"ALPH"})
