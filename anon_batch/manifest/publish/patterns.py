@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
-from anon_batch.manifest.publish.names import ACCOUNT, ADDRESS, CONTACT, CREDENTIAL, DEVICE, DIGEST, PLACE
+from anon_batch.manifest.publish.names import ACCOUNT, ADDRESS, CONTACT, CREDENTIAL, DEVICE, DIGEST, PERSON, PLACE
 
 _MEDIA = "jpe?g|jpe|jfif|png|webp|gif|bmp|tiff?|avif|hei[cf]|jxl|svg|cr2|cr3|nef|arw|dng|mp4|mov|avi|mkv|webm|pdf|psd"
 _TOP = (
@@ -52,6 +53,16 @@ def _is_random(found: str) -> bool:
     return not joined and all(any(map(test, found)) for test in (str.isdigit, str.isupper, str.islower))
 
 
+def _is_ulid(found: str) -> bool:
+    return not found.isdigit()
+
+
+def _is_token(found: str) -> bool:
+    """Return whether capitals, small letters and digits change as often as in a random token, not as in a name with a year."""
+    kinds = [(char.isdigit(), char.isupper()) for char in found.strip()]
+    return sum(a != b for a, b in pairwise(kinds)) >= 10 and _is_random(found)
+
+
 def _is_place(found: str) -> bool:
     first, second = (abs(float(number)) for number in re.findall(r"\d{1,3}\.\d+", found)[:2])
     return first <= 90 and second <= 180 and max(first, second) > 1
@@ -83,9 +94,12 @@ RULES: Sequence[Rule] = (
         r"^\s{0,9}(?:[A-Za-z0-9+/_-]{22}==|[A-Za-z0-9+/_-]{27}=|[A-Za-z0-9+/_-]{43}=|[A-Za-z0-9+/_-]{86}==)\s{0,9}$",
     ),
     Rule(DIGEST, r"[A-Za-z0-9+/_-]{40,400}", _is_random),
+    Rule(DIGEST, r"^\s{0,9}[A-Za-z0-9_-]{20,39}\s{0,9}$", _is_token),
+    Rule(DIGEST, r"\b0[0-9A-HJKMNP-TV-Z]{25}\b", _is_ulid),
     Rule(PLACE, r"(?i:\bgps[a-z_ ]{0,20}(?:latitude|longitude|position|coord))"),
     Rule(PLACE, r"(?i:\b(?:lat|latitude|lon|lng|longitude)\W{1,4}[-+]?\d{1,3}[.]\d)"),
     Rule(PLACE, r"\d(?:[.]\d{1,10})?\s{0,2}°\s{0,2}(?:\d{1,2}\s{0,2}[′'’]|[NSEWO]\b)"),
+    Rule(PLACE, r"\d[.]\d{1,10}\s{0,2}[NS]\W{1,3}\d{1,3}[.]\d{1,10}\s{0,2}[EWO]\b"),
     Rule(PLACE, r"(?i:\bpoint\s{0,2}z?\s{0,2}\(\s{0,2}[-+]?\d|\bgeo:[-+]?\d|^\s{0,9}///\w)"),
     Rule(
         PLACE,
@@ -101,5 +115,8 @@ RULES: Sequence[Rule] = (
     Rule(
         CONTACT, r"(?:^|[^\w.-])0\d(?:[ .-]\d{2}){4}(?:$|[^\w.-])|(?:^|[^\w.-])\(?0\d{2,4}\)?[ /-]\d{5,9}(?:$|[^\w.-])"
     ),
+    Rule(CONTACT, r"\b00\d{2}[ -]\d[\d -]{5,14}\d\b"),
+    Rule(PERSON, r"(?:^|[^\w.-])(?:\d{3}-\d{2}-\d{4}|(?:\d{4}[ -]){3}\d{4})(?:$|[^\w.-])"),
+    Rule(PERSON, r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b"),
     Rule(ACCOUNT, r"(?:^|[\s(\"'])@[A-Za-z_]\w{2,30}\b|\b\d{6,10}@N\d{2}\b"),
 )
