@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import threading
 
 import pyarrow as pa
@@ -12,6 +14,7 @@ from anon_batch.manifest.addresses import parse_cell
 from anon_batch.manifest.allowed import AllowedSources
 from anon_batch.manifest.bounded_parquet import check_row_group, shared_columns
 from anon_batch.manifest.guarded_http import client_maker
+from anon_batch.manifest.unicode_names import other_spellings
 from anon_batch.records import ManifestRow
 from anon_batch.storage import Storage, is_http
 
@@ -35,7 +38,7 @@ class SourceReader:
         self._group_starts: list[int] = []
 
     def read(self, row: ManifestRow, max_bytes: int) -> bytes:
-        """Return the source's bytes.
+        """Return the source's bytes; where the address leads nowhere, those of the same name with other accents (NFC, NFD).
 
         Raises:
             FailedError: `source_refused`, `too_many_bytes`, `source_truncated`, or a Parquet cell without an image
@@ -43,10 +46,18 @@ class SourceReader:
             StorageError: the object cannot be read.
         """
         try:
-            self._allowed.check(row.uri)
-            return self._read(row, max_bytes)
+            return self._read_allowed(row, max_bytes)
         except SourceRefusedError as exc:
             raise FailedError("source_refused", str(exc)) from None
+        except ObjectNotFoundError:
+            for uri in other_spellings(row.uri):
+                with contextlib.suppress(ObjectNotFoundError, SourceRefusedError):
+                    return self._read_allowed(dataclasses.replace(row, uri=uri), max_bytes)
+            raise
+
+    def _read_allowed(self, row: ManifestRow, max_bytes: int) -> bytes:
+        self._allowed.check(row.uri)
+        return self._read(row, max_bytes)
 
     def _storage_of(self, uri: str) -> Storage:
         return self._guarded if is_http(uri) else self._plain

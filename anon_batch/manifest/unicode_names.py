@@ -30,5 +30,11 @@ def on_disk(uris: pa.Array) -> pa.Array:
 def _existing(uri: str) -> str:
     if not is_local(uri) or os.path.exists(uri):
         return uri
-    forms = (unicodedata.normalize("NFC", uri), unicodedata.normalize("NFD", uri))
-    return next((form for form in forms if os.path.exists(form)), uri)
+    return next((form for form in other_spellings(uri) if os.path.exists(form)), uri)
+
+
+def other_spellings(uri: str) -> list[str]:
+    """Return the same address with composed and with decomposed accents, as far as they differ from it."""
+    if uri.isascii():
+        return []
+    return [form for form in (unicodedata.normalize("NFC", uri), unicodedata.normalize("NFD", uri)) if form != uri]

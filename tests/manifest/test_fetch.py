@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -160,3 +161,12 @@ def test_a_storage_failure_below_the_reader_is_transient(base: str, monkeypatch:
         with pytest.raises(TransientStorageError):
             reader.read(_row(cell_uri(uri, "image", 0)), 100)
     assert reader.read(_row(cell_uri(uri, "image", 0)), 100) == b"a"
+
+
+@pytest.mark.parametrize(("stored", "asked"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_a_name_is_found_with_other_accents(reader: SourceReader, base: str, stored: Any, asked: Any) -> None:
+    name = "caf\u00e9/stra\u00dfe \u00e9.jpg"
+    _put(join(base, unicodedata.normalize(stored, name)), b"image")
+    assert reader.read(_row(join(base, unicodedata.normalize(asked, name))), 10) == b"image"
+    with pytest.raises(ObjectNotFoundError):
+        reader.read(_row(join(base, "caf\u00e9/none.jpg")), 10)

@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote
 import pytest
 
 from anon_batch.config import SourcesConfig, StorageConfig
-from anon_batch.errors import FailedError
+from anon_batch.errors import FailedError, StorageError
 from anon_batch.manifest.allowed import AllowedSources
 from anon_batch.manifest.fetch import SourceReader
 from anon_batch.records import ManifestRow
@@ -42,6 +42,13 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Location", unquote(self.path.removeprefix("/to/")))
             self.send_header("Content-Length", "0")
             self.end_headers()
+            return
+        if self.path == "/endless":
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                while True:
+                    self.wfile.write(bytes(2**16))
             return
         self.send_response(200)
         self.send_header("Content-Length", "5")
@@ -142,3 +149,10 @@ def test_a_named_host_may_be_in_a_private_network() -> None:
     found = AllowedSources.of(SourcesConfig(allow=("https://images.internal/",)), "/m.parquet")
     assert found.trust_of("images.internal") == "named"
     assert found.trust_of("other.internal") == "public"
+
+
+def test_a_body_without_end_is_not_read_into_memory(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("anon_batch.manifest.guarded_http.MAX_BODY_BYTES", 2**20)
+    with pytest.raises(StorageError, match="sends more than 1,048,576 bytes"):
+        read(f"{server.url}/endless", f"{server.url}/")
+    assert read(f"{server.url}/a.jpg", f"{server.url}/") == b"image"
