@@ -9,6 +9,7 @@ import pyarrow as pa
 from anon_batch.errors import ConfigError
 from anon_batch.manifest.addresses import parse_cell
 from anon_batch.manifest.allowed import AllowedSources
+from anon_batch.redaction import redact_address
 from anon_batch.storage import is_local
 
 
@@ -54,7 +55,7 @@ class RefusedSources:
 
 def _file(uri: str) -> str:
     cell = parse_cell(uri)
-    return uri if cell is None else cell.uri
+    return redact_address(uri if cell is None else cell.uri)
 
 
 def _shared(folder: str, other: str) -> str:

@@ -65,3 +65,11 @@ def test_the_list_may_change_between_two_runs_of_a_job(tmp_path: Path) -> None:
     _, resumed = open_run(job(str(base), sources__allow=[str(base)]), ())
     assert resumed
     assert Storage().exists(str(base / "out-ledger/plan.json"))
+
+
+def test_the_refusal_shows_no_password_and_no_query(tmp_path: Path) -> None:
+    base = _write(tmp_path, ["http://user:hunter2@127.0.0.1:9/a/b.png?X-Amz-Signature=c0ffee/x"] * 4)
+    with pytest.raises(ConfigError, match=r"127\.0\.0\.1 is this machine") as caught:
+        open_run(job(str(base)), ())
+    assert "hunter2" not in str(caught.value)
+    assert "c0ffee" not in str(caught.value)
