@@ -73,11 +73,8 @@ class SourceReader:
             if len(data) != row.length:
                 raise FailedError("source_truncated", f"{len(data)} of {row.length} bytes at offset {row.offset}")
         else:
-            # Without a known size, one byte more than allowed shows an object that is too large without fetching it all. A web
-            # server may send more than the manifest says.
-            storage = self._storage_of(row.uri)
-            is_bounded = known is not None and not is_http(row.uri)
-            data = storage.read(row.uri) if is_bounded else storage.read(row.uri, 0, max_bytes + 1)
+            # One byte more than allowed shows an object that is too large, whatever size the manifest states.
+            data = self._storage_of(row.uri).read(row.uri, 0, max_bytes + 1)
         if len(data) > max_bytes:
             raise FailedError("too_many_bytes", f"the limit is {max_bytes}")
         return data

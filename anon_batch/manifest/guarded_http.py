@@ -7,16 +7,12 @@ import ipaddress
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from anon_batch.errors import SourceRefusedError, StorageError
+from anon_batch.errors import SourceRefusedError
 from anon_batch.manifest.allowed import AllowedSources
 from anon_batch.manifest.hosts import literal_ip, refused_ip
 
 if TYPE_CHECKING:
-    from aiohttp import ClientResponse, ClientSession
-
-
-MAX_BODY_BYTES = 2**30  # because a server may ignore the range that was asked for, and never end
-_CHUNK_BYTES = 2**18
+    from aiohttp import ClientSession
 
 
 def client_maker(allowed: AllowedSources) -> Callable[..., Any]:
@@ -49,28 +45,11 @@ async def _open_session(allowed: AllowedSources, **options: Any) -> ClientSessio
         url = str(request.url)
         if (reason := allowed.refusal(url)) is not None:
             raise SourceRefusedError(reason, url)
-        response = await handler(request)
-        response.read = functools.partial(_read_bounded, response)
-        return response
+        return await handler(request)
 
     return aiohttp.ClientSession(
         **{"connector": aiohttp.TCPConnector(resolver=Resolver()), **options}, middlewares=(check,)
     )
-
-
-async def _read_bounded(response: ClientResponse) -> bytes:
-    """Return the whole body.
-
-    Raises:
-        StorageError: it is larger than any image may be.
-    """
-    body = bytearray()
-    async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            response.close()
-            raise StorageError(f"the server sends more than {MAX_BODY_BYTES:,} bytes", str(response.url))
-    return bytes(body)
 
 
 def _check_ip(allowed: AllowedSources, host: str, address: str) -> None:

@@ -170,3 +170,19 @@ def test_a_name_is_found_with_other_accents(reader: SourceReader, base: str, sto
     assert reader.read(_row(join(base, unicodedata.normalize(asked, name))), 10) == b"image"
     with pytest.raises(ObjectNotFoundError):
         reader.read(_row(join(base, "caf\u00e9/none.jpg")), 10)
+
+
+def test_no_more_than_the_limit_is_read_of_an_object_that_is_larger_than_the_manifest_says(
+    reader: SourceReader, base: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = _put(join(base, "o"), b"x" * 1000)
+    asked: list[tuple[int | None, int | None]] = []
+    real = Storage.read
+
+    def read(storage: Storage, uri: str, offset: int | None = None, length: int | None = None) -> bytes:
+        asked.append((offset, length))
+        return real(storage, uri, offset, length)
+
+    monkeypatch.setattr(Storage, "read", read)
+    assert _reason(reader, _row(uri, size_bytes=5), 10) == "too_many_bytes"
+    assert asked == [(0, 11)]

@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote
 import pytest
 
 from anon_batch.config import SourcesConfig, StorageConfig
-from anon_batch.errors import FailedError, StorageError
+from anon_batch.errors import FailedError
 from anon_batch.manifest.allowed import AllowedSources
 from anon_batch.manifest.fetch import SourceReader
 from anon_batch.records import ManifestRow
@@ -151,8 +151,9 @@ def test_a_named_host_may_be_in_a_private_network() -> None:
     assert found.trust_of("other.internal") == "public"
 
 
-def test_a_body_without_end_is_not_read_into_memory(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("anon_batch.manifest.guarded_http.MAX_BODY_BYTES", 2**20)
-    with pytest.raises(StorageError, match="sends more than 1,048,576 bytes"):
-        read(f"{server.url}/endless", f"{server.url}/")
-    assert read(f"{server.url}/a.jpg", f"{server.url}/") == b"image"
+@pytest.mark.parametrize("size", [None, 5])
+def test_a_body_without_end_is_not_read_into_memory(server: Server, size: int | None) -> None:
+    reader = SourceReader(Storage(), AllowedSources.of(SourcesConfig(allow=(f"{server.url}/",)), "/nowhere/m.parquet"))
+    with pytest.raises(FailedError) as caught:
+        reader.read(ManifestRow(0, "a", f"{server.url}/endless", size_bytes=size), 1000)
+    assert caught.value.reason == "too_many_bytes"
