@@ -47,7 +47,8 @@ def opaque_readings(data: bytes) -> list[PixelArray]:
     shown: list[PixelArray] = []
     if image.mode in ("RGBA", "LA", "PA", "RGBa"):
         whole = np.asarray(image.convert("RGBA"))
-        shown += [whole[..., :3], np.repeat(whole[..., 3:], 3, axis=2)]
+        alpha = whole[..., 3:].astype(int) - int(whole[..., 3].min())
+        shown += [whole[..., :3], np.repeat((alpha * 255 // max(int(alpha.max()), 1)).astype(np.uint8), 3, axis=2)]
     elif image.mode == "P" and image.palette is not None:
         palette = np.zeros((256, 3), np.uint8)
         entries = np.frombuffer(image.palette.getdata()[1], np.uint8)[: 256 * 3].reshape(-1, 3)
@@ -178,6 +179,9 @@ def hiding() -> Iterator[tuple[str, bytes]]:
     yield "PNG L key", key_colour("L")
     yield "GIF", gif()
     yield "PNG alpha is the face", file(alpha_face(), "PNG")
+    faint = alpha_face()
+    faint.putalpha(faint.getchannel("A").point(lambda value: 235 + value * 20 // 255))
+    yield "PNG nearly opaque alpha is the face", file(faint, "PNG")
     yield "WEBP alpha is the face", file(alpha_face(), "WEBP", lossless=True, exact=True)
     yield "TIFF associated 40", tiff(40, 1)
 

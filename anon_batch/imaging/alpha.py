@@ -35,7 +35,7 @@ def seen_without_compositing(
     """Return what readers show that drop transparency instead of compositing: (H, W, 3) uint8 each.
 
     These are the colours as they would be published, without what `erase_hidden_colours` takes away, and, where alpha has
-    more values than clear and opaque, alpha itself as grey.
+    more values than clear and opaque, alpha itself as grey over its range.
 
     Args:
         native: samples in `mode`.
@@ -59,8 +59,8 @@ def seen_without_compositing(
     eight = to_8_bits(visible)
     views = [np.ascontiguousarray(eight[..., [0, 0, 0] if mode == "LA" else [0, 1, 2]])]
     if bool(((alpha != opaque) & (alpha != 0)).any()):
-        most = max(int(alpha.max()), 1)
-        grey = (alpha.astype(np.uint32) * 255 // most).astype(np.uint8)
+        least, most = int(alpha.min()), int(alpha.max())
+        grey = ((alpha.astype(np.uint32) - least) * 255 // max(most - least, 1)).astype(np.uint8)
         views.append(np.repeat(grey[..., None], 3, axis=2))
     return views
 
