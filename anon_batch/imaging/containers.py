@@ -13,12 +13,12 @@ from typing import Any
 from anon_batch.imaging.orientation_claims import (
     XMP_TAG,
     Orientation,
-    first_directory,
     read_exif,
     read_tiff,
     read_xmp,
     settle,
 )
+from anon_batch.imaging.tiff import first_directory
 
 _MOST_STARTS = 16  # of TIFF structures in an AVIF file
 _EXIF_BYTES = 1 << 16

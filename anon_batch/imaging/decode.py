@@ -1,6 +1,6 @@
 """Decode a whole image file to upright pixels.
 
-JPEG, PNG and WebP lose their metadata before a decoder sees them, so that a damaged or hostile EXIF block, profile
+JPEG, PNG, WebP and TIFF lose their metadata before a decoder sees them, so that a damaged or hostile EXIF block, profile
 or text chunk reaches no parser. AVIF of more than 8 bits is read as 8.
 """
 
@@ -18,8 +18,8 @@ from anon_batch.imaging.jpeg.decode import decode_jpeg
 from anon_batch.imaging.metadata.strip import strip
 from anon_batch.imaging.modes import Raster, Samples, load_raster, wide_raster
 from anon_batch.imaging.orientation import turn_upright
-from anon_batch.imaging.orientation_claims import neutralise_tiff
 from anon_batch.imaging.pillow import classify_error, open_with_pillow
+from anon_batch.imaging.tiff import plain_tiff
 from anon_batch.records import DecodedImage
 
 
@@ -36,7 +36,8 @@ def decode(image_id: str, data: bytes, max_pixels: int | None = None, max_bytes:
         Upright pixels, transparency composited over mid-grey, and the samples in the file's own mode.
 
     Raises:
-        FailedError: see `read_image_header`. Nothing else is raised, whatever the bytes are.
+        FailedError: see `read_image_header`.
+        WithheldError: `out_of_memory`. Nothing else is raised, whatever the bytes are.
     """
     return decode_after_header(image_id, data, read_image_header(data, max_pixels, max_bytes))
 
@@ -93,7 +94,7 @@ def _decode_webp(data: bytes, header: ImageHeader) -> Raster:
 
 
 def _decode_tiff(data: bytes, header: ImageHeader) -> Raster:
-    plain = neutralise_tiff(data)  # because its decoders turn the image themselves
+    plain = plain_tiff(data)
     return wide_raster(_decode_wide(plain), "RGB;16") if header.has_wide_colours else _load("TIFF", plain, header)
 
 

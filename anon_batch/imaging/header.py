@@ -1,6 +1,7 @@
 """Read the header of an image file: format, size, orientation, and whether this package can decode it.
 
-No pixel is decoded here. JPEG, PNG and WebP are parsed by this package; the other formats by Pillow.
+No pixel is decoded here. JPEG, PNG and WebP are parsed by this package; the other formats by Pillow, a TIFF
+after it is reduced to what describes its samples.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from anon_batch.errors import FailedError
 from anon_batch.imaging.containers import settle_avif, settle_gif, settle_png, settle_tiff, settle_webp
 from anon_batch.imaging.jpeg.markers import JpegHeader, Segment, iter_segments, read_jpeg_header
 from anon_batch.imaging.metadata.strip import png_chunks, webp_chunks, webp_size
-from anon_batch.imaging.orientation_claims import Orientation, neutralise_tiff
+from anon_batch.imaging.orientation_claims import Orientation
 from anon_batch.imaging.pillow import classify_error, open_with_pillow
 from anon_batch.imaging.png_text import read_profile
 from anon_batch.imaging.sniff import check_bytes, check_pixels, sniff
+from anon_batch.imaging.tiff import has_more_directories, plain_tiff
 
 _TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_PLANES = 258, 262, 284
 
@@ -129,10 +131,11 @@ def _read_webp(data: bytes, max_pixels: int | None) -> ImageHeader:
 
 
 def _read_tiff(data: bytes, max_pixels: int | None) -> ImageHeader:
-    image = cast(TiffImagePlugin.TiffImageFile, open_with_pillow("TIFF", neutralise_tiff(data)))
+    image = cast(TiffImagePlugin.TiffImageFile, open_with_pillow("TIFF", plain_tiff(data, max_pixels)))
+    if has_more_directories(data):
+        raise FailedError("multi_frame", "TIFF with several pages")
     bits = tuple(image.tag_v2.get(_TIFF_BITS, (1,)))
     is_wide = len(bits) > 1 and max(bits) > 8
-    _check_frames(image, max_pixels)
     layout = (bits, image.tag_v2.get(_TIFF_PHOTOMETRIC), image.tag_v2.get(_TIFF_PLANES, 1))
     if is_wide and layout != ((16, 16, 16), 2, 1):
         raise FailedError("unsupported_mode", f"TIFF with {bits} bits a sample that is not plain RGB")
@@ -155,9 +158,8 @@ def _reader_for(kind: str) -> Callable[[bytes, int | None], ImageHeader]:
 
 def _check_frames(image: ImageFile.ImageFile, max_pixels: int | None) -> None:
     check_pixels(*image.size, max_pixels)
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1:
-        raise FailedError("multi_frame", f"{image.format} with {frames} frames")
+    if getattr(image, "is_animated", False):
+        raise FailedError("multi_frame", f"{image.format} with several frames")
 
 
 _MOST_PROFILES = 16

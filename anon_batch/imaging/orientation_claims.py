@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
+
+from anon_batch.imaging.tiff import Entry, first_directory
 
 TAG = 0x0112
 XMP_TAG = 700
@@ -52,53 +54,6 @@ class Orientation(NamedTuple):
         return Orientation(self.value, (self.others | {_UPRIGHT}) - {self.value})
 
 
-class Entry(NamedTuple):
-    """One entry of a TIFF directory.
-
-    Args:
-        tag, kind, number: its tag, its type, how many values it has.
-        at: offset of the entry.
-        order: `<` or `>`.
-        is_big: whether counts and offsets have 8 bytes (BigTIFF) instead of 4.
-    """
-
-    tag: int
-    kind: int
-    number: int
-    at: int
-    order: str
-    is_big: bool
-
-    @property
-    def place(self) -> int:
-        """Offset of the field that holds the value, or where it is."""
-        return self.at + (12 if self.is_big else 8)
-
-    def read(self, tiff: bytes, size: int) -> bytes:
-        """Return the first bytes of the value; fewer at the end of the data."""
-        if size * max(self.number, 1) <= (8 if self.is_big else 4):
-            return tiff[self.place : self.place + size]
-        (start,) = struct.unpack_from(self.order + ("Q" if self.is_big else "I"), tiff, self.place)
-        return tiff[start : start + size]
-
-
-def first_directory(tiff: bytes) -> Iterator[Entry]:
-    """Yield the entries of the first directory of a TIFF structure, up to the end of the data, at most 65,535."""
-    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
-    if order is None or len(tiff) < 16:
-        return
-    is_big = 43 in (tiff[2], tiff[3])
-    head, body, width = ("Q", "HHQ", 20) if is_big else ("H", "HHI", 12)
-    (start,) = struct.unpack_from(order + ("Q" if is_big else "I"), tiff, 8 if is_big else 4)
-    if start + struct.calcsize(head) > len(tiff):
-        return
-    (count,) = struct.unpack_from(order + head, tiff, start)
-    first = start + struct.calcsize(head)
-    for at in range(first, min(first + width * min(count, 0xFFFF), len(tiff) - width + 1), width):
-        tag, kind, number = struct.unpack_from(order + body, tiff, at)
-        yield Entry(tag, kind, number, at, order, is_big)
-
-
 def read_exif(block: bytes) -> Orientation | None:
     """Return what an EXIF block says, with or without bytes before its TIFF structure; None without the tag."""
     start = _TIFF_START.search(block, 0, _PREFIX_BYTES)
@@ -131,20 +86,6 @@ def settle(statements: Iterable[Orientation | None], doubtful: Iterable[Orientat
     # Whether a reader looks for what agrees with the first does not matter.
     others = {*first.others, *(own.value for own in rest), *(o for own in rest for o in own.others if o != _UPRIGHT)}
     return Orientation(first.value, frozenset(others) - {first.value})
-
-
-def neutralise_tiff(data: bytes) -> bytes:
-    """Return a TIFF whose first directory says upright and holds no XMP, so that no decoder turns it by itself."""
-    entries = [entry for entry in first_directory(data) if entry.tag in (TAG, XMP_TAG)]
-    if not entries:
-        return data
-    out = bytearray(data)
-    for entry in entries:
-        kind, value = (SHORT, _UPRIGHT) if entry.tag == TAG else (1, 0)
-        count, room = ("Q", 8) if entry.is_big else ("I", 4)
-        struct.pack_into(f"{entry.order}H{count}", out, entry.at + 2, kind, 1)
-        out[entry.place : entry.place + room] = struct.pack(f"{entry.order}H", value).ljust(room, b"\0")
-    return bytes(out)
 
 
 def _read_entry(tiff: bytes, entry: Entry) -> Orientation:

@@ -6,7 +6,8 @@ import io
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from anon_batch.errors import FailedError
+from anon_batch.errors import FailedError, RowError, WithheldError
+from anon_batch.memory import is_out_of_memory
 
 _TRUNCATED = ("truncated", "premature", "unexpected end", "not enough image data")
 _UNKNOWN_MODE = (
@@ -28,6 +29,7 @@ def open_with_pillow(kind: str, data: bytes) -> ImageFile.ImageFile:
 
     Raises:
         FailedError: the plug-in rejects the file.
+        WithheldError: `out_of_memory`.
     """
     # Pillow's own limit may be lower than the caller's, so only the caller's counts (`check_pixels`).
     Image.MAX_IMAGE_PIXELS = None
@@ -39,9 +41,11 @@ def open_with_pillow(kind: str, data: bytes) -> ImageFile.ImageFile:
         raise classify_error(kind, exc) from exc
 
 
-def classify_error(kind: str, exc: Exception) -> FailedError:
-    """Return the FailedError for what a decoder raised: `unsupported_mode`, `truncated` or `decode`."""
+def classify_error(kind: str, exc: Exception) -> RowError:
+    """Return the error for what a decoder raised: `unsupported_mode`, `truncated`, `decode`, or `out_of_memory`."""
     text = f"{kind}: {type(exc).__name__}: {exc}"
+    if is_out_of_memory(exc):  # which says nothing of the file
+        return WithheldError("out_of_memory", text)
     lower = text.lower()
     if any(word in lower for word in _UNKNOWN_MODE):
         return FailedError("unsupported_mode", text)

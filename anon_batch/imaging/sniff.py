@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
 from anon_batch.errors import FailedError
 
+_Part = TypeVar("_Part")
 _STARTS = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG", b"GIF87a": "GIF", b"GIF89a": "GIF"}
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _AVIF_BRANDS = (b"avif", b"avis")
+_MAX_PARTS = 250_000  # a file of 256 MiB in chunks of 1 KiB
 _BMP_HEADER_BYTES = (12, 16, 40, 52, 56, 64, 108, 124)
 
 
@@ -51,6 +56,18 @@ def check_pixels(width: int, height: int, max_pixels: int | None) -> None:
         raise FailedError("decode", f"the header says {width} x {height} px")
     if max_pixels is not None and width * height > max_pixels:
         raise FailedError("too_many_pixels", f"{width} x {height} px, limits.max_pixels is {max_pixels}")
+
+
+def count_parts(parts: Iterable[_Part], kind: str) -> Iterator[_Part]:
+    """Yield the segments or chunks of a file.
+
+    Raises:
+        FailedError: `decode` for a file of so many that a list of them would fill the memory.
+    """
+    for number, part in enumerate(parts):
+        if number >= _MAX_PARTS:
+            raise FailedError("decode", f"{kind} of more than {_MAX_PARTS:,} parts")
+        yield part
 
 
 def _read_brands(data: bytes) -> list[bytes]:

@@ -19,7 +19,7 @@ def files(_: int) -> Iterator[HostileImage]:
     yield flood("comments.jpg", jpeg[:2] + (b"\xff\xfe\0\2") * 400_000 + jpeg[2:], "decode")
     yield flood("fill-bytes.jpg", jpeg[:2] + b"\xff" * 2_000_000 + jpeg[2:])
     yield flood("scans.jpg", _many_scans(20_000), "decode")
-    yield flood("tables.jpg", jpeg[:2] + (jpeg[jpeg.index(b"\xff\xdb") :][:69]) * 20_000 + jpeg[2:])
+    yield flood("tables.jpg", jpeg[:2] + (jpeg[jpeg.index(b"\xff\xdb") :][:69]) * 20_000 + jpeg[2:], "decode")
     plain = encode("PNG")
     yield flood(
         "chunks.png",
@@ -32,7 +32,7 @@ def files(_: int) -> Iterator[HostileImage]:
     yield flood("chunks.webp", b"RIFF" + struct.pack("<I", len(body)) + body, "decode")
     gif = encode("GIF", mode="P")
     yield flood("comments.gif", gif[:-1] + (b"\x21\xfe\x01a\0") * 300_000 + b"\x3b")
-    yield flood("frames.gif", _many_frames(30_000), "multi_frame")
+    yield flood("many-frames.gif", _many_frames(30_000), "multi_frame")
     entries = [(n, 4, 1, 7) for n in range(1000, 60_000)]
     yield flood("tags.tif", grey_tiff(8, 8, bytes(64), *entries))
     overlapping = [(n, 7, 400_000, 8) for n in range(1000, 40_000)]
@@ -58,7 +58,7 @@ def _split_idat(data: bytes) -> bytes:
     at = data.index(b"IDAT") - 4
     length = int.from_bytes(data[at : at + 4], "big")
     body = data[at + 8 : at + 8 + length]
-    chunks = (png_chunk(b"IDAT", body[n : n + 1]) + png_chunk(b"IDAT", b"") * 20 for n in range(length))
+    chunks = (png_chunk(b"IDAT", body[n : n + 1]) + png_chunk(b"IDAT", b"") * 4 for n in range(length))
     return data[:at] + b"".join(chunks) + png_chunk(b"IEND", b"")
 
 
@@ -73,7 +73,7 @@ def _many_directories(count: int) -> bytes:
     first = grey_tiff(8, 8, bytes(64))
     start = len(first)
     chain = b"".join(struct.pack("<HI", 0, start + 6 * (n + 1) if n + 1 < count else 0) for n in range(count))
-    at = first.index(bytes(64)) - 4
+    at = len(first) - 64 - 4
     return first[:at] + struct.pack("<I", start) + first[at + 4 :] + chain
 
 

@@ -20,8 +20,9 @@ from anon_batch.imaging.orientation import (
     turn_upright,
     view_as_stored,
 )
-from anon_batch.imaging.orientation_claims import Orientation, neutralise_tiff, read_exif, read_xmp
+from anon_batch.imaging.orientation_claims import Orientation, read_exif, read_tiff, read_xmp
 from anon_batch.imaging.source import SourceImage
+from anon_batch.imaging.tiff import first_directory, plain_tiff
 from anon_batch.records import AnonymizedImage
 
 MAX_PIXELS = 200_000
@@ -175,16 +176,22 @@ def test_any_exif_gives_a_legal_orientation(data):
     st.binary(max_size=24),
     st.booleans(),
 )
-def test_any_orientation_entry_is_read_and_made_neutral(order, kind, count, value, is_big):
+def test_any_orientation_entry_is_read_and_left_out(order, kind, count, value, is_big):
     mark = {"<": b"II", ">": b"MM"}[order]
-    head = struct.pack(f"{order}HHHQQ", 43, 8, 0, 16, 1) if is_big else struct.pack(f"{order}HIH", 42, 8, 1)
-    entry = struct.pack(f"{order}HH{'Q' if is_big else 'I'}", 0x0112, kind, count)
-    tiff = mark + head + entry + value.ljust(24, b"\0")
+    head = struct.pack(f"{order}HHHQQ", 43, 8, 0, 16, 3) if is_big else struct.pack(f"{order}HIH", 42, 8, 3)
+    form = f"{order}HH{'Q' if is_big else 'I'}"
+    room = 8 if is_big else 4
+    one = struct.pack(f"{order}H", 1).ljust(room, b"\0")
+    sizes = struct.pack(form, 256, 3, 1) + one + struct.pack(form, 257, 3, 1) + one
+    entry = struct.pack(form, 0x0112, kind, count)
+    tiff = mark + head + sizes + entry + value.ljust(24, b"\0")
     own = read_exif(tiff)
     assert own is not None
     assert own.value not in own.others
     assert {own.value, *own.others} <= set(range(1, 9))
-    assert read_exif(neutralise_tiff(tiff)) == Orientation(1)
+    plain = plain_tiff(tiff)
+    assert read_tiff(plain) is None
+    assert [(entry.tag, entry.read_integer(plain)) for entry in first_directory(plain)] == [(256, 1), (257, 1)]
 
 
 @pytest.mark.parametrize("data", VALID)

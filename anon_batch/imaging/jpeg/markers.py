@@ -12,12 +12,15 @@ import numpy as np
 from anon_batch.errors import FailedError
 from anon_batch.imaging.jpeg.orientation import read_jpeg_orientation
 from anon_batch.imaging.jpeg.scans import check_complete
+from anon_batch.imaging.sniff import count_parts
 
 SOI, EOI, SOS, DQT, DHT, DAC, DRI = 0xD8, 0xD9, 0xDA, 0xDB, 0xC4, 0xCC, 0xDD
 DNL = 0xDC
 APP0, APP1, APP14 = 0xE0, 0xE1, 0xEE
 SOF = frozenset(range(0xC0, 0xD0)) - {DHT, 0xC8, DAC}
 _REGEX_BYTES = 1 << 15
+_MAX_SCANS = 200  # because a decoder goes over the whole image for each; encoders write about ten
+_MAX_TABLES_BYTES = 4 * 129 * _MAX_SCANS  # new ones for each scan
 _PADDING_BYTES = 16  # so many zeros in a row are hardly coded data
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]", re.DOTALL)  # neither data nor TEM, a restart or a fill byte
 _SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
@@ -89,8 +92,12 @@ def iter_segments(data: bytes) -> Iterator[Segment]:
 
     Raises:
         FailedError: `truncated` when the data ends before the first scan, `decode` for a second SOI or a segment of
-            no length before it.
+            no length before it, and for too many segments.
     """
+    return count_parts(_iter_segments(data), "JPEG")
+
+
+def _iter_segments(data: bytes) -> Iterator[Segment]:
     yield Segment(SOI, 0, 2)
     at, scans = 2, 0
     while (start := _find_marker(data, at)) is not None:
@@ -170,6 +177,7 @@ def read_jpeg_header(data: bytes, segments: Sequence[Segment] | None = None) -> 
     """
     every = tuple(iter_segments(data) if segments is None else segments)
     listed = until_last_scan(every)
+    _check_counts(listed)
     header, scans = JpegHeader(), list[bytes]()
     for marker, start, end in listed:
         body = data[start + 4 : end]
@@ -193,6 +201,16 @@ def read_jpeg_header(data: bytes, segments: Sequence[Segment] | None = None) -> 
         check_complete(header.sof, [c.id for c in header.components], scans)
     header.orientation, header.others = read_jpeg_orientation(data, listed)
     return header
+
+
+def _check_counts(segments: Iterable[Segment]) -> None:
+    """Raise FailedError `decode` for a small file that would keep a decoder busy for hours."""
+    sizes = {SOS: 0, DQT: 0}
+    for marker, start, end in segments:
+        if marker in sizes:
+            sizes[marker] += 1 if marker == SOS else end - start
+    if sizes[SOS] > _MAX_SCANS or sizes[DQT] > _MAX_TABLES_BYTES:
+        raise FailedError("decode", f"JPEG of {sizes[SOS]} scans and {sizes[DQT]} bytes of quantisation tables")
 
 
 def until_last_scan(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from anon_batch.imaging.metadata.inspect_containers import inspect_avif, inspect_bmp, inspect_gif, inspect_tiff
 
@@ -20,6 +20,7 @@ _EXIF_BLOCKS = frozenset(
 )
 _PNG_LENGTHS = {b"IHDR": 13, b"sRGB": 1, b"gAMA": 4, b"cHRM": 32, b"pHYs": 9, b"IEND": 0}
 _PNG_UP_TO = {b"PLTE": 768, b"tRNS": 256, b"sBIT": 4}
+_UNPACKED_BYTES = 1 << 20  # so much of the samples is held at a time
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _JPEG_SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7]", re.DOTALL)
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
@@ -100,8 +101,8 @@ def _end_of_scan(data: bytes, at: int) -> int:
 
 
 def _inspect_png(data: bytes) -> Iterator[str]:
-    at, name, header, samples = 8, b"", b"", bytearray()
-    packed: list[bytes] = []
+    at, name, header = 8, b"", b""
+    packed: list[memoryview] = []
     while name != b"IEND":
         length, name = struct.unpack_from(">I4s", data, at)
         body = data[at + 8 : at + 8 + length]
@@ -110,20 +111,34 @@ def _inspect_png(data: bytes) -> Iterator[str]:
         header = body if name == b"IHDR" else header
         allowed = length == _PNG_LENGTHS.get(name) or length <= _PNG_UP_TO.get(name, -1)
         if name == b"IDAT":
-            packed.append(body)
+            packed.append(memoryview(data)[at + 8 : at + 8 + length])
         elif not allowed:
             yield f"PNG chunk {name.decode('latin-1')} ({length} bytes)"
         at += 12 + length
     if at != len(data):
         yield f"{len(data) - at} bytes after IEND"
+    if not _holds_exactly(packed, _png_raw_bytes(header)):
+        yield "PNG chunk IDAT holds more or less than the image"
+
+
+def _holds_exactly(packed: Sequence[memoryview], expected: int) -> bool:
+    """Return whether parts of one zlib stream unpack to `expected` bytes and hold nothing else."""
     unpack = zlib.decompressobj()
-    expected = _png_raw_bytes(header)
+    count = 0
     try:
-        samples += unpack.decompress(b"".join(packed), expected + 1)
+        for part in (*packed, memoryview(b"")):
+            rest: bytes | memoryview = part
+            while count <= expected and not unpack.eof:
+                new = len(unpack.decompress(rest, _UNPACKED_BYTES))
+                count, rest = count + new, unpack.unconsumed_tail
+                if not new and not rest:
+                    break
+            else:
+                if rest or unpack.unused_data:
+                    return False
     except zlib.error as exc:
         raise ValueError(f"IDAT: {exc}") from None
-    if len(samples) != expected or unpack.unused_data or unpack.unconsumed_tail:
-        yield "PNG chunk IDAT holds more or less than the image"
+    return count == expected
 
 
 def _png_raw_bytes(header: bytes) -> int:

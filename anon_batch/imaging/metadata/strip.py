@@ -14,6 +14,7 @@ from zlib import crc32
 
 from anon_batch.errors import FailedError
 from anon_batch.imaging.jpeg.strip import strip_jpeg
+from anon_batch.imaging.sniff import count_parts
 
 PNG_KEPT = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"sRGB", b"gAMA", b"cHRM", b"sBIT", b"pHYs"})
 WEBP_KEPT = frozenset({b"VP8 ", b"VP8L", b"VP8X", b"ALPH"})
@@ -49,8 +50,13 @@ def png_chunks(data: bytes) -> Iterator[Chunk]:
     """Yield the chunks up to the first IEND.
 
     Raises:
-        FailedError: `truncated` when the file ends before it, `decode` when a kept chunk's checksum is wrong.
+        FailedError: `truncated` when the file ends before it, `decode` when a kept chunk's checksum is wrong or there are
+            too many chunks.
     """
+    return count_parts(_png_chunks(data), "PNG")
+
+
+def _png_chunks(data: bytes) -> Iterator[Chunk]:
     at = 8
     while True:
         length = int.from_bytes(data[at : at + 4], "big")
@@ -70,8 +76,12 @@ def webp_chunks(data: bytes) -> Iterator[Chunk]:
     """Yield the chunks inside the RIFF container.
 
     Raises:
-        FailedError: `truncated` when the file ends before the container.
+        FailedError: `truncated` when the file ends before the container, `decode` for too many chunks.
     """
+    return count_parts(_webp_chunks(data), "WebP")
+
+
+def _webp_chunks(data: bytes) -> Iterator[Chunk]:
     stop = 8 + int.from_bytes(data[4:8], "little")
     if stop > len(data):
         raise FailedError("truncated", f"the WebP header says {stop} bytes, the file has {len(data)}")
