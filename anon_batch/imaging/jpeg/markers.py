@@ -203,7 +203,7 @@ def read_jpeg_header(data: bytes, segments: Sequence[Segment] | None = None) -> 
     return header
 
 
-def _check_counts(segments: Iterable[Segment]) -> None:
+def _check_counts(segments: Sequence[Segment]) -> None:
     """Raise FailedError `decode` for a small file that would keep a decoder busy for hours."""
     sizes = {SOS: 0, DQT: 0}
     for marker, start, end in segments:
