@@ -12,6 +12,7 @@ from typing import Any
 from anon_batch.manifest.skip_reasons import SKIP_REASONS
 
 NAMES_SHOWN = 20
+_SHOWN_CHARACTERS = 300
 _SUFFIXES_COUNTED = 200
 
 
@@ -103,5 +104,7 @@ class ImportReport:
 
 
 def printable(name: str) -> str:
-    """Return a name that a terminal shows on one line: control characters and bytes that are not UTF-8 are escaped."""
+    """Return a name that a terminal shows: a long one is cut, control characters and bytes that are not UTF-8 are escaped."""
+    if len(name) > _SHOWN_CHARACTERS:
+        name = f"{name[: _SHOWN_CHARACTERS - 3]}..."
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in name)
