@@ -256,12 +256,12 @@ def row_error(exc: Exception, kind: type[RowError], reason: str, detail: str = "
     """Return the error that ends a row, for an exception that is being handled.
 
     Args:
-        exc: a RowError stands for itself; a lack of memory is `out_of_memory`, whatever the reason would be.
+        exc: a RowError stands for itself; a lack of memory, also as its cause, is `out_of_memory`, whatever else it says.
         kind: class for any other exception.
         reason: its code.
         detail: what failed; the traceback follows.
     """
-    if isinstance(exc, RowError):
+    if isinstance(exc, RowError) and not (exc.__cause__ and is_out_of_memory(exc.__cause__)):
         return exc
     text = f"{detail}{traceback.format_exc()}"
     return WithheldError("out_of_memory", text) if is_out_of_memory(exc) else kind(reason, text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import sys
 from collections.abc import Callable, Sequence
@@ -28,8 +29,10 @@ def is_out_of_memory(exc: BaseException) -> bool:
     while link is not None:
         if isinstance(link, MemoryError) or type(link).__name__ == "OutOfMemoryError":
             return True
-        # No OSError, because a message of a store or of the system may hold any words.
-        if not isinstance(link, OSError) and any(text in str(link)[:2000].lower() for text in _MESSAGES):
+        if isinstance(link, OSError):  # by its number, because a message of a store may hold any words
+            if link.errno == errno.ENOMEM:
+                return True
+        elif any(text in str(link)[:2000].lower() for text in _MESSAGES):
             return True
         link = link.__cause__
     return False
@@ -55,12 +58,13 @@ def in_halves(
         lacks_memory = is_out_of_memory(exc)
     # Not in the except clause, because the error keeps the arrays of the failed call alive.
     if lacks_memory:
-        _free()
+        free_memory()
     middle = len(items) // 2
     return [*in_halves(items[:middle], call, failed), *in_halves(items[middle:], call, failed)]
 
 
-def _free() -> None:
+def free_memory() -> None:
+    """Give back what only reference cycles hold, such as the frames of an error, and what torch keeps on a GPU."""
     gc.collect()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():

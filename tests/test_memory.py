@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pyarrow as pa
@@ -10,6 +12,7 @@ import torch
 
 from anon_batch.errors import FailedError, WithheldError, row_error
 from anon_batch.memory import in_halves, is_out_of_memory
+from anon_batch.storage import Storage
 
 
 def numpy_array() -> object:
@@ -42,6 +45,7 @@ def test_real_lack_of_memory(allocate: object) -> None:
         RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
         RuntimeError("std::bad_alloc"),
+        OSError(12, "Cannot allocate memory"),
         RuntimeError("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Failed to allocate memory for requested buffer"),
     ],
 )
@@ -63,6 +67,9 @@ def test_other_errors(error: Exception) -> None:
 def test_a_decoder_without_memory_does_not_call_the_file_damaged() -> None:
     assert row_error(MemoryError(), FailedError, "decode").reason == "out_of_memory"
     assert row_error(ValueError(), FailedError, "decode").reason == "decode"
+    damaged = FailedError("decode", "a decoder's word")
+    damaged.__cause__ = MemoryError()
+    assert row_error(damaged, FailedError, "decode").reason == "out_of_memory"
     own = WithheldError("no_boxes")
     assert row_error(own, FailedError, "decode") is own
 
@@ -85,3 +92,14 @@ def test_failed_calls_hold_no_memory_while_the_halves_are_tried() -> None:
         return [1]
 
     assert in_halves([1, 2, 3, 4], call, lambda exc: 0) == [1, 1, 1, 1]
+
+
+def test_a_lack_of_memory_while_a_source_is_read_is_none_of_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> bytes:
+        raise MemoryError
+
+    monkeypatch.setattr("anon_batch.storage.local.read", fail)
+    with pytest.raises(MemoryError):
+        Storage().read(f"{tmp_path}/x")

@@ -14,6 +14,7 @@ from anon_batch.errors import IntegrityError, ObjectUnavailableError, StorageErr
 from anon_batch.formats import layout
 from anon_batch.manifest.allowed import AllowedSources
 from anon_batch.manifest.fetch import SourceReader
+from anon_batch.memory import free_memory
 from anon_batch.models.runtime import Runtime
 from anon_batch.pipeline.attempts import Attempt, begin_attempt
 from anon_batch.pipeline.commit import FinishedShard, commit, statistics
@@ -113,6 +114,8 @@ class ShardProcessor:
 
     def _finish_all(self, stages: ImageStages, rows: Sequence[ManifestRow], attempt: Attempt) -> list[FinishedRow]:
         config = self._run.config
+        if attempt.share_of(2) == 1:
+            free_memory()
         batch, ahead = attempt.share_of(config.detect.batch_size), attempt.share_of(config.engine.read_ahead)
         executor = RowExecutor(stages, self._io, self._cpu, batch, ahead)
         finished = []

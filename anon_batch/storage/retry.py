@@ -115,7 +115,7 @@ class Call:
         self._tries += 1
         try:
             return attempt()
-        except StorageError:
+        except (StorageError, MemoryError):  # a lack of memory says nothing about the store
             raise
         except Exception as exc:
             raise translate(exc, self._uri) from exc
