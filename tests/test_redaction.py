@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from anon_batch.errors import ObjectNotFoundError, StorageError, ThrottledError
+from anon_batch.cli.console import fail
+from anon_batch.errors import ExitCode, ObjectNotFoundError, StorageError, ThrottledError
 from anon_batch.redaction import redact, redact_address
 
 
@@ -54,3 +55,8 @@ def test_no_storage_error_holds_a_query(kind: type[StorageError]) -> None:
     error = kind(f"{uri}: refused", uri)
     assert "CANARY" not in f"{error} {error!r} {error.uri} {error.message} {error.args}"
     assert str(error) == "https://host/a b'\".jpg?***: refused [https://host/a b'\".jpg?***]"
+
+
+def test_no_error_on_the_terminal_holds_a_query(capsys: pytest.CaptureFixture[str]) -> None:
+    assert fail("https://host/a.jpg?sig=CANARY is not in `sources.allow`", ExitCode.USAGE) == 2
+    assert capsys.readouterr().err == "anon-batch: https://host/a.jpg?*** is not in `sources.allow`\n"

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from anon_batch.errors import ExitCode
 from anon_batch.records import STATUSES
+from anon_batch.redaction import redact
 
 UNFINISHED = "not finished (running or interrupted; run the same command to resume)"
 
@@ -17,8 +18,8 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def fail(message: str, exit_code: ExitCode) -> int:
-    """Print an error; return the exit code for `sys.exit`."""
-    err.print(f"anon-batch: {message}", markup=False, style="red" if err.is_terminal else None)
+    """Print an error without the credentials that an address in it may hold; return the exit code for `sys.exit`."""
+    err.print(f"anon-batch: {redact(message)}", markup=False, style="red" if err.is_terminal else None)
     return int(exit_code)
 
 

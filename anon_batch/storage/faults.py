@@ -93,6 +93,8 @@ _PERMANENT_STATUS = frozenset({501, 505, 506, 508, 510})  # of 5xx
 def translate(exc: Exception, uri: str) -> StorageError:
     """Return the storage error for another error. Because an unknown error may be transient, it is retried."""
     answer = answer_of(exc)
+    if isinstance(exc, FileNotFoundError) and isinstance(exc.__cause__, Exception) and answer.status not in (None, 404):
+        exc = exc.__cause__  # because fsspec hides every error of `info` this way
     if isinstance(exc, FileExistsError) or answer.code in ("PreconditionFailed", "412", "BlobAlreadyExists"):
         return ObjectExistsError("already there", uri)
     return (
@@ -185,7 +187,7 @@ def _from_type(exc: Exception, uri: str) -> StorageError | None:
     if isinstance(exc, FileNotFoundError):
         behind = exc.__cause__
         if isinstance(behind, (OSError, asyncio.TimeoutError)) and not isinstance(behind, FileNotFoundError):
-            return TransientStorageError(describe(behind), uri)  # because fsspec hides every error of `info` this way
+            return TransientStorageError(describe(behind), uri)  # no answer at all, hidden in the same way
         return ObjectNotFoundError("not found", uri)
     if isinstance(exc, PermissionError) or (type(exc) is OSError and str(exc).startswith("Forbidden: ")):  # gcsfs
         return _denied(exc, uri)

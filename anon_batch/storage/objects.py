@@ -76,7 +76,7 @@ class Storage:
     def size(self, uri: str) -> int:
         """Return the object's size in bytes."""
         fs, path = self.filesystem(uri)
-        size = self._retry(uri, lambda: self._with_reason(uri, lambda: fs.size(path)))
+        size = self._retry(uri, lambda: self._with_reason(uri, lambda: fs.size(path)), "read a row")
         if size is None:
             raise StorageError("the server does not send the size; copy the object to a store that does", uri)
         return int(size)

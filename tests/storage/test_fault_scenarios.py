@@ -213,14 +213,21 @@ def test_a_fault_that_passes_leaves_no_trace(place: Place, fault: Rule) -> None:
     assert place.release() == place.expected
 
 
-@pytest.mark.parametrize("seconds", [0.5, pytest.param(30.0, marks=pytest.mark.full)])
-def test_3_a_storm_on_every_request_leaves_no_trace(place: Place, seconds: float) -> None:
+def test_3_a_few_refusals_of_every_request_leave_no_trace(place: Place) -> None:
+    place.proxy.add("slowdown", times=6)
+    place.run()
+    assert place.proxy.hits("slowdown") == 6
+    assert place.release() == place.expected
+
+
+@pytest.mark.full
+def test_3_a_storm_on_every_request_leaves_no_trace(place: Place) -> None:
     place.proxy.add("slowdown", times=None)
-    end = threading.Timer(seconds, place.proxy.clear)
+    end = threading.Timer(30, place.proxy.clear)
     end.start()
-    place.run(**{"storage.retry_for_s": seconds + 20})
+    place.run(**{"storage.retry_for_s": 60})
     end.join()
-    assert place.proxy.hits("slowdown") >= 2
+    assert place.proxy.hits("slowdown") > 5
     assert place.release() == place.expected
 
 

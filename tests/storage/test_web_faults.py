@@ -145,7 +145,7 @@ def test_size_and_existence_tell_a_refusal_from_nothing(web: WebFaults) -> None:
     assert storage.size(web.url("a.jpg")) == len(BODY)
     assert storage.exists(web.url("a.jpg"))
     assert not storage.exists(web.url("status/404/y"))
-    with pytest.raises(AccessDeniedError):
+    with pytest.raises(AccessDeniedError, match="403"):
         storage.size(web.url("status/403/y"))
     with pytest.raises(AccessDeniedError):
         storage.exists(web.url("status/403/y"))
@@ -153,6 +153,8 @@ def test_size_and_existence_tell_a_refusal_from_nothing(web: WebFaults) -> None:
         storage.exists(web.url("status/500/y"))
     with pytest.raises(ObjectNotFoundError):
         storage.size(web.url("status/404/y"))
+    with pytest.raises(ObjectUnavailableError):  # a Parquet file or tar that holds images
+        storage.open(web.url("status/500/z"))
 
 
 def test_a_certificate_that_nobody_vouches_for_costs_one_try(web: WebFaults, tmp_path: Path) -> None:
