@@ -17,9 +17,11 @@ from anon_batch.imaging.tiff import Entry, first_directory
 TAG = 0x0112
 XMP_TAG = 700
 SHORT = 3
-_TIFF_START = re.compile(rb"II[*+]\0|MM\0[*+]")
+_TIFF_START = re.compile(rb"(?:II|MM)(?:[*+]\0|\0[*+])")
+_PLAIN_STARTS = (b"II*\0", b"MM\0*")  # the others are BigTIFF, or a number in the wrong byte order
 _XMP = re.compile(rb"Orientation\s*(?:=\s*[\"']|>)\s*([0-9]+)")
 _PREFIX_BYTES = 64  # where the TIFF structure of an EXIF block begins at the latest
+_HEAD_BYTES = 6  # Exif and two zeros
 _FORMATS = {
     1: "B",
     3: "H",
@@ -58,7 +60,9 @@ def read_exif(block: bytes) -> Orientation | None:
     """Return what an EXIF block says, with or without bytes before its TIFF structure; None without the tag."""
     start = _TIFF_START.search(block, 0, _PREFIX_BYTES)
     own = None if start is None else read_tiff(block[start.start() :])
-    return own.doubted() if own is not None and start is not None and b"+" in start[0] else own  # BigTIFF
+    if own is None or start is None or (start[0] in _PLAIN_STARTS and start.start() in (0, _HEAD_BYTES)):
+        return own
+    return own.doubted()
 
 
 def read_tiff(tiff: bytes) -> Orientation | None:
@@ -69,7 +73,8 @@ def read_tiff(tiff: bytes) -> Orientation | None:
 
 def read_xmp(packet: bytes) -> Orientation | None:
     """Return what an XMP packet says, as an attribute or an element, in UTF-8 or UTF-16; None without the property."""
-    values = [_legal(int(match[1][:3])) for match in _XMP.finditer(packet.replace(b"\0", b""))]
+    numbers = [match[1][:3] for match in _XMP.finditer(packet.replace(b"\0", b""))]
+    values = [_legal(int(number)) for own in numbers for number in (own[:1], own)]  # because Pillow takes one digit
     return Orientation(values[0], frozenset(values[1:]) - {values[0]}).doubted() if values else None
 
 

@@ -24,7 +24,7 @@ def read_jpeg_orientation(data: bytes, segments: Iterable[tuple[int, int, int]])
         if marker == _SOS:
             break
         body = data[start + 4 : end] if marker == _APP1 else b""
-        if body.startswith(b"Exif\0"):
+        if body.startswith(b"Exif\0\0"):
             exif.append(body)
         elif body[:4].lower() == b"exif":
             odd.append(body)
@@ -32,10 +32,12 @@ def read_jpeg_orientation(data: bytes, segments: Iterable[tuple[int, int, int]])
             xmp.append(body)
         elif body.startswith(_MORE_XMP_START):
             xmp.append(body[_MORE_XMP_HEAD:])
-    # Pillow takes several blocks for the parts of one.
+    # Pillow takes several blocks for the parts of one; OpenCV takes the first alone.
     joined = [exif[0] + b"".join(block[6:] for block in exif[1:])] if exif else []
+    first = [read_exif(exif[0]) or Orientation()] if len(exif) > 1 else []
     # Extended XMP is cut into parts anywhere.
     packets = [*xmp[::-1], b"".join(xmp)] if len(xmp) > 1 else xmp
     return settle(
-        [read_exif(joined[0]) if joined else None, *map(read_xmp, packets)], map(read_exif, [*exif[1:], *odd])
+        [read_exif(joined[0]) if joined else None, *map(read_xmp, packets)],
+        [*first, *map(read_exif, [*exif[1:], *odd])],
     )
