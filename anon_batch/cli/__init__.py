@@ -7,26 +7,36 @@ import os
 import sys
 import tempfile
 import traceback
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from anon_batch.errors import ExitCode
 
 
 def main() -> None:
     """Run the command line and exit."""
-    from anon_batch.cli.app import app
-    from anon_batch.cli.console import fail
     from anon_batch.errors import AnonBatchError, ExitCode
     from anon_batch.process import stoppable
 
     if isinstance(sys.stdout, io.TextIOWrapper):  # because a terminal may lack letters of a file name
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        with stoppable():
+        with stoppable("; run the same command again"):
+            from anon_batch.cli.app import app  # here, because it takes a while in which signals may arrive
+
             app(standalone_mode=True)
     except AnonBatchError as exc:
-        sys.exit(fail(str(exc), exc.exit_code))
+        sys.exit(_fail(str(exc), exc.exit_code))
     except BrokenPipeError:  # the reader of our output is gone
         os._exit(141)
     except Exception as exc:
-        sys.exit(fail(_report_crash(exc), ExitCode.UNEXPECTED))
+        sys.exit(_fail(_report_crash(exc), ExitCode.UNEXPECTED))
+
+
+def _fail(message: str, exit_code: ExitCode) -> int:
+    from anon_batch.cli.console import fail
+
+    return fail(message, exit_code)
 
 
 def _report_crash(exc: Exception) -> str:

@@ -303,4 +303,4 @@ def test_sigterm_ends_with_75(tmp_path: Path) -> None:
     code += "app.app = lambda **_: os.kill(os.getpid(), signal.SIGTERM)\n"
     code += "sys.argv = ['anon-batch', 'status', 'x']\ncli.main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stderr) == (75, "anon-batch: terminated by SIGTERM\n")
+    assert (done.returncode, done.stderr) == (75, "anon-batch: terminated by SIGTERM; run the same command again\n")

@@ -33,6 +33,7 @@ from anon_batch.process import stoppable
 from anon_batch.records import ShardResult, ShardSpec
 
 _FORK = multiprocessing.get_context("fork")
+_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 _PR_SET_PDEATHSIG = 1
 _END_TOGETHER = ctypes.CDLL(None).prctl  # loaded before the fork
 
@@ -47,7 +48,7 @@ class _Worker:
             target=_work, args=(run, theirs, [self.pipe, *inherited], os.getpid()), daemon=True
         )
         # Because an error that a signal raises in a callback of fork is ignored.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         self.process.start()
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
@@ -64,7 +65,7 @@ class _Worker:
 def _work(run: Run, pipe: Connection, inherited: list[Connection], driver: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     _END_TOGETHER(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != driver:
         os._exit(1)
@@ -144,8 +145,10 @@ def start_driver(config: JobConfig, workers: int, log: Path, disturb: Callable[[
         disturb: called in the new process; changes what it and its workers run on.
     """
     sys.stderr.flush()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # until the driver handles them
     pid = os.fork()
     if pid:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return pid
     code = 1
     try:
@@ -168,6 +171,7 @@ def _drive(config: JobConfig, workers: int) -> int:
     """Do what `anon-batch run` does; return its exit code."""
     try:
         with stoppable("; run the same command again to resume", config.engine.termination_notice_s) as notice:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             run, resumed = open_run(config, ())
             _Report().started(run, run.release.parts(), resumed=resumed)
             rounds.drive(run, _Report(), ForkedPool(run, workers).map, lambda: notice.given)
