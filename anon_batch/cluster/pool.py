@@ -85,7 +85,8 @@ class ShardPool:
         done, _ = ray.wait(waiting, num_returns=1, timeout=_WAIT_S)
         if not done and not self._running:
             self._note(
-                f"no worker has started yet; {len(self._starting)} are waiting for free resources in the cluster"
+                f"no worker has started yet; {len(self._starting)} are waiting for free resources in the cluster, or end while "
+                "they start, e.g. for their memory (Ray's logs say which)"
             )
         for ref in done:
             if ref in self._starting:
