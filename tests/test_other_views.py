@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 
+import cv2
 import numpy as np
 import oriented_files
 import pytest
@@ -99,7 +100,9 @@ def test_ink_is_seen_as_it_is_and_inverted_where_no_segment_of_adobe_says_which(
         Image.eval(ink, lambda value: 255 - value) if is_inverted else ink, "JPEG", quality=95
     )
     bare = b"".join(data[s.start : s.end] for s in iter_segments(data) if s.marker != APP14)
-    assert SourceImage.open("a", data).other_views() == []
+    assert len(SourceImage.open("a", data).other_views()) == (
+        2 if is_inverted else 0
+    )  # with black, without it and it alone
     made = anonymizer(yellow_face)
     [outcome] = made([bare])
     assert outcome.status == "anonymized"
@@ -115,6 +118,59 @@ def yellow_face(pixels):
     x1, y1, x2, _ = transparent_files.BOX
     brow = pixels[y1 + 1 : y1 + 4, x1 + 3 : x2 - 3].mean(axis=(0, 1))
     return transparent_face(pixels) if brow[0] > 180 and brow[2] < 90 else None
+
+
+def _ink(cmy, black):
+    return Image.fromarray(np.dstack([cmy, black]), "CMYK")
+
+
+def _stored():
+    """Yield (name, file, how some reader takes it) of faces that no composed image shows."""
+    face = transparent_files.face()
+    grey = np.asarray(Image.fromarray(face).convert("L"))
+    side = transparent_files.SIDE
+    full = np.full((side, side), 255, np.uint8)
+    for kind in ("TIFF", "JPEG"):
+        under = transparent_files.file(_ink(255 - face, full), kind, **({"quality": 95} if kind == "JPEG" else {}))
+        yield f"{kind} ink under black", under, lambda image: 255 - np.asarray(image)[..., :3]
+    black = transparent_files.file(_ink(np.repeat(full[..., None], 3, axis=2), 255 - grey), "TIFF")
+    yield "TIFF black over ink", black, lambda image: np.asarray(image)[..., [3, 3, 3]]
+    indices = Image.fromarray(grey, "P")
+    indices.putpalette([128] * 768)
+    for kind in ("PNG", "BMP"):
+        yield (
+            f"{kind} indices",
+            transparent_files.file(indices, kind),
+            lambda image: np.asarray(image)[..., None].repeat(3, 2),
+        )
+    rng = np.random.default_rng(5)
+    high = rng.integers(0, 255, grey.shape, np.uint16) << 8
+    for kind in (".png", ".tif"):
+        low = cv2.imencode(kind, high | grey)[1].tobytes()
+        yield f"low byte {kind}", low, lambda image: np.asarray(image).astype(np.uint8)[..., None].repeat(3, 2)
+    faint = np.dstack([np.full((side, side, 3), 30000, np.uint16), 0xFF00 | grey.astype(np.uint16)])
+    yield "low byte of alpha", cv2.imencode(".png", faint)[1].tobytes(), None
+
+
+STORED = {name: (data, read) for name, data, read in _stored()}
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_a_face_in_the_samples_as_stored_is_anonymized(name):
+    data, read = STORED[name]
+
+    def shown(data):
+        if read is None:
+            return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)[..., [3, 3, 3]].astype(np.uint8)
+        return read(Image.open(io.BytesIO(data)))
+
+    assert transparent_files.is_face(shown(data)), "the fixture shows a face to somebody"
+    made = anonymizer(transparent_face)
+    [outcome] = made([data])
+    assert outcome.status == "anonymized"
+    out = made.encode(outcome)
+    assert not isinstance(out, Withheld)
+    assert not transparent_files.is_face(shown(out.data))
 
 
 def test_an_opaque_image_is_searched_once():

@@ -1,6 +1,7 @@
-"""Brighten dark images for detection: what a detector does not see, a viewer that stretches levels shows.
+"""Brighten dark images, and spread pale ones, for detection: what a detector does not see, a viewer that stretches levels shows.
 
-Some images are dark as a whole; others hold 10 or 12 bits in 16, and one dead pixel or a border at the full range.
+Some images are dark as a whole, or all of nearly one grey; others hold 10 or 12 bits in 16, and one dead pixel or a border at
+the full range.
 """
 
 from __future__ import annotations
@@ -12,30 +13,38 @@ import numpy as np
 from anon_batch.imaging.modes import Samples, to_rgb
 from anon_batch.records import DecodedImage, PixelArray
 
-_SHARE = 0.999  # of the levels that are below what is shown as white
+_SHARE = 0.999  # of the levels that are below what is shown as white, and above what is shown as black
 _DARK = 0.08  # of the range: from there on CenterFace finds as many faces as in the light
 _SAMPLES = 1 << 16
 
 
 def brighten(pixels: PixelArray) -> PixelArray | None:
-    """Return (H, W, 3) uint8 pixels brighter; None where they are not dark, or all black."""
-    level = _bright_level(pixels)
-    if not 0 < level < _DARK * 255:
+    """Return (H, W, 3) uint8 pixels with more contrast; None where they are neither dark nor of nearly one grey, or all equal."""
+    low, high = _levels(pixels)
+    if not 0 < high - low < _DARK * 255:
         return None
-    table = np.minimum(np.arange(256) * 255 // level, 255).astype(np.uint8)
+    table = np.clip((np.arange(256) - low) * 255 // (high - low), 0, 255).astype(np.uint8)
     return np.asarray(table[pixels])
 
 
 def brighten_wide(decoded: DecodedImage) -> PixelArray | None:
-    """Return an image of 16 bits as (H, W, 3) uint8 RGB, brighter; None where it is not dark, or all black."""
+    """Return an image of 16 bits as (H, W, 3) uint8 RGB with more contrast; None as for `brighten`."""
     native, mode = decoded.native, decoded.native_mode
     if native is None or not mode.endswith(";16"):
         return None
-    level = _bright_level(native[..., :3] if native.ndim == 3 else native)
-    return to_rgb(native, mode, white=level) if 0 < level < _DARK * decoded.white else None
+    colours = native[..., :3] if native.ndim == 3 else native
+    low, high = _levels(colours)
+    if not 0 < high - low < _DARK * decoded.white:
+        return None
+    spread = np.maximum(colours, low) - low
+    if native.ndim == 3:  # with the alpha that it has
+        spread = np.concatenate([spread, native[..., 3:]], axis=2)
+    return to_rgb(spread, mode, white=high - low)
 
 
-def _bright_level(samples: Samples) -> int:
+def _levels(samples: Samples) -> tuple[int, int]:
+    """Return what is shown as black, and what as white."""
     step = max(1, math.isqrt(samples.shape[0] * samples.shape[1] // _SAMPLES))
     counts = np.cumsum(np.bincount(samples[::step, ::step].ravel()))
-    return int(np.searchsorted(counts, _SHARE * counts[-1]))
+    low, high = (int(np.searchsorted(counts, share * counts[-1])) for share in (1 - _SHARE, _SHARE))
+    return low, high

@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import NamedTuple
 
-from anon_batch.imaging.alpha import seen_without_compositing
+from anon_batch.imaging.alpha import erase_hidden_colours, seen_without_compositing
+from anon_batch.imaging.as_stored import seen_as_stored
 from anon_batch.imaging.brighten import brighten, brighten_wide
 from anon_batch.imaging.decode import decode_after_header
 from anon_batch.imaging.downscale import downscale, fit_size, resize
@@ -103,10 +104,11 @@ class SourceImage:
         return self._preview[1]
 
     def other_views(self, max_side_px: int | None = None) -> list[View]:
-        """Return the image as other readers show it: without transparency, brighter, with ink inverted, and turned otherwise.
+        """Return the image as other readers show it: without transparency, brighter, as stored, inverted, and turned otherwise.
 
-        Most images have none: these are for files with transparency, for dark images, for CMYK that does not say whether it is
-        inverted, and for an orientation that is stated twice, or in a way that not every reader takes.
+        Most images have none: these are for files with transparency or a palette, for dark or pale images, for 16 bits, for
+        CMYK with black, or that does not say whether it is inverted, and for an orientation that is stated twice, or in a way
+        that not every reader takes.
 
         Args:
             max_side_px: as for `preview`.
@@ -131,15 +133,18 @@ class SourceImage:
 
     def _read_otherwise(self) -> list[PixelArray]:
         jpeg = self._header.jpeg
-        if jpeg is not None and (len(jpeg.components) != 4 or jpeg.adobe_transform is not None):
+        if jpeg is not None and len(jpeg.components) != 4:
             return []
         decoded = self.decode()
         if decoded.native is None:
             return []
+        published = erase_hidden_colours(decoded.native, decoded.native_mode, decoded.palette)
+        shown = seen_as_stored(published, decoded.native_mode)
         if jpeg is not None:
-            return [to_rgb(255 - decoded.native, "CMYK")]
+            is_doubtful = jpeg.adobe_transform is None
+            return [*shown, to_rgb(255 - decoded.native, "CMYK")] if is_doubtful else shown
         shrink = partial(to_8_bits, white=decoded.white)
-        shown = seen_without_compositing(decoded.native, decoded.native_mode, decoded.palette, shrink)
+        shown += seen_without_compositing(decoded.native, decoded.native_mode, decoded.palette, shrink)
         brighter = brighten_wide(decoded)
         return shown if brighter is None else [*shown, brighter]
 

@@ -26,7 +26,8 @@ def opened(pixels, kind="PNG"):
 def test_a_dark_image_is_seen_brighter_too(kind, max_side_px):
     dark = (light() * 0.06).astype(np.uint8)
     source = opened(dark, kind)
-    [view] = source.other_views(max_side_px)
+    [*others, view] = source.other_views(max_side_px)
+    assert len(others) == (kind == "GIF"), "of a palette, the indices are shown too"
     before = source.preview(max_side_px)
     assert view.back == 1
     assert (view.preview.scale_x, view.preview.scale_y) == (before.scale_x, before.scale_y)
@@ -54,3 +55,20 @@ def test_one_dead_pixel_does_not_darken_12_bits(channels):
     alike = [np.corrcoef(view.preview.pixels[known].ravel(), wanted[known].ravel())[0, 1] for view in views]
     assert max(alike) > 0.999
     assert max(view.preview.pixels[known].max() for view in views) > 240
+
+
+@pytest.mark.parametrize("base", [0, 120, 235])
+def test_an_image_of_nearly_one_grey_is_seen_with_more_contrast_too(base):
+    pale = (base + light() * 0.06).astype(np.uint8)
+    [view] = opened(pale).other_views()
+    assert np.corrcoef(view.preview.pixels.ravel(), light().ravel())[0, 1] > 0.98
+    assert int(view.preview.pixels.max()) - int(view.preview.pixels.min()) > 250
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_a_narrow_part_of_16_bits_is_seen_over_the_whole_range(channels):
+    samples = 0x7FC0 + light().astype(np.uint16)  # across a border of the high byte
+    samples = samples[..., 1] if channels == 1 else np.dstack([samples, np.full((60, 60), 65535)][: channels - 2])
+    views = SourceImage.open("a", cv2.imencode(".png", samples.astype(np.uint16))[1].tobytes()).other_views()
+    wanted = np.repeat(light()[..., 1:2], 3, axis=2) if channels == 1 else light()[..., ::-1]
+    assert max(np.corrcoef(view.preview.pixels.ravel(), wanted.ravel())[0, 1] for view in views) > 0.999
