@@ -9,6 +9,7 @@ with WebFaults({"good.png": body}) as web:
 
 short/NAME  half of the announced body     cut/N/NAME  short for the first N requests    drop/N/NAME  no answer
 gzip/NAME   a body that is not gzip        loop/NAME   a redirect to itself              ftp/NAME     a redirect to ftp
+shifted/NAME  a range that begins elsewhere  capped/NAME  half of a range               multipart/NAME
 whole/NAME  all of it, whatever the range  stall/NAME  a body that never comes           badlength/NAME
 """
 
@@ -148,6 +149,18 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _whole(self, *_: Any) -> None:
         self._send(200, self._body())
+
+    def _shifted(self, *_: Any) -> None:
+        body = self._body()
+        self._send(206, body[7:], Content_Range=f"bytes 7-{len(body) - 1}/{len(body)}")
+
+    def _capped(self, *_: Any) -> None:
+        body = self._body()
+        half = len(body) // 2
+        self._send(206, body[:half], Content_Range=f"bytes 0-{half - 1}/{len(body)}")
+
+    def _multipart(self, *_: Any) -> None:
+        self._send(206, b"--X\r\n\r\nx\r\n--X--\r\n", Content_Type="multipart/byteranges; boundary=X")
 
     def _endless(self, *_: Any) -> None:
         self.send_response(200)

@@ -54,7 +54,7 @@ def _answer(link: BaseException) -> Answer | None:
     headers = getattr(link, "headers", None) or getattr(response, "headers", None)
     # aiohttp and azure; gcsfs. A `code` of aiohttp is that of its parser, which nobody answered.
     for name in ("status", "status_code", *(["code"] if type(link).__module__.startswith("gcsfs") else [])):
-        if (status := _number(getattr(link, name, None))) is not None and 300 <= status < 600:
+        if (status := _number(getattr(link, name, None))) is not None and 300 <= status < 1000:
             named: Any = getattr(link, "error_code", None)
             return Answer(status, str(getattr(named, "value", named) or ""), _wait(headers))
     return None

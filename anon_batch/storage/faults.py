@@ -148,7 +148,7 @@ def _from_status(exc: Exception, answer: Answer, uri: str) -> StorageError | Non
         return _denied(exc, uri)
     if status == 507:
         return StorageFullError(_FULL_ERRNO[errno.ENOSPC], uri)
-    if status in _TRANSIENT_STATUS or (status >= 500 and status not in _PERMANENT_STATUS):
+    if status in _TRANSIENT_STATUS or (500 <= status < 600 and status not in _PERMANENT_STATUS):
         return TransientStorageError(describe(exc), uri)
     if isinstance(exc, OSError) and exc.errno in _PERMANENT_ERRNO:
         return None  # its text says more

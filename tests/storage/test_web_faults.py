@@ -51,6 +51,11 @@ def _storage(**more: float) -> Storage:
             (f"status/{code}/x", StorageError, "refuses", 1)
             for code in (400, 402, 405, 406, 409, 411, 412 + 1, 414, 415, 417, 418, 421, 422, 426, 431, 501, 505)
         ),
+        *((f"status/{code}/x", StorageError, "refuses", 1) for code in (498, 600, 999)),
+        *((f"status/{code}/x", StorageError, "says not where", 1) for code in (300, 302, 305)),
+        ("shifted/x", StorageError, "another range", 1),
+        ("multipart/x", StorageError, "another range", 1),
+        ("capped/x", StorageError, "a part of the range", 1),
         ("loop/x", StorageError, "circle", 10),
         ("ftp/x", StorageError, "not HTTP", 1),
         ("gzip/x", StorageError, "not encoded", 1),
