@@ -27,10 +27,12 @@ WITHHELD = {
             "//cdn.example.com/a",
             "data:image/png;base64,AAAA",
         ],
+        "https：//a.b/c",
         *["/home/jane/x", "/tmp", "C:\\Users\\jane", "\\\\srv\\x", "~/x", "../x", "see /var/www/x for", "a/b/c.jpg"],
         *["IMG_2034.jpg", "photo IMG_2034.JPG here", "DSC 01.jpeg", "file:x"],
     ],
     "digest": [
+        *["3I42H3S6NNFQ2MSVX7XZKYAYSCX5QBYJ", "BTAXLOOA6G3KQMODTHRGS5ZGME"],
         *[
             DIGEST,
             DIGEST.upper(),
@@ -49,6 +51,7 @@ WITHHELD = {
         ],
     ],
     "contact": [
+        *["jane＠example.com", "０３０ 1234567"],
         *[
             "jane@example.com",
             "write to jane.doe+x@mail.example.co.uk!",
@@ -66,6 +69,7 @@ WITHHELD = {
         ],
     ],
     "place": [
+        *["52.52,13.40", "-33.87, 151.21", "52 deg 31' 12.00\" N", "52º31'12\"N"],
         *["52.5200, 13.4050", "(52.5200 13.4050)", "52.5200° N", "52° 31' 12\"", "POINT (13.4 52.5)", "geo:52,13"],
         *["GPSLatitude: 52.5", "lat=52.51", "52.52N 13.40E", "lat 52.5 lon 13.4", "9F4MGC22+22"],
     ],
@@ -79,7 +83,7 @@ WITHHELD = {
             "-----BEGIN RSA PRIVATE KEY-----",
             "password = hunter2",
         ],
-        *["X-Amz-Signature=abc"],
+        *["X-Amz-Signature=abc", "token=abc123", "Bearer abcdef123", "pwd=hunter2", "xoxb-1234-5678-abcdefgh"],
     ],
 }
 PUBLISHED = [

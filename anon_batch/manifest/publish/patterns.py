@@ -53,6 +53,10 @@ def _is_random(found: str) -> bool:
     return not joined and all(any(map(test, found)) for test in (str.isdigit, str.isupper, str.islower))
 
 
+def _is_base32(found: str) -> bool:
+    return any(map(str.isdigit, found)) and any(map(str.isalpha, found))
+
+
 def _is_ulid(found: str) -> bool:
     return not found.isdigit()
 
@@ -74,6 +78,8 @@ RULES: Sequence[Rule] = (
     ),
     Rule(CREDENTIAL, r"(?i:-----begin [a-z ]{0,30}private key)"),
     Rule(CREDENTIAL, r"(?i:\b(?:x-(?:amz|goog)-[a-z]{1,20}|access_?token|api_?key|password)\s{0,3}[=:]\s{0,3}\S)"),
+    Rule(CREDENTIAL, r"(?i:\bbearer\s[a-z0-9+/_.-]{5,40}[0-9])"),
+    Rule(CREDENTIAL, r"\b(?:sk-|xox[abp]-|glpat-)[A-Za-z0-9_-]{8}"),
     Rule(CONTACT, r"[^\s@](?:@|%40)[^\s@]{1,80}[.][^\s@.,;)]"),
     Rule(CONTACT, r"(?i:\w\s?[\[(]at[\])]\s?[a-z0-9-]{1,63}\s?(?:[.]|[\[(]dot[\])])\s?[a-z])"),
     Rule(ADDRESS, r"(?i:\b[a-z][a-z0-9+.-]{1,20}(?::|%3a)(?:\\{0,4}/|%2f){2}|\bwww\d?[.][a-z0-9-])"),
@@ -95,15 +101,17 @@ RULES: Sequence[Rule] = (
     ),
     Rule(DIGEST, r"[A-Za-z0-9+/_-]{40,400}", _is_random),
     Rule(DIGEST, r"^\s{0,9}[A-Za-z0-9_-]{20,39}\s{0,9}$", _is_token),
+    Rule(DIGEST, r"\b(?:[A-Z2-7]{26}|[A-Z2-7]{32}|[A-Z2-7]{52})\b", _is_base32),
     Rule(DIGEST, r"\b0[0-9A-HJKMNP-TV-Z]{25}\b", _is_ulid),
     Rule(PLACE, r"(?i:\bgps[a-z_ ]{0,20}(?:latitude|longitude|position|coord))"),
     Rule(PLACE, r"(?i:\b(?:lat|latitude|lon|lng|longitude)\W{1,4}[-+]?\d{1,3}[.]\d)"),
     Rule(PLACE, r"\d(?:[.]\d{1,10})?\s{0,2}°\s{0,2}(?:\d{1,2}\s{0,2}[′'’]|[NSEWO]\b)"),
+    Rule(PLACE, r"(?i:\d{1,3}\s{0,2}(?:deg|[ºo])\s{0,2}\d{1,2}(?:[.]\d{1,9})?\s{0,2}['’′])"),
     Rule(PLACE, r"\d[.]\d{1,10}\s{0,2}[NS]\W{1,3}\d{1,3}[.]\d{1,10}\s{0,2}[EWO]\b"),
     Rule(PLACE, r"(?i:\bpoint\s{0,2}z?\s{0,2}\(\s{0,2}[-+]?\d|\bgeo:[-+]?\d|^\s{0,9}///\w)"),
     Rule(
         PLACE,
-        r"^\s{0,9}[\[(]?\s{0,3}[-+]?\d{1,2}[.]\d{4,17}\s{0,3}[,; ]\s{0,3}[-+]?\d{1,3}[.]\d{4,17}\s{0,3}[\])]?\s{0,9}$",
+        r"^\s{0,9}[\[(]?\s{0,3}[-+]?\d{1,2}[.]\d{2,17}\s{0,3}[,; ]\s{0,3}[-+]?\d{1,3}[.]\d{2,17}\s{0,3}[\])]?\s{0,9}$",
         _is_place,
     ),
     Rule(PLACE, r"(?:^|\s)[23456789CFGHJMPQRVWX]{8}[+][23456789CFGHJMPQRVWX]{2,3}(?:$|[\s,])"),
@@ -119,4 +127,5 @@ RULES: Sequence[Rule] = (
     Rule(PERSON, r"(?:^|[^\w.-])(?:\d{3}-\d{2}-\d{4}|(?:\d{4}[ -]){3}\d{4})(?:$|[^\w.-])"),
     Rule(PERSON, r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b"),
     Rule(ACCOUNT, r"(?:^|[\s(\"'])@[A-Za-z_]\w{2,30}\b|\b\d{6,10}@N\d{2}\b"),
+    Rule(CREDENTIAL, r"(?i:\b(?:token|passwd|pwd|client_secret|sig)\s{0,2}[=:]\s{0,2}[a-z0-9+/_.-]{0,40}[0-9])"),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Collection
 
 import numpy as np
@@ -25,9 +26,14 @@ def _unbounded(pattern: str) -> str:
 _ANY = "|".join(f"(?:{_unbounded(rule.pattern)})" for rule in RULES)
 
 
+def _plain(text: str) -> str:
+    """Return a text with full-width letters and signs as plain ones, because whoever reads it takes them for the same."""
+    return text if text.isascii() else unicodedata.normalize("NFKC", text)
+
+
 def kind_of_text(text: str) -> str | None:
     """Return what a text leads to, None if it holds nothing of the kind."""
-    if len(text) > MAX_CHARS:
+    if len(text) > MAX_CHARS or len(text := _plain(text)) > MAX_CHARS:  # because one sign may become 18
         return TOO_LONG
     if HARMLESS.fullmatch(text):
         return None
@@ -41,7 +47,9 @@ def kind_of_text(text: str) -> str | None:
 def kinds_of_texts(texts: Collection[str]) -> dict[str, str]:
     """Return what each text leads to, for those that lead somewhere; one fast pass skips the others."""
     short = [text for text in texts if len(text) <= MAX_CHARS]
-    suspects = pc.match_substring_regex(pa.array(short, pa.large_string()), _ANY).to_numpy(zero_copy_only=False)
+    suspects = pc.match_substring_regex(pa.array(map(_plain, short), pa.large_string()), _ANY).to_numpy(
+        zero_copy_only=False
+    )
     kinds = {text: TOO_LONG for text in texts if len(text) > MAX_CHARS}
     for at in np.flatnonzero(suspects).tolist():
         if (kind := kind_of_text(short[at])) is not None:
