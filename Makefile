@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: venv venv-test docs demo test lint test-full soak bench clean
+.PHONY: venv venv-test docs demo test lint fuzz test-full soak bench clean
 
 venv: $(VENV)/.installed
 venv-test: $(VENV)/.installed-test
@@ -47,6 +47,14 @@ soak: venv-test
 # Everything side by side, half an hour on two quiet cores. BENCH chooses: `make bench BENCH='--sections photos --rounds 5'`.
 bench: venv-test
 	$(BIN)/python -m benchmarks $(BENCH)
+
+# Coverage-guided fuzzing of what reads foreign bytes, SECONDS for each target. Inputs are kept in .fuzz/, and what breaks a promise
+# is written there; put it into tests/data/fuzz/TARGET/, which `make test` replays.
+FUZZ ?= decode metadata splice manifest
+SECONDS ?= 60
+fuzz: venv-test
+	$(PIP) -e '.[fuzz]'
+	@for target in $(FUZZ); do PYTHONPATH=tests $(BIN)/python -m fuzz $$target --seconds $(SECONDS) || exit 1; done
 
 clean:
 	rm -rf demo site

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from anon_batch.errors import ManifestError
+from anon_batch.manifest.parquet_footer import Chunk, RowGroup, read_page_bytes, read_row_groups
 
 PART_ROWS = 256
 BUDGET_ROWS = 8192
@@ -40,7 +41,7 @@ def iter_tables(
     Raises:
         ManifestError: the columns hold more than 256 MiB in 8,192 rows, a dictionary of more than 8 MiB, or endless lists.
     """
-    _check_columns(file, parquet.metadata, columns, where)
+    _check_columns(file, columns, where)
     parts: list[pa.Table] = []
     held_rows = held_bytes = budget_rows = start = 0
     for batch in parquet.iter_batches(min(PART_ROWS, batch_rows), columns=list(columns)):
@@ -64,24 +65,19 @@ def iter_tables(
         yield pa.concat_tables(parts).combine_chunks()
 
 
-def check_row_group(metadata: pq.FileMetaData, group: int, column: str) -> str | None:
+def check_row_group(group: RowGroup, column: str) -> str | None:
     """Return why a column of a row group must not be read whole; None where it may be."""
-    row_group = metadata.row_group(group)
-    size = sum(chunk.total_uncompressed_size for chunk in _chunks(row_group, [column]))
+    size = sum(chunk.unpacked_bytes for chunk in _chunks(group, [column]))
     if size > MAX_GROUP_BYTES:
         return f"a row group of {size:,} bytes; at most {MAX_GROUP_BYTES:,} are read at once: write smaller row groups"
-    if row_group.num_rows > MAX_GROUP_ROWS:
-        return f"a row group of {row_group.num_rows:,} rows; at most {MAX_GROUP_ROWS:,} are read at once"
+    if group.rows > MAX_GROUP_ROWS:
+        return f"a row group of {group.rows:,} rows; at most {MAX_GROUP_ROWS:,} are read at once"
     return None
 
 
-def shared_columns(metadata: pq.FileMetaData, group: int, column: str) -> list[str]:
+def shared_columns(group: RowGroup, column: str) -> list[str]:
     """Return the paths of binary columns inside `column` whose values a dictionary of this row group holds."""
-    return [
-        chunk.path_in_schema
-        for chunk in _chunks(metadata.row_group(group), [column])
-        if chunk.has_dictionary_page and chunk.physical_type == "BYTE_ARRAY"
-    ]
+    return [chunk.path for chunk in _chunks(group, [column]) if chunk.dictionary_at is not None and chunk.is_bytes]
 
 
 def _expanded_bytes(column: pa.ChunkedArray) -> int:
@@ -97,45 +93,31 @@ def _expanded_bytes(column: pa.ChunkedArray) -> int:
     return total
 
 
-def _chunks(group: pq.RowGroupMetaData, columns: Sequence[str]) -> Iterator[pq.ColumnChunkMetaData]:
-    for at in range(group.num_columns):
-        chunk = group.column(at)
-        path = chunk.path_in_schema
-        if any(path == name or path.startswith(f"{name}.") for name in columns):
+def _chunks(group: RowGroup, columns: Sequence[str]) -> Iterator[Chunk]:
+    for chunk in group.chunks:
+        if any(chunk.path == name or chunk.path.startswith(f"{name}.") for name in columns):
             yield chunk
 
 
-def _check_columns(file: BinaryIO, metadata: pq.FileMetaData, columns: Sequence[str], where: str) -> None:
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        for chunk in _chunks(group, columns):
-            if chunk.num_values > max(1, group.num_rows) * MAX_LIST_VALUES:
-                raise ManifestError(
-                    f"{where}: column `{chunk.path_in_schema}` holds lists of over {MAX_LIST_VALUES:,} values a row; drop it"
-                )
-            if not chunk.has_dictionary_page or chunk.total_uncompressed_size <= MAX_DICTIONARY_BYTES:
-                continue
-            file.seek(chunk.dictionary_page_offset)
-            size = _page_bytes(file.read(_HEADER_BYTES))
-            if size is None or size > MAX_DICTIONARY_BYTES:
-                raise ManifestError(
-                    f"{where}: the dictionary of column `{chunk.path_in_schema}` has "
-                    f"{'an unknown number of' if size is None else format(size, ',')} bytes; at most {MAX_DICTIONARY_BYTES:,} "
-                    "are read: drop the column, or write it without a dictionary"
-                )
+def _check_columns(file: BinaryIO, columns: Sequence[str], where: str) -> None:
+    try:
+        for group in read_row_groups(file):
+            for chunk in _chunks(group, columns):
+                _check_chunk(file, group, chunk, where)
+    except ValueError as exc:
+        raise ManifestError(f"{where}: damaged ({exc}); fetch or write it again") from None
 
 
-def _page_bytes(header: bytes) -> int | None:
-    """Return the unpacked size of a page from its header: two numbers in Thrift's compact form, of which it is the second."""
-    at, value = 0, 0
-    for _ in range(2):
-        if header[at : at + 1] != b"\x15":  # the next field, an i32
-            return None
-        at, value, shift = at + 1, 0, 0
-        while at < len(header) and header[at] & 0x80:
-            value, shift, at = value | (header[at] & 0x7F) << shift, shift + 7, at + 1
-        if at >= len(header):
-            return None
-        value |= header[at] << shift
-        at += 1
-    return value >> 1 if value % 2 == 0 else None  # zigzag: even numbers are positive
+def _check_chunk(file: BinaryIO, group: RowGroup, chunk: Chunk, where: str) -> None:
+    if chunk.values > max(1, group.rows) * MAX_LIST_VALUES:
+        raise ManifestError(
+            f"{where}: column `{chunk.path}` holds lists of over {MAX_LIST_VALUES:,} values a row; drop it"
+        )
+    if chunk.dictionary_at is None or chunk.unpacked_bytes <= MAX_DICTIONARY_BYTES:
+        return
+    file.seek(max(0, chunk.dictionary_at))
+    if (size := read_page_bytes(file.read(_HEADER_BYTES))) > MAX_DICTIONARY_BYTES:
+        raise ManifestError(
+            f"{where}: the dictionary of column `{chunk.path}` has {size:,} bytes; at most {MAX_DICTIONARY_BYTES:,} are read: "
+            "drop the column, or write it without a dictionary"
+        )

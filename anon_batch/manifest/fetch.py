@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import threading
+from itertools import accumulate
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,6 +15,7 @@ from anon_batch.manifest.addresses import parse_cell
 from anon_batch.manifest.allowed import AllowedSources
 from anon_batch.manifest.bounded_parquet import check_row_group, shared_columns
 from anon_batch.manifest.guarded_http import client_maker
+from anon_batch.manifest.parquet_footer import RowGroup, read_row_groups
 from anon_batch.manifest.unicode_names import other_spellings
 from anon_batch.records import ManifestRow
 from anon_batch.storage import Storage, is_http
@@ -35,6 +37,7 @@ class SourceReader:
         self._group_key: tuple[str, str, int] | None = None
         self._group: pa.ChunkedArray | None = None
         self._file_uri = ""
+        self._groups: list[RowGroup] = []
         self._group_starts: list[int] = []
 
     def read(self, row: ManifestRow, max_bytes: int) -> bytes:
@@ -113,19 +116,15 @@ class SourceReader:
 
     def _open(self, uri: str) -> None:
         with self._storage_of(uri).open(uri) as file:
-            metadata = pq.ParquetFile(file).metadata
-        starts = [0]
-        for index in range(metadata.num_row_groups):
-            starts.append(starts[-1] + metadata.row_group(index).num_rows)
-        self._group_starts, self._file_uri = starts[:-1], uri
+            self._groups = read_row_groups(file)
+        self._group_starts = [0, *accumulate(group.rows for group in self._groups[:-1])]
+        self._file_uri = uri
 
     def _load(self, uri: str, column: str, group: int) -> None:
         with self._storage_of(uri).open(uri) as file:
-            metadata = pq.ParquetFile(file).metadata
-            if (problem := check_row_group(metadata, group, column)) is not None:
+            if (problem := check_row_group(self._groups[group], column)) is not None:
                 raise FailedError("source_unreadable", f"{uri} column {column}: {problem}")
             # Because a value that many rows share is stored once, keep it once: a file of kilobytes may unpack to gigabytes.
-            shared = shared_columns(metadata, group, column)
-            parquet = pq.ParquetFile(file, metadata=metadata, read_dictionary=shared)
+            parquet = pq.ParquetFile(file, read_dictionary=shared_columns(self._groups[group], column))
             self._group = parquet.read_row_group(group, columns=[column]).column(column)
         self._group_key = (uri, column, group)

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from hostile_files import CANARY, HostileImage, image_corpus
+from hostile_files.second_images import overwritten_scan
 from memory import MIB, peak_bytes, reset_peak
 from PIL import Image
 
@@ -80,11 +81,22 @@ def test_each_fails_with_a_reason_or_is_written_clean(corpus: list[HostileImage]
 
 def test_the_corpus_is_the_same_each_time_and_has_every_kind(corpus: list[HostileImage]) -> None:
     groups = collections.Counter(file.group for file in corpus)
-    assert len({file.name for file in corpus}) == len(corpus) == 825
+    assert len({file.name for file in corpus}) == len(corpus) == 827
     assert groups["truncated"] == 306
     assert min(groups.values()) >= 5
     again = image_corpus()
     assert all(next(again) == file for file in corpus[:100])
+
+
+def test_a_scan_that_another_one_replaces_is_not_published() -> None:
+    data = overwritten_scan(640, 480)
+    first = data[data.index(b"\xff\xda") + 10 :][:400]
+    source = SourceImage.open("a", data)
+    source.preview(100)  # which decodes a fraction of other JPEGs, and leaves their bytes as they are
+    out = encode_clean(source)
+    assert first not in out.data
+    shown = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    np.testing.assert_allclose(cv2.imdecode(np.frombuffer(out.data, np.uint8), cv2.IMREAD_COLOR), shown, atol=1)
 
 
 def test_a_lack_of_memory_does_not_condemn_the_file() -> None:

@@ -43,6 +43,8 @@ def _second_images() -> Iterator[HostileImage]:
     yield second("mpo.jpg", out.getvalue() + CANARY)
     yield second("nested-app13.jpg", insert_jpeg(first, (0xED, b"Photoshop 3.0\0" + hidden)))
     yield second("eoi-in-comment.jpg", insert_jpeg(first, (0xFE, b"\xff\xd9" + hidden)))
+    yield second("hidden-scans.jpg", hidden_scans())
+    yield second("overwritten-scan.jpg", overwritten_scan())
     yield second("two-frames.jpg", first[:-2] + other[2:])
     plain = encode("PNG")
     yield second("concatenated.png", plain + encode("PNG", pixels(seed=9)) + CANARY)
@@ -97,3 +99,24 @@ def _polyglots() -> Iterator[HostileImage]:
         other = io.BytesIO()
         Image.new("RGB", (64, 64)).save(other, kind)
         yield HostileImage("another format under an image's name", f"{kind.lower()}.jpg", other.getvalue(), wrong)
+
+
+def hidden_scans() -> bytes:
+    """Return a grey JPEG whose first scan is the whole image, followed by scans of another one, which no decoder shows."""
+    grey, other = encode("JPEG", mode="L"), encode("JPEG", pixels(seed=9))
+    tail = other[other.index(b"\xff\xc4") : -2]
+    return grey[:-2] + tail + CANARY + grey[-2:]
+
+
+def overwritten_scan(width: int = 61, height: int = 47) -> bytes:
+    """Return a sequential JPEG of one scan for each component, and a further one that replaces the first."""
+    one, other = (encode("JPEG", pixels(width, height, seed), mode="L") for seed in (5, 9))
+    tables = one[one.index(b"\xff\xdb") : one.index(b"\xff\xc0")] + one[one.index(b"\xff\xc4") : one.index(b"\xff\xda")]
+    components = b"".join(bytes([number, 0x11, 0]) for number in (1, 2, 3))
+    frame = struct.pack(">BBHBHHB", 0xFF, 0xC0, 17, 8, height, width, 3) + components
+    scans = [(1, one), (2, one), (3, one), (1, other)]
+    coded = (
+        struct.pack(">BBHBBBBBB", 0xFF, 0xDA, 8, 1, number, 0, 0, 63, 0) + data[data.index(b"\xff\xda") + 10 : -2]
+        for number, data in scans
+    )
+    return b"\xff\xd8" + tables + frame + b"".join(coded) + b"\xff\xd9"

@@ -42,6 +42,7 @@ Coefficients = npt.NDArray[np.int16]
 # (component, row of blocks) -> (first column, (columns, 64) coefficients) of each part to overwrite.
 Rows = Mapping[tuple[int, int], Sequence[tuple[int, Coefficients]]]
 BASELINE, _EXTENDED = 0xC0, 0xC1  # markers of the frame header
+_MAX_COEFFICIENT = 2047  # of a damaged file, larger ones would be cut to fewer bits
 # Sequential and progressive, each also with arithmetic coding. At any other frame jpeglib ends the process.
 _KNOWN = frozenset({BASELINE, _EXTENDED, 0xC2, 0xC9, 0xCA})
 # A Huffman table (T.81, B.2.4.2) with one code of one bit, for a DC difference of 0 and for the end of a block.
@@ -100,8 +101,10 @@ def write_blocks(
         blocks: as from `read_blocks`.
 
     Raises:
-        SpliceError: libjpeg cannot write the coefficients.
+        SpliceError: libjpeg cannot write the coefficients, or not as they are.
     """
+    if any(b.size and (b.max() > _MAX_COEFFICIENT or b.min() < -_MAX_COEFFICIENT) for b in blocks):
+        raise SpliceError("coefficients that 8-bit samples cannot have")
     size = (ctypes.c_int * 2)(header.height, header.width)
     # Standard Huffman tables cost 3 % of size and save a third of the time; only baseline files can always use them.
     flags = [] if header.sof == BASELINE else ["OPTIMIZE_CODING"]

@@ -8,7 +8,7 @@ import simplejpeg
 from anon_batch.errors import FailedError
 from anon_batch.imaging.jpeg.coefficients import recode
 from anon_batch.imaging.jpeg.markers import SOS, JpegHeader, Segment
-from anon_batch.imaging.jpeg.scans import number_restarts
+from anon_batch.imaging.jpeg.scans import PROGRESSIVE, number_restarts
 from anon_batch.imaging.jpeg.strip import strip_jpeg, strip_segments
 from anon_batch.imaging.modes import Raster, Samples, load_raster, to_rgb
 from anon_batch.imaging.pillow import open_with_pillow
@@ -27,19 +27,19 @@ def decode_jpeg(data: bytes, header: JpegHeader, segments: tuple[Segment, ...]) 
         segments: its segments.
 
     Returns:
-        The samples, and the bytes that may be published after stripping. These are `data`, unless the scans hold
-        extraneous bytes, which could carry hidden data: then the coefficients are recoded, unchanged, without them.
+        The samples, and the bytes that may be published after stripping. These are `data`, unless libjpeg found a flaw or
+        a scan hides another: bytes that decoders skip could carry hidden data, so the coefficients are recoded, unchanged.
 
     Raises:
         FailedError: `truncated` or `decode`.
     """
     plain, parts = strip_segments(data, segments, orientation=1)
     try:
-        samples, has_extraneous = _decode_samples(plain, header)
+        samples, is_flawed = _decode_samples(plain, header)
     except _RestartError:
         plain, data = _number_restarts(plain, parts, header)
-        samples, has_extraneous = _decode_samples(plain, header)
-        if has_extraneous:  # because the restarts are not only numbered oddly
+        samples, is_flawed = _decode_samples(plain, header)
+        if is_flawed:  # because the restarts are not only numbered oddly
             raise
     if samples is None:
         if segments[-1].start == segments[-1].end:  # because Pillow does not say that a scan is incomplete
@@ -48,8 +48,22 @@ def decode_jpeg(data: bytes, header: JpegHeader, segments: tuple[Segment, ...]) 
         if image.size != (header.width, header.height):
             raise FailedError("decode", f"JPEG: {image.size} px, the header says {header.width} x {header.height}")
         return load_raster(image), data
-    source = strip_jpeg(recode(plain), orientation=header.orientation) if has_extraneous else data
+    is_flawed = is_flawed or _hides_scans(plain, header, parts)
+    source = strip_jpeg(recode(plain), orientation=header.orientation) if is_flawed else data
     return _to_raster(samples, header), source
+
+
+def _hides_scans(plain: bytes, header: JpegHeader, parts: tuple[Segment, ...]) -> bool:
+    """Return whether a component of a sequential JPEG is coded twice, so that decoders show the second coding alone."""
+    if header.sof in PROGRESSIVE:  # of which libjpeg itself says when a scan repeats another
+        return False
+    coded = [
+        number
+        for marker, start, _ in parts
+        if marker == SOS
+        for number in plain[start + 5 : start + 5 + 2 * plain[start + 4] : 2]
+    ]
+    return len(set(coded)) < len(coded)
 
 
 class _RestartError(FailedError):
@@ -76,7 +90,7 @@ def _to_raster(samples: Samples, header: JpegHeader) -> Raster:
 
 
 def _decode_samples(plain: bytes, header: JpegHeader) -> tuple[Samples | None, bool]:
-    """Return (H, W, 1, 3 or 4) samples, and whether the scans hold extraneous bytes.
+    """Return (H, W, 1, 3 or 4) samples, and whether libjpeg found a flaw.
 
     The samples are None where the sampling is one that libjpeg's simple interface has no name for.
     """
@@ -93,7 +107,7 @@ def _decode_samples(plain: bytes, header: JpegHeader) -> tuple[Samples | None, b
         raise _RestartError("decode", f"JPEG: {text}")
     if "Corrupt JPEG data" in text and "extraneous" not in text:
         raise FailedError("decode", f"JPEG: {text}")
-    return _decode_flawed(plain, header, space, text), "extraneous" in text
+    return _decode_flawed(plain, header, space, text), True
 
 
 def _decode_flawed(plain: bytes, header: JpegHeader, space: str, flaw: str) -> Samples:
@@ -132,7 +146,9 @@ def decode_jpeg_fraction(
     """
     if len(header.components) != 3:
         return None
-    plain, _ = strip_segments(data, segments, orientation=1)
+    plain, parts = strip_segments(data, segments, orientation=1)
+    if _hides_scans(plain, header, parts):
+        return None
     try:
         pixels = simplejpeg.decode_jpeg(
             plain, "RGB", min_width=-(-header.width // divisor), min_height=-(-header.height // divisor)

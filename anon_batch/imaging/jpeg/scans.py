@@ -9,7 +9,7 @@ from anon_batch.errors import FailedError
 
 _ARITHMETIC = frozenset(range(0xC9, 0xD0))
 _RESTART = re.compile(rb"\xff+[\xd0-\xd7]")
-_PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 
 
 def check_complete(sof: int, components: Sequence[int], scans: Sequence[bytes]) -> None:
@@ -31,7 +31,7 @@ def check_complete(sof: int, components: Sequence[int], scans: Sequence[bytes]) 
         tail = scan[1 + 2 * count : 4 + 2 * count]
         if len(tail) < 3:
             raise FailedError("decode", "JPEG: a scan header that is too short")
-        first, last, low = (tail[0], tail[1], tail[2] & 15) if sof in _PROGRESSIVE else (0, 63, 0)
+        first, last, low = (tail[0], tail[1], tail[2] & 15) if sof in PROGRESSIVE else (0, 63, 0)
         for own in scan[1 : 1 + 2 * count : 2]:
             for at in range(first, min(last, 63) + 1) if own in bits else ():
                 bits[own][at] = low

@@ -17,9 +17,12 @@ from anon_batch.manifest.bounded_parquet import iter_tables
 from anon_batch.manifest.importers.entries import BATCH_ROWS, Source
 from anon_batch.manifest.importers.report import ImportReport
 from anon_batch.manifest.names import HashArray, hashes, unsafe
+from anon_batch.manifest.parquet_footer import RowGroup, read_row_groups
 from anon_batch.manifest.regions_column import is_text
 from anon_batch.manifest.schema import IMAGE_COLUMN, check_columns, is_image_struct
 from anon_batch.storage import Storage
+
+_NULLS_BYTES = 4096  # a row group of nulls is smaller, one with an image hardly ever
 
 
 class OpenParquet(NamedTuple):
@@ -32,6 +35,17 @@ class OpenParquet(NamedTuple):
     @property
     def schema(self) -> pa.Schema:
         return self.reader.schema_arrow
+
+    def row_groups(self) -> list[RowGroup]:
+        """Return what the footer says.
+
+        Raises:
+            ManifestError: it is damaged.
+        """
+        try:
+            return read_row_groups(self.file)
+        except ValueError as exc:
+            raise ManifestError(f"{self.uri}: damaged ({exc}); fetch or write it again") from None
 
     def tables(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         """Yield the rows in bounded memory, see `bounded_parquet.iter_tables`."""
@@ -140,20 +154,20 @@ def require_images(parquet: OpenParquet, address: str) -> str:
             f"{', '.join(parquet.schema.names)}. "
             "A file of addresses needs a column uri, url, path or file_name and kind `table`"
         )
-    if parquet.reader.metadata.num_rows and _bytes_all_null(parquet.reader, column):
+    if parquet.reader.metadata.num_rows and _bytes_all_null(parquet, column):
         raise ManifestError(f"{address}: `{column}` holds paths but no bytes; write the set again with embedded images")
     return column
 
 
-def _bytes_all_null(parquet: pq.ParquetFile, column: str) -> bool:
-    metadata = parquet.metadata
-    leaf = [i for i in range(metadata.num_columns) if parquet.schema.column(i).path == f"{column}.bytes"]
-    for group in range(metadata.num_row_groups if leaf else 0):
-        chunk = metadata.row_group(group).column(leaf[0])
-        stats = chunk.statistics if chunk.is_stats_set else None
-        if stats is None or not stats.has_null_count or stats.null_count < chunk.num_values:
-            return False
-    return bool(leaf)
+def _bytes_all_null(parquet: OpenParquet, column: str) -> bool:
+    """Return whether no row has bytes. Because statistics may be wrong, look at the column where it is tiny."""
+    leaf = f"{column}.bytes"
+    chunks = [chunk for group in parquet.row_groups() for chunk in group.chunks if chunk.path == leaf]
+    if not chunks or sum(chunk.unpacked_bytes for chunk in chunks) > _NULLS_BYTES * len(chunks):
+        return False
+    return all(
+        pc.struct_field(table.column(column), "bytes").null_count == len(table) for table in parquet.tables([leaf])
+    )
 
 
 def _paths_are_ids(storage: Storage, source: Source) -> bool:
