@@ -27,7 +27,7 @@ _ANY = "|".join(f"(?:{_unbounded(rule.pattern)})" for rule in RULES)
 
 
 def _plain(text: str) -> str:
-    """Return a text with full-width letters and signs as plain ones, because whoever reads it takes them for the same."""
+    """Return a text with full-width letters and signs as plain ones, because readers take them for the same."""
     return text if text.isascii() else unicodedata.normalize("NFKC", text)
 
 
