@@ -18,7 +18,9 @@ HERE = "."  # base_uri: the folder of the manifest itself
 
 _CELL = re.compile(r"^(?P<uri>.+)#column=(?P<column>[^&#]+)&row=(?P<row>\d+)$", re.DOTALL)
 _ABSOLUTE = r"^(/|~/)|://|::"
-_FILE_SCHEME = r"^(file|local)://"
+_FILE_SCHEME = r"^(?i:file|local)://"
+_UPPER_SCHEME = r"^[A-Za-z0-9+.-]*[A-Z][A-Za-z0-9+.-]*://"
+_SCHEMES = ("http", "https", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory")
 
 
 class Cell(NamedTuple):
@@ -72,7 +74,16 @@ def resolve(uris: pa.Array, base: str) -> pa.Array:
     if pc.any(pc.starts_with(out, "~/")).as_py():
         home = os.path.expanduser("~").replace("\\", "\\\\")
         out = pc.replace_substring_regex(out, "^~", home)
-    return out
+    return _lower_schemes(out)
+
+
+def _lower_schemes(uris: pa.Array) -> pa.Array:
+    """Return addresses with usual protocols in lower case, because lists of the web hold `HTTP://`, which means the same."""
+    if not pc.any(pc.match_substring_regex(uris, _UPPER_SCHEME)).as_py():
+        return uris
+    for scheme in _SCHEMES:
+        uris = pc.replace_substring_regex(uris, f"(?i)^{scheme}://", f"{scheme}://")
+    return uris
 
 
 def relative(uris: pa.Array, prefixes: Sequence[tuple[str, str]]) -> pa.Array:
