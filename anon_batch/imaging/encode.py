@@ -13,6 +13,7 @@ from anon_batch.imaging.jpeg.coefficients import SpliceError
 from anon_batch.imaging.jpeg.splice import splice
 from anon_batch.imaging.merge_pixels import merge_native
 from anon_batch.imaging.metadata.inspect import inspect
+from anon_batch.imaging.metadata.spare_bytes import has_spare_bytes
 from anon_batch.imaging.metadata.strip import strip
 from anon_batch.imaging.modes import Raster, Samples, to_rgb
 from anon_batch.imaging.source import SourceImage
@@ -94,7 +95,8 @@ def _try_strip(source: SourceImage, target: str, quality: Quality) -> bytes | No
         if not _may_strip(data, target, quality, decoded):
             return None
         stripped = strip(data, target)
-        return None if inspect(stripped) else stripped
+        is_spare = target == "WEBP" and has_spare_bytes(stripped)
+        return None if is_spare or inspect(stripped) else stripped
     except Exception as exc:
         raise WithheldError("encode", f"{target}: {type(exc).__name__}: {exc}") from exc
 

@@ -8,7 +8,7 @@ are then shown as sRGB, with duller colours. `metadata.inspect`, an independent 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 from zlib import crc32
 
@@ -121,14 +121,19 @@ def _strip_webp(data: bytes) -> bytes:
     parts: dict[bytes, bytes] = {}
     for name, body in webp_chunks(data):
         if name == b"VP8X" and len(body) >= 10:
-            parts.setdefault(name, _riff_chunk(name, bytes([body[0] & _WEBP_ALPHA, 0, 0, 0]) + body[4:10]))
+            parts.setdefault(name, bytes([body[0] & _WEBP_ALPHA, 0, 0, 0]) + body[4:10])
         elif name in WEBP_KEPT:
-            parts.setdefault(name, _riff_chunk(name, body))
+            parts.setdefault(name, body)
         if name in _WEBP_IMAGES:
             break
     if b"VP8L" in parts:
         parts.pop(b"ALPH", None)  # because such an image has its own alpha
-    content = b"WEBP" + b"".join(parts.values())
+    return join_webp(parts)
+
+
+def join_webp(parts: Mapping[bytes, bytes]) -> bytes:
+    """Return a WebP of chunks: name -> content."""
+    content = b"WEBP" + b"".join(_riff_chunk(name, body) for name, body in parts.items())
     return b"RIFF" + len(content).to_bytes(4, "little") + content
 
 
