@@ -22,7 +22,8 @@ STATED = {name: (meant, data) for name, meant, data in files.stated()}
 def shown_positions(source):
     """How the image stands in what detectors see."""
     previews = [source.preview(), *(view.preview for view in source.other_views())]
-    return {files.position(preview.pixels) for preview in previews}
+    # Indices of a palette are shown as grey, too: dark, whatever colours they stand for.
+    return {files.position(preview.pixels) for preview in previews if preview.pixels.max() > 150}
 
 
 @pytest.mark.parametrize("name", STATED)

@@ -220,3 +220,14 @@ def test_a_manifest_in_a_bucket_reads_like_a_local_one(storage, bucket, read_row
     storage.put(f"{bucket}/m.parquet", (tmp_path / "m.parquet").read_bytes())
     assert path
     assert read_rows(f"{bucket}/m.parquet")[0].uri == f"{bucket}/photos/a.jpg"
+
+
+def test_a_protocol_in_capitals_means_the_same(write_manifest, read_rows):
+    given = ["HTTP://Host/A.jpg", "S3://bucket/A.jpg", "Https://h/x", "https://h/HTTP://y"]
+    path = write_manifest({"image_id": list("abcd"), "uri": given})
+    assert [row.uri for row in read_rows(path)] == [
+        "http://Host/A.jpg",
+        "s3://bucket/A.jpg",
+        "https://h/x",
+        "https://h/HTTP://y",
+    ]
