@@ -61,7 +61,8 @@ def release(photo: Path, method: str, scratch: Path) -> Image.Image:
     command = [sys.executable, "-c", "from anon_batch.cli import main; main()"]
     subprocess.run([*command, "manifest", str(photo), "-o", str(manifest)], check=True, capture_output=True)
     job = f"run --manifest {manifest} --output {output} --method {method} --set engine.workers=1"
-    subprocess.run([*command, *job.split()], check=True, capture_output=True)
+    allow = f"sources.allow=[{photo.parent}/]"
+    subprocess.run([*command, *job.split(), "--set", allow], check=True, capture_output=True)
     [row] = pd.read_parquet(output / "provenance").to_dict("records")
     if row["status"] != "anonymized":
         sys.exit(f"{photo.name} with {method}: {row['status']}")
