@@ -30,9 +30,7 @@ def donor_like(around, shift=(0, 0, 0), face=1.0):
 @pytest.mark.parametrize("face", [0.0, 1.0])
 def test_a_donor_that_continues_its_surroundings_stays_as_it_is(colour, face):
     around = place(colour)
-    painted, step = foresee(border_of(around), *donor_like(around, face=face), NOTHING)
-    assert painted == [0]
-    assert step == [0]
+    assert foresee(border_of(around), *donor_like(around, face=face), NOTHING) == ([0], [0], [0])
 
 
 def test_a_wall_of_another_colour_is_painted_over_but_the_face_before_it_stays():
@@ -52,16 +50,27 @@ def test_the_asked_tone_counts_where_no_skin_is_seen():
 
 def test_skin_that_is_darker_all_around_is_matched_and_makes_no_step():
     around = place(SKIN)
-    painted, step = foresee(border_of(around), *donor_like(around, (-20, 0, 0)), NOTHING)
+    painted, step, cut = foresee(border_of(around), *donor_like(around, (-20, 0, 0)), NOTHING)
     assert painted == [0]
     assert step < 0.05
+    assert cut < 0.05
 
 
 def test_skin_that_is_darker_on_one_side_makes_a_step():
     around = place(SKIN)
     colours, faces, inside = donor_like(around)
     colours[:, :, : CELLS // 2, 0] -= 24
-    assert foresee(border_of(around), colours, faces, inside, NOTHING)[1] > 0.3
+    _, step, cut = foresee(border_of(around), colours, faces, inside, NOTHING)
+    assert step > 0.3
+    assert cut < 0.05
+
+
+def test_a_bare_forehead_against_hair_or_a_wall_is_cut_off():
+    around = place(WALL)
+    painted, step, cut = foresee(border_of(around), *donor_like(around, (-40, 15, 15)), NOTHING)
+    assert painted == [0]
+    assert step < 0.05
+    assert cut > 0.9
 
 
 def test_where_the_donors_image_does_not_reach_it_is_painted_over():
@@ -77,9 +86,7 @@ def test_without_a_border_nothing_is_foreseen(known):
     around.known[:] = known
     border = border_of(around)
     assert len(border.cells) == 0
-    painted, step = foresee(border, *donor_like(around, (30, 0, 0), face=0.0), NOTHING)
-    assert painted == [0]
-    assert step == [0]
+    assert foresee(border, *donor_like(around, (30, 0, 0), face=0.0), NOTHING) == ([0], [0], [0])
 
 
 def test_a_donors_values_do_not_depend_on_the_others():

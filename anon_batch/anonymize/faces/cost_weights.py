@@ -47,7 +47,8 @@ class CostWeights:
         ring_tone: share of skin beside the mask in the asked tone, where there is enough of it.
         mean_tone: share of an average face in the rest of the asked tone.
         trait: of donors of unlikely groups.
-        painted, step: of the shares of a donor that blending would paint over, and of its border that would be a step: `foresee`.
+        painted, step, cut: of the shares of a donor that blending would paint over, and of its border that would be a step in
+            skin, or the end of a face that is cut off: `foresee`.
         child, child_likely: of a child's face where the belief in one is 0, falling to nothing at `child_likely`.
         beard, beard_likely: the same of a beard, by the belief in a man.
         slack, widest: costs above the best within which all donors, and at least the `fewest` best, are drawn from.
@@ -69,6 +70,7 @@ class CostWeights:
     tone: float = 1 / 3
     painted: float = 24.0
     step: float = 9.0
+    cut: float = 14.0
     code: float = 12.0
     code_sharpness: float = 12.0
     ring_tone: float = 0.8

@@ -70,8 +70,11 @@ def border_of(place: Surroundings) -> Border:
 
 def foresee(
     border: Border, colours: FloatArray, faces: FloatArray, inside: BoolArray, asked: Array
-) -> tuple[Array, Array]:
-    """Return what share of each donor would be painted over, and how much of its border would be a step, (n,) each 0 .. 1.
+) -> tuple[Array, Array, Array]:
+    """Return how much of each donor would not fit, (n,) each 0 .. 1.
+
+    The share that would be painted over; of its border, where skin would meet other skin in a step; and where its face would be
+    cut off by something that is no skin.
 
     Args:
         border: of the place.
@@ -82,7 +85,7 @@ def foresee(
     """
     count = len(colours)
     if not len(border.cells):
-        return np.zeros(count), np.zeros(count)
+        return np.zeros(count), np.zeros(count), np.zeros(count)
     flat = colours.reshape(count, -1, 3)
     face = faces.reshape(count, -1) / MATTE_STEPS
     valid = inside.reshape(count, -1)[:, border.cells]
@@ -95,8 +98,10 @@ def foresee(
     residual = np.where(valid, residual, np.float32(60))[:, border.nearest]
     own = face[:, border.inner]
     painted = _ramp(residual, *_MISMATCH) * (1 - own)
-    step = _ramp(residual, *_STEP) * own * border.skin[border.nearest] * border.beside
-    return _sum(painted) / own.shape[1], _sum(step) / max(int(border.beside.sum()), 1)
+    # A bare forehead that ends at hair, or a cheek at a wall, ends where the mask does, and shows its shape.
+    ends = _ramp(residual, *_STEP) * own * border.beside
+    beside, skin = max(int(border.beside.sum()), 1), border.skin[border.nearest]
+    return _sum(painted) / own.shape[1], _sum(ends * skin) / beside, _sum(ends * (1 - skin)) / beside
 
 
 def _reached() -> BoolArray:

@@ -25,7 +25,7 @@ _MIN_KNOWN_SHARE = 0.01  # of a crop that must be known, because the surrounding
 _MAX_SPAN = 16.0  # crop's side in units of the image's longer side: a larger box is not that of a face
 _BATCH = 64  # faces whose crops are in memory at a time
 # Of the best donor: above it none fits, as for one face in a hundred of photographs, most of them full profiles.
-MOST_COST = 29.0
+MOST_COST = 30.0
 # Opacity of a new face over what lies below it, by the score with which the old face was detected: such that the default
 # detector, without refinement, finds the new one with about that score: `python -m tools.calibrate_opacity`.
 _SCORES = (0.2, 0.4, 0.6, 0.7, 0.8)

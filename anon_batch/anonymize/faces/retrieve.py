@@ -226,14 +226,14 @@ class Retrieval:
         close = cost[best] - weights.ring * _root_mean(sums["ring"][best], sums["ring_norm"][best])
         close += self._closer(cells, best)
         border = border_of(place)
-        painted, step = foresee(
+        painted, step, cut = foresee(
             border,
             self._whole_colours[best],
             self._whole_faces[best],
             self._whole_inside[best],
             tone - self._cheek[best],
         )
-        close += weights.painted * painted + weights.step * step
+        close += weights.painted * painted + weights.step * step + weights.cut * cut
         order = np.argsort(close, kind="stable")
         images: dict[int, int] = {}
         for at in order:
