@@ -81,8 +81,8 @@ class CostWeights:
     beard: float = 7.0
     beard_likely: float = 0.85
     slack: float = 2.0
-    widest: float = 5.0
-    fewest: int = 12
+    widest: float = 6.5
+    fewest: int = 16
     most: int = 24
 
 
