@@ -136,7 +136,10 @@ class Call:
         if self._tries <= self._config.retries and elapsed_s <= _LONG_S:
             return False
         self._passes = self._may_pass(fault, before_s)
-        return not self._passes or elapsed_s >= self._config.retry_for_s
+        is_late = elapsed_s >= self._config.retry_for_s
+        if self._passes and is_late and self._purpose == "write a row":
+            self._is_alone = self._was_written_before()
+        return not self._passes or is_late
 
     def _may_pass(self, fault: TransientStorageError, before_s: float) -> bool:
         """Return whether the whole store seems to be away, so that it is worth to wait for it.
@@ -157,10 +160,24 @@ class Call:
             return is_local(self._uri)
         if last is None or last.uri == self._uri:
             return is_http(self._uri) or is_local(self._uri)  # because servers and sectors have nothing in common
+        return self._is_answered(last.uri)
+
+    def _was_written_before(self) -> bool:
+        """Return whether others were written not long before, and can be read now.
+
+        Because nothing may have been written meanwhile, as at the end of a shard, an object that the store never takes would
+        otherwise end each run.
+        """
+        last = self._successes.last(self._uri, self._purpose)
+        return (
+            last is not None and last.at_s >= self._begin_s - self._config.retry_for_s and self._is_answered(last.uri)
+        )
+
+    def _is_answered(self, uri: str) -> bool:
         try:
-            self._probe(last.uri)
+            self._probe(uri)
         except Exception as exc:
-            return not isinstance(translate(exc, last.uri), TransientStorageError)
+            return not isinstance(translate(exc, uri), TransientStorageError)
         return True
 
     def _pause(self, state: RetryCallState) -> float:

@@ -29,6 +29,7 @@ from anon_batch.errors import (
 )
 from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.release import Release
+from anon_batch.manifest.compare_columns import READ_ROWS
 from anon_batch.pipeline import rounds
 from anon_batch.pipeline.finalize import finalize
 from anon_batch.pipeline.run import Run, open_run
@@ -267,14 +268,15 @@ def test_a_fault_of_one_object_that_stays_ends_its_row_alone(
     place.proxy.add(**{"times": None, **rule})
     place.run()
     assert place.reasons() == {"a/3.png": reason}
-    assert (
-        0 <= requests - place.proxy.hits() <= (rule.get("code") == "PermanentRedirect")
-    )  # botocore may ask for the region
+    if rule["method"] == "PUT" and rule.get("code") == INTERNAL["code"]:
+        assert place.proxy.hits() >= requests  # where nothing else is written meanwhile, it is tried for `retry_for_s`
+    else:  # botocore may ask for the region
+        assert 0 <= requests - place.proxy.hits() <= (rule.get("code") == "PermanentRedirect")
     reads = Counter(target for method, target, _ in place.proxy.log if method == "GET" and "/src/" in target)
     neighbours = sum(count for target, count in reads.items() if not target.endswith("/a/3.png"))
-    assert neighbours <= len(IDS), (
-        "neighbours were read again"
-    )  # one of them for its first byte, to see who is at fault
+    compared = READ_ROWS if rule["fault"] == "corrupt" else 0  # before the run, with the manifest's digests
+    # One of the others is read for its first byte, to see who is at fault.
+    assert neighbours <= len(IDS) + compared, "neighbours were read again"
     rest = {key: value for key, value in place.expected["images"].items() if key != "images/a/3.png"}
     assert place.release()["images"] == rest
 

@@ -183,6 +183,21 @@ def test_other_reads_say_nothing_of_writes_and_of_other_buckets(clock: Clock) ->
     assert clock.now_s >= 150
 
 
+def test_a_write_that_never_succeeds_ends_alone_though_nothing_is_written_meanwhile(clock: Clock) -> None:
+    successes = Successes()
+    successes.note(OTHER, "write a row")
+    clock.now_s = 100
+    with pytest.raises(ObjectUnavailableError):
+        _call(purpose="write a row", successes=successes, probe=lambda uri: None).run(Attempts(clock, BROKEN))
+    assert 250 <= clock.now_s < 251, "it may pass, so it is waited for"
+    with pytest.raises(TransientStorageError) as caught:  # the store is away for reads, too
+        _call(purpose="write a row", successes=successes).run(Attempts(clock, BROKEN))
+    assert type(caught.value) is TransientStorageError
+    with pytest.raises(TransientStorageError) as caught:  # the last write is long ago
+        _call(purpose="write a row", successes=successes, probe=lambda uri: None).run(Attempts(clock, BROKEN))
+    assert type(caught.value) is TransientStorageError
+
+
 @pytest.mark.parametrize("uri", [WEB, "/mnt/disk/image.jpg"])
 @pytest.mark.parametrize("error", [OSError(5, "Input/output error"), ConnectionRefusedError("no"), RuntimeError("bug")])
 def test_dead_web_servers_and_bad_sectors_cost_their_row_some_seconds(clock: Clock, uri: str, error: Exception) -> None:
