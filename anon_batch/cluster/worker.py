@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,7 @@ class ShardActor:
         except AnonBatchError as exc:
             self._start_error, self._is_retryable = str(exc), exc.retryable
         except Exception as exc:
-            traceback.print_exc()  # into this worker's log, where Ray keeps it
+            sys.stderr.write(redact(traceback.format_exc()))  # into this worker's log, where Ray keeps it
             self._start_error = redact(f"{type(exc).__name__}: {exc} (the worker's log has the traceback)")
 
     def ready(self) -> bool:
