@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import pickle
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import s3fs
 from faultproxy import FaultProxy
+from racing_writers import race_to_create
 from servers import S3Server
 
 from anon_batch.errors import (
@@ -202,21 +202,9 @@ def test_the_second_creator_is_refused(s3: S3Server, bucket: str) -> None:
 def test_of_racing_creators_one_wins(s3: S3Server, bucket: str) -> None:
     packed = pickle.dumps(Storage(s3.config()))
     for race in range(3):
-        uri, start, wins = f"{bucket}/race-{race}", threading.Barrier(16), list[int]()
-
-        def create(number: int, uri: str = uri, start: threading.Barrier = start, wins: list[int] = wins) -> None:
-            storage = pickle.loads(packed)
-            start.wait(30)
-            try:
-                storage.put_if_absent(uri, b"%04d" % number * 5_000)
-            except ObjectExistsError:
-                return
-            wins.append(number)
-
-        with ThreadPoolExecutor(16) as pool:
-            list(pool.map(create, range(16)))
-        assert len(wins) == 1
-        assert Storage(s3.config()).read(uri) == b"%04d" % wins[0] * 5_000
+        uri = f"{bucket}/race-{race}"
+        wins = race_to_create(uri, lambda: pickle.loads(packed))
+        assert wins == [Storage(s3.config()).read(uri)]
 
 
 def test_a_lost_answer_is_no_lost_race(s3: S3Server, bucket: str, proxy: FaultProxy) -> None:

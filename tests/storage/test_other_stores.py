@@ -10,14 +10,13 @@ import contextlib
 import importlib.util
 import os
 import shutil
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from faultproxy import FaultProxy
+from racing_writers import race_to_create
 from servers import free_ports, running
 
 from anon_batch.config import StorageConfig
@@ -147,21 +146,9 @@ def test_put_read_range_list_delete(store: Store) -> None:
 
 def test_of_racing_creators_one_wins(store: Store) -> None:
     for race in range(5):
-        uri, start, wins = f"{store.base}/races/{race}", threading.Barrier(16), list[int]()
-
-        def create(number: int, uri: str = uri, start: threading.Barrier = start, wins: list[int] = wins) -> None:
-            storage = store.storage()
-            start.wait(30)
-            try:
-                storage.put_if_absent(uri, b"%04d" % number * 5_000)
-            except ObjectExistsError:
-                return
-            wins.append(number)
-
-        with ThreadPoolExecutor(16) as pool:
-            list(pool.map(create, range(16)))
-        assert len(wins) == 1
-        assert store.storage().read(uri) == b"%04d" % wins[0] * 5_000
+        uri = f"{store.base}/races/{race}"
+        wins = race_to_create(uri, store.storage)
+        assert wins == [store.storage().read(uri)]
 
 
 def test_a_lost_answer_is_no_lost_race(store: Store) -> None:
