@@ -10,18 +10,21 @@ from anon_batch.records import ShardSpec
 RUN = "run.json"
 STATS = "stats.json"
 GATES = "gates.json"
+EVALUATION = "evaluation.json"
+REVIEW = "review.json"
 PROVENANCE = "provenance"
 IMAGES = "images"
 SHARDS = "shards"
 REPORT = "report/index.html"
 REPORT_VERDICT = "report/verification.json"
-SINGLE_FILES = frozenset({RUN, STATS, GATES, REPORT, REPORT_VERDICT})
+SINGLE_FILES = frozenset({RUN, STATS, GATES, EVALUATION, REVIEW, REPORT, REPORT_VERDICT})
 
 LEDGER_PLAN = "plan.json"
 LEDGER_ROWS = "rows"
 LEDGER_ATTEMPTS = "attempts"
 LEDGER_AUDIT = "audit"
 LEDGER_RUN_KEY = "run.key"
+LEDGER_REVIEW = "review"
 
 FORMAT_SUFFIXES: dict[str, tuple[str, ...]] = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),

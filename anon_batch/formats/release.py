@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from anon_batch.errors import ConfigError, IntegrityError, ObjectExistsError, ObjectNotFoundError
 from anon_batch.formats import layout
+from anon_batch.formats.evidence_json import Evidence
 from anon_batch.formats.gates_json import Gates
 from anon_batch.formats.part import PartMeta, read_meta, read_part
 from anon_batch.formats.provenance import PROVENANCE_SCHEMA
@@ -150,3 +151,20 @@ class Release(StoredFolder):
     def write_gates(self, gates: Gates) -> None:
         """Write gates.json."""
         self.put(layout.GATES, gates.to_json())
+
+    def read_evidence(self, key: str) -> Evidence | None:
+        """Return the measures of `layout.EVALUATION` or `layout.REVIEW`; None if they do not exist.
+
+        Raises:
+            ConfigError: another version of this package wrote them.
+            IntegrityError: the file is damaged.
+        """
+        uri = self.address(key)
+        try:
+            return Evidence.from_json(self.storage.read(uri), uri)
+        except ObjectNotFoundError:
+            return None
+
+    def write_evidence(self, key: str, evidence: Evidence) -> None:
+        """Write `layout.EVALUATION` or `layout.REVIEW`."""
+        self.put(key, evidence.to_json())
