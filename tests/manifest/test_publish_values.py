@@ -21,6 +21,9 @@ WITHHELD = {
         ],
         *[
             "example.com",
+            "bit.ly/x",
+            "t.co/3xYz",
+            "see youtu.be/abc for more",
             "see http://x.y now",
             "ftp://x",
             "mailto:x",
@@ -32,7 +35,7 @@ WITHHELD = {
         *["IMG_2034.jpg", "photo IMG_2034.JPG here", "DSC 01.jpeg", "file:x"],
     ],
     "digest": [
-        *["3I42H3S6NNFQ2MSVX7XZKYAYSCX5QBYJ", "BTAXLOOA6G3KQMODTHRGS5ZGME"],
+        *["3I42H3S6NNFQ2MSVX7XZKYAYSCX5QBYJ", "BTAXLOOA6G3KQMODTHRGS5ZGME", "btaxlooa6g3kqmodthrgs5zgme"],
         *[
             DIGEST,
             DIGEST.upper(),
@@ -57,6 +60,10 @@ WITHHELD = {
             "write to jane.doe+x@mail.example.co.uk!",
             "jane (at) example (dot) com",
             "jané@exämple.com",
+            "jane @ example.com",
+            "jane @example . com",
+            "jane at example dot com",
+            "write to jane at mail.example.org",
         ],
         *[
             "+49 30 1234567",
@@ -66,6 +73,9 @@ WITHHELD = {
             "06 12 34 56 78",
             "tel: 030",
             "0049 30 123456",
+            "(030) 123 456 78",
+            "030 123 456 78",
+            "0171/123 45 67",
         ],
     ],
     "place": [
@@ -73,7 +83,17 @@ WITHHELD = {
         *["52.5200, 13.4050", "(52.5200 13.4050)", "52.5200° N", "52° 31' 12\"", "POINT (13.4 52.5)", "geo:52,13"],
         *["GPSLatitude: 52.5", "lat=52.51", "52.52N 13.40E", "lat 52.5 lon 13.4", "9F4MGC22+22"],
     ],
-    "person": ["123-45-6789", "4111 1111 1111 1111", "GB29NWBK60161331926819"],
+    "person": [
+        *[
+            "Photo by Jane",
+            "a cat. Photo by Jane Doe / Example",
+            "Credit: Jane Doe",
+            "© 2012 Jane Doe",
+            "(c) Jane",
+            "courtesy of Jane Doe",
+        ],
+        *["123-45-6789", "4111 1111 1111 1111", "GB29NWBK60161331926819"],
+    ],
     "device": ["192.168.0.1", "from 10.0.0.7 today", "fe80::1", "2001:db8:0:0:0:0:0:1", "00:1B:44:11:3A:B7"],
     "account": ["@jane_doe", "photo by @jane_doe", "12345678@N00"],
     "credential": [
@@ -181,6 +201,22 @@ PUBLISHED = [
         "1920x1080",
         "4:3",
         "ISO 100",
+    ],
+    *[
+        "a photo by the river",
+        "made by hand",
+        "we are at home. In summer it rains",
+        "he looked at me. it was late",
+        "dogs @ play",
+        "a photo of Paris",
+        "Photo: three dogs",
+        "2012 034 567",
+        "abcdefghijklmnopqrstuvwxyz",
+        "(c) 2012",
+        "0 12 34",
+        "w/o hat",
+        "km/h",
+        "pneumonoultramicroscopicsi",
     ],
 ]
 

@@ -17,6 +17,9 @@ _MEDIA = "jpe?g|jpe|jfif|png|webp|gif|bmp|tiff?|avif|hei[cf]|jxl|svg|cr2|cr3|nef
 _TOP = (
     "com|org|net|edu|gov|mil|info|biz|io|ai|app|dev|me|tv|cc|eu|de|uk|fr|es|it|nl|ch|at|pl|ru|cn|jp|kr|in|br|au|ca|us"
 )
+_SHORT = (
+    "ly|gl|gd|be|co|to|la|so|st|sh|link|page|site|xyz|shop|blog|cloud|gg|id|im|is|ws"  # of shorteners and small sites
+)
 _HOST = "[a-z0-9-]{1,63}(?:[.][a-z0-9-]{1,63}){0,4}"
 HARMLESS = re.compile(  # whole texts that lead to nobody: addresses of licences, and the class names of Open Images
     r"/[mg]/[0-9a-z_]{2,12}|\s{0,9}https?://(?:www[.])?"
@@ -57,6 +60,16 @@ def _is_base32(found: str) -> bool:
     return any(map(str.isdigit, found)) and any(map(str.isalpha, found))
 
 
+def _is_phone_number(found: str) -> bool:
+    """Return whether groups of digits that start with a trunk zero have as many digits as a phone number."""
+    return 9 <= sum(map(str.isdigit, found)) <= 13
+
+
+def _is_small_base32(found: str) -> bool:
+    """Return whether small letters and digits change as in a code, because long words hold few digits, and at one end."""
+    return sum(a.isdigit() != b.isdigit() for a, b in pairwise(found)) >= 4
+
+
 def _is_ulid(found: str) -> bool:
     return not found.isdigit()
 
@@ -81,10 +94,13 @@ RULES: Sequence[Rule] = (
     Rule(CREDENTIAL, r"(?i:\bbearer\s[a-z0-9+/_.-]{5,40}[0-9])"),
     Rule(CREDENTIAL, r"\b(?:sk-|xox[abp]-|glpat-)[A-Za-z0-9_-]{8}"),
     Rule(CONTACT, r"[^\s@](?:@|%40)[^\s@]{1,80}[.][^\s@.,;)]"),
+    Rule(CONTACT, rf"(?i:\w\s{{1,3}}@\s{{0,3}}{_HOST}\s?[.]\s?(?:{_TOP})\b)"),
+    Rule(CONTACT, rf"(?i:\w\sat\s{_HOST}(?:[.]|\sdot\s)(?:{_TOP})\b)"),
     Rule(CONTACT, r"(?i:\w\s?[\[(]at[\])]\s?[a-z0-9-]{1,63}\s?(?:[.]|[\[(]dot[\])])\s?[a-z])"),
     Rule(ADDRESS, r"(?i:\b[a-z][a-z0-9+.-]{1,20}(?::|%3a)(?:\\{0,4}/|%2f){2}|\bwww\d?[.][a-z0-9-])"),
     Rule(ADDRESS, r"(?i:\b(?:data:[a-z]{1,20}/|mailto:\S|file:\S|urn:\S)|^\s{0,9}//[a-z0-9-]{1,63}[.][a-z0-9-])"),
     Rule(ADDRESS, rf"(?i:\b{_HOST}[.](?:{_TOP})(?::\d{{1,5}})?/\S)"),
+    Rule(ADDRESS, rf"(?i:\b{_HOST}[.](?:{_SHORT})/[a-z0-9_-])"),
     Rule(ADDRESS, rf"(?i:^\s{{0,9}}{_HOST}[.](?:{_TOP})/?\s{{0,9}}$)"),
     Rule(ADDRESS, r"^\s{0,9}(?:/[^/\s]{1,200}(?:/|\s{0,9}$)|~/|\\\\\S|[A-Za-z]:[\\/]|[.]{1,2}/)"),
     Rule(
@@ -102,6 +118,7 @@ RULES: Sequence[Rule] = (
     Rule(DIGEST, r"[A-Za-z0-9+/_-]{40,400}", _is_random),
     Rule(DIGEST, r"^\s{0,9}[A-Za-z0-9_-]{20,39}\s{0,9}$", _is_token),
     Rule(DIGEST, r"\b(?:[A-Z2-7]{26}|[A-Z2-7]{32}|[A-Z2-7]{52})\b", _is_base32),
+    Rule(DIGEST, r"\b(?:[a-z2-7]{26}|[a-z2-7]{32}|[a-z2-7]{52})\b", _is_small_base32),
     Rule(DIGEST, r"\b0[0-9A-HJKMNP-TV-Z]{25}\b", _is_ulid),
     Rule(PLACE, r"(?i:\bgps[a-z_ ]{0,20}(?:latitude|longitude|position|coord))"),
     Rule(PLACE, r"(?i:\b(?:lat|latitude|lon|lng|longitude)\W{1,4}[-+]?\d{1,3}[.]\d)"),
@@ -123,9 +140,16 @@ RULES: Sequence[Rule] = (
     Rule(
         CONTACT, r"(?:^|[^\w.-])0\d(?:[ .-]\d{2}){4}(?:$|[^\w.-])|(?:^|[^\w.-])\(?0\d{2,4}\)?[ /-]\d{5,9}(?:$|[^\w.-])"
     ),
+    Rule(CONTACT, r"(?:^|[^\w.-])\(?0\d{1,5}\)?(?:[ /-]\d{2,5}){2,5}(?:$|[^\w.-])", _is_phone_number),
     Rule(CONTACT, r"\b00\d{2}[ -]\d[\d -]{5,14}\d\b"),
     Rule(PERSON, r"(?:^|[^\w.-])(?:\d{3}-\d{2}-\d{4}|(?:\d{4}[ -]){3}\d{4})(?:$|[^\w.-])"),
     Rule(PERSON, r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b"),
+    Rule(
+        PERSON,
+        r"(?:(?i:\b(?:photo(?:s|graph|graphs|graphy)?|image|picture|foto|shot|taken|made|drawn)\s{1,3}by\s{1,3}"
+        r"|\bcourtesy\s{1,3}of\s{1,3}|\b(?:photo|foto|credits?|photographer|author|copyright|by)\s{0,3}:\s{0,3})"
+        r"|(?:©|\([cC]\))\s{0,3}(?:\d{4}\s{0,3})?(?:[bB]y\s)?)[A-Z][a-z]",
+    ),
     Rule(ACCOUNT, r"(?:^|[\s(\"'])@[A-Za-z_]\w{2,30}\b|\b\d{6,10}@N\d{2}\b"),
     Rule(CREDENTIAL, r"(?i:\b(?:token|passwd|pwd|client_secret|sig)\s{0,2}[=:]\s{0,2}[a-z0-9+/_.-]{0,40}[0-9])"),
 )
