@@ -146,7 +146,7 @@ RULES: Sequence[Rule] = (
     Rule(PERSON, r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b"),
     Rule(
         PERSON,
-        r"(?:(?i:\b(?:photo(?:s|graph|graphs|graphy)?|image|picture|foto|shot|taken|made|drawn)\s{1,3}by\s{1,3}"
+        r"(?:(?i:\b(?:photo(?:s|graph|graphs|graphy)?|image|pic(?:ture)?|foto|shot|taken|made|drawn)\s{1,3}by\s{1,3}"
         r"|\bcourtesy\s{1,3}of\s{1,3}|\b(?:photo|foto|credits?|photographer|author|copyright|by)\s{0,3}:\s{0,3})"
         r"|(?:©|\([cC]\))\s{0,3}(?:\d{4}\s{0,3})?(?:[bB]y\s)?)[A-Z][a-z]",
     ),
