@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import heapq
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -27,3 +28,27 @@ def sample_threshold(hashes: npt.NDArray[np.uint64], limit: int | None) -> int |
     if limit is None or limit >= len(hashes):
         return None
     return int(np.partition(hashes, limit - 1)[limit - 1])
+
+
+def draw(rows: Iterable[tuple[str, str]], numbers: Mapping[str, int], seed: int) -> list[tuple[str, str]]:
+    """Return a random sample in strata, in random order, that does not depend on the order of `rows`.
+
+    A large list can be cut up: the draw from the draws of all pieces is the draw from the whole.
+
+    Args:
+        rows: (id, stratum); each id once.
+        numbers: stratum -> how many to draw, or all if there are fewer; strata without a number give none.
+        seed: 0 to 2**128 - 1.
+    """
+    heaps: dict[str, list[tuple[int, str, str]]] = {stratum: [] for stratum, number in numbers.items() if number > 0}
+    for image_id, stratum in rows:
+        if stratum not in heaps:
+            continue
+        rank = int(sample_hashes((image_id,), seed)[0])
+        entry = (-rank, image_id, stratum)  # the heap's first entry is the largest hash, the next to be given up
+        if len(heaps[stratum]) < numbers[stratum]:
+            heapq.heappush(heaps[stratum], entry)
+        else:
+            heapq.heappushpop(heaps[stratum], entry)
+    drawn = sorted((-rank, image_id, stratum) for heap in heaps.values() for rank, image_id, stratum in heap)
+    return [(image_id, stratum) for _, image_id, stratum in drawn]
