@@ -169,8 +169,10 @@ def start_driver(config: JobConfig, workers: int, log: Path, disturb: Callable[[
 
 def _drive(config: JobConfig, workers: int) -> int:
     """Do what `anon-batch run` does; return its exit code."""
+    hint = "; run the same command again to resume"
     try:
-        with stoppable("; run the same command again to resume", config.engine.termination_notice_s) as notice:
+        # As `anon-batch run` does, because a signal may arrive while the inner one ends.
+        with stoppable(hint), stoppable(hint, config.engine.termination_notice_s) as notice:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             run, resumed = open_run(config, ())
             _Report().started(run, run.release.parts(), resumed=resumed)
