@@ -26,13 +26,25 @@ class GatesConfig(Section):
         description="Highest share of anonymized images in which the residual check still finds a region; null: no gate.",
     )
     missed: float | None = Field(
-        None, ge=0, le=1, description="Highest share of ground-truth regions that no detection found; null: no gate."
+        None,
+        ge=0,
+        le=1,
+        description="Highest share of missed regions, from the manifest's ground truth and from `anon-batch review` (its upper "
+        "bound); the worse counts. null: no gate.",
     )
     recall: float | None = Field(
         None, ge=0, le=1, description="Lowest recall of the detectors on the ground truth; null: no gate."
     )
+    reidentification: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Highest share of persons that the strongest attacker of `anon-batch evaluate OUTPUT` recognizes at rank 1 "
+        "(upper bound of its interval); null: no gate.",
+    )
     ap_kept: float | None = Field(
         None,
         ge=0,
-        description="Lowest share of the average precision that a detector keeps on the anonymized images; null: no gate.",
+        description="Lowest share of the average precision that a second detector keeps on the anonymized images, measured by "
+        "`anon-batch evaluate OUTPUT` (lower bound of its interval); null: no gate.",
     )

@@ -84,6 +84,7 @@ class Evidence:
         run_id: of the run that wrote the release.
         created_at: UTC, ISO 8601.
         tool_version: of this package.
+        stats_sha256: digest of the release's stats.json when it was measured, so that measures of another state are recognized.
         sample: which rows were measured.
         figures: dotted name, for example `missed.all` -> figure.
         tables: name -> table.
@@ -96,6 +97,7 @@ class Evidence:
     created_at: str
     tool_version: str
     sample: Sample
+    stats_sha256: str = ""
     figures: Mapping[str, Figure] = field(default_factory=dict)
     tables: Mapping[str, Table] = field(default_factory=dict)
     curves: Mapping[str, Curve] = field(default_factory=dict)
@@ -109,6 +111,7 @@ class Evidence:
             "run_id": self.run_id,
             "created_at": self.created_at,
             "tool_version": self.tool_version,
+            "stats_sha256": self.stats_sha256,
             "sample": {"rows": self.sample.rows, "of": self.sample.of, "seed": self.sample.seed},
             "figures": {name: own.to_json() for name, own in self.figures.items()},
             "tables": {name: _table_to_json(own) for name, own in self.tables.items()},
@@ -134,6 +137,7 @@ class Evidence:
                 run_id=str(read["run_id"]),
                 created_at=str(read["created_at"]),
                 tool_version=str(read["tool_version"]),
+                stats_sha256=str(read["stats_sha256"]),
                 sample=Sample(**{name: int(read["sample"][name]) for name in ("rows", "of", "seed")}),
                 figures={str(name): Figure.from_json(own) for name, own in read["figures"].items()},
                 tables={str(name): _table_from_json(own) for name, own in read["tables"].items()},

@@ -25,6 +25,7 @@ class GateResult:
         value: the measured figure; None if it was not measured, which never passes.
         passed: whether the limit was kept.
         note: what a reader should know, for example "not measured".
+        evidence: the file of the release that the figure is from, for example `stats.json`; "" if there is none.
     """
 
     name: str
@@ -33,6 +34,7 @@ class GateResult:
     value: float | None
     passed: bool
     note: str = ""
+    evidence: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -74,8 +76,8 @@ class Gates:
 
 
 def _check(result: GateResult) -> None:
-    if not isinstance(result.name, str) or not isinstance(result.note, str):
-        raise TypeError("name and note must be text")
+    if not all(isinstance(text, str) for text in (result.name, result.note, result.evidence)):
+        raise TypeError("name, note and evidence must be text")
     if result.kind not in get_args(GateKind) or type(result.passed) is not bool:
         raise TypeError(f"gate {result.name}: unknown kind, or `passed` is not true or false")
     if type(result.limit) not in (int, float) or (result.value is not None and type(result.value) not in (int, float)):

@@ -14,6 +14,7 @@ from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.release import Release
 from anon_batch.formats.stats_json import StatsJson
 from anon_batch.pipeline.gates import evaluate_gates
+from anon_batch.pipeline.kept_evidence import read_kept_evidence
 from anon_batch.pipeline.run import Run
 from anon_batch.records import ShardSpec
 from anon_batch.shards import effective, gaps
@@ -48,7 +49,7 @@ class Finished(NamedTuple):
 def finalize(run: Run) -> Finished:
     """Write stats.json, gates.json and run.json of a run whose rows are all committed, and delete orphans.
 
-    Repeating it changes nothing but the verdicts of gates whose limits changed.
+    Repeating it changes nothing but the verdicts of gates whose limits or evidence changed.
 
     Raises:
         IntegrityError: rows are missing, or a part belongs to another run.
@@ -63,7 +64,8 @@ def finalize(run: Run) -> Finished:
         release.delete(_unpublished(run, commits.lossy))
     _delete_orphans(run, set(found) - set(kept), commits.winners)
     stats = StatsJson(summarise(commits.stats))
-    gates = evaluate_gates(stats, run.config.gates)
+    evidence = read_kept_evidence(release, run.plan.run_id, stats)
+    gates = evaluate_gates(stats, run.config.gates, evidence)
     release.write_stats(stats)
     release.write_gates(gates)
     release.write_run_json(run.describe().finished(commits.stats.statuses))

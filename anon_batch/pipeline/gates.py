@@ -1,49 +1,53 @@
-"""Gates: a pure function from the merged statistics and the limits of a job to verdicts."""
+"""Gates: a pure function from what is known about a release and the limits of its job to verdicts.
+
+A figure that is only estimated counts by the bound of its interval that is worse for the release. A figure that was not measured
+exceeds its gate. Capture-recapture figures feed no gate, because they only say how much is missed at least.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from anon_batch.config import GatesConfig
+from anon_batch.formats import layout
 from anon_batch.formats.gates_json import GateKind, GateResult, Gates
 from anon_batch.formats.stats_json import StatsJson
+from anon_batch.pipeline.kept_evidence import KeptEvidence
+from anon_batch.stats.figure import Figure
+from anon_batch.units import format_share
 
 NOT_MEASURED = "not measured"
-KINDS: dict[str, GateKind] = {
-    "withheld": "at_most",
-    "failed": "at_most",
-    "residual": "at_most",
-    "missed": "at_most",
-    "recall": "at_least",
-    "ap_kept": "at_least",
-}
+NO_EVIDENCE = KeptEvidence()
 
 
-class _Figure(NamedTuple):
+class _Measured(NamedTuple):
+    """What a gate compares with its limit: a value, or why there is none; and the file that it is from."""
+
     value: float | None
     note: str
+    evidence: str = ""
 
 
-def evaluate_gates(stats: StatsJson, limits: GatesConfig) -> Gates:
+def evaluate_gates(stats: StatsJson, limits: GatesConfig, evidence: KeptEvidence = NO_EVIDENCE) -> Gates:
     """Evaluate all gates that have a limit.
 
     Args:
         stats: merged statistics of the whole release.
         limits: the section `gates` of the job.
+        evidence: what was measured after the run.
 
     Returns:
-        One result for each limit that is not null, in the order of the configuration. A figure that was not measured exceeds
-        its gate.
+        One result for each limit that is not null, in the order of `GATES`.
     """
     results = []
-    for name, kind in KINDS.items():
+    for name, gate in GATES.items():
         limit: float | None = getattr(limits, name)
         if limit is None:
             continue
-        value, note = _measure(name, stats)
-        passed = value is not None and (value <= limit if kind == "at_most" else value >= limit)
-        results.append(GateResult(name, kind, limit, value, passed, note))
+        value, note, source = gate.measure(stats, evidence)
+        passed = value is not None and (value <= limit if gate.kind == "at_most" else value >= limit)
+        results.append(GateResult(name, gate.kind, limit, value, passed, note, source))
     return Gates(tuple(results))
 
 
@@ -56,25 +60,90 @@ def common_failure(stats: StatsJson) -> tuple[str, str] | None:
     return None
 
 
-def _measure(name: str, stats: StatsJson) -> _Figure:
-    if name in ("withheld", "failed"):
-        return _share(stats.statuses.get(name, 0), stats.rows, "rows")
-    if name in ("missed", "recall"):
-        detection = stats.summary["detection"]
-        if detection is None:
-            return _Figure(None, f"{NOT_MEASURED}: the manifest has no ground truth")
-        band = detection["bands"]["all"]
-        return _share(band["missed" if name == "missed" else "true_positives"], band["regions"], "ground-truth regions")
-    if name == "residual":
-        outcomes = stats.summary["checks"].get("residual")
-        if outcomes is None:
-            return _Figure(None, f"{NOT_MEASURED}: the job has no residual check")
-        failed = outcomes.get("failed", 0)
-        return _share(failed, failed + outcomes.get("passed", 0), "checked images")
-    return _Figure(None, f"{NOT_MEASURED}: only `anon-batch evaluate` measures it")
+def _withheld(stats: StatsJson, _: KeptEvidence) -> _Measured:
+    return _share(stats.statuses.get("withheld", 0), stats.rows, "rows")
 
 
-def _share(part: int, whole: int, unit: str) -> _Figure:
+def _failed(stats: StatsJson, _: KeptEvidence) -> _Measured:
+    return _share(stats.statuses.get("failed", 0), stats.rows, "rows")
+
+
+def _residual(stats: StatsJson, _: KeptEvidence) -> _Measured:
+    outcomes = stats.summary["checks"].get("residual")
+    if outcomes is None:
+        return _missing("the job has no residual check")
+    failed = outcomes.get("failed", 0)
+    return _share(failed, failed + outcomes.get("passed", 0), "checked images")
+
+
+def _missed(stats: StatsJson, evidence: KeptEvidence) -> _Measured:
+    """Return the worse of ground truth and human review, where both exist."""
+    labelled = _of_ground_truth(stats, "missed")
+    reviewed = _bound(evidence, layout.REVIEW, "review.missed", "high")
+    known = [measured for measured in (labelled, reviewed) if measured.value is not None]
+    if not known:
+        return _missing(f"{_why(labelled)}; without it, {_why(reviewed)}")
+    return max(known, key=lambda measured: measured.value or 0.0)
+
+
+def _recall(stats: StatsJson, _: KeptEvidence) -> _Measured:
+    return _of_ground_truth(stats, "true_positives")
+
+
+def _reidentification(_: StatsJson, evidence: KeptEvidence) -> _Measured:
+    return _bound(evidence, layout.EVALUATION, "reidentification.rank_1", "high")
+
+
+def _ap_kept(_: StatsJson, evidence: KeptEvidence) -> _Measured:
+    return _bound(evidence, layout.EVALUATION, "utility.ap_kept", "low")
+
+
+class _Gate(NamedTuple):
+    kind: GateKind
+    measure: Callable[[StatsJson, KeptEvidence], _Measured]
+
+
+GATES: Mapping[str, _Gate] = {
+    "withheld": _Gate("at_most", _withheld),
+    "failed": _Gate("at_most", _failed),
+    "residual": _Gate("at_most", _residual),
+    "missed": _Gate("at_most", _missed),
+    "recall": _Gate("at_least", _recall),
+    "reidentification": _Gate("at_most", _reidentification),
+    "ap_kept": _Gate("at_least", _ap_kept),
+}
+
+
+def _of_ground_truth(stats: StatsJson, count: str) -> _Measured:
+    detection = stats.summary["detection"]
+    if detection is None:
+        return _missing("the manifest has no ground truth")
+    band = detection["bands"]["all"]
+    return _share(band[count], band["regions"], "ground-truth regions")
+
+
+def _bound(evidence: KeptEvidence, file: str, name: str, side: str) -> _Measured:
+    """Return one bound of a figure's interval, because a gate never trusts the estimate alone."""
+    figure: Figure = evidence.figure(file, name)
+    if figure.value is None:
+        return _missing(figure.note)
+    bound = getattr(figure, side)
+    if bound is None:
+        return _missing(f"{name} has no {'upper' if side == 'high' else 'lower'} bound: {figure.note or 'too few'}")
+    of = "" if figure.n is None else f" of {figure.n:,} {figure.unit}"
+    word = "upper" if side == "high" else "lower"
+    return _Measured(float(bound), f"{word} bound; estimate {format_share(figure.value)}{of}", file)
+
+
+def _share(part: int, whole: int, unit: str) -> _Measured:
     if not whole:
-        return _Figure(None, f"{NOT_MEASURED}: there are no {unit}")
-    return _Figure(part / whole, f"{part:,} of {whole:,} {unit}")
+        return _missing(f"there are no {unit}")
+    return _Measured(part / whole, f"{part:,} of {whole:,} {unit}", layout.STATS)
+
+
+def _missing(why: str) -> _Measured:
+    return _Measured(None, f"{NOT_MEASURED}: {why}")
+
+
+def _why(measured: _Measured) -> str:
+    return measured.note.removeprefix(f"{NOT_MEASURED}: ")

@@ -12,6 +12,7 @@ from anon_batch.formats.release import Release
 from anon_batch.formats.run_json import RunJson
 from anon_batch.formats.stats_json import StatsJson
 from anon_batch.pipeline.gates import evaluate_gates
+from anon_batch.pipeline.kept_evidence import read_kept_evidence
 from anon_batch.release.output_names import OutputNames
 from anon_batch.release.verification import Verification
 from anon_batch.stats import ShardStats, summarise
@@ -62,13 +63,17 @@ def check_totals(release: Release, record: RunJson, stats: ShardStats, result: V
 
 
 def check_gates(release: Release, record: RunJson, stats: ShardStats, result: Verification) -> None:
-    """Check that gates.json exists once the run is finished, and that it is what the statistics give."""
+    """Check that gates.json exists once the run is finished, and that it is what statistics and evidence give."""
     if not record.is_finished:
         return
     try:
         published = release.read_gates()
         limits = validate(GatesConfig, record.gates, f"{layout.RUN}: gates")
-        expected = evaluate_gates(StatsJson(summarise(stats)), limits)
+        for key in (layout.EVALUATION, layout.REVIEW):
+            release.read_evidence(key)
+        merged = StatsJson(summarise(stats))
+        evidence = read_kept_evidence(release, record.run_id, merged)
+        expected = evaluate_gates(merged, limits, evidence)
     except (IntegrityError, ConfigError) as exc:
         result.fault(str(exc))
         return
@@ -76,7 +81,7 @@ def check_gates(release: Release, record: RunJson, stats: ShardStats, result: Ve
         result.fault(f"{layout.GATES}: missing")
     elif published != expected:
         names = [gate.name for gate in expected.results if gate not in published.results]
-        result.fault(f"{layout.GATES}: differs from the statistics in {', '.join(names) or 'further gates'}")
+        result.fault(f"{layout.GATES}: differs from statistics and evidence in {', '.join(names) or 'further gates'}")
 
 
 def _nonzero(statuses: Mapping[str, int]) -> dict[str, int]:

@@ -16,6 +16,7 @@ def evidence():
         created_at="2026-01-01T00:00:00Z",
         tool_version="1",
         sample=Sample(10, 100, 3),
+        stats_sha256="0" * 64,
         figures={"missed.all": Figure(0.1, 0.02, 0.3, 10, "labelled faces"), "ap_kept": Figure.missing("no scorer")},
         tables={"sizes": Table("By size.", ("size", "missed"), (("16 px", Figure(0.5, n=2)), ("32 px", None)), "95 %")},
         curves={"det": Curve("DET", "FMR", "FNMR", {"naive": [(0.01, 0.5), (0.1, 0.2)]}, log_x=True)},

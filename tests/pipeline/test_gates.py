@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from anon_batch.config import GatesConfig
+from anon_batch.formats import layout
+from anon_batch.formats.evidence_json import Evidence, Sample
 from anon_batch.formats.gates_json import GateResult
+from anon_batch.formats.release import Release
 from anon_batch.formats.stats_json import StatsJson
 from anon_batch.pipeline.gates import common_failure, evaluate_gates
+from anon_batch.pipeline.kept_evidence import KeptEvidence, read_kept_evidence
 from anon_batch.records import Detections, GroundTruth
 from anon_batch.stats import ShardStats, summarise
+from anon_batch.stats.figure import Figure
+from anon_batch.storage import Storage
 
 OFF = GatesConfig(withheld=None, failed=None)
 
@@ -77,7 +85,7 @@ def test_missed_is_an_upper_and_recall_a_lower_bound(gates: dict[str, float], va
     assert result.note.endswith("of 4 ground-truth regions")
 
 
-@pytest.mark.parametrize("name", ["missed", "recall", "residual", "ap_kept"])
+@pytest.mark.parametrize("name", ["missed", "recall", "residual", "reidentification", "ap_kept"])
 def test_a_gate_without_a_figure_is_exceeded_and_says_so(name: str) -> None:
     [result] = _gates(_stats(clean=5), GatesConfig(withheld=None, failed=None, **{name: 0.5}))
     assert (result.value, result.passed) == (None, False)
@@ -108,3 +116,72 @@ def test_no_rows_are_not_measured() -> None:
 )
 def test_every_row_fails_alike(stats: ShardStats, expected: tuple[str, str] | None) -> None:
     assert common_failure(StatsJson(summarise(stats))) == expected
+
+
+def _measured(file: str, **figures: Figure) -> KeptEvidence:
+    named = {name.replace("__", "."): figure for name, figure in figures.items()}
+    return KeptEvidence({file: Evidence("r", "2026-01-01T00:00:00+00:00", "1", Sample(5, 5), figures=named)})
+
+
+@pytest.mark.parametrize(
+    ("gates", "file", "figures", "value", "passed"),
+    [
+        ({"ap_kept": 0.9}, layout.EVALUATION, {"utility__ap_kept": Figure(0.95, 0.9, 1.0, 40, "faces")}, 0.9, True),
+        ({"ap_kept": 0.91}, layout.EVALUATION, {"utility__ap_kept": Figure(0.95, 0.9, 1.0, 40, "faces")}, 0.9, False),
+        ({"reidentification": 0.1}, layout.EVALUATION, {"reidentification__rank_1": Figure(0.02, 0, 0.1)}, 0.1, True),
+        ({"reidentification": 0.09}, layout.EVALUATION, {"reidentification__rank_1": Figure(0.02, 0, 0.1)}, 0.1, False),
+        ({"missed": 0.01}, layout.REVIEW, {"review__missed": Figure(0, high=0.01, n=299, unit="images")}, 0.01, True),
+    ],
+)
+def test_a_gate_compares_the_worse_bound_of_what_was_measured_after_the_run(
+    gates: dict[str, float], file: str, figures: dict[str, Figure], value: float, passed: bool
+) -> None:
+    limits = GatesConfig(withheld=None, failed=None, **gates)
+    [result] = evaluate_gates(StatsJson(summarise(_stats(clean=5))), limits, _measured(file, **figures)).results
+    assert (result.value, result.passed, result.evidence) == (value, passed, file)
+
+
+def test_an_estimate_without_a_bound_exceeds_its_gate() -> None:
+    evidence = _measured(layout.EVALUATION, utility__ap_kept=Figure(0.99, note="too few images for an interval"))
+    limits = GatesConfig(withheld=None, failed=None, ap_kept=0.5)
+    [result] = evaluate_gates(StatsJson(summarise(_stats(clean=5))), limits, evidence).results
+    assert (result.value, result.passed) == (None, False)
+    assert "utility.ap_kept has no lower bound: too few images" in result.note
+
+
+@pytest.mark.parametrize(("reviewed", "source"), [(0.6, layout.REVIEW), (0.001, layout.STATS)])
+def test_missed_takes_the_worse_of_ground_truth_and_review(reviewed: float, source: str) -> None:
+    evidence = _measured(layout.REVIEW, review__missed=Figure(0.0, high=reviewed, n=299, unit="images"))
+    limits = GatesConfig(withheld=None, failed=None, missed=0.9)
+    [result] = evaluate_gates(StatsJson(summarise(_searched(3, 4))), limits, evidence).results
+    assert result.value is not None
+    assert result.value >= max(0.25, reviewed)
+    assert result.evidence == source
+
+
+def test_capture_recapture_feeds_no_gate() -> None:
+    figures = {name: Figure(0.0, 0.0, 0.0, 10**6, "faces") for name in ("missed__all", "missed__at_least", "review__x")}
+    for file in (layout.EVALUATION, layout.REVIEW):
+        limits = GatesConfig(withheld=None, failed=None, missed=0.5, recall=0.5, residual=0.5)
+        results = evaluate_gates(StatsJson(summarise(_stats(clean=5))), limits, _measured(file, **figures)).results
+        assert [result.value for result in results] == [None, None, None]
+
+
+def test_evidence_on_another_run_or_state_or_damaged_is_refused(tmp_path: Path) -> None:
+    release, stats = Release(Storage(), str(tmp_path / "out")), StatsJson(summarise(_stats(clean=5)))
+    limits = GatesConfig(withheld=None, failed=None, ap_kept=0.5)
+    figures = {"utility.ap_kept": Figure(0.9, 0.8, 1.0)}
+
+    def note(run_id: str, sha256: str) -> str:
+        evidence = Evidence(run_id, "2026-01-01T00:00:00+00:00", "1", Sample(5, 5), sha256, figures)
+        release.write_evidence(layout.EVALUATION, evidence)
+        [result] = evaluate_gates(stats, limits, read_kept_evidence(release, "r", stats)).results
+        assert result.passed is (not result.note.startswith("not measured"))
+        return result.note
+
+    assert "lower bound" in note("r", stats.sha256)
+    assert "of run other, not of this one" in note("other", stats.sha256)
+    assert "another state of this release; repeat `anon-batch evaluate OUTPUT`" in note("r", "0" * 64)
+    release.put(layout.EVALUATION, b"{")
+    [result] = evaluate_gates(stats, limits, read_kept_evidence(release, "r", stats)).results
+    assert "evaluation.json cannot be read" in result.note

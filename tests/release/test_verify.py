@@ -454,7 +454,7 @@ def test_gates_must_exist_and_equal_those_of_the_statistics(copy: Callable[[str]
     gates = release.read_gates()
     assert gates is not None
     release.write_gates(Gates((gates.results[0], GateResult("failed", "at_most", 0.01, 0.001, True))))
-    assert faults() == ["gates.json: differs from the statistics in failed"]
+    assert faults() == ["gates.json: differs from statistics and evidence in failed"]
     (output / "gates.json").write_text("{")
     assert "gates.json: damaged" in faults()[0]
     (output / "gates.json").unlink()

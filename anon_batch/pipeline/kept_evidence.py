@@ -1,0 +1,63 @@
+"""The evidence about a release that still holds: measures of another state of it are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from anon_batch.errors import ConfigError, IntegrityError
+from anon_batch.formats import layout
+from anon_batch.formats.evidence_json import Evidence
+from anon_batch.formats.release import Release
+from anon_batch.formats.stats_json import StatsJson
+from anon_batch.stats.figure import Figure
+
+_COMMANDS = {layout.EVALUATION: "anon-batch evaluate OUTPUT", layout.REVIEW: "anon-batch review OUTPUT"}
+
+
+@dataclass(frozen=True, slots=True)
+class KeptEvidence:
+    """What was measured about a release after its run.
+
+    Args:
+        files: `layout.EVALUATION`, `layout.REVIEW` -> measures that hold for this state of the release.
+        refused: name of a file that does not count -> why.
+    """
+
+    files: Mapping[str, Evidence] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
+
+    def figure(self, file: str, name: str) -> Figure:
+        """Return a figure of a file; one without a value says why, and which command measures it."""
+        measures, command = self.files.get(file), f"`{_COMMANDS[file]}` measures it"
+        if measures is None:
+            return Figure.missing(self.refused.get(file, command))
+        figure = measures.figures.get(name)
+        return Figure.missing(measures.skipped.get(name, command)) if figure is None else figure
+
+
+def read_kept_evidence(release: Release, run_id: str, stats: StatsJson) -> KeptEvidence:
+    """Read evaluation.json and review.json; refuse, and say why, what was measured on another state of the release.
+
+    Args:
+        release: holds the files.
+        run_id: of its run.
+        stats: its statistics now.
+    """
+    files: dict[str, Evidence] = {}
+    refused: dict[str, str] = {}
+    for key, command in _COMMANDS.items():
+        try:
+            evidence = release.read_evidence(key)
+        except (ConfigError, IntegrityError) as exc:
+            refused[key] = f"{key} cannot be read ({type(exc).__name__}); repeat `{command}`"
+            continue
+        if evidence is None:
+            continue
+        if evidence.run_id != run_id:
+            refused[key] = f"{key} is of run {evidence.run_id}, not of this one; repeat `{command}`"
+        elif evidence.stats_sha256 != stats.sha256:
+            refused[key] = f"{key} was measured on another state of this release; repeat `{command}`"
+        else:
+            files[key] = evidence
+    return KeptEvidence(files, refused)
