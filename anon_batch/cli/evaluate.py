@@ -78,6 +78,13 @@ def evaluate(
     only: Annotated[
         str | None, typer.Option(help="Text file with the images of --faces to use, one in a line.")
     ] = None,
+    wider: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder with the lists easy, medium and hard of WIDER FACE (eval_tools/ground_truth), for a manifest of its "
+            "validation set."
+        ),
+    ] = None,
     blind: Annotated[
         bool,
         typer.Option(
@@ -114,6 +121,7 @@ def evaluate(
         pairs=pairs,
         faces=faces,
         only=only,
+        wider=wider,
         blind=blind,
         limit=limit,
         seed=seed,

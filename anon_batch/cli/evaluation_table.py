@@ -53,6 +53,9 @@ def _precision(measures: MethodMeasures) -> dict[_Label, str]:
             ("anonymized", "precision kept, anonymized faces"): _percent(anonymized["all"].kept),
             ("anonymized", "  from 16 px"): _percent(anonymized["from_16_px"].kept),
         }
+    for difficulty, own in measures.wider.items():
+        lines["wider", f"WIDER FACE {difficulty}: average precision"] = _number(own.average_precision)
+        lines["wider", f"  {difficulty}: kept"] = _percent(own.kept)
     if outcomes is not None:
         lines["outcomes", "faces anonymized without fallback"] = _percent(outcomes.own_share)
         lines["outcomes", "images withheld"] = f"{outcomes.withheld_images:,}"

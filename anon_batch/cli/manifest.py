@@ -28,6 +28,7 @@ class Kind(StrEnum):
     webdataset = "webdataset"
     parquet = "parquet"
     table = "table"
+    wider = "wider"
 
 
 def build(

@@ -7,16 +7,20 @@ face. It must differ from the detectors that choose the regions. Only detections
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 
 import numpy as np
 
+from anon_batch.evaluate.kept_interval import kept_interval
 from anon_batch.evaluate.subjects import Output
+from anon_batch.evaluate.wider.lists import WiderFaces
+from anon_batch.evaluate.wider.precision import WiderPrecision, WiderScores
 from anon_batch.outcomes import Anonymized
 from anon_batch.records import Detections, GroundTruth
-from anon_batch.stats.detection import DetectionStats
-from anon_batch.stats.matching import IOU_THRESHOLD, match
+from anon_batch.stats.detection import BandStats, DetectionStats
+from anon_batch.stats.matching import BANDS, IOU_THRESHOLD, match
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +32,14 @@ class BandPrecision:
         average_precision: None without faces.
         before: average precision on the originals; None for the originals themselves.
         kept: `average_precision` as a share of `before`; None if there was nothing to keep.
+        interval: 95 % interval of `kept`, by bootstrap over images.
     """
 
     faces: int
     average_precision: float | None
     before: float | None = None
     kept: float | None = None
+    interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,28 +78,45 @@ class OutcomeMeasures:
 
 @dataclass(slots=True)
 class ScorerStats:
-    """Detections of the second detector on many images, against all labelled faces and against the anonymized ones."""
+    """Detections of the second detector on many images, one entry an image, in the images' order.
 
-    labelled: DetectionStats = field(default_factory=DetectionStats)
-    anonymized: DetectionStats = field(default_factory=DetectionStats)
+    Args:
+        labelled: against all labelled faces.
+        anonymized: against those that were anonymized.
+        wider: by the rules of WIDER FACE, of images that are in its lists.
+    """
 
-    def add(self, found: Detections, truth: GroundTruth, anonymized: GroundTruth) -> None:
+    labelled: list[DetectionStats] = field(default_factory=list)
+    anonymized: list[DetectionStats] = field(default_factory=list)
+    wider: WiderScores = field(default_factory=WiderScores)
+
+    def add(
+        self, found: Detections, truth: GroundTruth, anonymized: GroundTruth, wider: WiderFaces | None = None
+    ) -> None:
         """Add one image.
 
         Args:
             found: by the second detector, clipped to the image.
             truth: labelled faces.
             anonymized: see `anonymized_truth`.
+            wider: the image in the lists of WIDER FACE.
         """
-        self.labelled.add(found, truth)
-        self.anonymized.add(found, anonymized)
+        for kind, faces in ((self.labelled, truth), (self.anonymized, anonymized)):
+            kind.append(own := DetectionStats())
+            own.add(found, faces)
+        if wider is not None:
+            self.wider.add(wider, found)
 
-    def measures(self, before: ScorerStats | None = None) -> PrecisionMeasures:
-        """Return average precision by band, and what is kept of that `before`."""
+    def measures(self, before: ScorerStats | None = None, seed: int = 0) -> PrecisionMeasures:
+        """Return average precision by band, and what is kept of that `before`; `seed` is of the bootstrap."""
         return PrecisionMeasures(
-            precision_by_band(self.labelled, None if before is None else before.labelled),
-            precision_by_band(self.anonymized, None if before is None else before.anonymized),
+            precision_by_band(self.labelled, None if before is None else before.labelled, seed),
+            precision_by_band(self.anonymized, None if before is None else before.anonymized, seed),
         )
+
+    def wider_measures(self, before: ScorerStats | None = None, seed: int = 0) -> dict[str, WiderPrecision]:
+        """Return the same by difficulty; empty without images of WIDER FACE."""
+        return self.wider.measures(None if before is None else before.wider, seed) if self.wider.faces else {}
 
 
 def anonymized_truth(chosen: Detections, truth: GroundTruth) -> GroundTruth:
@@ -113,15 +136,31 @@ def anonymized_truth(chosen: Detections, truth: GroundTruth) -> GroundTruth:
     return GroundTruth(boxes, ignored, truth.labels + unlabelled.labels)
 
 
-def precision_by_band(stats: DetectionStats, before: DetectionStats | None = None) -> dict[str, BandPrecision]:
-    """Return band of face sizes -> average precision, and what is kept of that `before`."""
-    out = {}
-    for band, own in stats.bands.items():
-        after = own.average_precision()
-        first = None if before is None else before.bands[band].average_precision()
-        kept = after / first if first and after is not None else None
-        out[band] = BandPrecision(own.regions, after, first, kept)
-    return out
+def precision_by_band(
+    images: Sequence[DetectionStats], before: Sequence[DetectionStats] | None = None, seed: int = 0
+) -> dict[str, BandPrecision]:
+    """Return band of face sizes -> average precision, and what is kept of that `before`.
+
+    Args:
+        images: of each image.
+        before: of each image's original.
+        seed: of the bootstrap.
+    """
+    own = {band: [image.bands[band] for image in images] for band in BANDS}
+    first = None if before is None else {band: [image.bands[band] for image in before] for band in BANDS}
+    return {band: _kept(own[band], None if first is None else first[band], seed) for band in BANDS}
+
+
+def _kept(images: Sequence[BandStats], before: Sequence[BandStats] | None, seed: int) -> BandPrecision:
+    total = reduce(BandStats.merge, images, BandStats())
+    after = total.average_precision()
+    if before is None:
+        return BandPrecision(total.regions, after)
+    first = reduce(BandStats.merge, before, BandStats()).average_precision()
+    kept = after / first if first and after is not None else None
+    return BandPrecision(
+        total.regions, after, first, kept, None if kept is None else kept_interval(images, before, seed)
+    )
 
 
 @dataclass(slots=True)

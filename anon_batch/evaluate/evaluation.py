@@ -28,6 +28,7 @@ from anon_batch.evaluate.samples import Selection
 from anon_batch.evaluate.setup import EvaluationConfig, Setup, load_setup
 from anon_batch.evaluate.single_faces import measure_single_faces
 from anon_batch.evaluate.speed import SpeedSample, measure_speed
+from anon_batch.evaluate.wider.lists import WiderLists
 from anon_batch.storage import Storage, absolute, join
 
 _PACKAGES = ("numpy", "opencv-python", "onnxruntime", "torch", "Pillow")
@@ -88,7 +89,7 @@ class _Evaluation:
         inputs = list_inputs(self._config, self._storage)
         self._results.skipped.update(skipped_measures(self._config))
         if inputs.images is not None:
-            self._measure_images(inputs.images)
+            self._measure_images(inputs.images, inputs.wider)
         if inputs.pairs is not None:
             self._measure_pairs(inputs.pairs, inputs.pairs_listed)
         if inputs.faces is not None:
@@ -99,7 +100,7 @@ class _Evaluation:
         self._storage.put(join(absolute(self._config.output), FILENAME), measures.to_json())
         return measures
 
-    def _measure_images(self, selection: Selection) -> None:
+    def _measure_images(self, selection: Selection, wider: WiderLists) -> None:
         progress = _Progress("images", selection.chosen_count, self._on_message)
         found = measure_images(
             self._config,
@@ -109,6 +110,7 @@ class _Evaluation:
             self._speed_sample,
             self._appearance,
             progress.advance,
+            wider,
         )
         results = self._results
         results.inputs["manifest"] = _counts(selection, found.images, 0, found.failures)
@@ -118,10 +120,17 @@ class _Evaluation:
                 f"manifest {selection.address}: no image could be decoded: {dict(found.failures)}{hint}"
             )
         if found.before is not None:
-            results.originals = replace(results.originals, average_precision=found.before.measures())
+            results.originals = replace(
+                results.originals, average_precision=found.before.measures(), wider=found.before.wider_measures()
+            )
         for name, counts in found.methods.items():
-            precision = None if found.before is None else counts.scores.measures(found.before)
-            self._add(name, outcomes=counts.outcomes(name), average_precision=precision)
+            self._add(name, outcomes=counts.outcomes(name))
+            if found.before is not None:
+                self._add(
+                    name,
+                    average_precision=counts.scores.measures(found.before, self._config.seed),
+                    wider=counts.scores.wider_measures(found.before, self._config.seed),
+                )
         self._write_sheets(found.sample, "sheet")
 
     def _measure_pairs(self, pairs: list[Pair], listed: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from anon_batch.detect.protocol import Detector
 from anon_batch.evaluate.appearance import Appearance
@@ -14,6 +15,7 @@ from anon_batch.evaluate.samples import ImageReader, Selection
 from anon_batch.evaluate.setup import EvaluationConfig, Setup
 from anon_batch.evaluate.speed import SpeedSample
 from anon_batch.evaluate.subjects import DetectedImage, Output, detect_faces, labelled_faces, only_faces
+from anon_batch.evaluate.wider.lists import WiderLists, wider_key
 from anon_batch.geometry import clip_detections
 from anon_batch.records import Detections, PixelArray, Preview
 from anon_batch.storage import Storage
@@ -46,6 +48,7 @@ def measure_images(
     speed_sample: SpeedSample,
     appearance: Appearance,
     on_progress: Callable[[int], None],
+    wider: WiderLists = MappingProxyType({}),
 ) -> ImageMeasures:
     """Detect, anonymize and score every chosen image in batches.
 
@@ -57,6 +60,7 @@ def measure_images(
         speed_sample: gets images for timing.
         appearance: gets the outputs.
         on_progress: gets the number of images of each finished batch.
+        wider: lists of WIDER FACE, by `wider_key`; empty for another data set.
     """
     counts = {method.name: MethodCounts() for method in setup.methods}
     state = ImageMeasures(ScorerStats() if setup.scorer else None, counts, FaceSample(config.seed))
@@ -66,19 +70,24 @@ def measure_images(
         images = detect_faces(setup.anonymizer, batch, state.failures)
         for image in images:
             speed_sample.offer(image.image, image.detections)
-        _measure_batch(state, images, setup, key, appearance)
+        _measure_batch(state, images, setup, key, appearance, wider)
         state.images += len(images)
         on_progress(len(batch))
     return state
 
 
 def _measure_batch(
-    state: ImageMeasures, images: Sequence[DetectedImage], setup: Setup, key: bytes, appearance: Appearance
+    state: ImageMeasures,
+    images: Sequence[DetectedImage],
+    setup: Setup,
+    key: bytes,
+    appearance: Appearance,
+    wider: WiderLists,
 ) -> None:
     if setup.scorer is not None and state.before is not None:
         found = _score(setup.scorer, [_preview(image, image.image.decode().pixels) for image in images])
         for image, detections in zip(images, found, strict=True):
-            _add_scores(state.before, image, detections)
+            _add_scores(state.before, image, detections, wider)
     outputs: list[dict[str, Output | None]] = [{} for _ in images]
     for method in setup.methods:
         results = method.anonymize([(image.image, image.detections) for image in images], key)
@@ -87,7 +96,7 @@ def _measure_batch(
             counts.add(result)
             own[method.name] = result
         if setup.scorer is not None:
-            _score_outputs(counts.scores, setup.scorer, images, results)
+            _score_outputs(counts.scores, setup.scorer, images, results, wider)
     for image, own in zip(images, outputs, strict=True):
         pixels = image.image.decode().pixels
         cells = {name: None if result is None else result.pixels for name, result in own.items()}
@@ -100,6 +109,7 @@ def _score_outputs(
     scorer: Detector,
     images: Sequence[DetectedImage],
     results: Sequence[Output | None],
+    wider: WiderLists,
 ) -> None:
     """Score outputs; a withheld image is not in the release and counts as one without detections."""
     outputs = [
@@ -107,7 +117,7 @@ def _score_outputs(
     ]
     found = iter(_score(scorer, outputs))
     for image, result in zip(images, results, strict=True):
-        _add_scores(scores, image, Detections.empty() if result is None else next(found))
+        _add_scores(scores, image, Detections.empty() if result is None else next(found), wider)
 
 
 def _preview(image: DetectedImage, pixels: PixelArray) -> Preview:
@@ -121,9 +131,9 @@ def _score(scorer: Detector, images: Sequence[Preview]) -> list[Detections]:
     ]
 
 
-def _add_scores(scores: ScorerStats, image: DetectedImage, found: Detections) -> None:
+def _add_scores(scores: ScorerStats, image: DetectedImage, found: Detections, wider: WiderLists) -> None:
     truth = labelled_faces(image.row)
     if truth is None:
         return
     chosen = clip_detections(image.detections, image.image.width, image.image.height)
-    scores.add(found, truth, anonymized_truth(chosen, truth))
+    scores.add(found, truth, anonymized_truth(chosen, truth), wider.get(wider_key(image.row.image_id)))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from anon_batch.errors import ConfigError
 from anon_batch.evaluate.pairs_csv import Pair, read_pairs
 from anon_batch.evaluate.samples import Selection, choose, read_names, select_faces, select_from_manifest
 from anon_batch.evaluate.setup import EvaluationConfig
+from anon_batch.evaluate.wider.lists import WiderLists, read_lists, wider_key
 from anon_batch.storage import Storage
 
 
@@ -20,12 +21,14 @@ class Inputs:
         pairs: the chosen persons.
         pairs_listed: number of persons before the choice.
         faces: images of one face each.
+        wider: lists of WIDER FACE.
     """
 
     images: Selection | None = None
     pairs: list[Pair] | None = None
     pairs_listed: int = 0
     faces: Selection | None = None
+    wider: WiderLists = field(default_factory=dict)
 
 
 def list_inputs(config: EvaluationConfig, storage: Storage) -> Inputs:
@@ -48,6 +51,8 @@ def list_inputs(config: EvaluationConfig, storage: Storage) -> Inputs:
             labelled_only=labelled_only,
             renames=config.job.sources.columns,
         )
+    if config.wider is not None:
+        inputs.wider = _wider_lists(config, storage, config.wider, inputs.images)
     if config.pairs is not None and config.embedders:
         listed = read_pairs(storage, config.pairs)
         chosen, inputs.pairs_listed = choose(((index, pair.person) for index, pair in enumerate(listed)), limit, seed)
@@ -60,6 +65,19 @@ def list_inputs(config: EvaluationConfig, storage: Storage) -> Inputs:
     if config.manifest is None and inputs.pairs is None and inputs.faces is None:
         raise ConfigError("nothing to measure: give a MANIFEST with ground truth, --pairs with --embedder, or --faces")
     return inputs
+
+
+def _wider_lists(config: EvaluationConfig, storage: Storage, folder: str, images: Selection | None) -> WiderLists:
+    if images is None or config.scorer is None:
+        raise ConfigError("--wider needs a MANIFEST of WIDER FACE's validation set and a --scorer")
+    lists = read_lists(storage, folder)
+    if not any(wider_key(row.image_id) in lists for row in images.iterate()):
+        first = next(images.iterate()).image_id
+        raise ConfigError(
+            f"--wider {folder}: none of the images of {images.address} is in the lists; the first is {first!r}, the lists have "
+            f"{next(iter(lists))!r}"
+        )
+    return lists
 
 
 def skipped_measures(config: EvaluationConfig) -> dict[str, str]:

@@ -21,6 +21,7 @@ from anon_batch.evaluate.probe import ProbeMeasure
 from anon_batch.evaluate.reidentification import Reidentification
 from anon_batch.evaluate.seam import SeamMeasure
 from anon_batch.evaluate.speed import SpeedMeasures
+from anon_batch.evaluate.wider.precision import WiderPrecision
 
 FILENAME = "measures.json"
 VERSION = 3
@@ -86,6 +87,7 @@ class MethodMeasures:
         ladder: the method and its fallbacks; empty for the originals.
         outcomes: what happened to the faces of the manifest's images.
         average_precision: of the second detector.
+        wider: difficulty -> average precision of the second detector by the rules of WIDER FACE.
         reidentification: recogniser -> how well it finds persons.
         identity: recogniser -> identity of fakes.
         landmarks: detector -> errors.
@@ -98,6 +100,7 @@ class MethodMeasures:
     ladder: tuple[str, ...] = ()
     outcomes: OutcomeMeasures | None = None
     average_precision: PrecisionMeasures | None = None
+    wider: Mapping[str, WiderPrecision] = field(default_factory=dict)
     reidentification: Mapping[str, Reidentification] = field(default_factory=dict)
     identity: Mapping[str, IdentityMeasures] = field(default_factory=dict)
     landmarks: Mapping[str, LandmarkMeasures] = field(default_factory=dict)

@@ -34,6 +34,7 @@ class EvaluationConfig:
         faces: address of the folder or manifest of single faces.
         only: address of the text file with the names to use of `faces`.
         blind: whether to write the pages of the blind test.
+        wider: address of the folder with the lists of WIDER FACE's eval_tools, if the manifest is its validation set.
         limit: number of images of the manifest, of persons, and of single faces to sample.
         seed: of samples and fakes.
     """
@@ -48,6 +49,7 @@ class EvaluationConfig:
     faces: str | None = None
     only: str | None = None
     blind: bool = False
+    wider: str | None = None
     limit: int | None = None
     seed: int = 0
 

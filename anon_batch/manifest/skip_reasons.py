@@ -46,6 +46,7 @@ _REASONS = (
     SkipReason("compressed", "members cannot be read one by one", "unpack it, or pack it as a plain .tar"),
     SkipReason("sparse", "a sparse member of a tar", "pack the tar again without --sparse"),
     SkipReason("damaged", "cannot be read to its end", "fetch it again"),
+    SkipReason("missing", "named by the labels of WIDER FACE, but not there", "fetch it"),
     SkipReason("no_images", "a Parquet file or table without images or addresses", "nothing", is_loss=False),
     SkipReason("describes_others", "a table that describes the images beside it", "give it as a source to use it", is_loss=False),
     SkipReason("other_kind", "not of the `--kind` asked for", "leave out --kind"),

@@ -11,6 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 from PIL import Image, ImageEnhance
+from wider_miniature import EVENTS, write_lists
 
 from anon_batch import cli
 from anon_batch.evaluate.measures import Measures
@@ -306,3 +307,15 @@ def test_images_without_faces_are_an_error(main: Any) -> None:
         "detect.detectors=[manifest]",
     )
     assert (code, "no face with landmarks" in err) == (2, True)
+
+
+def test_lists_of_wider_face_for_other_images(main: Any, manifest: str, tmp_path: Path) -> None:
+    write_lists(tmp_path / "lists", EVENTS)
+    code, _, err = main(manifest, "--methods", "solid", "--wider", "lists", "--set", ALLOW)
+    assert code == 2
+    assert "none of the images" in err
+    assert "0--Parade/0_Parade_a_1" in err
+    assert main(manifest, "--methods", "solid", "--wider", "lists", "--scorer", "none")[0] == 2
+    code, _, err = main(manifest, "--methods", "solid", "--wider", "nowhere", "--set", ALLOW)
+    assert code == 2
+    assert "eval_tools.zip" in err

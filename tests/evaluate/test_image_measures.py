@@ -6,6 +6,7 @@ import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import cv2
@@ -26,6 +27,8 @@ from anon_batch.evaluate.samples import Selection
 from anon_batch.evaluate.setup import EvaluationConfig, Setup
 from anon_batch.evaluate.speed import SpeedSample, measure_speed
 from anon_batch.evaluate.subjects import EvaluatedMethod, detect_faces
+from anon_batch.evaluate.wider.lists import WiderFaces, WiderLists
+from anon_batch.evaluate.wider.precision import WiderPrecision
 from anon_batch.imaging.source import SourceImage
 from anon_batch.models.runtime import Runtime
 from anon_batch.models.store import ModelStore
@@ -121,15 +124,30 @@ def selection(tmp_path: Path) -> Selection:
     return Selection(str(tmp_path), lambda: iter(rows), 4, 4, 4)
 
 
-def _measured(selection: Selection, methods: tuple[EvaluatedMethod, ...]) -> Any:
+def _measured(
+    selection: Selection, methods: tuple[EvaluatedMethod, ...], wider: WiderLists = MappingProxyType({})
+) -> Any:
     job = load_job(None, {"manifest": "m", "output": "o", "detect.batch_size": 3})
     config = EvaluationConfig(job, tuple(m.name for m in methods), "o")
     setup = Setup(_runtime(), Bright(), (), methods, ())  # type: ignore[arg-type]
     sample = SpeedSample()
     ticks: list[int] = []
-    state = measure_images(config, Storage(), setup, selection, sample, _appearance(methods), ticks.append)
+    state = measure_images(config, Storage(), setup, selection, sample, _appearance(methods), ticks.append, wider)
     assert ticks == [3, 1]
     return state, sample
+
+
+def test_images_in_the_lists_of_wider_face_are_measured_by_its_rules_too(selection: Selection) -> None:
+    boxes = np.array([BIG, SMALL], np.float64)
+    counted = {"easy": np.array([True, False]), "medium": np.array([True, True]), "hard": np.array([True, True])}
+    lists = {name: WiderFaces(boxes, counted) for name in ("0", "1", "3")}
+    state, _ = _measured(selection, (_method("nothing", Nothing()), _method("solid", smallest_px=20)), lists)
+    assert state.before.wider_measures()["easy"] == WiderPrecision(3, 3, 1.0, interval=(1.0, 1.0))
+    kept = state.methods["nothing"].scores.wider_measures(state.before)
+    assert kept["hard"] == WiderPrecision(3, 6, 1.0, 1.0, 1.0, (1.0, 1.0))
+    lost = state.methods["solid"].scores.wider_measures(state.before)
+    assert lost["easy"].kept == 0
+    assert _measured(selection, (_method("solid"),))[0].before.wider_measures() == {}
 
 
 def test_no_change_keeps_all_precision_and_black_keeps_none(selection: Selection) -> None:
@@ -145,7 +163,7 @@ def test_no_change_keeps_all_precision_and_black_keeps_none(selection: Selection
     ):
         for band in ("all", "from_16_px"):
             assert all_kept[band].kept == pytest.approx(1)
-            assert all_lost[band] == BandPrecision(before[band].faces, 0, pytest.approx(1), 0)
+            assert all_lost[band] == BandPrecision(before[band].faces, 0, pytest.approx(1), 0, (0, 0))
     assert kept.labelled_faces["large"].kept is None, "there is no such face"
     outcomes = state.methods["solid"].outcomes("solid")
     assert outcomes.by_method == {"solid": 8}

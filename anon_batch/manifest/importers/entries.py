@@ -13,7 +13,7 @@ import pyarrow as pa
 from anon_batch.errors import ManifestError
 from anon_batch.manifest.schema import FIXED_SCHEMA
 
-Kind = Literal["files", "tar", "webdataset", "parquet", "table"]
+Kind = Literal["files", "tar", "webdataset", "parquet", "table", "wider"]
 
 BATCH_ROWS = 8192
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from anon_batch.errors import ManifestError
 from anon_batch.manifest.addresses import folder_of
-from anon_batch.manifest.importers import files, parquet, table, tar, webdataset
+from anon_batch.manifest.importers import files, parquet, table, tar, webdataset, wider
 from anon_batch.manifest.importers.classify import CONTAINER_SUFFIXES, PACKED_SUFFIXES
 from anon_batch.manifest.importers.entries import Kind, Source
 from anon_batch.manifest.importers.open_containers import open_containers
@@ -27,6 +27,7 @@ READERS: dict[Kind, Callable[[Storage, Source, ImportReport], Iterator[pa.Table]
     "webdataset": webdataset.read_tables,
     "parquet": parquet.read_tables,
     "table": table.read_tables,
+    "wider": wider.read_tables,
 }
 
 
@@ -54,6 +55,15 @@ def find_source(storage: Storage, given: str, kind: Kind | None = None) -> Sourc
     if _suffix(address) in CONTAINER_SUFFIXES and not is_folder:
         first = posixpath.splitext(posixpath.basename(address))[0]
         return Source(given, _kind_of(storage, address, kind), folder_of(address), (address,), name=first)
+    if not is_folder and (kind == "wider" or wider.is_labels(address)):
+        _require(kind, "wider", given)
+        return Source(
+            given,
+            "wider",
+            wider.images_folder(address),
+            (address,),
+            name=posixpath.splitext(posixpath.basename(address))[0],
+        )
     if has_image_suffix(address) and not is_folder:
         _require(kind, "files", given)
         return Source(given, "files", folder_of(address), (address,), name=posixpath.basename(folder_of(address)))
