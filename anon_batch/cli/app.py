@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from anon_batch import __version__
-from anon_batch.cli import config, estimate, evaluate, manifest, models, report, run, status, train, verify
+from anon_batch.cli import config, diff, estimate, evaluate, manifest, models, report, run, status, train, verify
 from anon_batch.errors import ExitCode
 from anon_batch.process import stoppable
 
@@ -36,6 +36,7 @@ app.command("run")(run.run)
 app.command("estimate")(estimate.estimate)
 app.command("status")(status.status)
 app.command("verify")(verify.verify)
+app.command("diff")(diff.diff)
 app.command("report")(report.report)
 app.command("evaluate")(evaluate.evaluate)
 app.command("train")(train.train)

@@ -87,6 +87,12 @@ class SourceImage:
         """Width times height."""
         return self.width * self.height
 
+    @property
+    def block_px(self) -> int:
+        """Longer side of the blocks that a JPEG is coded in (its MCUs), px; 1 for other formats."""
+        jpeg = self._header.jpeg
+        return 1 if jpeg is None else 8 * max(max(c.horizontal, c.vertical) for c in jpeg.components)
+
     def preview(self, max_side_px: int | None = None) -> Preview:
         """Return pixels for detection.
 

@@ -1,0 +1,97 @@
+"""Pair the rows of a source with those of a release, in order and in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from anon_batch.formats.release import Release
+from anon_batch.geometry import Extent
+from anon_batch.manifest import ManifestFile
+from anon_batch.manifest.read import rows_from_table
+from anon_batch.records import ManifestRow
+from anon_batch.shards import effective
+
+_COLUMNS = ("image_id", "status", "reason", "output", "member", "sha256", "regions")
+_BATCH_ROWS = 256
+
+
+class ReleaseRow(NamedTuple):
+    """A row of the provenance; `key` and `member` say where its output is, an empty key that there is none."""
+
+    image_id: str
+    status: str
+    reason: str | None
+    key: str
+    member: str | None
+    sha256: str
+    regions: tuple[Extent, ...]
+
+
+class Pair(NamedTuple):
+    """A row of the source and its row of the release; None where one of them is missing."""
+
+    source: ManifestRow | None
+    released: ReleaseRow | None
+
+
+def iter_pairs(manifest: ManifestFile, release: Release) -> Iterator[list[Pair]]:
+    """Yield all rows of both, in the order of the source, in lists whose outputs are near each other.
+
+    The rows of a release stand in the order of its manifest. So a row of the source that is not the next one of the release is
+    missing there, and a row of the release that never is the next one is in no place of the source, or in another order.
+
+    Raises:
+        IntegrityError: a part of the release is damaged.
+        ManifestError: the manifest is damaged.
+    """
+    released = _release_rows(release)
+    waiting = next(released, None)
+    batch: list[Pair] = []
+    for row in _source_rows(manifest):
+        if waiting is not None and waiting.image_id == row.image_id:
+            batch.append(Pair(row, waiting))
+            waiting = next(released, None)
+        else:
+            batch.append(Pair(row, None))
+        if len(batch) == _BATCH_ROWS:
+            yield batch
+            batch = []
+    while waiting is not None:
+        batch.append(Pair(None, waiting))
+        waiting = next(released, None)
+        if len(batch) == _BATCH_ROWS:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _source_rows(manifest: ManifestFile) -> Iterator[ManifestRow]:
+    start = 0
+    for table in manifest.iter_tables(batch_rows=_BATCH_ROWS):
+        yield from rows_from_table(table, start)
+        start += len(table)
+
+
+def _release_rows(release: Release) -> Iterator[ReleaseRow]:
+    for spec in effective(release.parts()):
+        for row in release.read_part(spec).table.select(list(_COLUMNS)).to_pylist():
+            yield _release_row(row)
+
+
+def _release_row(row: Mapping[str, Any]) -> ReleaseRow:
+    return ReleaseRow(
+        row["image_id"],
+        row["status"],
+        row["reason"],
+        row["output"] or "",
+        row["member"],
+        row["sha256"] or "",
+        tuple(_extents(row["regions"] or ())),
+    )
+
+
+def _extents(regions: Sequence[Mapping[str, Any]]) -> Iterator[Extent]:
+    for region in regions:
+        yield region["x1"], region["y1"], region["x2"], region["y2"]
