@@ -8,7 +8,21 @@ import typer
 from typer.core import TyperGroup
 
 from anon_batch import __version__
-from anon_batch.cli import config, diff, estimate, evaluate, manifest, models, report, run, status, train, verify
+from anon_batch.cli import (
+    config,
+    diff,
+    estimate,
+    evaluate,
+    keys,
+    manifest,
+    models,
+    release,
+    report,
+    run,
+    status,
+    train,
+    verify,
+)
 from anon_batch.errors import ExitCode
 from anon_batch.process import stoppable
 
@@ -36,12 +50,14 @@ app.command("run")(run.run)
 app.command("estimate")(estimate.estimate)
 app.command("status")(status.status)
 app.command("verify")(verify.verify)
+app.command("release")(release.release)
 app.command("diff")(diff.diff)
 app.command("report")(report.report)
 app.command("evaluate")(evaluate.evaluate)
 app.command("train")(train.train)
 app.command("config")(config.config)
 app.add_typer(models.app, name="models")
+app.add_typer(keys.app, name="keys")
 
 
 def _version(value: bool) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from anon_batch.cli.console import UNFINISHED, err, out, print_json, statuses_line
 from anon_batch.cli.gates import gates_for_machines, show_gates
+from anon_batch.cli.keys import read_key_file
 from anon_batch.cli.options import Json, Output, StorageJob, ledger_of, storage_of
 from anon_batch.errors import AnonBatchError, ExitCode
 from anon_batch.units import format_counted
@@ -15,6 +17,7 @@ from anon_batch.units import format_counted
 if TYPE_CHECKING:
     from anon_batch.formats.gates_json import Gates
     from anon_batch.formats.release import Release
+    from anon_batch.release.verification import Verification
 
 
 def verify(
@@ -24,9 +27,12 @@ def verify(
     no_ledger: Annotated[
         bool, typer.Option("--no-ledger", help="Check the public part only, when the ledger is destroyed.")
     ] = False,
+    key: Annotated[
+        Path | None, typer.Option(help="Public key of the one who signed the release; checks the signature too.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Check that a release is complete: rows, objects, digests, images, metadata. Exit code 3 if not."""
+    """Check that a release is complete: rows, objects, digests, images, metadata, signature. Exit code 3 if not."""
     from anon_batch.formats.release import Release
     from anon_batch.release.verify import verify as check
 
@@ -35,6 +41,8 @@ def verify(
         err.print(f"{release.uri}: {UNFINISHED}; this checks what is there so far", markup=False)
     for step in check(release, ledger_of(release, ledger, no_ledger=no_ledger)):
         result = step
+    if key is not None:
+        _check_signature(release, key, result)
     gates = _readable_gates(release)
     if json:
         print_json(
@@ -58,6 +66,14 @@ def verify(
         show_gates(gates)
         out.print(verdict_line(result.faults_count), markup=False)
     raise typer.Exit(int(ExitCode.INTEGRITY if result.faults_count else ExitCode.FINISHED))
+
+
+def _check_signature(release: Release, key: Path, result: Verification) -> None:
+    from anon_batch.release.signature.attestation import check_attestation
+    from anon_batch.release.signature.signing_key import read_public
+
+    for fault in check_attestation(release, read_public(read_key_file(key), str(key))):
+        result.fault(fault)
 
 
 def _readable_gates(release: Release) -> Gates | None:

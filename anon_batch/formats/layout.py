@@ -12,12 +12,13 @@ STATS = "stats.json"
 GATES = "gates.json"
 EVALUATION = "evaluation.json"
 REVIEW = "review.json"
+ATTESTATION = "attestation.json"
 PROVENANCE = "provenance"
 IMAGES = "images"
 SHARDS = "shards"
 REPORT = "report/index.html"
 REPORT_VERDICT = "report/verification.json"
-SINGLE_FILES = frozenset({RUN, STATS, GATES, EVALUATION, REVIEW, REPORT, REPORT_VERDICT})
+SINGLE_FILES = frozenset({RUN, STATS, GATES, EVALUATION, REVIEW, ATTESTATION, REPORT, REPORT_VERDICT})
 
 LEDGER_PLAN = "plan.json"
 LEDGER_ROWS = "rows"
