@@ -47,6 +47,7 @@ from anon_batch.records import (
     GroundTruth,
     PixelArray,
 )
+from anon_batch.stats.uncovered import LabelledRegions, judge_regions
 from anon_batch.storage import Storage
 
 MIN_KEY_BYTES = 16
@@ -294,6 +295,12 @@ class Anonymizer:
             error = row_error(exc, WithheldError, "encode")
             return Withheld(source.image_id, error, outcome.detections, outcome.checks)
         return encoded
+
+    def judge(self, outcome: Clean | Anonymized, ground_truth: GroundTruth) -> LabelledRegions:
+        """Return which labelled regions the masks of an outcome cover."""
+        regions = outcome.regions if isinstance(outcome, Anonymized) else ()
+        preview = outcome.source.preview(self._config.detect.max_side_px)
+        return judge_regions(ground_truth, regions, outcome.detections, preview)
 
     def _search(self, items: Sequence[steps.Item], timer: Timer) -> None:
         """Decode and search the images that have no detections yet."""

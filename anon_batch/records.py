@@ -96,6 +96,7 @@ class ManifestRow:
         size_bytes, sha256: of the source bytes, checked when given.
         regions: ground truth, or the boxes to anonymize; None means unknown, which differs from no region.
         extra: the manifest's other columns, passed through to the release.
+        slices: the manifest's private columns `slice_*`, for the statistics alone: column -> value.
     """
 
     index: int
@@ -107,6 +108,7 @@ class ManifestRow:
     sha256: str | None = None
     regions: GroundTruth | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    slices: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

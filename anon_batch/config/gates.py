@@ -29,11 +29,15 @@ class GatesConfig(Section):
         None,
         ge=0,
         le=1,
-        description="Highest share of missed regions, from the manifest's ground truth and from `anon-batch review` (its upper "
-        "bound); the worse counts. null: no gate.",
+        description="Highest share of missed faces: of labelled faces from 16 px that published images still show, and of images "
+        "with a missed face by `anon-batch review`. Of both the upper bound counts, and the worse; null: no gate.",
     )
     recall: float | None = Field(
-        None, ge=0, le=1, description="Lowest recall of the detectors on the ground truth; null: no gate."
+        None,
+        ge=0,
+        le=1,
+        description="Lowest recall of the detectors on the ground truth, the measured value; null: no gate. It compares "
+        "detectors; what a release still shows is judged by `missed`.",
     )
     reidentification: float | None = Field(
         None,

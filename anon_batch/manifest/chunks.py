@@ -13,6 +13,7 @@ from anon_batch.errors import IntegrityError
 from anon_batch.formats.ledger import Ledger
 from anon_batch.manifest.read import rows_from_table
 from anon_batch.manifest.schema import FIXED_COLUMNS
+from anon_batch.manifest.slices import is_slice
 from anon_batch.records import ManifestRow, ShardSpec
 
 CHUNK_ROWS = 8_192
@@ -52,8 +53,9 @@ class PlannedRows:
 
     @cached_property
     def extra_schema(self) -> pa.Schema:
-        """Names and types of the pass-through columns."""
-        return pa.schema([field for field in self._chunk(0).schema if field.name not in FIXED_COLUMNS])
+        """Names and types of the pass-through columns, without slices, which no release holds."""
+        own = (field for field in self._chunk(0).schema if field.name not in FIXED_COLUMNS)
+        return pa.schema([field for field in own if not is_slice(field.name)])
 
     def _chunk(self, start: int) -> pa.Table:
         if start not in self._chunks:

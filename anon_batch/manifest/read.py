@@ -31,6 +31,7 @@ from anon_batch.manifest.schema import (
     normalise_column,
     normalised_schema,
 )
+from anon_batch.manifest.slices import as_word, is_slice
 from anon_batch.records import ManifestRow
 from anon_batch.storage import Storage, absolute
 
@@ -207,18 +208,24 @@ def rows_from_table(table: pa.Table, first_index: int) -> list[ManifestRow]:
     plain = [table.column(n).to_pylist() for n in FIXED_COLUMNS if n not in (REGIONS_COLUMN, *REGIONS_SIZE)]
     sizes = zip(*(table.column(n).to_pylist() for n in REGIONS_SIZE), strict=True)
     truths = ground_truths(normalise_column(REGIONS_COLUMN, table.column(REGIONS_COLUMN)), sizes)
-    names = [n for n in table.column_names if n not in FIXED_SCHEMA.names]
+    others = [n for n in table.column_names if n not in FIXED_SCHEMA.names]
+    names, private = [n for n in others if not is_slice(n)], [n for n in others if is_slice(n)]
     extras: list[dict[str, Any]] = [{} for _ in range(len(table))]
     if names:
         values = zip(*(table.column(n).to_pylist() for n in names), strict=True)
         extras = [dict(zip(names, row, strict=True)) for row in values]
+    slices: list[dict[str, str]] = [{} for _ in range(len(table))]
+    if private:
+        cells = zip(*(table.column(n).to_pylist() for n in private), strict=True)
+        slices = [{name: as_word(cell) for name, cell in zip(private, row, strict=True)} for row in cells]
     return [
-        ManifestRow(index, image_id, uri, offset, length, size_bytes, sha256, regions, extra)
-        for index, (image_id, uri, offset, length, size_bytes, sha256), regions, extra in zip(
+        ManifestRow(index, image_id, uri, offset, length, size_bytes, sha256, regions, extra, own)
+        for index, (image_id, uri, offset, length, size_bytes, sha256), regions, extra, own in zip(
             range(first_index, first_index + len(table)),
             zip(*plain, strict=True),
             truths,
             extras,
+            slices,
             strict=True,
         )
     ]

@@ -99,6 +99,8 @@ def statistics(rows: Sequence[FinishedRow]) -> ShardStats:
             row.row.regions,
             methods=row.methods,
             kept=_kept(row),
+            labelled=row.labelled,
+            slices=row.row.slices,
             bytes_in=row.source_size_bytes or 0,
             bytes_out=out.size_bytes or 0,
         )

@@ -15,6 +15,7 @@ from anon_batch.formats.gates_json import GateKind, GateResult, Gates
 from anon_batch.formats.stats_json import StatsJson
 from anon_batch.pipeline.kept_evidence import KeptEvidence
 from anon_batch.stats.figure import Figure
+from anon_batch.stats.missed import ALL, FROM_MIN_SIDE, MIN_SIDE_PX
 from anon_batch.units import format_share
 
 NOT_MEASURED = "not measured"
@@ -78,7 +79,7 @@ def _residual(stats: StatsJson, _: KeptEvidence) -> _Measured:
 
 def _missed(stats: StatsJson, evidence: KeptEvidence) -> _Measured:
     """Return the worse of ground truth and human review, where both exist."""
-    labelled = _of_ground_truth(stats, "missed")
+    labelled = _uncovered(stats)
     reviewed = _bound(evidence, layout.REVIEW, "review.missed", "high")
     known = [measured for measured in (labelled, reviewed) if measured.value is not None]
     if not known:
@@ -87,7 +88,11 @@ def _missed(stats: StatsJson, evidence: KeptEvidence) -> _Measured:
 
 
 def _recall(stats: StatsJson, _: KeptEvidence) -> _Measured:
-    return _of_ground_truth(stats, "true_positives")
+    detection = stats.summary["detection"]
+    if detection is None:
+        return _missing("the manifest has no ground truth")
+    band = detection["bands"]["all"]
+    return _share(band["true_positives"], band["regions"], "ground-truth regions")
 
 
 def _reidentification(_: StatsJson, evidence: KeptEvidence) -> _Measured:
@@ -114,12 +119,16 @@ GATES: Mapping[str, _Gate] = {
 }
 
 
-def _of_ground_truth(stats: StatsJson, count: str) -> _Measured:
-    detection = stats.summary["detection"]
-    if detection is None:
+def _uncovered(stats: StatsJson) -> _Measured:
+    """Return the upper bound of the labelled faces that the release still shows, so that few labels do not pass by luck."""
+    missed = stats.summary["missed"]
+    if missed is None:
         return _missing("the manifest has no ground truth")
-    band = detection["bands"]["all"]
-    return _share(band[count], band["regions"], "ground-truth regions")
+    own = missed["groups"][ALL][FROM_MIN_SIDE]
+    if own["high"] is None:
+        return _missing(f"no published image has a labelled face from {MIN_SIDE_PX} px")
+    estimate = f"{own['uncovered']:,} of {own['faces']:,} labelled faces from {MIN_SIDE_PX} px are uncovered"
+    return _Measured(own["high"], f"upper bound; {estimate}", layout.STATS)
 
 
 def _bound(evidence: KeptEvidence, file: str, name: str, side: str) -> _Measured:

@@ -15,7 +15,7 @@ from anon_batch.formats.ledger import Ledger
 from anon_batch.manifest import ManifestFile, RowChecker, open_manifest
 from anon_batch.manifest.allowed import AllowedSources
 from anon_batch.manifest.chunks import CHUNK_ROWS, chunk_to_parquet
-from anon_batch.manifest.publish import ColumnFilter, decide
+from anon_batch.manifest.publish import ColumnFilter, SliceColumns, decide
 from anon_batch.manifest.rebatch import rebatch
 from anon_batch.manifest.sampling import sample_hashes, sample_threshold
 from anon_batch.pipeline.check_boxes import BoxScale
@@ -59,10 +59,19 @@ def scan_manifest(config: JobConfig, ledger: Ledger, rows_id: str | None) -> Sca
     outside = SourcesOutside(config.output_uri, ledger.uri)
     boxes, foreign = BoxScale(config, ledger.storage), ForeignColumns(config, ledger.storage)
     refused = RefusedSources(AllowedSources.of(config.sources, config.manifest))
-    checks = [checker.feed, outside.check, refused.check, *([] if rows_id is None else [boxes.feed, foreign.feed])]
+    slices = SliceColumns(manifest.extra_schema, config.manifest)
+    checks = [
+        checker.feed,
+        slices.feed,
+        outside.check,
+        refused.check,
+        *([] if rows_id is None else [boxes.feed, foreign.feed]),
+    ]
     columns = _choose_columns(manifest, config)
     for whole in rebatch(_checked_and_sampled(manifest, checks, config, threshold), CHUNK_ROWS):
         table = columns.apply(whole)
+        for name, words in slices.private(whole).items():  # for the ledger alone
+            table = table.append_column(name, words)
         digest.update(table)
         labelled = labelled or table.column("regions").null_count < len(table)
         if rows_id is not None:

@@ -24,11 +24,12 @@ from anon_batch.errors import (
 from anon_batch.geometry import clip_detections
 from anon_batch.imaging.source import SourceImage
 from anon_batch.manifest.fetch import SourceReader
-from anon_batch.outcomes import Anonymized, Outcome, Withheld
+from anon_batch.outcomes import Anonymized, Clean, Outcome, Withheld
 from anon_batch.pipeline.timing import Stopwatch
 from anon_batch.pipeline.writers import ImageLocation, Sink
 from anon_batch.records import Detections, EncodedImage, ManifestRow, ProvenanceRow, RegionRecord
 from anon_batch.redaction import hide_address
+from anon_batch.stats.uncovered import LabelledRegions
 
 _ENDS_THE_RUN = (CredentialsError, StorageFullError)
 
@@ -74,6 +75,8 @@ class EncodedRow:
         methods: index of a detection -> method that rendered its region.
         detections: what was found, None when detection did not finish.
         checks: check -> what it counted.
+        size: width and height, px; None for an image that could not be opened.
+        labelled: what became of the labelled regions; None without ground truth, or without an output.
     """
 
     read: ReadRow
@@ -83,6 +86,7 @@ class EncodedRow:
     detections: Detections | None
     checks: Mapping[str, Mapping[str, int]]
     size: tuple[int, int] | None
+    labelled: LabelledRegions | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,6 +101,7 @@ class FinishedRow:
         detail: what happened, for the private audit.
         methods: index of a detection -> method that rendered its region.
         checks: check -> what it counted.
+        labelled: what became of the labelled regions; None without ground truth, or without an output.
     """
 
     row: ManifestRow
@@ -107,6 +112,7 @@ class FinishedRow:
     detail: str | None
     methods: Mapping[int, str] = field(default_factory=dict)
     checks: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    labelled: LabelledRegions | None = None
 
 
 class ImageStages:
@@ -194,11 +200,14 @@ class ImageStages:
     def encode(self, item: AnonymizedRow) -> EncodedRow:
         """Encode the output and free the pixels."""
         outcome, source = item.outcome, item.read.source
+        labelled: LabelledRegions | None = None
         if isinstance(outcome, Withheld):
             encoded: EncodedImage | Withheld = outcome
         else:
             with self.timer("encode"):
                 encoded = self._anonymizer.encode(outcome)
+                if isinstance(encoded, EncodedImage):
+                    encoded, labelled = self._judge(outcome, item.read.row, encoded)
         size = None
         if isinstance(source, SourceImage):
             size = source.width, source.height
@@ -207,7 +216,19 @@ class ImageStages:
         methods: Mapping[int, str] = {}
         if isinstance(outcome, Anonymized) and isinstance(encoded, EncodedImage):
             regions, methods = outcome.records, outcome.methods
-        return EncodedRow(item.read, encoded, regions, methods, outcome.detections, outcome.checks, size)
+        return EncodedRow(item.read, encoded, regions, methods, outcome.detections, outcome.checks, size, labelled)
+
+    def _judge(
+        self, outcome: Clean | Anonymized, row: ManifestRow, encoded: EncodedImage
+    ) -> tuple[EncodedImage | Withheld, LabelledRegions | None]:
+        """Return the output with what became of its labelled regions, or a withheld row that could not be counted."""
+        if row.regions is None:
+            return encoded, None
+        try:
+            return encoded, self._anonymizer.judge(outcome, row.regions)
+        except Exception as exc:  # because a release must not be better in the statistics than it is
+            error = row_error(exc, WithheldError, "encode", f"{row.image_id}: labelled regions: ")
+            return Withheld(row.image_id, error, outcome.detections, outcome.checks), None
 
     def put(self, item: EncodedRow) -> FinishedRow:
         """Write the output, unless there is none.
@@ -238,6 +259,7 @@ class ImageStages:
             None if error is None else error.detail,
             {} if error is not None else item.methods,
             item.checks,
+            None if error is not None else item.labelled,
         )
 
     def _place(self, row: ManifestRow, encoded: EncodedImage) -> ImageLocation:

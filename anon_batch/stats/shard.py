@@ -22,8 +22,10 @@ from anon_batch.records import STATUSES, Detections, GroundTruth
 from anon_batch.stats import counts
 from anon_batch.stats.detection import DetectionStats
 from anon_batch.stats.label import MAX_COUNT_BIN, MAX_LABELS, LabelStats
+from anon_batch.stats.missed import MissedStats
+from anon_batch.stats.uncovered import LabelledRegions
 
-VERSION = 3
+VERSION = 4
 
 
 @dataclass(slots=True)
@@ -45,6 +47,7 @@ class ShardStats:
         process_cpu_us: CPU time of the worker's process in all its threads.
         unsearched_images: rows with ground truth in which no detector ran to the end.
         detection: against ground truth.
+        missed: labelled faces that published images still show.
     """
 
     rows: int = 0
@@ -61,6 +64,7 @@ class ShardStats:
     process_cpu_us: int = 0
     unsearched_images: int = 0
     detection: DetectionStats = field(default_factory=DetectionStats)
+    missed: MissedStats = field(default_factory=MissedStats)
 
     def add_row(
         self,
@@ -71,6 +75,8 @@ class ShardStats:
         *,
         methods: Mapping[int, str] | None = None,
         kept: Collection[int] = (),
+        labelled: LabelledRegions | None = None,
+        slices: Mapping[str, str] = MappingProxyType({}),
         bytes_in: int = 0,
         bytes_out: int = 0,
     ) -> None:
@@ -84,6 +90,8 @@ class ShardStats:
                 searched all the same.
             methods: index of a detection -> method that anonymized it.
             kept: indices of the detections that were left untouched on the owner's word.
+            labelled: what became of the ground truth's regions in a published image.
+            slices: column -> the row's value.
             bytes_in: source bytes read for the row.
             bytes_out: bytes of the published image.
 
@@ -106,6 +114,10 @@ class ShardStats:
                 self.detection.add(detections, ground_truth)
         elif ground_truth is not None:
             self.unsearched_images += 1
+        if ground_truth is not None and reason is not None:
+            self.missed.add_unpublished(int((~(ground_truth.ignore | ground_truth.keep)).sum()))
+        elif labelled is not None:
+            self.missed.add(labelled, slices)
 
     def add_checks(self, outcomes: Mapping[str, Mapping[str, int]]) -> None:
         """Add outcomes of checks: check -> outcome (`passed`, `failed` or the check's own) -> how often."""
@@ -137,7 +149,7 @@ class ShardStats:
         state: dict[str, Any] = {"version": VERSION}
         for name in MERGES:
             value = getattr(self, name)
-            if name == "detection":
+            if name in _STATES:
                 value = value.to_state()
             elif name == "labels":
                 value = {label: own.to_state() for label, own in value.items()}
@@ -185,14 +197,18 @@ MERGES: Mapping[str, Callable[[Any, Any], Any]] = MappingProxyType(
         "process_cpu_us": operator.add,
         "unsearched_images": operator.add,
         "detection": DetectionStats.merge,
+        "missed": MissedStats.merge,
     }
+)
+_STATES: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
+    {"detection": DetectionStats.from_state, "missed": MissedStats.from_state}
 )
 _PLAIN = frozenset({"rows", "bytes_in", "bytes_out", "process_cpu_us", "unsearched_images"})
 
 
 def _read(name: str, value: Any) -> Any:
-    if name == "detection":
-        return DetectionStats.from_state(value)
+    if name in _STATES:
+        return _STATES[name](value)
     if name == "labels":
         return {label: LabelStats.from_state(own) for label, own in value.items()}
     if name == "regions_per_image":

@@ -37,6 +37,13 @@ KEYS: Mapping[str, str] = MappingProxyType(
         "are `all`, COCO's areas `small` (up to 32² px²), `medium` (32² to 96²) and `large` (from 96²), and `from_16_px` "
         "(longer side). A detection finds only regions of its own label. Ignored regions, and detections that match one, are "
         "not counted.",
+        "missed": "labelled faces that published images still show, null without ground truth: `max_outside`, `images`, "
+        "`unpublished_images` and `unpublished_faces` (withheld or failed: they show nobody), and `groups` (dimension -> value "
+        "-> `faces`, `uncovered`, `images` with such faces, `share`, and its 95 % interval `low`, `high`). A labelled region is "
+        "uncovered if its centre, or more than `max_outside` of its box, lies outside all masks; ignored and kept regions do "
+        "not count. The dimensions are `all` (`all` and `from_16_px`), `size`, and of faces from 16 px `brightness`, `pose`, "
+        "`crowding` (labelled faces in the image), `label` and the manifest's private columns `slice_*`. See the guide to "
+        "missed faces",
         "timing": "`cpu_seconds` by stage, `worker_seconds` by phase of the thread that drives the networks (together all time "
         "of all workers), and `process_cpu_seconds`; missing if no row was attempted",
     }
@@ -68,6 +75,7 @@ def summarise(stats: ShardStats) -> dict[str, Any]:
         "bytes_out": stats.bytes_out,
         "seconds": _seconds(stats.stage_us),
         "detection": detection if with_truth else None,
+        "missed": stats.missed.summary(),
     }
     if stats.worker_us:  # rows that were given up without an attempt have none
         summary["timing"] = {

@@ -13,10 +13,11 @@ from anon_batch.formats.evidence_json import Evidence, Sample
 from anon_batch.formats.gates_json import GateResult
 from anon_batch.formats.release import Release
 from anon_batch.formats.stats_json import StatsJson
+from anon_batch.geometry import regions_of
 from anon_batch.pipeline.gates import common_failure, evaluate_gates
 from anon_batch.pipeline.kept_evidence import KeptEvidence, read_kept_evidence
-from anon_batch.records import Detections, GroundTruth
-from anon_batch.stats import ShardStats, summarise
+from anon_batch.records import Detections, GroundTruth, Preview
+from anon_batch.stats import ShardStats, judge_regions, merge_all, summarise
 from anon_batch.stats.figure import Figure
 from anon_batch.storage import Storage
 
@@ -41,12 +42,15 @@ def _stats(anonymized: int = 0, clean: int = 0, withheld: int = 0, failed: int =
 
 def _searched(found: int, labelled: int) -> ShardStats:
     """One image with `labelled` regions, the first `found` of which were detected."""
-    boxes = np.array([[20 * n, 0, 20 * n + 10, 10] for n in range(labelled)], np.float32).reshape(-1, 4)
+    boxes = np.array([[20 * n, 0, 20 * n + 16, 16] for n in range(labelled)], np.float32).reshape(-1, 4)
     stats = ShardStats()
     detections = Detections(
         boxes[:found], np.ones(found, np.float32), np.full((found, 5, 2), np.nan, np.float32), ("x",) * found
     )
-    stats.add_row("anonymized", None, detections, GroundTruth(boxes, np.zeros(labelled, bool)))
+    truth = GroundTruth(boxes, np.zeros(labelled, bool))
+    regions = regions_of(detections, 20 * labelled, 20, 1.0, "rectangle")
+    judged = judge_regions(truth, regions, detections, Preview("a", np.zeros((20, 20 * labelled, 3), np.uint8)))
+    stats.add_row("anonymized", None, detections, truth, labelled=judged)
     return stats
 
 
@@ -73,16 +77,35 @@ def test_null_switches_a_gate_off() -> None:
 @pytest.mark.parametrize(
     ("gates", "value", "passed"),
     [
-        ({"missed": 0.25}, 0.25, True),
-        ({"missed": 0.2}, 0.25, False),
         ({"recall": 0.75}, 0.75, True),
         ({"recall": 0.76}, 0.75, False),
     ],
 )
-def test_missed_is_an_upper_and_recall_a_lower_bound(gates: dict[str, float], value: float, passed: bool) -> None:
+def test_recall_is_a_lower_bound(gates: dict[str, float], value: float, passed: bool) -> None:
     [result] = _gates(_searched(3, 4), GatesConfig(withheld=None, failed=None, **gates))
     assert (result.value, result.passed) == (value, passed)
     assert result.note.endswith("of 4 ground-truth regions")
+
+
+def test_missed_compares_the_upper_end_of_the_interval() -> None:
+    """One image whose faces are all covered proves nothing about other images."""
+    [result] = _gates(_searched(40, 40), GatesConfig(withheld=None, failed=None, missed=0.5))
+    assert result.value == pytest.approx(0.975)
+    assert not result.passed
+    assert result.note == "upper bound; 0 of 40 labelled faces from 16 px are uncovered"
+    many = merge_all([_searched(1, 1)] * 40 + [_searched(0, 1)])
+    [result] = _gates(many, GatesConfig(withheld=None, failed=None, missed=0.13))
+    assert 1 / 41 < result.value == pytest.approx(0.1286, abs=2e-3)  # Clopper and Pearson's, for 1 of 41 images
+    assert result.passed
+    assert not _gates(many, GatesConfig(withheld=None, failed=None, missed=0.12))[0].passed
+
+
+def test_withheld_images_do_not_make_the_missed_figure() -> None:
+    stats = ShardStats()
+    stats.add_row("withheld", "encode", None, GroundTruth(np.array([[0, 0, 20, 20]], np.float32), np.zeros(1, bool)))
+    [result] = _gates(stats, GatesConfig(withheld=None, failed=None, missed=1.0))
+    assert (result.value, result.passed) == (None, False)
+    assert result.note.startswith("not measured: no published image has a labelled face from 16 px; without it, ")
 
 
 @pytest.mark.parametrize("name", ["missed", "recall", "residual", "reidentification", "ap_kept"])
@@ -153,7 +176,8 @@ def test_an_estimate_without_a_bound_exceeds_its_gate() -> None:
 def test_missed_takes_the_worse_of_ground_truth_and_review(reviewed: float, source: str) -> None:
     evidence = _measured(layout.REVIEW, review__missed=Figure(0.0, high=reviewed, n=299, unit="images"))
     limits = GatesConfig(withheld=None, failed=None, missed=0.9)
-    [result] = evaluate_gates(StatsJson(summarise(_searched(3, 4))), limits, evidence).results
+    labelled = merge_all([_searched(3, 4)] * 100)
+    [result] = evaluate_gates(StatsJson(summarise(labelled)), limits, evidence).results
     assert result.value is not None
     assert result.value >= max(0.25, reviewed)
     assert result.evidence == source

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anon_batch.records import Detections, GroundTruth
-from anon_batch.stats import ShardStats, match, merge, merge_all, summarise
+from anon_batch.records import Detections, GroundTruth, Preview
+from anon_batch.stats import ShardStats, judge_regions, match, merge, merge_all, summarise
 from anon_batch.stats.label import MAX_LABELS
 from anon_batch.stats.matching import BANDS
 
@@ -19,6 +19,8 @@ BOXES = st.lists(
     max_size=4,
 )
 
+
+PREVIEW = Preview("a", np.full((130, 130, 3), 70, np.uint8))
 
 # More labels than are kept, so that the cap is at work in parts and in the whole.
 LABELS = st.sampled_from(["face", "plate", "other", *(f"l{number:02d}" for number in range(40))])
@@ -57,11 +59,14 @@ def stats(draw):
             out.add_row("failed", f"r{reason}")
         many = draw(st.none() | st.lists(found(), min_size=1, max_size=6).map(Detections.merge))
         indices = st.integers(0, max(len(many or ()) - 1, 0))
+        reason, truth = draw(st.none() | st.sampled_from(["decode", "other"])), draw(st.none() | truths())
         out.add_row(
             status,
-            draw(st.none() | st.sampled_from(["decode", "other"])),
+            reason,
             many,
-            draw(st.none() | truths()),
+            truth,
+            labelled=None if truth is None or reason else judge_regions(truth, (), many or Detections.empty(), PREVIEW),
+            slices=draw(st.dictionaries(st.sampled_from(["slice_a", "slice_b"]), LABELS)),
             methods=draw(st.dictionaries(indices, st.sampled_from("abc"))) if many else {},
             kept=draw(st.sets(indices)) if many else (),
             bytes_in=draw(st.integers(0, 2**50)),

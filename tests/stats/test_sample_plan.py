@@ -63,7 +63,12 @@ def test_planted_faces_and_images_are_as_few_as_possible_together():
 @settings(max_examples=60, deadline=None)
 @given(_STRATA, st.sampled_from([0.1, 0.01, 0.003]), st.sampled_from([None, 0, 30]))
 def test_a_clean_review_of_the_plan_proves_its_claim(strata, claim, planted):
-    plan = plan_sample(strata, claim, planted=planted)
+    try:
+        plan = plan_sample(strata, claim, planted=planted)
+    except ValueError:  # so few images that so few planted faces prove nothing, even if all of them are reviewed
+        assert planted
+        assert corrected_bound(0, strata, planted, planted, strata) > claim
+        return
     assert sum(plan.strata.values()) == sum(strata.values())
     assert all(0 < plan.images[name] <= number for name, number in plan.strata.items())
     bound = (

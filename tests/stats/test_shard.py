@@ -43,7 +43,7 @@ def stats():
 
 def test_summary(stats):
     summary = summarise(stats)
-    detection = summary.pop("detection")
+    detection, missed = summary.pop("detection"), summary.pop("missed")
     assert summary == {
         "rows": 4,
         "statuses": {"anonymized": 1, "clean": 1, "withheld": 1, "failed": 1},
@@ -79,6 +79,7 @@ def test_summary(stats):
             "process_cpu_seconds": 1.5,
         },
     }
+    assert (missed["images"], missed["unpublished_images"], missed["unpublished_faces"]) == (0, 1, 2)
     assert (detection["images"], detection["unsearched_images"], detection["iou_threshold"]) == (1, 1, 0.5)
     overall = detection["bands"]["all"]
     assert overall == {
@@ -100,6 +101,7 @@ def test_no_ground_truth_is_no_figure():
     stats = ShardStats()
     stats.add_row("clean", None, Detections.empty())
     assert summarise(stats)["detection"] is None
+    assert summarise(stats)["missed"] is None
     assert len(stats.to_json()) < 400
 
 
@@ -110,7 +112,7 @@ def test_round_trip(stats):
 
 def test_statistics_of_an_older_version_are_refused(stats):
     old = json.loads(stats.to_json())
-    with pytest.raises(IntegrityError, match="version 2, expected 3"):
+    with pytest.raises(IntegrityError, match="version 2, expected 4"):
         ShardStats.from_json(json.dumps({**old, "version": 2}))
     del old["checks"]
     with pytest.raises(IntegrityError, match="keys of version"):

@@ -6,5 +6,6 @@
 from anon_batch.manifest.publish.column_filter import ColumnFilter
 from anon_batch.manifest.publish.decide import decide
 from anon_batch.manifest.publish.describe import describe_columns
+from anon_batch.manifest.publish.slices import SliceColumns
 
-__all__ = ["ColumnFilter", "decide", "describe_columns"]
+__all__ = ["ColumnFilter", "SliceColumns", "decide", "describe_columns"]

@@ -11,11 +11,13 @@ import pyarrow as pa
 from anon_batch.errors import ConfigError
 from anon_batch.manifest.publish.cleaner import HIDDEN_KEY, Cleaner
 from anon_batch.manifest.publish.column_filter import ColumnFilter, explained, needs_look, what_holds
+from anon_batch.manifest.slices import is_slice
 
 # Shares of the texts of a column or key above which all of it is withheld, else only those texts.
 MAX_SHARE = 0.05
 MAX_SHARE_OF_FEW = 0.25  # because one or two addresses among a few captions say little about the others
 FEW = 2
+PRIVATE_SLICE = "slice, only counted"
 
 
 def decide(sample: pa.Table, extra: pa.Schema, listed: Sequence[str] = ()) -> ColumnFilter:
@@ -35,10 +37,18 @@ def decide(sample: pa.Table, extra: pa.Schema, listed: Sequence[str] = ()) -> Co
         ManifestError: a column holds values that cannot be taken apart.
     """
     names = frozenset(listed)
+    if private := sorted(name for name in names if is_slice(name.partition(".")[0])):
+        raise ConfigError(
+            f"publish.columns: `{private[0]}` is a slice, which is counted and never published; publish a copy of it under "
+            "another name"
+        )
     withheld: dict[str, str] = {}
     first = Cleaner({}, names)
     for field in extra:
         if field.name in names:
+            continue
+        if is_slice(field.name):
+            withheld[field.name] = PRIVATE_SLICE
             continue
         kind = first.kind_of_key((field.name,), what_holds(field.type))
         if kind is not None:

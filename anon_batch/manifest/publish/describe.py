@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from anon_batch.manifest.slices import is_slice
+
 _SHOWN = 30
 
 
@@ -18,8 +20,11 @@ def describe_columns(report: Mapping[str, Any]) -> list[str]:
     lines = []
     if published:
         lines.append(f"columns published: {_join(published)}")
-    if withheld:
-        shown = _join([f"{name} ({why})" for name, why in withheld.items()])
+    slices = [name for name in withheld if is_slice(name)]
+    if slices:
+        lines.append(f"columns counted and not published: {_join(slices)}")
+    if others := {name: why for name, why in withheld.items() if name not in slices}:
+        shown = _join([f"{name} ({why})" for name, why in others.items()])
         lines.append(f"columns not published: {shown}; to publish one all the same, name it in `publish.columns`")
     for name, kinds in list(blanked.items())[:_SHOWN]:
         if name not in withheld:

@@ -1,0 +1,81 @@
+"""The figures and tables of missed faces, from the summary in stats.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from anon_batch.formats.evidence_json import Table
+from anon_batch.stats.figure import Figure
+from anon_batch.stats.missed import ALL, FEW_FACES, FROM_MIN_SIDE, MIN_SIDE_PX
+
+_UNIT = "labelled faces in published images"
+_INTERVAL = "95 % interval over images, because faces in one image are dependent"
+_TITLES = {
+    "size": "Labelled faces left uncovered, by longer side.",
+    "brightness": f"Labelled faces from {MIN_SIDE_PX} px left uncovered, by mean brightness of the original (0 to 255).",
+    "pose": f"Labelled faces from {MIN_SIDE_PX} px left uncovered, by pose.",
+    "crowding": f"Labelled faces from {MIN_SIDE_PX} px left uncovered, by labelled faces in the image.",
+    "label": f"Labelled regions from {MIN_SIDE_PX} px left uncovered, by label.",
+}
+_POSE_NOTE = "Only a detected face has a known pose, so most missed ones are `unknown`."
+NO_TRUTH = "not measured: no published image has ground truth; label a sample, or review one with `anon-batch review`"
+
+
+def missed_figures(summary: Mapping[str, Any]) -> tuple[dict[str, Figure], dict[str, Table]]:
+    """Return name -> figure and name -> table.
+
+    Args:
+        summary: of stats.json. Without labelled faces in published images, the figures `missed.all` and `missed.from_16_px`
+            say why they are missing, and there is no table.
+
+    Raises:
+        KeyError, TypeError, ValueError: not such a summary.
+    """
+    missed = summary["missed"]
+    if missed is None or not missed["images"]:
+        figure = Figure.missing(NO_TRUTH)
+        return {f"missed.{name}": figure for name in (ALL, FROM_MIN_SIDE)}, {}
+    groups: Mapping[str, Mapping[str, Mapping[str, Any]]] = missed["groups"]
+    figures = {f"missed.{name}": _figure(own, missed) for name, own in groups[ALL].items()}
+    tables = {}
+    for dimension, values in groups.items():
+        if dimension == ALL or (dimension == "label" and len(values) < 2):
+            continue
+        named = {value: _figure(own, missed) for value, own in values.items()}
+        figures |= {f"missed.{dimension}.{value.replace(' ', '_')}": figure for value, figure in named.items()}
+        tables[f"missed.{dimension}"] = _table(dimension, values, named)
+    return figures, tables
+
+
+def _figure(own: Mapping[str, Any], missed: Mapping[str, Any]) -> Figure:
+    if own["share"] is None:
+        return Figure.missing(
+            f"not measured: the published images with ground truth ({missed['images']:,}) have no such face"
+        )
+    few = f"; fewer than {FEW_FACES} faces: read the interval, not the value" if own["faces"] < FEW_FACES else ""
+    return Figure(own["share"], own["low"], own["high"], own["faces"], _UNIT, _INTERVAL + few)
+
+
+def _table(dimension: str, values: Mapping[str, Mapping[str, Any]], figures: Mapping[str, Figure]) -> Table:
+    title = _TITLES.get(
+        dimension, f"Labelled faces from {MIN_SIDE_PX} px left uncovered, by the manifest's `{dimension}`."
+    )
+    rows = tuple(
+        (value, own["faces"], own["uncovered"], own["images"], figures[value]) for value, own in values.items()
+    )
+    notes = [f"{_INTERVAL}.", _gap(values)]
+    if few := [value for value, own in values.items() if own["faces"] < FEW_FACES]:
+        notes.append(f"Fewer than {FEW_FACES} faces, so read the interval, not the value: {', '.join(few)}.")
+    if dimension == "pose":
+        notes.append(_POSE_NOTE)
+    return Table(title, (dimension, "faces", "uncovered", "images", "share"), rows, " ".join(filter(None, notes)))
+
+
+def _gap(values: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the largest difference between values that hold enough faces."""
+    enough = {value: own["share"] for value, own in values.items() if own["faces"] >= FEW_FACES}
+    if len(enough) < 2:
+        return f"Fewer than two values have {FEW_FACES} faces, so there is no largest difference to state."
+    worst, best = max(enough, key=enough.__getitem__), min(enough, key=enough.__getitem__)
+    return f"Largest difference: {100 * (enough[worst] - enough[best]):.1f} points, between {worst} and {best}."
