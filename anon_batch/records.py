@@ -353,6 +353,7 @@ class AnonymizedImage:
         methods: region index -> name of the method that rendered it.
         details: what went wrong on the way, for the private audit.
         failures: name of a check -> regions that failed it and went to the next method.
+        traits: region index -> traits of its generated face, see `Patch.traits`; for evaluation alone.
     """
 
     pixels: PixelArray
@@ -360,6 +361,7 @@ class AnonymizedImage:
     methods: Mapping[int, str]
     details: tuple[str, ...] = ()
     failures: Mapping[str, int] = field(default_factory=dict)
+    traits: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _require(self.pixels.dtype == np.uint8, f"pixels: {self.pixels.dtype}, expected uint8")

@@ -55,6 +55,7 @@ class _Progress:
     methods: dict[int, str] = field(default_factory=dict)
     details: list[str] = field(default_factory=list)
     failures: Counter[str] = field(default_factory=Counter)
+    traits: dict[int, Mapping[str, str]] = field(default_factory=dict)
     lacks_memory: bool = False
 
     def note(self, what: str, failure: _Failure) -> None:
@@ -213,6 +214,7 @@ class Ladder:
             passing = [item for item in passing if item[0].index not in found]
         state.pixels, state.touched = pixels, touched
         state.methods.update({region.index: method.name for region, _ in passing})
+        state.traits.update({region.index: dict(patch.traits) for region, patch in passing if patch.traits})
         state.details.extend(f"{method.name}: region {index}: {why}" for index, why in faults.items())
         state.pending = [region for region in state.pending if region.index not in state.methods]
 
@@ -248,7 +250,7 @@ class Ladder:
             if undone:
                 return _withhold(state.image, f"undone by a later method: {undone}")
         failures = {name: count for name, count in state.failures.items() if count}
-        return AnonymizedImage(state.pixels, state.touched, state.methods, tuple(state.details), failures)
+        return AnonymizedImage(state.pixels, state.touched, state.methods, tuple(state.details), failures, state.traits)
 
 
 def build_ladder(config: AnonymizeConfig, runtime: Runtime, checks: Sequence[RegionCheck] | None = None) -> Ladder:

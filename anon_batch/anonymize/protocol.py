@@ -70,10 +70,13 @@ class Patch:
         pixels: (h, w, 3) uint8 RGB on `region.extent`.
         alpha: (h, w) float32 in [0, 1] on `region.extent`, the share of `pixels` in the result: 1 inside the mask, anything
             outside. None: 1 inside the mask, then the soft edge of the region's policy.
+        traits: of a generated face, as its model was labelled, such as {"age": "young"}. For evaluations of groups alone: nothing
+            writes them to a release or ledger. Never those of the person who was replaced.
     """
 
     pixels: PixelArray
     alpha: FloatArray | None = None
+    traits: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,6 +128,22 @@ def test_labels_are_named(drawn):
     assert not drawn.label_is("age", "no such age").any()
 
 
+def test_traits_of_a_donor_are_its_own_labels(bank):
+    for index in (0, 1, 500, len(bank) - 1):
+        traits = bank.traits_of(index)
+        assert set(traits) == {"age", "sex", "skin"}
+        assert all(bank.label_is(trait, name)[index] == 1 for trait, name in traits.items())
+
+
+def test_a_trait_that_is_not_labelled_is_left_out():
+    tensors = bank_tensors(IMAGES)
+    tensors["labels"][1, LABELS.index("skin")] = TABLES["skin"].index("-")
+    tensors["labels"][1, LABELS.index("age")] = 200
+    bank = DonorBank(bank_bytes(tensors))
+    assert set(bank.traits_of(2)) == {"sex"}
+    assert set(bank.traits_of(0)) >= {"age", "sex"}
+
+
 def test_only_the_last_images_stay_decoded(monkeypatch):
     monkeypatch.setattr(donors, "_KEPT_IMAGES", 3)
     bank, decoded = DonorBank(bank_bytes(bank_tensors(IMAGES))), []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import fields
 
 import cv2
 import numpy as np
@@ -65,6 +66,19 @@ def test_a_face_is_replaced_and_said_to_be_synthetic(made):
     assert not (changed & ~outcome.touched).any()
     assert (changed & ~mask).any(), "the seam is free outside the mask"
     assert np.abs(np.diff(middle(outcome.pixels).astype(int), axis=1)).mean() > 1, "there is a face"
+
+
+def test_traits_of_the_new_face_reach_evaluations_and_no_record(made):
+    traits = run(made, photo()).result.traits
+    assert set(traits) == {0}
+    assert set(traits[0]) == {"age", "sex", "skin"}
+    assert "traits" not in {field.name for field in fields(run(made, photo()).records[0])}
+    assert (
+        anonymizer(face={"method": "solid", "fallback": []})
+        .process([SourceImage.from_array("p", photo())], detections=[found(BOX)])[0]
+        .result.traits
+        == {}
+    )
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])

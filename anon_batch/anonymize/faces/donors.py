@@ -23,6 +23,7 @@ from anon_batch.records import FloatArray, PixelArray
 
 MODEL_NAME = "donors"
 _T = TypeVar("_T", bound=np.generic)
+TRAITS = ("age", "sex", "skin")  # columns of labels that describe a person
 _KEPT_IMAGES = 256  # decoded donors in memory, 0.13 MB each
 # Name -> dtype, rows for each image, and what follows them in the shape; None for bytes of image files.
 _TENSORS: Mapping[str, tuple[Any, int | None, tuple[int, ...]]] = {
@@ -119,6 +120,16 @@ class DonorBank:
         codes = [code for code, name in enumerate(self.code_names[column]) if name in names]
         columns = np.concatenate([self.tensors["labels"], self.tensors["looks"]], axis=1)
         return np.repeat(np.isin(columns[:, position], codes).astype(np.float32), 2)
+
+    def traits_of(self, index: int) -> dict[str, str]:
+        """Return what a donor was labelled as: `age`, `sex` and `skin`, without those that are not known."""
+        columns = np.concatenate([self.tensors["labels"][index // 2], self.tensors["looks"][index // 2]])
+        found = {
+            trait: names[code]
+            for (trait, names), code in zip(self.code_names.items(), columns.tolist(), strict=False)
+            if trait in TRAITS and code < len(names)
+        }
+        return {trait: name for trait, name in found.items() if name != "-"}
 
     def donor(self, index: int) -> Donor:
         """Return the donor of an index, 0 .. len - 1."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -51,6 +51,7 @@ class Replacement:
         choice: its donor.
         composite: the donor in the surroundings.
         seed: of the face.
+        traits: what its donor was labelled as.
     """
 
     region: Region
@@ -59,6 +60,7 @@ class Replacement:
     choice: Choice
     composite: Composite
     seed: int
+    traits: Mapping[str, str] = field(default_factory=dict)
 
 
 class FaceReplacer:
@@ -100,7 +102,8 @@ class FaceReplacer:
                 continue
             reach = target.region.edge_px / frame.scale
             composite = blend_donor(crop, self._bank.donor(choice.donor), choice, target.seed, reach)
-            yield Replacement(target.region, frame, crop, choice, composite, target.seed)
+            traits = self._bank.traits_of(choice.donor)
+            yield Replacement(target.region, frame, crop, choice, composite, target.seed, traits)
 
     def _place_of(self, target: Target, ranges: _Ranges) -> tuple[Frame, Crop, Surroundings] | Refusal:
         region = target.region
@@ -163,9 +166,9 @@ def render_patch(face: Replacement, pixels: FloatArray, opacity: float | None = 
     colours = values[:, :, :3].clip(0, min(crop.top, 255.0))
     levels = np.rint(colours if crop.gain == 1 else colours / np.float32(crop.gain)).astype(np.uint8)
     if region.edge_px == 0:
-        return Patch(levels)
+        return Patch(levels, traits=face.traits)
     share = (values[:, :, 3] * np.float32(1 / 255)).clip(0, 1)
-    return Patch(levels, np.where(mask_on_extent(region), np.float32(1), share))
+    return Patch(levels, np.where(mask_on_extent(region), np.float32(1), share), face.traits)
 
 
 def opacity_of(region: Region) -> float:
