@@ -39,6 +39,15 @@ class FeatureMoments:
         self.total = total if self.total is None else self.total + total
         self.outer = outer if self.outer is None else self.outer + outer
 
+    def merge(self, other: FeatureMoments) -> FeatureMoments:
+        """Return the sums of both; neither changes."""
+        if self.total is None or self.outer is None or other.total is None or other.outer is None:
+            own = self if other.total is None else other
+            return FeatureMoments(self.dimensions, own.count, own.total, own.outer)
+        return FeatureMoments(
+            self.dimensions, self.count + other.count, self.total + other.total, self.outer + other.outer
+        )
+
     @property
     def enough(self) -> bool:
         """Return whether there are enough samples for a covariance."""
@@ -77,16 +86,20 @@ class FrechetMeasure:
 def frechet_distance(a: FeatureMoments, b: FeatureMoments) -> float | None:
     """Return the squared distance, as is usual; None if either side has too few samples.
 
-    The trace of (C1 C2)^(1/2) equals that of (C1^(1/2) C2 C1^(1/2))^(1/2), which is symmetric and has no complex roots.
-    The distance is biased upwards for few samples, so compare values at similar sample counts only.
-
     Raises:
         ValueError: features of different dimensions.
     """
     if a.dimensions != b.dimensions:
         raise ValueError(f"{a.dimensions} and {b.dimensions} dimensions")
-    if not (a.enough and b.enough):
-        return None
+    return frechet_of(a, b) if a.enough and b.enough else None
+
+
+def frechet_of(a: FeatureMoments, b: FeatureMoments) -> float:
+    """Return the squared distance of at least two samples each.
+
+    The trace of (C1 C2)^(1/2) equals that of (C1^(1/2) C2 C1^(1/2))^(1/2), which is symmetric and has no complex roots.
+    The distance is biased upwards for few samples, so compare values at similar sample counts only.
+    """
     (mean_a, cov_a), (mean_b, cov_b) = a.mean_and_covariance(), b.mean_and_covariance()
     root_a = _root(cov_a)
     product = root_a @ cov_b @ root_a

@@ -79,10 +79,7 @@ def probe(samples: ProbeSamples, seed: int = 0) -> dict[str, ProbeMeasure]:
     """
     if not samples.enough:
         return {}
-    names, group_of = np.unique(samples.groups, return_inverse=True)
-    generator = np.random.default_rng(seed)
-    folds = (generator.permutation(len(names)) % FOLDS)[group_of]
-    scores = _held_out_scores(np.stack(samples.untouched), np.stack(samples.replaced), folds)
+    scores, group_of = held_out_scores(samples, seed), np.unique(samples.groups, return_inverse=True)[1]
     found = sorted({name for own in samples.slices for name in own})
     members = {"all": np.ones(len(group_of), np.bool_)}
     members |= {name: np.array([name in own for own in samples.slices]) for name in found}
@@ -93,6 +90,18 @@ def probe(samples: ProbeSamples, seed: int = 0) -> dict[str, ProbeMeasure]:
     }
 
 
+def held_out_scores(samples: ProbeSamples, seed: int = 0) -> Values:
+    """Return the scores (2, N) of untouched and replaced faces, each by the classifier that has not seen its image.
+
+    Args:
+        samples: enough faces.
+        seed: of the folds.
+    """
+    names, group_of = np.unique(samples.groups, return_inverse=True)
+    folds = (np.random.default_rng(seed).permutation(len(names)) % FOLDS)[group_of]
+    return _scores(np.stack(samples.untouched), np.stack(samples.replaced), folds)
+
+
 def describe(measures: Mapping[str, ProbeMeasure]) -> str:
     """Return one line, such as "all .82 [.79, .85] (484)"."""
     return "; ".join(
@@ -101,7 +110,7 @@ def describe(measures: Mapping[str, ProbeMeasure]) -> str:
     )
 
 
-def _held_out_scores(untouched: Values, replaced: Values, folds: npt.NDArray[np.int64]) -> Values:
+def _scores(untouched: Values, replaced: Values, folds: npt.NDArray[np.int64]) -> Values:
     """Return scores (2, N) of untouched and replaced faces, each by the classifier that has not seen its image."""
     scores = np.zeros((2, len(folds)))
     for fold in range(FOLDS):

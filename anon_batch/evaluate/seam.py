@@ -64,25 +64,10 @@ class SeamEnergies:
             mask: (H, W) bool, pixels in any mask of the image.
             box: (4,) xyxy px of the face.
         """
-        extent = _extent_of(box, mask.shape[1], mask.shape[0])
-        if extent is None:
-            return
-        inside = crop(mask, extent)
-        if inside.all() or not inside.any():
-            return
-        signed = distance_to_zero(inside) - distance_to_zero(~inside)
-        band = np.abs(signed + self.offset * float((box[2:] - box[:2]).max())) <= _BAND_PX
-        if band.sum() < _MIN_BAND_PIXELS:
-            return
-        normal = _gradient(signed.astype(np.float32))
-        normal /= np.maximum(np.linalg.norm(normal, axis=0), 1e-6)
-        energies = np.stack([_energies(crop(pixels, extent), normal, band) for pixels in (original, output)])
-        whole = float(energies[0].sum())
-        if whole < _TINY:
-            return
-        self.totals += energies / whole
-        before, after = energies[0], energies[1]
-        self.ratios.append(float(after[0] / (after[1] + _TINY) / (before[0] / (before[1] + _TINY))))
+        energies = seam_energies(original, output, mask, box, self.offset)
+        if energies is not None:
+            self.totals += energies / energies[0].sum()
+            self.ratios.append(ratio_of(energies))
 
     def measure(self) -> SeamMeasure:
         """Return the ratios over all faces."""
@@ -93,6 +78,35 @@ class SeamEnergies:
         along = float(after_along / max(before_along, _TINY))
         ratio = across / along if along > 0 else None
         return SeamMeasure(len(self.ratios), ratio, across, along, float(np.median(self.ratios)))
+
+
+def seam_energies(
+    original: PixelArray, output: PixelArray, mask: BoolArray, box: FloatArray, offset: float = 0.0
+) -> Energies | None:
+    """Return the mean squared derivatives of brightness (2, 2), of original and output, across and along the mask's border.
+
+    None if the face is too small, its mask has no border near it, or the original is flat there. Arguments as for `SeamEnergies`.
+    """
+    extent = _extent_of(box, mask.shape[1], mask.shape[0])
+    if extent is None:
+        return None
+    inside = crop(mask, extent)
+    if inside.all() or not inside.any():
+        return None
+    signed = distance_to_zero(inside) - distance_to_zero(~inside)
+    band = np.abs(signed + offset * float((box[2:] - box[:2]).max())) <= _BAND_PX
+    if band.sum() < _MIN_BAND_PIXELS:
+        return None
+    normal = _gradient(signed.astype(np.float32))
+    normal /= np.maximum(np.linalg.norm(normal, axis=0), 1e-6)
+    energies = np.stack([_energies(crop(pixels, extent), normal, band) for pixels in (original, output)])
+    return energies if float(energies[0].sum()) >= _TINY else None
+
+
+def ratio_of(energies: Energies) -> float:
+    """Return how much more the output changes across than along the border, compared with the original, of one face."""
+    before, after = energies[0], energies[1]
+    return float(after[0] / (after[1] + _TINY) / (before[0] / (before[1] + _TINY)))
 
 
 def _extent_of(box: FloatArray, width: int, height: int) -> Extent | None:
