@@ -220,6 +220,7 @@ class Detections:
         labels: N labels, what each is; left out, every detection is a DEFAULT_LABEL.
         witnesses: (N, K, 5, 2) float32 xy, landmarks of other detections of the same face that were merged into it, from other
             detectors or other tiles; NaN where one has fewer than K. Left out, K is 0.
+        finders: N sets of names, all detectors that found each; left out, the one in `detectors`.
     """
 
     boxes: FloatArray
@@ -228,14 +229,18 @@ class Detections:
     detectors: tuple[str, ...]
     labels: tuple[str, ...] = None  # type: ignore[assignment]
     witnesses: FloatArray = None  # type: ignore[assignment]
+    finders: tuple[frozenset[str], ...] = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         n = len(self.detectors)
+        if self.finders is None:
+            object.__setattr__(self, "finders", tuple(frozenset((name,)) for name in self.detectors))
         if self.labels is None:
             object.__setattr__(self, "labels", (DEFAULT_LABEL,) * n)
         if self.witnesses is None:
             object.__setattr__(self, "witnesses", np.zeros((n, 0, 5, 2), np.float32))
         _require(len(self.labels) == n, f"labels: {len(self.labels)}, expected {n}")
+        _require(len(self.finders) == n, f"finders: {len(self.finders)}, expected {n}")
         # By types, because a loop over the labels costs more than everything else here.
         if odd := {kind.__name__ for kind in set(map(type, self.labels)) if not issubclass(kind, str)}:
             raise ValueError(f"labels: {', '.join(sorted(odd))}, expected text")
@@ -264,6 +269,7 @@ class Detections:
             tuple(name for p in parts for name in p.detectors),
             tuple(label for p in parts for label in p.labels),
             np.concatenate([padded_witnesses(p.witnesses, most) for p in parts]),
+            tuple(names for p in parts for names in p.finders),
         )
 
     def take(self, indices: npt.NDArray[np.integer[Any]] | BoolArray) -> Detections:
@@ -277,6 +283,7 @@ class Detections:
             tuple(map(self.detectors.__getitem__, positions)),
             tuple(map(self.labels.__getitem__, positions)),
             self.witnesses[at],
+            tuple(map(self.finders.__getitem__, positions)),
         )
 
     def __len__(self) -> int:

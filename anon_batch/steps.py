@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Integral
 
 import numpy as np
@@ -208,6 +208,7 @@ def _add_counts(item: Item, check: str, counts: Mapping[str, int]) -> None:
 
 def _add_regions(item: Item, added: Detections, ladder: Ladder) -> None:
     """Add regions after the present ones, which keep their indices and so their seeds."""
+    added = replace(added, finders=(frozenset(),) * len(added))  # because the check saw the output, not the image
     item.detections = Detections.merge([item.detections or Detections.empty(), added])
     regions = ladder.policy.regions_of(item.detections, item.source.width, item.source.height)
     item.regions = (*item.regions, *regions[len(regions) - len(added) :])

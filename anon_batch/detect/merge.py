@@ -55,7 +55,11 @@ def merge_detectors(parts: list[Detections], iou_threshold: float) -> Detections
         overlaps = pairwise_iou(merged.boxes, part.boxes) * same_label(merged, part)
         same = overlaps >= iou_threshold
         dropped = np.asarray(same.any(axis=0), np.bool_)
-        merged = replace(merged, landmarks=_landmarks_from(merged, part, same))
+        finders = tuple(
+            names.union(*(part.finders[at] for at in np.flatnonzero(own)))
+            for names, own in zip(merged.finders, same, strict=True)
+        )
+        merged = replace(merged, landmarks=_landmarks_from(merged, part, same), finders=finders)
         merged = _with_witnesses(merged, part.take(dropped), overlaps[:, dropped])
         merged = Detections.merge([merged, part.take(~dropped)])
     return merged

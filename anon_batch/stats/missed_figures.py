@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from anon_batch.formats.evidence_json import Table
+from anon_batch.stats.capture_recapture import missed_at_least
 from anon_batch.stats.figure import Figure
 from anon_batch.stats.missed import ALL, FEW_FACES, FROM_MIN_SIDE, MIN_SIDE_PX
 
@@ -27,17 +28,17 @@ def missed_figures(summary: Mapping[str, Any]) -> tuple[dict[str, Figure], dict[
 
     Args:
         summary: of stats.json. Without labelled faces in published images, the figures `missed.all` and `missed.from_16_px`
-            say why they are missing, and there is no table.
+            say why they are missing, and there is no table. `missed.at_least` comes from two detectors and needs no labels.
 
     Raises:
         KeyError, TypeError, ValueError: not such a summary.
     """
-    missed = summary["missed"]
+    missed, at_least = summary["missed"], {"missed.at_least": missed_at_least(summary["found_by"])}
     if missed is None or not missed["images"]:
         figure = Figure.missing(NO_TRUTH)
-        return {f"missed.{name}": figure for name in (ALL, FROM_MIN_SIDE)}, {}
+        return {**{f"missed.{name}": figure for name in (ALL, FROM_MIN_SIDE)}, **at_least}, {}
     groups: Mapping[str, Mapping[str, Mapping[str, Any]]] = missed["groups"]
-    figures = {f"missed.{name}": _figure(own, missed) for name, own in groups[ALL].items()}
+    figures = {f"missed.{name}": _figure(own, missed) for name, own in groups[ALL].items()} | at_least
     tables = {}
     for dimension, values in groups.items():
         if dimension == ALL or (dimension == "label" and len(values) < 2):

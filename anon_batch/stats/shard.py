@@ -20,6 +20,7 @@ import numpy as np
 from anon_batch.errors import IntegrityError
 from anon_batch.records import STATUSES, Detections, GroundTruth
 from anon_batch.stats import counts
+from anon_batch.stats.capture_recapture import count_finders
 from anon_batch.stats.detection import DetectionStats
 from anon_batch.stats.label import MAX_COUNT_BIN, MAX_LABELS, LabelStats
 from anon_batch.stats.missed import MissedStats
@@ -48,6 +49,7 @@ class ShardStats:
         unsearched_images: rows with ground truth in which no detector ran to the end.
         detection: against ground truth.
         missed: labelled faces that published images still show.
+        found_by: names of detectors, joined by `+` -> faces that exactly these found; at most 64 keys, then `other`.
     """
 
     rows: int = 0
@@ -65,6 +67,7 @@ class ShardStats:
     unsearched_images: int = 0
     detection: DetectionStats = field(default_factory=DetectionStats)
     missed: MissedStats = field(default_factory=MissedStats)
+    found_by: dict[str, int] = field(default_factory=dict)
 
     def add_row(
         self,
@@ -110,6 +113,7 @@ class ShardStats:
         self.bytes_out += bytes_out
         if detections is not None:
             self._add_detections(detections, methods or {}, frozenset(kept))
+            self.found_by = counts.add_capped(self.found_by, count_finders(detections))
             if ground_truth is not None:
                 self.detection.add(detections, ground_truth)
         elif ground_truth is not None:
@@ -198,6 +202,7 @@ MERGES: Mapping[str, Callable[[Any, Any], Any]] = MappingProxyType(
         "unsearched_images": operator.add,
         "detection": DetectionStats.merge,
         "missed": MissedStats.merge,
+        "found_by": counts.add_capped,
     }
 )
 _STATES: Mapping[str, Callable[[Any], Any]] = MappingProxyType(

@@ -44,6 +44,8 @@ KEYS: Mapping[str, str] = MappingProxyType(
         "not count. The dimensions are `all` (`all` and `from_16_px`), `size`, and of faces from 16 px `brightness`, `pose`, "
         "`crowding` (labelled faces in the image), `label` and the manifest's private columns `slice_*`. See the guide to "
         "missed faces",
+        "found_by": "names of detectors, joined by `+` -> faces from 16 px with a score from 0.7 that exactly these found; says "
+        "how much two detectors miss at least, see the guide to missed faces",
         "timing": "`cpu_seconds` by stage, `worker_seconds` by phase of the thread that drives the networks (together all time "
         "of all workers), and `process_cpu_seconds`; missing if no row was attempted",
     }
@@ -76,6 +78,7 @@ def summarise(stats: ShardStats) -> dict[str, Any]:
         "seconds": _seconds(stats.stage_us),
         "detection": detection if with_truth else None,
         "missed": stats.missed.summary(),
+        "found_by": dict(sorted(stats.found_by.items())),
     }
     if stats.worker_us:  # rows that were given up without an attempt have none
         summary["timing"] = {

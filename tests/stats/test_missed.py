@@ -60,15 +60,15 @@ def test_withheld_images_are_counted_apart():
     summary = stats.summary()
     assert (summary["images"], summary["unpublished_images"], summary["unpublished_faces"]) == (0, 1, 3)
     assert summary["groups"]["all"]["all"]["share"] is None
-    figures, tables = missed_figures({"missed": summary})
+    figures, tables = missed_figures({"missed": summary, "found_by": {}})
     assert figures["missed.from_16_px"].value is None
     assert tables == {}
 
 
 def test_no_ground_truth_gives_figures_that_say_so():
     assert MissedStats().summary() is None
-    figures, tables = missed_figures({"missed": None})
-    assert set(figures) == {"missed.all", "missed.from_16_px"}
+    figures, tables = missed_figures({"missed": None, "found_by": {}})
+    assert set(figures) == {"missed.all", "missed.from_16_px", "missed.at_least"}
     assert "no published image has ground truth" in figures["missed.all"].note
     assert tables == {}
 
@@ -76,7 +76,7 @@ def test_no_ground_truth_gives_figures_that_say_so():
 def test_images_without_faces_give_figures_that_say_so():
     stats = MissedStats()
     stats.add(_faces(), {})
-    figures, tables = missed_figures({"missed": stats.summary()})
+    figures, tables = missed_figures({"missed": stats.summary(), "found_by": {}})
     assert "have no such face" in figures["missed.all"].note
     assert tables == {}
 
@@ -106,7 +106,7 @@ def test_figures_and_tables():
         stats.add(_faces((20, 30, False), (40, 100, False)), {"slice_light": "night"})
         stats.add(_faces((20, 30, True), (40, 100, False)), {"slice_light": "day light"})
     stats.add(_faces((70, 200, False)), {"slice_light": "night"})
-    figures, tables = missed_figures({"missed": stats.summary()})
+    figures, tables = missed_figures({"missed": stats.summary(), "found_by": {}})
     headline = figures["missed.from_16_px"]
     assert headline.value == pytest.approx(120 / 481)
     assert headline.low < headline.value < headline.high
@@ -127,7 +127,7 @@ def test_figures_and_tables():
 def test_labels_have_a_table_where_there_are_several():
     stats = MissedStats()
     stats.add(_faces((20, 30, False), (40, 100, True), labels=("face", "plate")), {})
-    _, tables = missed_figures({"missed": stats.summary()})
+    _, tables = missed_figures({"missed": stats.summary(), "found_by": {}})
     assert [row[0] for row in tables["missed.label"].rows] == ["face", "plate"]
 
 

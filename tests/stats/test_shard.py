@@ -70,6 +70,7 @@ def test_summary(stats):
             }
         },
         "checks": {"structure": {"failed": 1, "passed": 4}},
+        "found_by": {"d": 1},
         "bytes_in": 163,
         "bytes_out": 140,
         "seconds": {"detect": 1.75},
