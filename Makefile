@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: venv venv-test docs demo test lint fuzz test-full soak bench clean
+.PHONY: venv venv-test docs demo test lint fuzz test-full soak bench table clean
 
 venv: $(VENV)/.installed
 venv-test: $(VENV)/.installed-test
@@ -47,6 +47,11 @@ soak: venv-test
 # Everything side by side, half an hour on two quiet cores. BENCH chooses: `make bench BENCH='--sections photos --rounds 5'`.
 bench: venv-test
 	$(BIN)/python -m benchmarks $(BENCH)
+
+# Methods and other programs side by side: what they keep, who is recognised, how they look, how fast they are. TABLE adds options:
+# `make table TABLE='--embedder RECOGNISER.onnx --wider WIDER_FACE'`. Results are kept in table/, so that a second run goes on.
+table: venv-test
+	$(BIN)/python -m benchmarks.table $(TABLE)
 
 # Coverage-guided fuzzing of what reads foreign bytes, SECONDS for each target. Inputs are kept in .fuzz/, and what breaks a promise
 # is written there; put it into tests/data/fuzz/TARGET/, which `make test` replays.

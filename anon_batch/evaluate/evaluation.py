@@ -48,27 +48,30 @@ class _Results:
     blind_pages: list[str] = field(default_factory=list)
 
 
-def evaluate(config: EvaluationConfig, on_message: OnMessage) -> Measures:
+def evaluate(
+    config: EvaluationConfig, on_message: OnMessage, adapt: Callable[[Setup], Setup] = lambda setup: setup
+) -> Measures:
     """Measure, write measures.json, contact sheets and blind test to `config.output`, and return the measures.
 
     Args:
         config: what to measure.
         on_message: gets progress messages.
+        adapt: changes what was loaded before it is used, for example to measure other programs as methods.
 
     Raises:
         UsageError: an input is invalid; most errors are raised before the first image is read.
         StorageError: an image or file cannot be read, or the results cannot be written.
     """
-    return _Evaluation(config, on_message).run()
+    return _Evaluation(config, on_message, adapt).run()
 
 
 class _Evaluation:
     """One evaluation, with the models and results that its passes share."""
 
-    def __init__(self, config: EvaluationConfig, on_message: OnMessage) -> None:
+    def __init__(self, config: EvaluationConfig, on_message: OnMessage, adapt: Callable[[Setup], Setup]) -> None:
         self._config, self._on_message = config, on_message
         self._storage = Storage(config.job.storage)
-        self._setup = load_setup(config, self._storage)
+        self._setup = adapt(load_setup(config, self._storage))
         self._speed_sample = SpeedSample()
         store = self._setup.runtime.store
         features = DetectorFeatures(store)
@@ -80,9 +83,7 @@ class _Evaluation:
             BlindSample(config.seed) if config.blind else None,
             config.seed,
         )
-        self._results = _Results(
-            {method.name: MethodMeasures(tuple(method.anonymizer.ladder.names)) for method in self._setup.methods}
-        )
+        self._results = _Results({method.name: MethodMeasures(method.ladder) for method in self._setup.methods})
         cv2.setNumThreads(self._setup.runtime.threads)
 
     def run(self) -> Measures:

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from anon_batch.anonymize.protocol import Patch
-from anon_batch.anonymize.render import render
+from anon_batch.anonymize.protocol import Method, Patch
+from anon_batch.anonymize.render import Batch, render
 from anon_batch.evaluate.subjects import EvaluatedMethod
 from anon_batch.imaging.source import SourceImage
 from anon_batch.models.runtime import Runtime
@@ -51,7 +51,7 @@ class SpeedMeasures:
         batch_size: images in a batch.
         threads: CPU threads of one model call.
         device: of the models.
-        alone: of the method by itself; None if it refuses every face.
+        alone: of the method by itself; None if it refuses every face or cannot be called by itself.
         with_checks: of the method with its fallbacks and the check of every result.
     """
 
@@ -126,8 +126,6 @@ def measure_speed(
     size = batch_size
     batches = [sample.images[start : start + size] for start in range(0, len(sample.images), size)]
     prepared = [[(image.decode(), method.regions(image, found)) for image, found in batch] for batch in batches]
-    rendered = [answers for batch in prepared for answers in render(method.alone, batch, key)]
-    accepted = sum(isinstance(answer, Patch) for answers in rendered for answer in answers)
     extents = [region.mask_extent for batch in prepared for _, regions in batch for region in regions]
     return SpeedMeasures(
         images=len(sample.images),
@@ -135,6 +133,12 @@ def measure_speed(
         batch_size=batch_size,
         threads=runtime.threads,
         device=runtime.device,
-        alone=time_passes(lambda batch: render(method.alone, batch, key), prepared, accepted) if accepted else None,
+        alone=None if method.alone is None else _time_alone(method.alone, prepared, key),
         with_checks=time_passes(lambda batch: method.anonymize(batch, key), batches, sample.faces),
     )
+
+
+def _time_alone(alone: Method, batches: Sequence[Batch], key: bytes) -> Timing | None:
+    rendered = [answers for batch in batches for answers in render(alone, batch, key)]
+    accepted = sum(isinstance(answer, Patch) for answers in rendered for answer in answers)
+    return time_passes(lambda batch: render(alone, batch, key), batches, accepted) if accepted else None

@@ -81,8 +81,13 @@ class EvaluatedMethod:
     anonymizer: Anonymizer
 
     @property
-    def alone(self) -> Method:
-        """The method without fallbacks and checks."""
+    def ladder(self) -> tuple[str, ...]:
+        """The method and its fallbacks."""
+        return tuple(self.anonymizer.ladder.names)
+
+    @property
+    def alone(self) -> Method | None:
+        """The method without fallbacks and checks; None if it cannot be called by itself."""
         return self.anonymizer.ladder[self.name]
 
     def regions(self, image: SourceImage, detections: Detections) -> list[Region]:
