@@ -66,6 +66,15 @@ def _wider_mean(result: Result) -> str | None:
     return None if not kept or None in kept else f"{sum(kept) / len(kept):.1%}"
 
 
+def _missed(band: str) -> Callable[[Result], str | None]:
+    def cell(result: Result) -> str | None:
+        found = _own(result)["missed"]
+        own = None if found is None else found["groups"]["all"][band]
+        return None if own is None or own["low"] is None else _share(own["share"], (own["low"], own["high"]))
+
+    return cell
+
+
 def _attack(gallery: str) -> Callable[[Result], str | None]:
     """Return the strongest of the recognisers."""
 
@@ -108,6 +117,8 @@ _COLUMNS: tuple[tuple[str, Callable[[Result], str | None]], ...] = (
     ("AP kept, medium", _wider("medium")),
     ("AP kept, hard", _wider("hard")),
     ("mean of the three", _wider_mean),
+    ("missed, all faces", _missed("all")),
+    ("missed, from 16 px", _missed("from_16_px")),
     ("recognised: originals known", _attack("original_gallery")),
     ("recognised: gallery treated too", _attack("anonymized_gallery")),
     ("recognised: same release known", _attack("released_gallery")),

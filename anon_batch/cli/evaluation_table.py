@@ -56,6 +56,10 @@ def _precision(measures: MethodMeasures) -> dict[_Label, str]:
     for difficulty, own in measures.wider.items():
         lines["wider", f"WIDER FACE {difficulty}: average precision"] = _number(own.average_precision)
         lines["wider", f"  {difficulty}: kept"] = _percent(own.kept)
+    if measures.missed is not None:
+        for value, own in measures.missed["groups"]["all"].items():
+            title = "labelled faces that no mask covers" if value == "all" else f"  {value.replace('_', ' ')}"
+            lines["missed", title] = _percent(own["share"])
     if outcomes is not None:
         lines["outcomes", "faces anonymized without fallback"] = _percent(outcomes.own_share)
         lines["outcomes", "images withheld"] = f"{outcomes.withheld_images:,}"

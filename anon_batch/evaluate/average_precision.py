@@ -14,13 +14,15 @@ from functools import reduce
 import numpy as np
 
 from anon_batch.evaluate.kept_interval import kept_interval
-from anon_batch.evaluate.subjects import Output
+from anon_batch.evaluate.subjects import DetectedImage, Output, labelled_faces
 from anon_batch.evaluate.wider.lists import WiderFaces
 from anon_batch.evaluate.wider.precision import WiderPrecision, WiderScores
 from anon_batch.outcomes import Anonymized
 from anon_batch.records import Detections, GroundTruth
 from anon_batch.stats.detection import BandStats, DetectionStats
 from anon_batch.stats.matching import BANDS, IOU_THRESHOLD, match
+from anon_batch.stats.missed import MissedStats
+from anon_batch.stats.uncovered import judge_regions
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,18 +173,32 @@ class MethodCounts:
         scores: of the second detector on the outputs.
         by_method: method of the ladder -> faces that it anonymized.
         withheld: images without an output.
+        missed: labelled faces that the outputs still show.
     """
 
     scores: ScorerStats = field(default_factory=ScorerStats)
     by_method: Counter[str] = field(default_factory=Counter)
     withheld: int = 0
+    missed: MissedStats = field(default_factory=MissedStats)
 
-    def add(self, output: Output | None) -> None:
+    def add(self, output: Output | None, image: DetectedImage) -> None:
         """Add the output of one image; None if it is withheld."""
         if output is None:
             self.withheld += 1
         elif isinstance(output, Anonymized):
             self.by_method.update(output.methods.values())
+        self._add_missed(output, image)
+
+    def _add_missed(self, output: Output | None, image: DetectedImage) -> None:
+        truth = labelled_faces(image.row)
+        if truth is None:
+            return
+        regions = output.regions if isinstance(output, Anonymized) else ()
+        faces = judge_regions(truth, regions, image.detections, image.image.preview(None))
+        if output is None:
+            self.missed.add_unpublished(len(faces))
+        else:
+            self.missed.add(faces, {})
 
     def outcomes(self, method: str) -> OutcomeMeasures:
         """Return the counts and shares; `method` is the evaluated method."""

@@ -125,7 +125,7 @@ class _Evaluation:
                 results.originals, average_precision=found.before.measures(), wider=found.before.wider_measures()
             )
         for name, counts in found.methods.items():
-            self._add(name, outcomes=counts.outcomes(name))
+            self._add(name, outcomes=counts.outcomes(name), missed=counts.missed.summary())
             if found.before is not None:
                 self._add(
                     name,

@@ -92,8 +92,8 @@ def _measure_batch(
     for method in setup.methods:
         results = method.anonymize([(image.image, image.detections) for image in images], key)
         counts = state.methods[method.name]
-        for own, result in zip(outputs, results, strict=True):
-            counts.add(result)
+        for image, own, result in zip(images, outputs, results, strict=True):
+            counts.add(result, image)
             own[method.name] = result
         if setup.scorer is not None:
             _score_outputs(counts.scores, setup.scorer, images, results, wider)

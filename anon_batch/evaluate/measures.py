@@ -86,6 +86,7 @@ class MethodMeasures:
     Args:
         ladder: the method and its fallbacks; empty for the originals.
         outcomes: what happened to the faces of the manifest's images.
+        missed: labelled faces that no mask covers, as in stats.json; None without ground truth.
         average_precision: of the second detector.
         wider: difficulty -> average precision of the second detector by the rules of WIDER FACE.
         reidentification: recogniser -> how well it finds persons.
@@ -99,6 +100,7 @@ class MethodMeasures:
 
     ladder: tuple[str, ...] = ()
     outcomes: OutcomeMeasures | None = None
+    missed: Mapping[str, Any] | None = None
     average_precision: PrecisionMeasures | None = None
     wider: Mapping[str, WiderPrecision] = field(default_factory=dict)
     reidentification: Mapping[str, Reidentification] = field(default_factory=dict)

@@ -178,6 +178,6 @@ def test_wider_face_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixture
     results = json.loads((tmp_path / "table/table.json").read_text())["sections"][0]["results"]
     swap, solid = (own["measures"]["methods"][own["method"]]["wider"] for own in results)
     assert swap["hard"]["before"] > 0.9
-    assert swap["hard"]["kept"] > 0.8 > solid["hard"]["kept"]
+    assert swap["hard"]["kept"] > 0.9 > solid["hard"]["kept"]
     assert solid["hard"]["faces"] == sum(map(len, boxes.values()))
     assert set(METHODS) >= {"swap", "solid"}

@@ -242,3 +242,15 @@ def test_speed_counts_faces_that_the_method_accepts(selection: Selection) -> Non
     figures = measure_speed(method, sample, _runtime(), 3, bytes(32))
     assert figures.alone is None
     assert figures.with_checks.faces == 8
+
+
+def test_faces_that_no_mask_covers_are_counted_by_method(selection: Selection) -> None:
+    state, _ = _measured(selection, (_method("solid", smallest_px=20), _method("nothing", Nothing(withholds=True))))
+    found = state.methods["solid"].missed.summary()["groups"]["all"]["all"]
+    assert (found["faces"], found["uncovered"], found["share"]) == (
+        8,
+        4,
+        0.5,
+    )  # without the ignored ones and the plates
+    withheld = state.methods["nothing"].missed.summary()
+    assert (withheld["images"], withheld["unpublished_images"], withheld["unpublished_faces"]) == (0, 4, 8)
