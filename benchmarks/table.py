@@ -2,7 +2,7 @@
 
 Photographs and pairs of persons come from MANIFEST and --pairs, else from ANON_BATCH_TEST_DATA, else the photographs are the
 sample's. WIDER FACE comes from --wider. Each method's result is kept in OUTPUT/methods under the digest of its settings, inputs
-and code: the same command again goes on where it was stopped, and measures anew what has changed. Several processes with one
+and code: the same command again goes on where it was stopped, and measures again what has changed. Several processes with one
 OUTPUT, which may be in an object store, share the work if each gets other --methods; the last one prints the table.
 
     python -m benchmarks.table --embedder mobilefacenet.onnx -o table

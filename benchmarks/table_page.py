@@ -120,7 +120,7 @@ _COLUMNS: tuple[tuple[str, Callable[[Result], str | None]], ...] = (
     ("missed, all faces", _missed("all")),
     ("missed, from 16 px", _missed("from_16_px")),
     ("recognised: originals known", _attack("original_gallery")),
-    ("recognised: gallery treated too", _attack("anonymized_gallery")),
+    ("recognised: gallery anonymized too", _attack("anonymized_gallery")),
     ("recognised: same release known", _attack("released_gallery")),
     ("probe AUC", _probe("detector")),
     ("seam", _seam),

@@ -87,8 +87,8 @@ def code_digest() -> str:
 
 def _others(config: EvaluationConfig) -> list[str]:
     """Return the names of the fields that are neither addresses nor given otherwise."""
-    told = {"job", "methods", "output", "manifest", "scorer", "pairs", "faces", "wider", "blind"}
-    return [name for name in config.__dataclass_fields__ if name not in told]
+    given = {"job", "methods", "output", "manifest", "scorer", "pairs", "faces", "wider", "blind"}
+    return [name for name in config.__dataclass_fields__ if name not in given]
 
 
 def _digest(storage: Storage, address: str) -> str:

@@ -1,4 +1,4 @@
-"""The table of methods: what is kept and what is measured anew, peers measured as ours, and the page."""
+"""The table of methods: what is kept and what is measured again, peers measured as ours, and the page."""
 
 from __future__ import annotations
 
