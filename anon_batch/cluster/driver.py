@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ray.exceptions import RayError
 
-from anon_batch.cluster.pool import ShardPool
+from anon_batch.cluster.pool import shard_pool
 from anon_batch.cluster.ray_cluster import check_reachable, connected, worker_count
 from anon_batch.config import JobConfig
 from anon_batch.errors import ClusterError, ConfigError, ExitCode
@@ -89,7 +89,7 @@ def run_job(config: JobConfig, reporter: Reporter, stopping: Callable[[], bool] 
 def _run_on_ray(run: Run, reporter: Reporter, stopping: Callable[[], bool]) -> None:
     engine = run.config.engine
     with connected(engine):
-        pool = ShardPool(run, worker_count(engine), reporter.note)
+        pool = shard_pool(run, worker_count(engine), reporter.note)
         try:
             drive(run, reporter, pool.map, stopping)
         except RayError as exc:

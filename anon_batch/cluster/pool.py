@@ -1,51 +1,71 @@
-"""Dispatches shards to a pool of Ray actors, one shard at a time to each."""
+"""Dispatches tasks to a pool of Ray actors, one task at a time to each."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import ray
 from ray.exceptions import RayError
 
 from anon_batch.cluster.worker import ShardActor
+from anon_batch.config import EngineConfig
 from anon_batch.pipeline.run import Run
 from anon_batch.records import ShardResult, ShardSpec
 
 _WAIT_S = 60.0
+_WITHOUT_LIMIT = -1
+
+_Task = TypeVar("_Task")
+_Result = TypeVar("_Result")
 
 
-class ShardPool:
+class ActorPool(Generic[_Task, _Result]):
     """A pool of actors, each with its models loaded once.
 
-    Only descriptors and results pass through Ray. Ray restarts an actor that died, alone or with its node, and retries its
-    shard, without limit; the attempts that each shard counts on storage are the limit.
+    Only tasks and results pass through Ray. Ray restarts an actor that died, alone or with its node.
 
     Args:
-        run: the run that the actors work on.
+        actor: class with the methods `ready` and `process`.
+        argument: of its constructor.
+        engine: resources of an actor.
         workers: number of actors. Actors that do not fit into the cluster yet join when it grows.
         note: called with messages for the user.
+        lost: returns the result of a task that Ray gave up, for the task and why.
+        task_retries: how often Ray repeats a task whose actor died; -1 for ever, because the task itself counts its attempts.
     """
 
-    def __init__(self, run: Run, workers: int, note: Callable[[str], None]) -> None:
-        self._run = run
+    def __init__(
+        self,
+        actor: type,
+        argument: Any,
+        engine: EngineConfig,
+        workers: int,
+        note: Callable[[str], None],
+        lost: Callable[[_Task, str], _Result],
+        task_retries: int = _WITHOUT_LIMIT,
+    ) -> None:
+        self._class, self._argument = actor, argument
+        self._engine = engine
         self._workers = workers
         self._note = note
+        self._lost = lost
+        self._task_retries = task_retries
         self._starting: dict[Any, Any] = {}
         self._idle: list[Any] = []
-        self._running: dict[Any, tuple[Any, ShardSpec]] = {}
+        self._running: dict[Any, tuple[Any, _Task]] = {}
         self._last_error = "no worker could be started"
 
-    def map(self, specs: Iterable[ShardSpec]) -> Iterator[ShardResult]:
-        """Process each shard once; yield the results as they arrive, in any order.
+    def map(self, tasks: Iterable[_Task]) -> Iterator[_Result]:
+        """Process each task once; yield the results as they arrive, in any order.
 
-        `specs` is consumed as actors become free, so it may be long. Idle actors are stopped when no shard is left, because
+        `tasks` is consumed as actors become free, so it may be long. Idle actors are stopped when no task is left, because
         another actor that lost its node may be waiting for their room.
 
         Raises:
             RayError: Ray gave up all actors.
         """
-        source = iter(specs)
+        source = iter(tasks)
         upcoming = next(source, None)
         if upcoming is not None:
             self._start()
@@ -60,18 +80,17 @@ class ShardPool:
         self._release()
 
     def _start(self) -> None:
-        engine = self._run.config.engine
         options: dict[str, Any] = {
-            "num_cpus": engine.num_cpus,
-            "num_gpus": engine.num_gpus,
-            "max_restarts": -1,
-            "max_task_retries": -1,
+            "num_cpus": self._engine.num_cpus,
+            "num_gpus": self._engine.num_gpus,
+            "max_restarts": _WITHOUT_LIMIT,
+            "max_task_retries": self._task_retries,
             "scheduling_strategy": "SPREAD",
         }
-        if engine.memory_bytes:
-            options["memory"] = engine.memory_bytes
-        remote = ray.remote(ShardActor).options(**options)
-        for actor in [remote.remote(self._run) for _ in range(self._workers)]:
+        if self._engine.memory_bytes:
+            options["memory"] = self._engine.memory_bytes
+        remote = ray.remote(self._class).options(**options)
+        for actor in [remote.remote(self._argument) for _ in range(self._workers)]:
             self._starting[actor.ready.remote()] = actor
 
     def _release(self) -> None:
@@ -80,7 +99,7 @@ class ShardPool:
         self._idle.clear()
         self._starting.clear()
 
-    def _next_results(self) -> Iterator[ShardResult]:
+    def _next_results(self) -> Iterator[_Result]:
         waiting = [*self._running, *self._starting]
         done, _ = ray.wait(waiting, num_returns=1, timeout=_WAIT_S)
         if not done and not self._running:
@@ -94,13 +113,15 @@ class ShardPool:
                 if self._get(ref) is not None:
                     self._idle.append(actor)
                 continue
-            actor, spec = self._running.pop(ref)
+            actor, task = self._running.pop(ref)
             result = self._get(ref)
-            if result is None:
-                yield ShardResult(spec, "error", error=self._last_error)
-            else:
+            if result is not None:
                 self._idle.append(actor)
                 yield result
+                continue
+            if self._task_retries != _WITHOUT_LIMIT:  # because Ray restarts an actor after it has given up a task
+                self._starting[actor.ready.remote()] = actor
+            yield self._lost(task, self._last_error)
         if not (self._running or self._starting or self._idle):
             raise RayError(self._last_error)
 
@@ -112,3 +133,18 @@ class ShardPool:
             self._last_error = f"Ray gave up a worker: {str(exc).strip().splitlines()[0]}"
             self._note(self._last_error)
             return None
+
+
+def shard_pool(run: Run, workers: int, note: Callable[[str], None]) -> ActorPool[ShardSpec, ShardResult]:
+    """Return the pool of a run. Shards are repeated without limit, because each counts its attempts on storage.
+
+    Args:
+        run: the run that the actors work on.
+        workers: number of actors.
+        note: called with messages for the user.
+    """
+
+    def lost(spec: ShardSpec, why: str) -> ShardResult:
+        return ShardResult(spec, "error", error=why)
+
+    return ActorPool(ShardActor, run, run.config.engine, workers, note, lost)

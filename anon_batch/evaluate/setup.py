@@ -104,12 +104,9 @@ def load_setup(config: EvaluationConfig, storage: Storage) -> Setup:
     if not config.methods:
         raise ConfigError("--methods names no method; e.g. --methods pixelate,blur,solid")
     if config.scorer is not None:
-        _check_scorer(config.scorer, job)
+        check_scorer(config.scorer, job)
     runtime = Runtime.for_job(job, storage)
-    scorer = None
-    if config.scorer is not None:
-        changes = {"detectors": (config.scorer,), "min_side_px": 0.0, "refine_small": False}
-        scorer = build_detector(job.detect.model_copy(update=changes), runtime)
+    scorer = None if config.scorer is None else load_scorer(config.scorer, job, runtime)
     methods = []
     for name in dict.fromkeys(config.methods):
         image = job.image.model_copy(update={"anonymize": job.anonymize.with_method(name)})
@@ -120,7 +117,22 @@ def load_setup(config: EvaluationConfig, storage: Storage) -> Setup:
     return Setup(runtime, scorer, load_embedders(storage, config.embedders, runtime.threads), tuple(methods), models)
 
 
-def _check_scorer(scorer: DetectorConfig, job: JobConfig) -> None:
+def load_scorer(scorer: DetectorConfig, job: JobConfig, runtime: Runtime) -> Ensemble:
+    """Load the second detector, which reports faces of any size.
+
+    Raises:
+        UnknownNameError, ModelError, ConfigError: as `build_detector`.
+    """
+    changes = {"detectors": (scorer,), "min_side_px": 0.0, "refine_small": False}
+    return build_detector(job.detect.model_copy(update=changes), runtime)
+
+
+def check_scorer(scorer: DetectorConfig, job: JobConfig) -> None:
+    """Check that the second detector had no say in the choice of the regions.
+
+    Raises:
+        ConfigError: it had, or it is no detector.
+    """
     names = [detector.name for detector in job.detect.detectors]
     if scorer.name in names:
         raise ConfigError(

@@ -6,8 +6,12 @@ import contextlib
 import secrets
 from collections.abc import Iterator
 
+import pyarrow as pa
+
 from anon_batch.errors import ObjectExistsError, ObjectNotFoundError
 from anon_batch.formats import layout
+from anon_batch.formats.audit import AUDIT_SCHEMA
+from anon_batch.formats.part import read_part
 from anon_batch.formats.plan import Plan
 from anon_batch.formats.stored_folder import StoredFolder
 from anon_batch.records import ShardSpec
@@ -81,6 +85,15 @@ class Ledger(StoredFolder):
     def put_audit(self, spec: ShardSpec, attempt: str, data: bytes) -> None:
         """Write the audit part of one attempt at a shard."""
         self.storage.put(self.address(layout.audit_part(spec.name, attempt)), data)
+
+    def read_audit(self, spec: ShardSpec, attempt: str) -> pa.Table:
+        """Return the rows of the audit part of one attempt at a shard.
+
+        Raises:
+            IntegrityError: it is damaged.
+        """
+        key = layout.audit_part(spec.name, attempt)
+        return read_part(self.storage.read(self.address(key)), key, AUDIT_SCHEMA)
 
     def mark_attempt(self, spec: ShardSpec, attempt: str) -> bool:
         """Write the marker of an attempt; return False if another worker has taken this name."""

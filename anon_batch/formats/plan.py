@@ -27,6 +27,7 @@ class Plan:
             own, so that two drivers that start at once do not overwrite each other's rows.
         created_at: UTC, ISO 8601.
         columns: which pass-through columns are published and which are not; see `RunJson`.
+        sources: address of the `manifest`, and `allow` of the job's `sources`, so that the same sources may be read again.
     """
 
     run_id: str
@@ -37,6 +38,7 @@ class Plan:
     rows_id: str
     created_at: str
     columns: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    sources: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> bytes:
         """Return the content of plan.json."""
@@ -58,8 +60,8 @@ class Plan:
             plan = cls(**{**fields, "models": tuple(fields["models"])})
             if type(plan.total) is not int or type(plan.shard_rows) is not int:
                 raise TypeError("total and shard_rows must be whole numbers")
-            if not isinstance(plan.fingerprint, dict) or not isinstance(plan.columns, dict):
-                raise TypeError("fingerprint and columns must be mappings")
+            if not all(isinstance(own, dict) for own in (plan.fingerprint, plan.columns, plan.sources)):
+                raise TypeError("fingerprint, columns and sources must be mappings")
         except (ValueError, KeyError, TypeError, AttributeError) as exc:
             raise IntegrityError(f"{uri}: damaged plan ({exc})") from None
         return plan

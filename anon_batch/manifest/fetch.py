@@ -10,7 +10,15 @@ from itertools import accumulate
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from anon_batch.errors import FailedError, ObjectNotFoundError, SourceRefusedError, TransientStorageError
+from anon_batch.errors import (
+    AccessDeniedError,
+    FailedError,
+    ObjectNotFoundError,
+    SourceRefusedError,
+    StorageError,
+    TransientStorageError,
+    TruncatedObjectError,
+)
 from anon_batch.manifest.addresses import parse_cell
 from anon_batch.manifest.allowed import AllowedSources
 from anon_batch.manifest.bounded_parquet import check_row_group, shared_columns
@@ -19,6 +27,17 @@ from anon_batch.manifest.parquet_footer import RowGroup, read_row_groups
 from anon_batch.manifest.unicode_names import other_spellings
 from anon_batch.records import ManifestRow
 from anon_batch.storage import Storage, is_http
+
+
+def failure_of(exc: StorageError) -> FailedError:
+    """Return how a row ends whose source cannot be read for this error."""
+    if isinstance(exc, ObjectNotFoundError):
+        return FailedError("source_not_found", str(exc))
+    if isinstance(exc, AccessDeniedError):
+        return FailedError("source_denied", str(exc))
+    if isinstance(exc, TruncatedObjectError):
+        return FailedError("source_truncated", str(exc))
+    return FailedError("source_unreadable", str(exc))
 
 
 class SourceReader:

@@ -151,7 +151,7 @@ def _share(part: int, whole: int, unit: str) -> _Measured:
 
 
 def _missing(why: str) -> _Measured:
-    return _Measured(None, f"{NOT_MEASURED}: {why}")
+    return _Measured(None, f"{NOT_MEASURED}: {why.removeprefix(f'{NOT_MEASURED}: ')}")
 
 
 def _why(measured: _Measured) -> str:

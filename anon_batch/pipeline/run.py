@@ -16,6 +16,7 @@ from anon_batch.formats.run_json import PUBLIC_SECTIONS, RunJson, now
 from anon_batch.manifest.chunks import PlannedRows
 from anon_batch.pipeline.fingerprint import differences, fingerprint
 from anon_batch.pipeline.scan_manifest import scan_manifest
+from anon_batch.redaction import redact_address
 from anon_batch.storage import Storage, absolute
 from anon_batch.storage.faults import writing
 
@@ -104,6 +105,10 @@ def open_run(config: JobConfig, models: Sequence[str], storage: Storage | None =
                 rows_id=rows_id,
                 created_at=now(),
                 columns=rows.columns,
+                sources={
+                    "manifest": redact_address(absolute(config.manifest)),
+                    "allow": None if config.sources.allow is None else list(config.sources.allow),
+                },
             )
         )
     if found := differences(plan.fingerprint, current):

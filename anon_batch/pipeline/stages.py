@@ -8,22 +8,19 @@ from dataclasses import dataclass, field
 
 from anon_batch.anonymizer import Anonymizer
 from anon_batch.errors import (
-    AccessDeniedError,
     CredentialsError,
     FailedError,
-    ObjectNotFoundError,
     ObjectUnavailableError,
     RowError,
     StorageError,
     StorageFullError,
     TransientStorageError,
-    TruncatedObjectError,
     WithheldError,
     row_error,
 )
 from anon_batch.geometry import clip_detections
 from anon_batch.imaging.source import SourceImage
-from anon_batch.manifest.fetch import SourceReader
+from anon_batch.manifest.fetch import SourceReader, failure_of
 from anon_batch.outcomes import Anonymized, Clean, Outcome, Withheld
 from anon_batch.pipeline.timing import Stopwatch
 from anon_batch.pipeline.writers import ImageLocation, Sink
@@ -145,20 +142,14 @@ class ImageStages:
         """
         try:
             data, sha256, changed = self._fetch(row)
-        except ObjectNotFoundError as exc:
-            return _unread(row, FailedError("source_not_found", str(exc)))
-        except AccessDeniedError as exc:
-            return _unread(row, FailedError("source_denied", str(exc)))
-        except TruncatedObjectError as exc:
-            return _unread(row, FailedError("source_truncated", str(exc)))
         except TransientStorageError as exc:
             if not (self._last_chance or isinstance(exc, ObjectUnavailableError)):
                 raise _without_address(exc, row) from None
-            return _unread(row, FailedError("source_unreadable", str(exc)))
+            return _unread(row, failure_of(exc))
         except CredentialsError as exc:
             raise _without_address(exc, row) from None
         except StorageError as exc:
-            return _unread(row, FailedError("source_unreadable", str(exc)))
+            return _unread(row, failure_of(exc))
         except Exception as exc:
             return _unread(row, row_error(exc, FailedError, "source_unreadable"))
         with self.timer("digest"):

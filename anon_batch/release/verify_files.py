@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from anon_batch.errors import ObjectNotFoundError, RowError, StorageError
 from anon_batch.formats.release import Release
+from anon_batch.formats.shard_file import read_members
 from anon_batch.imaging.decode import decode
 from anon_batch.imaging.metadata.inspect import inspect
 
@@ -60,7 +57,7 @@ def _open_shard(release: Release, key: str, sha256: str, named: set[str], faults
         faults.append(f"{key}: sha256 is {found}, its part says {sha256 or 'nothing'}")
     members: dict[str, bytes] = {}
     try:
-        for name, content in _tar_members(data) if key.endswith(".tar") else _parquet_members(data):
+        for name, content in read_members(data, key):
             if name in members:
                 faults.append(f"{key}: member {name} occurs twice")
             members[name] = content
@@ -69,18 +66,6 @@ def _open_shard(release: Release, key: str, sha256: str, named: set[str], faults
     orphans = set(members) - named - {f"{name.rpartition('.')[0]}.json" for name in named}
     faults += [f"{key}: member {orphan} is in no provenance row" for orphan in sorted(orphans)]
     return members
-
-
-def _tar_members(data: bytes) -> Iterator[tuple[str, bytes]]:
-    with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
-        for info in tar:
-            file = tar.extractfile(info) if info.isreg() else None
-            yield info.name, b"" if file is None else file.read()
-
-
-def _parquet_members(data: bytes) -> Iterator[tuple[str, bytes]]:
-    for cell in pq.read_table(io.BytesIO(data), columns=["image"]).column("image").to_pylist():
-        yield cell["path"], cell["bytes"]
 
 
 def _check_image(release: Release, members: Members, row: Mapping[str, Any]) -> list[str]:

@@ -139,7 +139,7 @@ def test_a_lost_cluster_returns_75(main: Main, run_args: list[str], monkeypatch:
     monkeypatch.undo()
     monkeypatch.setattr(driver, "connected", lambda engine: contextlib.nullcontext())
     monkeypatch.setattr(driver, "worker_count", lambda engine: 1)
-    monkeypatch.setattr(driver, "ShardPool", Pool)
+    monkeypatch.setattr(driver, "shard_pool", Pool)
     monkeypatch.setattr(sys, "argv", ["anon-batch", *run_args])
     with pytest.raises(SystemExit) as ended:
         cli.main()

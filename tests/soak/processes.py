@@ -79,7 +79,7 @@ def _work(run: Run, pipe: Connection, inherited: list[Connection], driver: int) 
 
 
 class ForkedPool:
-    """Workers of one driver; see `anon_batch.cluster.pool.ShardPool`."""
+    """Workers of one driver; see `anon_batch.cluster.pool.shard_pool`."""
 
     def __init__(self, run: Run, workers: int) -> None:
         self._run = run

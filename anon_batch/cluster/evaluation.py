@@ -1,0 +1,162 @@
+"""Measures a finished release: in this process where it is small, else with Ray actors."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ray.exceptions import RayError
+
+from anon_batch.cluster.pool import ActorPool
+from anon_batch.cluster.ray_cluster import check_reachable, connected, worker_count
+from anon_batch.cluster.watchdog import Watchdog
+from anon_batch.errors import AnonBatchError, ClusterError, ExitCode
+from anon_batch.evaluate.release.draw import Drawn, draw_rows
+from anon_batch.evaluate.release.drive import measure_all
+from anon_batch.evaluate.release.job import ReleaseJob
+from anon_batch.evaluate.release.state import ReleaseState
+from anon_batch.evaluate.release.tasks import Task, TaskResult, divide
+from anon_batch.evaluate.release.worker import ReleaseMeasurer
+from anon_batch.process import keep_freed_memory, limit_threads
+from anon_batch.redaction import redact
+
+TASK_ROWS = 64
+SMALL_ROWS = 200  # up to which starting Ray on this machine takes longer than it saves
+_TASK_RETRIES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which rows are measured.
+
+    Args:
+        limit: number of rows; None for no limit.
+        share: probability of each row; None for all rows.
+        seed: that they are drawn with.
+        task_rows: rows that a worker measures at a time; it does not change the result.
+    """
+
+    limit: int | None = None
+    share: float | None = None
+    seed: int = 0
+    task_rows: int = TASK_ROWS
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was measured.
+
+    Args:
+        drawn: the sampled rows.
+        state: of all of them.
+        models: `name@sha256` of every model that measured.
+    """
+
+    drawn: Drawn
+    state: ReleaseState
+    models: tuple[str, ...]
+
+
+class EvaluationActor:
+    """Measures one task at a time. Every exception is returned as a result.
+
+    Args:
+        job: what to measure.
+    """
+
+    def __init__(self, job: ReleaseJob) -> None:
+        self._measurer: ReleaseMeasurer | None = None
+        self._start_error, self._fatal = "", int(ExitCode.UNEXPECTED)
+        try:
+            self._watchdog = Watchdog(job.config.engine.row_timeout_s, self._progress)
+            limit_threads(max(1, int(job.config.engine.num_cpus)))
+            keep_freed_memory()
+            self._measurer = ReleaseMeasurer(job)
+        except AnonBatchError as exc:
+            self._start_error, self._fatal = str(exc), int(exc.exit_code)
+        except Exception as exc:
+            sys.stderr.write(redact(traceback.format_exc()))  # into this worker's log, where Ray keeps it
+            self._start_error = redact(f"{type(exc).__name__}: {exc} (the worker's log has the traceback)")
+
+    def ready(self) -> bool:
+        """Return once the models are loaded, or have failed to load."""
+        return True
+
+    def process(self, task: Task) -> TaskResult:
+        """Make one attempt at a task."""
+        if self._measurer is None:
+            return TaskResult(task, None, f"a worker failed to start: {self._start_error}", self._fatal)
+        return self._measurer.process(task)
+
+    def _progress(self) -> float | None:
+        """Return when the last batch was finished; None while no task is in progress."""
+        measurer = self._measurer
+        return measurer.progress_at if measurer is not None and measurer.busy else None
+
+
+def measure_release(
+    job: ReleaseJob,
+    selection: Selection,
+    started: Callable[[int], None],
+    done: Callable[[int], None],
+    note: Callable[[str], None],
+) -> Measured:
+    """Measure the sampled rows of a release.
+
+    Args:
+        job: what to measure. Without `engine.address` and `engine.workers`, up to SMALL_ROWS rows are measured in this process.
+        selection: which rows.
+        started: called with the number of sampled rows, before the first is measured.
+        done: called with the number of rows of each finished task.
+        note: called with messages for the user.
+
+    Raises:
+        IntegrityError: release or ledger is damaged.
+        StorageError: storage refuses or kept failing.
+        UsageError: a model cannot be loaded, or a setting is wrong.
+        ClusterError: Ray lost all workers.
+    """
+    engine = job.config.engine
+    check_reachable(engine.address)
+    drawn = draw_rows(job.release, job.run, limit=selection.limit, share=selection.share, seed=selection.seed)
+    limit_threads(max(1, int(engine.num_cpus)))
+    here = ReleaseMeasurer(_on_cpu(job))  # also finds errors of models and options before the first row
+    started(drawn.rows)
+    tasks = divide(drawn.shards, selection.task_rows)
+    if engine.address is None and engine.workers is None and drawn.rows <= SMALL_ROWS:
+        state = measure_all(tasks, lambda some: map(here.process, some), done, note)
+    else:
+        state = _on_ray(job, tasks, done, note)
+    return Measured(drawn, state, here.models)
+
+
+def _on_cpu(job: ReleaseJob) -> ReleaseJob:
+    if job.config.engine.num_gpus == 0:
+        return job
+    engine = job.config.engine.model_copy(update={"num_gpus": 0.0})
+    return replace(job, config=job.config.model_copy(update={"engine": engine}))
+
+
+def _on_ray(
+    job: ReleaseJob, tasks: Iterable[Task], done: Callable[[int], None], note: Callable[[str], None]
+) -> ReleaseState:
+    engine = job.config.engine
+
+    def lost(task: Task, why: str) -> TaskResult:
+        return TaskResult(task, None, why)
+
+    with connected(engine):
+        pool: ActorPool[Task, TaskResult] = ActorPool(
+            EvaluationActor, job, engine, worker_count(engine), note, lost, _TASK_RETRIES
+        )
+
+        def dispatch(some: Iterable[Task]) -> Iterator[Any]:
+            return pool.map(some)
+
+        try:
+            return measure_all(tasks, dispatch, done, note)
+        except RayError as exc:
+            raise ClusterError(f"{str(exc).strip().splitlines()[0]}; run the same command again") from exc

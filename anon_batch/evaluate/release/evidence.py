@@ -1,0 +1,114 @@
+"""evaluation.json from the merged states of a release."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+
+from anon_batch import __version__
+from anon_batch.evaluate.network_file import read_network_file
+from anon_batch.evaluate.release.draw import Drawn
+from anon_batch.evaluate.release.findings import Findings
+from anon_batch.evaluate.release.job import ReleaseJob
+from anon_batch.evaluate.release.state import ReleaseState
+from anon_batch.evaluate.utility.findings import utility_findings
+from anon_batch.formats.evidence_json import Curve, Evidence, Sample, Table
+from anon_batch.formats.run_json import now
+from anon_batch.formats.stats_json import StatsJson
+from anon_batch.reasons import REASONS
+from anon_batch.stats.figure import Figure
+from anon_batch.units import format_share
+
+MAX_UNREAD = 0.05  # share of the sampled rows above which no interval of a figure that needs originals is claimed
+_NO_SCORER = "--scorer none: a second detector measures it"
+_NO_LEDGER = "--no-ledger: it needs the originals, which the ledger leads to"
+_NEED_ORIGINALS = ("utility.", "naturalness.")
+
+
+def to_evidence(
+    job: ReleaseJob,
+    stats: StatsJson,
+    drawn: Drawn,
+    state: ReleaseState,
+    models: Iterable[str],
+    further: Iterable[Findings] = (),
+) -> Evidence:
+    """Return what is written to evaluation.json.
+
+    Args:
+        job: what was measured.
+        stats: of the release, which the measures hold for.
+        drawn: the sampled rows.
+        state: of all of them.
+        models: `name@sha256` of the networks that measured.
+        further: what was measured about the method, not on the release's own images.
+    """
+    figures: dict[str, Figure] = {}
+    tables: dict[str, Table] = {"sample.rows": _rows_table(state)}
+    curves: dict[str, Curve] = {}
+    used = [*models]
+    for findings in (*_of_state(job, state), *further):
+        figures.update(findings.figures)
+        tables.update(findings.tables)
+        curves.update(findings.curves)
+        used += findings.models
+    return Evidence(
+        run_id=job.run.run_id,
+        created_at=now(),
+        tool_version=__version__,
+        sample=Sample(drawn.rows, job.run.rows, job.seed),
+        stats_sha256=stats.sha256,
+        figures={name: _with_lost(name, own, state) for name, own in figures.items()},
+        tables=tables,
+        curves=curves,
+        models=tuple(dict.fromkeys(used)),
+    )
+
+
+def _of_state(job: ReleaseJob, state: ReleaseState) -> Iterator[Findings]:
+    if job.scorer is None:
+        yield _missing(_NO_SCORER, "residual.after", "utility.faces_kept")
+    else:
+        yield state.residual.findings()
+        yield state.precision.findings(state.utility.detection)
+    if job.ledger is None:
+        yield _missing(_NO_LEDGER, "utility.ap_kept", "utility.faces_kept", "utility.canary", "naturalness.probe")
+        return
+    published = job.run.columns.get("published", [])
+    networks = tuple(read_network_file(job.storage, own).title for own in job.features)
+    utility = utility_findings(state.utility, networks, seed=job.seed, named=job.label_column in published)
+    if job.scorer is None:
+        utility.figures["utility.ap_kept"] = Figure.missing(_NO_SCORER)
+    # Because a release does not say which generated face a region got, only methods are compared by these groups.
+    utility.figures["groups.gap"] = Figure.missing("`anon-batch evaluate MANIFEST` measures it, on freshly made faces")
+    yield Findings(utility.figures, utility.tables)
+
+
+def _missing(why: str, *names: str) -> Findings:
+    return Findings({name: Figure.missing(why) for name in names})
+
+
+def _with_lost(name: str, figure: Figure, state: ReleaseState) -> Figure:
+    """Say how many sampled rows are not in a figure; where they are many, drop the interval, because they are no random ones."""
+    lost = dict(state.unmeasured)
+    if name.startswith(_NEED_ORIGINALS):
+        lost.update(state.unread)
+    share = sum(lost.values()) / state.rows if state.rows else 0.0
+    if figure.value is None or not lost or name.startswith("reidentification."):
+        return figure
+    reasons = ", ".join(f"{reason} {n:,}" for reason, n in sorted(lost.items()))
+    note = f"{format_share(share)} of the sampled rows could not be measured ({reasons})"
+    if share <= MAX_UNREAD:
+        return dataclasses.replace(figure, note="; ".join(filter(None, (figure.note, note))))
+    return dataclasses.replace(figure, low=None, high=None, note=f"{note}: too many for an interval; {figure.note}")
+
+
+def _rows_table(state: ReleaseState) -> Table:
+    rows = [(f"{status} in the release", n) for status, n in sorted(state.statuses.items())]
+    rows += [(f"original not read again: {_meaning(reason)}", n) for reason, n in sorted(state.unread.items())]
+    rows += [(f"not measured: {_meaning(reason)}", n) for reason, n in sorted(state.unmeasured.items())]
+    return Table("What became of the sampled rows.", ("rows", "number"), tuple(rows))
+
+
+def _meaning(reason: str) -> str:
+    return f"{reason} ({REASONS[reason].meaning})" if reason in REASONS else reason

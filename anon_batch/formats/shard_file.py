@@ -1,0 +1,33 @@
+"""Read the images of a shard file: the tar or Parquet file of the layouts `webdataset` and `parquet`."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterator
+
+import pyarrow.parquet as pq
+
+
+def read_members(data: bytes, key: str) -> Iterator[tuple[str, bytes]]:
+    """Yield name and content of each member: images, and in a tar the JSON files beside them.
+
+    A damaged file may raise any exception of its reader, after some members.
+
+    Args:
+        data: the file.
+        key: its name, whose suffix tells a tar from Parquet.
+    """
+    return _tar_members(data) if key.endswith(".tar") else _parquet_members(data)
+
+
+def _tar_members(data: bytes) -> Iterator[tuple[str, bytes]]:
+    with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
+        for info in tar:
+            file = tar.extractfile(info) if info.isreg() else None
+            yield info.name, b"" if file is None else file.read()
+
+
+def _parquet_members(data: bytes) -> Iterator[tuple[str, bytes]]:
+    for cell in pq.read_table(io.BytesIO(data), columns=["image"]).column("image").to_pylist():
+        yield cell["path"], cell["bytes"]
