@@ -105,14 +105,14 @@ def _data_url(pixels: np.ndarray, kind: str = "JPEG") -> str:
 def test_a_piece_of_an_original_is_found_in_an_image_of_a_page(kind: str, divisor: int) -> None:
     random = np.random.default_rng(1)
     original = np.asarray(Image.fromarray(random.integers(0, 256, (12, 16, 3), dtype=np.uint8)).resize((160, 120)))
-    treated = original.copy()
-    treated[20:80, 40:100] = random.integers(0, 256, (60, 60, 3), dtype=np.uint8)
+    changed = original.copy()
+    changed[20:80, 40:100] = random.integers(0, 256, (60, 60, 3), dtype=np.uint8)
     hidden = [original[20:80, 40:100]]
 
     def reduced(pixels: np.ndarray) -> np.ndarray:
         return np.asarray(Image.fromarray(pixels).resize((160 // divisor, 120 // divisor), Image.Resampling.BOX))
 
-    assert_public(_data_url(reduced(treated), kind), [], hidden)
+    assert_public(_data_url(reduced(changed), kind), [], hidden)
     with pytest.raises(AssertionError, match="piece 0 of the originals"):
         assert_public(_data_url(reduced(original), kind), [], hidden)
 

@@ -24,38 +24,49 @@ def report(
     no_ledger: Annotated[bool, typer.Option("--no-ledger", help="With --verify: check the public part only.")] = False,
     json: Json = False,
 ) -> None:
-    """Write OUTPUT/report/index.html, a public page about a finished release, and print where the time went."""
+    """Write OUTPUT/report/index.html and report.json, a public report on a finished release, and print its verdict.
+
+    The page says whether the limits of the job were kept, what was measured about missed faces, recognition and use for
+    training, and what was not. It loads nothing and runs no script.
+    """
     from anon_batch.formats.release import Release
-    from anon_batch.release.report.compute import compute_figures
+    from anon_batch.release.report.compute import compute_report
     from anon_batch.release.report.finished import read_finished
     from anon_batch.release.report.page import write_report
     from anon_batch.release.verdict import Verdict, check_release, kept_verdict
+    from anon_batch.stats import time_shares
 
     finished = read_finished(Release(storage_of(job), output))
-    release, figures = finished.release, compute_figures(finished)
-    faults: list[str] = []
+    release, faults = finished.release, list[str]()
     verdict: Verdict | None
     if verify:
+        compute_report(finished, None)  # because damaged statistics are to be refused before all images are read
         verdict, faults = check_release(release, ledger_of(release, ledger, no_ledger=no_ledger))
     else:
         verdict = kept_verdict(release, finished.run, finished.stats)
-    uri = write_report(finished, figures, verdict)
+    computed = compute_report(finished, verdict)
+    uri = write_report(release, computed)
+    time, rows = time_shares(finished.stats.summary), finished.stats.rows
+    rate = time.images_per_s(rows)
     if json:
         print_json(
             {
                 "report": uri,
                 "run_id": finished.run.run_id,
-                "images_per_s_per_worker": figures.images_per_s,
-                "time": dataclasses.asdict(figures.time),
+                "verdict_of_gates": computed.headline.text,
+                "questions": {answer.id: answer.sentences for answer in computed.answers},
+                "images_per_s_per_worker": rate,
+                "time": dataclasses.asdict(time),
                 "verdict": None if verdict is None else dataclasses.asdict(verdict),
             }
         )
     else:
         print_faults(faults, 0 if verdict is None or not verify else verdict.faults_count)
-        out.print(f"{figures.rows:,} rows: {statuses_line({s: n for s, n, _ in figures.statuses})}", markup=False)
-        show_time_shares(figures.time)
-        if figures.images_per_s is not None:
-            out.print(f"{figures.images_per_s:.1f} images/s of one worker", markup=False)
+        out.print(f"{rows:,} rows: {statuses_line(finished.stats.statuses)}", markup=False)
+        show_time_shares(time)
+        if rate is not None:
+            out.print(f"{rate:.1f} images/s of one worker", markup=False)
+        out.print(computed.headline.text, markup=False)
         out.print(f"report  {uri}", markup=False)
     if verify and verdict is not None and verdict.faults_count:
         err.print(verdict_line(verdict.faults_count), markup=False)

@@ -17,8 +17,9 @@ PROVENANCE = "provenance"
 IMAGES = "images"
 SHARDS = "shards"
 REPORT = "report/index.html"
+REPORT_JSON = "report/report.json"
 REPORT_VERDICT = "report/verification.json"
-SINGLE_FILES = frozenset({RUN, STATS, GATES, EVALUATION, REVIEW, ATTESTATION, REPORT, REPORT_VERDICT})
+SINGLE_FILES = frozenset({RUN, STATS, GATES, EVALUATION, REVIEW, ATTESTATION, REPORT, REPORT_JSON, REPORT_VERDICT})
 
 LEDGER_PLAN = "plan.json"
 LEDGER_ROWS = "rows"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from anon_batch.errors import ConfigError, ResumeRefusedError
 from anon_batch.formats import layout as places
 from anon_batch.manifest.build import build_manifest
 from anon_batch.pipeline.run import open_run
-from anon_batch.release.report.compute import compute_figures
+from anon_batch.release.report.compute import compute_report
 from anon_batch.release.report.finished import read_finished
 from anon_batch.release.report.page import render
 from anon_batch.storage import Storage, join
@@ -97,9 +98,9 @@ def test_run_json_and_the_report_say_what_is_not_published(tmp_path: Path) -> No
     }
     assert record.config["publish"] == {"columns": []}
     finished = read_finished(run.release)
-    page = render(finished, compute_figures(finished), None)
-    assert "<code>origin</code></td><td>address" in page
-    assert "<code>caption</code></td><td>contact" in page
+    page = render(compute_report(finished, None))
+    assert re.search(r"<code>origin</code></th><td[^>]*>address", page)
+    assert re.search(r"<code>caption</code></th><td[^>]*>contact", page)
     assert "canary" not in page
     rows = release_of(Storage(), run.release.uri)["rows"]
     assert [row["caption"] for row in rows[38:]] == ["cat 38", None]

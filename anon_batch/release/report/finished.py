@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from anon_batch.errors import ConfigError, IntegrityError
 from anon_batch.formats import layout
@@ -10,6 +10,8 @@ from anon_batch.formats.gates_json import Gates
 from anon_batch.formats.release import Release
 from anon_batch.formats.run_json import RunJson
 from anon_batch.formats.stats_json import StatsJson
+from anon_batch.pipeline.kept_evidence import KeptEvidence, read_kept_evidence
+from anon_batch.release.report.timeline import Timeline, read_timeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +23,16 @@ class FinishedRelease:
         run: its run.json.
         stats: its stats.json.
         gates: its gates.json.
+        evidence: what was measured about it after its run.
+        timeline: when its rows were committed; None if that cannot be read.
     """
 
     release: Release
     run: RunJson
     stats: StatsJson
     gates: Gates
+    evidence: KeptEvidence = field(default_factory=KeptEvidence)
+    timeline: Timeline | None = None
 
 
 def read_finished(release: Release) -> FinishedRelease:
@@ -45,4 +51,12 @@ def read_finished(release: Release) -> FinishedRelease:
     gates = release.read_gates()
     if gates is None:
         raise IntegrityError(f"{release.address(layout.GATES)}: missing; run the same job again to write it")
-    return FinishedRelease(release, record, release.read_stats(), gates)
+    stats = release.read_stats()
+    return FinishedRelease(
+        release,
+        record,
+        stats,
+        gates,
+        read_kept_evidence(release, record.run_id, stats),
+        read_timeline(release, record),
+    )

@@ -1,60 +1,98 @@
-"""Render the report: one HTML file that loads nothing and runs no script."""
+"""Render the report: one HTML file that loads nothing and runs no script, and the same numbers as JSON."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from importlib import resources
+from typing import Any
 
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup, escape
 
 from anon_batch.formats import layout
-from anon_batch.release.report.figures import Figures
-from anon_batch.release.report.finished import FinishedRelease
-from anon_batch.release.verdict import Verdict
-from anon_batch.units import format_bytes, format_count, format_duration, format_share
+from anon_batch.formats.release import Release
+from anon_batch.release.report import plots
+from anon_batch.release.report.document import Block, Drawn, Figures, NamedFigure, Report, Rows, Text
+from anon_batch.release.report.plots.lines import STYLES
+from anon_batch.release.report.plots.plot import columns_of, rows_of, units_of
+from anon_batch.release.report.words import clean, format_interval, format_time, format_value
+from anon_batch.stats.figure import Figure
 
-_TEMPLATE = "page.html"
+_TEMPLATE, _STYLE = "page.html", "page.css"
+_MOST_ROWS = 50  # of a plot's data on the page
+_CODE = re.compile(r"`([^`]*)`")
 
 
-def render(finished: FinishedRelease, figures: Figures, verdict: Verdict | None) -> str:
-    """Return the page as HTML; the same arguments give the same bytes.
-
-    Args:
-        finished: supplies name, run id, version and times.
-        figures: what was computed from it.
-        verdict: of the last check; None if there was none.
-    """
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+def render(report: Report) -> str:
+    """Return the page as HTML; equal reports give the same bytes."""
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_finalize
+    )
     environment.filters.update(
-        count=format_count, percent=format_share, bytes=format_bytes, span=format_duration, rate=_rate, share=_share
+        value=format_value,
+        interval=format_interval,
+        rich=_rich,
+        time=format_time,
+        big=_big,
+        draw=lambda block: plots.draw(block.plot, block.name),
+        lines=_lines,
+        plot_rows=lambda plot: list(rows_of(plot)),
+        plot_columns=columns_of,
+        plot_units=units_of,
+        alone=_is_alone,
     )
-    text = resources.files(__package__).joinpath(_TEMPLATE).read_text(encoding="utf-8")
-    record = finished.run
-    return environment.from_string(text).render(
-        name=record.name,
-        run_id=record.run_id,
-        tool_version=record.tool_version,
-        created_at=record.created_at,
-        finished_at=record.finished_at or "unknown",
-        f=figures,
-        gates=finished.gates,
-        verdict=verdict,
+    environment.tests.update(
+        figure=lambda value: isinstance(value, Figure),
+        text_block=lambda block: isinstance(block, Text),
+        figures_block=lambda block: isinstance(block, Figures),
+        rows_block=lambda block: isinstance(block, Rows),
     )
+    folder = resources.files(__package__)
+    style = Markup(folder.joinpath(_STYLE).read_text(encoding="utf-8"))  # noqa: S704 - a file of this package
+    text = folder.joinpath(_TEMPLATE).read_text(encoding="utf-8")
+    return environment.from_string(text).render(report=report, style=style, most_rows=_MOST_ROWS)
 
 
-def write_report(finished: FinishedRelease, figures: Figures, verdict: Verdict | None) -> str:
-    """Write the page into the release; return its address.
+def write_report(release: Release, report: Report) -> str:
+    """Write the page and its numbers into the release; return the address of the page.
 
     Raises:
-        StorageError: it cannot be written.
+        StorageError: they cannot be written.
     """
-    page = render(finished, figures, verdict).encode("utf-8", errors="backslashreplace")
-    finished.release.put(layout.REPORT, page)
-    return finished.release.address(layout.REPORT)
+    release.put(layout.REPORT_JSON, report.to_json())
+    release.put(layout.REPORT, render(report).encode("utf-8"))
+    return release.address(layout.REPORT)
 
 
-def _rate(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+def _finalize(value: Any) -> Any:
+    return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _share(bounds: tuple[float, float] | None) -> str:
-    return "–" if bounds is None else f"{bounds[0]:.3f} to {bounds[1]:.3f}"
+def _rich(text: str) -> Markup:
+    """Return text with what stands between backticks as code."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(clean(text)))))  # noqa: S704 - escaped before
+
+
+def _big(own: NamedFigure) -> str:
+    """Return the number that stands for an answer: the bound where only that is proven."""
+    figure = own.figure
+    if figure.low is None and figure.high is not None:
+        return f"≤ {format_value(figure.high, own.unit)}"
+    return format_value(figure.value, own.unit)
+
+
+def _lines(plot: plots.Plot) -> Sequence[plots.Line]:
+    """Return the lines that a legend explains."""
+    return plot.lines[:STYLES] if isinstance(plot, plots.Lines) else ()
+
+
+def _is_alone(blocks: Sequence[Block], at: int) -> bool:
+    """Return whether a plot has no other plot beside it, so that it may be wider."""
+    first = at
+    while first > 0 and isinstance(blocks[first - 1], Drawn):
+        first -= 1
+    last = at
+    while last + 1 < len(blocks) and isinstance(blocks[last + 1], Drawn):
+        last += 1
+    return (last - first) % 2 == 0 and at == last

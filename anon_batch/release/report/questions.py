@@ -1,0 +1,125 @@
+"""The three questions that the owner of a release must answer, each answered by what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from anon_batch.release.report.document import Answer, GateVerdict, NamedFigure, State
+from anon_batch.release.report.measures import Measures
+from anon_batch.release.report.shown import named
+from anon_batch.release.report.words import format_interval, format_value
+from anon_batch.stats.figure import Figure
+from anon_batch.units import format_count
+
+# Two ways to count the same thing.
+_RIVALS = ("review.missed", "missed.from_16_px")
+_WITH_NOTE = ("reidentification.rank_1",)
+_SENTENCES: Mapping[str, str] = {
+    "missed.from_16_px": "{value} of the labelled faces from 16 px are left uncovered in published images{interval}{n}.",
+    "missed.all": "Of all labelled faces, tiny ones included, it is {value}{interval}{n}.",
+    "review.missed": "People who reviewed a sample saw a missed face in {value} of the images{interval}{n}.",
+    "residual.share": "The residual check estimates that a face is left in {value} of the images{interval}{n}.",
+    "residual.after": "A second detector finds a face outside all regions in {value} of the published images{interval}{n}; false "
+    "finds count too.",
+    "missed.at_least": "Two detectors compared show that at least {value} are missed{n}; it may be far more.",
+    "reidentification.rank_1": "The strongest attacker recognises {value} of the persons at the first guess{interval}{n}.",
+    "reidentification.fnmr_at_fmr_0.01": "If 1 % of different persons may be taken for the same, {value} of the true matches "
+    "are not found{interval}{n}.",
+    "utility.ap_kept": "A face detector keeps {value} of its average precision{interval}{n}.",
+    "utility.canary": "The accuracy of a classifier changes by {value}{interval}{n}.",
+}
+
+
+def answer_all(measures: Measures, gates: Sequence[GateVerdict]) -> tuple[Answer, ...]:
+    """Return the three answers."""
+    return (
+        _answer(
+            "missed",
+            "Were faces missed?",
+            measures,
+            gates,
+            ("review.missed", "missed.from_16_px", "missed.all", "residual.share", "residual.after", "missed.at_least"),
+            ("missed", "recall", "residual"),
+            "Not measured: run `anon-batch review OUTPUT` and look at a sample, or label faces in the manifest's column "
+            "`regions`. A missed face is published unchanged.",
+        ),
+        _answer(
+            "recognised",
+            "Can somebody be recognised?",
+            measures,
+            gates,
+            ("reidentification.rank_1", "reidentification.fnmr_at_fmr_0.01"),
+            ("reidentification",),
+            "Not measured: run `anon-batch evaluate OUTPUT`. It lets attackers try to recognise anonymized faces.",
+        ),
+        _answer(
+            "useful",
+            "Is the data still worth training on?",
+            measures,
+            gates,
+            ("utility.ap_kept", "utility.canary"),
+            ("ap_kept",),
+            "Not measured: run `anon-batch evaluate OUTPUT`. It compares what networks learn and find before and after.",
+        ),
+    )
+
+
+def _answer(
+    anchor: str,
+    question: str,
+    measures: Measures,
+    gates: Sequence[GateVerdict],
+    names: Sequence[str],
+    judged_by: Iterable[str],
+    missing: str,
+) -> Answer:
+    figures = [named(name, figure) for name in names if (figure := measures.measured(name)) is not None]
+    if anchor == "missed":  # because one that is worse must not stand behind one that is better
+        figures.sort(key=lambda own: -_upper(own.figure) if own.name in _RIVALS else 0.0)
+    sentences = tuple(map(_sentence, figures))
+    if not figures:
+        reasons = [why for name in names if (why := _why(measures, name))]
+        sentences = tuple(dict.fromkeys([missing, *reasons]))
+    state, chip = _state([gate for gate in gates if gate.name in set(judged_by)], bool(figures))
+    return Answer(anchor, question, state, chip, sentences, tuple(figures))
+
+
+def _upper(figure: Figure) -> float:
+    return next(value for value in (figure.high, figure.value, 0.0) if value is not None)
+
+
+def _sentence(own: NamedFigure) -> str:
+    """Return the figure as a sentence: what it is, its value, its interval, and what it rests on."""
+    figure, words = own.figure, _SENTENCES.get(own.name, "{label}: {value}{interval}{n}.")
+    interval = format_interval(figure, own.unit)
+    one_sided = interval.startswith(("at most", "at least"))
+    bounds = f" ({'95 % bound' if one_sided else '95 % interval'}: {interval})" if interval else ""
+    text = words.format(
+        label=own.label[0].upper() + own.label[1:],
+        value=format_value(figure.value, own.unit),
+        interval=bounds,
+        n="" if figure.n is None else f", n = {format_count(figure.n)} {figure.unit}".rstrip(),
+    )
+    return (
+        f"{text} {figure.note[0].upper()}{figure.note[1:].rstrip('.')}."
+        if own.name in _WITH_NOTE and figure.note
+        else text
+    )
+
+
+def _why(measures: Measures, name: str) -> str:
+    figure = measures.figures.get(name)
+    why = measures.skipped.get(name, "") if figure is None else figure.note
+    return f"{why[0].upper()}{why[1:].rstrip('.')}." if why else ""
+
+
+def _state(gates: list[GateVerdict], measured: bool) -> tuple[State, str]:
+    if any(gate.outcome == "exceeded" for gate in gates):
+        return "bad", "limit exceeded"
+    if not measured:
+        return "open", "not measured"
+    if any(gate.outcome == "not measured" for gate in gates):
+        return "open", "partly measured"
+    if gates:
+        return "good", "within the limit"
+    return "neutral", "measured, no limit set"
