@@ -75,14 +75,14 @@ def _missed(band: str) -> Callable[[Result], str | None]:
     return cell
 
 
-def _attack(gallery: str) -> Callable[[Result], str | None]:
-    """Return the strongest of the recognisers."""
+def _attack(scene: str, attack: str | None = None) -> Callable[[Result], str | None]:
+    """Return the strongest attacker of a scene, or the strongest with one attack."""
 
     def cell(result: Result) -> str | None:
-        found = [own[gallery] for own in _own(result)["reidentification"].values() if own[gallery] is not None]
-        known = [own for own in found if own["rank_1"] is not None]
-        best = max(known, key=lambda own: own["rank_1"], default=None)
-        return None if best is None else _share(best["rank_1"], best["rank_1_interval"])
+        found = (_own(result)["reidentification"] or {}).get(scene)
+        made = [] if found is None else [own for own in found["attackers"] if attack in (None, own["attack"])]
+        rank = made[0]["rank_1"] if made else {"value": None}
+        return None if rank["value"] is None else _share(rank["value"], (rank["low"], rank["high"]))
 
     return cell
 
@@ -119,9 +119,13 @@ _COLUMNS: tuple[tuple[str, Callable[[Result], str | None]], ...] = (
     ("mean of the three", _wider_mean),
     ("missed, all faces", _missed("all")),
     ("missed, from 16 px", _missed("from_16_px")),
-    ("recognised: originals known", _attack("original_gallery")),
-    ("recognised: gallery anonymized too", _attack("anonymized_gallery")),
-    ("recognised: same release known", _attack("released_gallery")),
+    ("recognised by the face: naive", _attack("face_alone", "naive")),
+    ("reverse", _attack("face_alone", "reverse")),
+    ("parrot", _attack("face_alone", "parrot")),
+    ("inversion", _attack("face_alone", "invert")),
+    ("strongest", _attack("face_alone")),
+    ("recognised by the whole image: strongest", _attack("whole_image")),
+    ("the same, face erased", _attack("surroundings")),
     ("probe AUC", _probe("detector")),
     ("seam", _seam),
     ("images/s", _pace("images")),
@@ -150,9 +154,11 @@ def _notes(results: Sequence[Result]) -> list[str]:
     )
     lines = [f"Inputs: {inputs}; seed {plan['seed']}."]
     lines += _precision_notes(first["originals"], plan["scorer"])
-    for name, own in first["originals"]["reidentification"].items():
-        found = own["original_gallery"]
-        lines.append(f"Recogniser {name}: {found['rank_1']:.1%} on originals, {found['chance']:.1%} by chance.")
+    for own in (first["originals"]["reidentification"] or {}).get("whole_image", {}).get("attackers", []):
+        chance = first["originals"]["reidentification"]["whole_image"]["chance"]
+        lines.append(
+            f"Recogniser {own['embedder']}: {own['rank_1']['value']:.1%} on originals, {chance:.1%} by chance."
+        )
     times = sorted(result["created_at"] for result in results)
     where = f"{machine['platform']}, {machine['cpu_count']} CPUs, {machine['device']}"
     lines.append(f"Measured {times[0]} to {times[-1]} by anon-batch {first['versions']['anon-batch']} on {where}.")

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from anon_batch.config import DetectorConfig, JobConfig, load_job, parse_override, validate
 from anon_batch.errors import ConfigError
-from anon_batch.evaluate.embedder import EmbedderSettings
 from anon_batch.evaluate.setup import EvaluationConfig
 from anon_batch.manifest.build import build_manifest
 from anon_batch.storage import Storage, absolute, join
@@ -79,7 +78,7 @@ def _photographs(
         title = "Photographs: the sample that ships, which shows that the command works and proves nothing"
         manifest, job = _listed(storage, options.output, job, str(SAMPLE / "photos"), str(SAMPLE / "faces.json"))
     config = _config(options, job, methods, manifest, None)
-    embedders = tuple(EmbedderSettings(address) for address in options.embedder)
+    embedders = tuple(options.embedder)
     return [Section("photographs", title, _with_pairs(config, pairs, embedders))]
 
 
@@ -121,7 +120,5 @@ def _config(
     )
 
 
-def _with_pairs(
-    config: EvaluationConfig, pairs: str | None, embedders: tuple[EmbedderSettings, ...]
-) -> EvaluationConfig:
+def _with_pairs(config: EvaluationConfig, pairs: str | None, embedders: tuple[str, ...]) -> EvaluationConfig:
     return replace(config, pairs=pairs, embedders=embedders if pairs else ())

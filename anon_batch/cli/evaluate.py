@@ -3,35 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from anon_batch.cli.console import err, out, print_json
 from anon_batch.cli.evaluate_release import DEFAULT_SAMPLE, ReleaseOptions, evaluate_release, is_release
-from anon_batch.cli.evaluation_table import draw_table
+from anon_batch.cli.evaluation_table import draw_table, verdicts
 from anon_batch.config import DetectorConfig, load_job, parse_override, validate
-from anon_batch.errors import ConfigError
+from anon_batch.errors import ConfigError, ExitCode
 from anon_batch.storage import absolute, join
 
 if TYPE_CHECKING:
-    from anon_batch.evaluate.embedder import EmbedderSettings
+    from anon_batch.evaluate.measures import Measures
     from anon_batch.evaluate.setup import EvaluationConfig
 
 _NO_MANIFEST = "none"  # because the key is required, though nothing reads it here
 _OF_METHODS = "With a MANIFEST"
 _OF_RELEASES = "With an OUTPUT"
-_METHOD_OPTIONS = ("methods", "output", "faces", "only", "wider", "blind", "limit")
+_METHOD_OPTIONS = ("methods", "output", "faces", "only", "wider", "blind", "fail_above_chance", "limit")
 _RELEASE_OPTIONS = ("sample", "share", "ledger", "no_ledger", "features", "label_column", "address", "workers")
-
-
-class ChannelOrder(StrEnum):
-    """Channel order of the embedder's input."""
-
-    bgr = "bgr"
-    rgb = "rgb"
 
 
 def evaluate(
@@ -67,25 +59,30 @@ def evaluate(
     embedder: Annotated[
         list[str] | None,
         typer.Option(
-            help="Face recogniser (ONNX): aligned crops (1, 3, 112, 112) to features. Repeatable; its input's options then "
-            "count for all, or are given once for each in the same order."
+            help="Face recogniser, repeatable: a declaration (.yaml) of an ONNX file and its input, or an ONNX file that takes "
+            "ArcFace's crops (1, 3, 112, 112), BGR."
         ),
-    ] = None,
-    embedder_order: Annotated[
-        list[ChannelOrder] | None, typer.Option(help="Channel order of its input; default bgr.", show_default=False)
-    ] = None,
-    embedder_mean: Annotated[
-        list[float] | None,
-        typer.Option(
-            help="Mean that is subtracted from the values 0 to 255 of its input; default 127.5.", show_default=False
-        ),
-    ] = None,
-    embedder_scale: Annotated[
-        list[float] | None, typer.Option(help="Divisor of its input; default 127.5.", min=1e-6, show_default=False)
     ] = None,
     pairs: Annotated[
         str | None, typer.Option(help="CSV with columns person, neutral, smiling: two images of each person.")
     ] = None,
+    attack: Annotated[
+        str,
+        typer.Option(
+            help="Attacks on the pairs, comma-separated: naive, reverse, linked, parrot, and invert, which takes minutes."
+        ),
+    ] = "naive,reverse,linked,parrot",
+    attack_copies: Annotated[
+        int, typer.Option(help="Copies of each known image that the parrot attack trains on.", min=1, max=1000)
+    ] = 16,
+    attack_faces: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder or manifest of other faces that the inversion trains on; default the synthetic faces of this package.",
+            show_default=False,
+        ),
+    ] = None,
+    attack_steps: Annotated[int, typer.Option(help="Steps of training of the inversion.", min=1)] = 600,
     seed: Annotated[int, typer.Option(help="Seed of samples and fakes.", min=0)] = 0,
     json: Annotated[
         bool, typer.Option("--json", help="Print measures.json, or evaluation.json and the gates.")
@@ -123,6 +120,14 @@ def evaluate(
         typer.Option(
             "--blind",
             help="Write blind-METHOD.html beside the results: single faces, real or replaced? Contains originals.",
+            rich_help_panel=_OF_METHODS,
+        ),
+    ] = False,
+    fail_above_chance: Annotated[
+        bool,
+        typer.Option(
+            "--fail-above-chance",
+            help="Exit with code 10 unless every method leaves persons as unrecognisable as by chance.",
             rich_help_panel=_OF_METHODS,
         ),
     ] = False,
@@ -228,21 +233,18 @@ def evaluate(
         keys["manifest"] = target
     listed = job is not None or "manifest" in keys
     config = load_job(job, {**({} if listed else {"manifest": _NO_MANIFEST}), **keys, "output": output})
+    from anon_batch.evaluate.attacks.audit import AttackSettings
     from anon_batch.evaluate.setup import EvaluationConfig
 
     _compare_methods(
         EvaluationConfig(
             job=config,
-            methods=tuple(name.strip() for name in methods.split(",") if name.strip()),
+            methods=_names(methods),
             output=output,
             manifest=config.manifest if listed else None,
             scorer=second,
-            embedders=_embedders(
-                embedder or [],
-                [order.value for order in embedder_order or []],
-                embedder_mean or [],
-                embedder_scale or [],
-            ),
+            embedders=tuple(embedder or ()),
+            attacks=AttackSettings(_names(attack), attack_copies, attack_steps, attack_faces),
             pairs=pairs,
             faces=faces,
             only=only,
@@ -252,6 +254,7 @@ def evaluate(
             seed=seed,
         ),
         as_json=json,
+        fail_above_chance=fail_above_chance,
     )
 
 
@@ -267,42 +270,33 @@ def _refuse(context: typer.Context, names: Sequence[str], why: str) -> None:
             raise ConfigError(f"--{name.replace('_', '-')}: {why}")
 
 
-def _compare_methods(evaluation: EvaluationConfig, *, as_json: bool) -> None:
+def _compare_methods(evaluation: EvaluationConfig, *, as_json: bool, fail_above_chance: bool) -> None:
     from anon_batch.evaluate.evaluation import evaluate as run
-    from anon_batch.evaluate.measures import FILENAME
 
     measures = run(evaluation, lambda text: err.print(text, markup=False))
     if as_json:
         print_json(measures.to_dict())
-        return
+    else:
+        _print(measures, evaluation.output)
+    if fail_above_chance and not measures.all_at_chance:
+        raise typer.Exit(int(ExitCode.GATE_EXCEEDED))
+
+
+def _print(measures: Measures, output: str) -> None:
+    from anon_batch.evaluate.measures import FILENAME
+
     out.print(draw_table(measures))
+    for line in verdicts(measures):
+        out.print(line, markup=False)
     for measure, reason in measures.skipped.items():
         out.print(f"skipped: {measure.replace('_', ' ')}: {reason}", markup=False)
     for name, counts in measures.plan.inputs.items():
         if counts.failures:
             out.print(f"{name}: images skipped: {dict(counts.failures)}", markup=False)
-    out.print(f"{join(absolute(evaluation.output), FILENAME)}, {len(measures.sheets)} contact sheets", markup=False)
+    out.print(f"{join(absolute(output), FILENAME)}, {len(measures.sheets)} contact sheets", markup=False)
     for name in measures.blind_pages:
-        out.print(f"{join(absolute(evaluation.output), name)}: contains originals, keep it private", markup=False)
+        out.print(f"{join(absolute(output), name)}: contains originals, keep it private", markup=False)
 
 
-def _embedders(
-    addresses: list[str], orders: Sequence[Literal["bgr", "rgb"]], means: list[float], scales: list[float]
-) -> tuple[EmbedderSettings, ...]:
-    """Return the recognisers with their inputs.
-
-    Raises:
-        ConfigError: an option is given neither once nor once for each.
-    """
-    from anon_batch.evaluate.embedder import EmbedderSettings
-
-    rows: list[dict[str, Any]] = [{} for _ in addresses]
-    for name, values in (("order", orders), ("mean", means), ("scale", scales)):
-        if len(values) not in {0, 1, len(addresses)}:
-            raise ConfigError(
-                f"--embedder-{name} is given {len(values)} times for {len(addresses)} --embedder: give it once, or once for each"
-            )
-        each = values if len(values) == len(addresses) else list(values) * len(addresses)
-        for row, value in zip(rows, each, strict=False):
-            row[name] = value
-    return tuple(EmbedderSettings(address, **row) for address, row in zip(addresses, rows, strict=True))
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())

@@ -8,6 +8,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from anon_batch.evaluate.measures import Measures, MethodMeasures
+    from anon_batch.stats.figure import Figure
 
 
 def draw_table(measures: Measures) -> Table:
@@ -66,20 +67,57 @@ def _precision(measures: MethodMeasures) -> dict[_Label, str]:
     return lines
 
 
-def _reidentification(measures: MethodMeasures) -> dict[_Label, str]:
-    lines: dict[_Label, str] = {}
-    for name, found in measures.reidentification.items():
-        section, original = f"attack {name}", found.original_gallery
-        lines[section, f"re-identified, rank 1 ({name})"] = _percent(original.rank_1)
-        lines[section, "  at FAR 1e-2"] = _percent(original.true_accept_rates.get("0.01"))
-        lines[section, "  rank 1 by chance"] = _percent(original.chance)
-        if found.anonymized_gallery is not None:
-            anonymized = found.anonymized_gallery
-            lines[section, "  rank 1, anonymized gallery"] = _percent(anonymized.rank_1)
-            lines[section, "  at FAR 1e-2, anonymized gallery"] = _percent(anonymized.true_accept_rates.get("0.01"))
-        if found.released_gallery is not None:
-            lines[section, "  rank 1, gallery of the same release"] = _percent(found.released_gallery.rank_1)
+def verdicts(measures: Measures) -> list[str]:
+    """Return a sentence for each method about the strongest attacker on the faces alone."""
+    lines = []
+    for name, method in measures.methods.items():
+        if method.reidentification is None:
+            continue
+        scene, verdict = method.reidentification.face_alone, method.reidentification.verdict
+        best = scene.strongest
+        if best is None or best.rank_1.value is None:
+            lines.append(f"{name}: nobody to recognise, because every image was withheld")
+            continue
+        found = (
+            f"{name}: by the anonymized face the strongest attacker ({best.attack}, {best.embedder}) recognises "
+            f"{best.rank_1.value:.1%} of {scene.persons} persons, chance {scene.chance:.1%}"
+        )
+        if verdict == "too few persons":
+            lines.append(f"{found}: too few persons to tell")
+        else:
+            least = scene.least_recognisable or 1.0
+            lines.append(f"{found}: {verdict} (p = {best.p_value:.4f}; less than {least:.1%} would not show)")
     return lines
+
+
+def _reidentification(measures: MethodMeasures) -> dict[_Label, str]:
+    found = measures.reidentification
+    if found is None:
+        return {}
+    lines: dict[_Label, str] = {}
+    scenes = {"face alone": found.face_alone, "whole image": found.whole_image, "surroundings": found.surroundings}
+    for name, scene in scenes.items():
+        best = None if scene is None else scene.strongest
+        if scene is None or best is None:
+            continue
+        lines[name, f"re-identified, {name}: rank 1"] = _percent(best.rank_1.value)
+        lines[name, "  95 % interval"] = _interval(best.rank_1)
+        lines[name, "  by"] = f"{best.attack}, {best.embedder}"
+        if name == "surroundings":
+            continue
+        lines[name, "  chance"] = _percent(scene.chance)
+        lines[name, "  p, corrected"] = f"{best.p_value:.4f}"
+        for rate, figure in best.false_non_match.items():
+            shown = "below the resolution" if figure.value is None else _percent(figure.value)
+            lines[name, f"  FNMR at FMR {rate}"] = shown
+        for attack in dict.fromkeys(own.attack for own in scene.attackers):
+            own = next(one for one in scene.attackers if one.attack == attack)
+            lines[name, f"  rank 1, {attack}"] = _percent(own.rank_1.value)
+    return lines
+
+
+def _interval(figure: Figure) -> str:
+    return "" if figure.low is None or figure.high is None else f"{figure.low:.1%} to {figure.high:.1%}"
 
 
 def _identity(measures: MethodMeasures) -> dict[_Label, str]:

@@ -1,27 +1,29 @@
 """A face recogniser, which maps aligned crops to features. The user provides the file; this package contains none.
 
+Its declaration is that of `network_file`, with these keys besides:
+
+    template: [[38.3, 51.7], [73.5, 51.5], [56.0, 71.7], [41.5, 92.4], [70.7, 92.2]]   # of five landmarks, px of the input
+
 The crop is that of ArcFace (Deng et al. 2019, "ArcFace: additive angular margin loss for deep face recognition") and its
-successors: a similarity transform maps five landmarks to a fixed template of 112 x 112 px.
+successors, unless the declaration has a template: a similarity transform maps five landmarks to fixed places.
 """
 
 from __future__ import annotations
 
-import hashlib
-import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from anon_batch.anonymize.faces.landmarks import similarity
-from anon_batch.errors import ConfigError, ModelError
-from anon_batch.models.backends import open_network
-from anon_batch.models.network import Network
+from anon_batch.errors import ConfigError
+from anon_batch.evaluate.network_file import Channels, FeatureNetwork, NetworkFile, read_network_file
 from anon_batch.records import FloatArray, PixelArray
-from anon_batch.storage import Storage, absolute
+from anon_batch.storage import Storage
 
 CROP_PX = 112
 # ArcFace's template: right eye, left eye, nose tip, right and left mouth corner, px of the crop in OpenCV's convention.
@@ -29,123 +31,135 @@ TEMPLATE = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]], np.float64
 )
 
+Places = npt.NDArray[np.float64]
+Point = tuple[float, float]
 
-@dataclass(frozen=True, slots=True)
-class EmbedderSettings:
-    """A recogniser and its input: (value - mean) / scale of each channel.
 
-    Args:
-        address: of the ONNX file.
-        order: of the channels. The file does not say: try both, the right one separates persons better.
-        mean: subtracted from each value 0 to 255.
-        scale: divisor.
-    """
+class EmbedderFile(NetworkFile):
+    """The declaration of a recogniser."""
 
-    address: str
-    order: Literal["bgr", "rgb"] = "bgr"
-    mean: float = 127.5
-    scale: float = 127.5
+    order: Literal["rgb", "bgr"] = Field("bgr", description="Of the channels.")
+    template: tuple[Point, Point, Point, Point, Point] | None = Field(
+        None,
+        description="Places of right eye, left eye, nose tip, right and left mouth corner, px of the input; default ArcFace's.",
+    )
+
+    @property
+    def places(self) -> Places:
+        """(5, 2) places of the landmarks, px of the input in OpenCV's convention."""
+        if self.template is not None:
+            return np.array(self.template, np.float64)
+        height, width = self.size
+        # Pixel centres: x + 0.5 of ArcFace's crop lies at (x + 0.5) * scale of the input.
+        return np.asarray((TEMPLATE + 0.5) * (width / CROP_PX, height / CROP_PX) - 0.5, np.float64)
+
+
+class Face(NamedTuple):
+    """A face in an image: (H, W, 3) uint8 RGB pixels and its (5, 2) landmarks, px."""
+
+    pixels: PixelArray
+    landmarks: npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class EmbedderDescription:
-    """A recogniser in measures.json: name and digest of the file, length of a feature, and its input."""
+    """A recogniser in measures.json: what its declaration says, and the length of a feature."""
 
     name: str
     sha256: str
     dimensions: int
+    size: tuple[int, int]
     order: str
-    mean: float
-    scale: float
+    mean: Channels
+    scale: Channels
+    licence: str
+    trained_on: str
 
 
 class Embedder:
-    """Compute features of aligned face crops with an ONNX network (1, 3, 112, 112) -> (1, D) on the CPU.
+    """Compute features of faces with an ONNX network (1, 3, H, W) -> (1, D) on the CPU.
 
     Args:
-        settings: of the file.
+        file: its declaration.
         data: the file.
         threads: of a call.
-        name: that the results use; None takes the file's name.
+        name: that the results use; None takes the declaration's.
 
     Raises:
-        ModelError: the file is not such a network.
+        ModelError: the file is not such a network, or not the declared one.
     """
 
-    def __init__(self, settings: EmbedderSettings, data: bytes, threads: int, name: str | None = None) -> None:
-        self.settings = settings
-        self.name = name or _stem(settings)
-        self.sha256 = hashlib.sha256(data).hexdigest()
-        try:
-            self._network: Network = open_network("onnxruntime", data, threads=threads, device="cpu")
-            self.dimensions = len(self._features(np.zeros((CROP_PX, CROP_PX, 3), np.uint8)))
-        except ModelError as exc:
-            raise ModelError(f"--embedder {settings.address}: {exc}") from exc
-        except Exception as exc:  # because onnxruntime's exceptions share no base class
-            raise ModelError(
-                f"--embedder {settings.address}: does not accept crops of {CROP_PX} x {CROP_PX} px "
-                f"({(str(exc).splitlines() or [''])[0][:200]}); use a face recogniser with input (1, 3, 112, 112)"
-            ) from exc
+    def __init__(self, file: EmbedderFile, data: bytes, threads: int, name: str | None = None) -> None:
+        self.file = file
+        self.name = name or file.title
+        self._network = FeatureNetwork(file, data, threads)
+        self.sha256, self.dimensions = self._network.sha256, self._network.dimensions
 
-    def embed(self, crops: Sequence[PixelArray]) -> FloatArray:
-        """Return (N, D) features of length 1 for N aligned (112, 112, 3) uint8 RGB crops."""
-        if not crops:
-            return np.zeros((0, self.dimensions), np.float32)
-        rows = np.stack([self._features(crop) for crop in crops])
+    def embed(self, faces: Sequence[Face]) -> FloatArray:
+        """Return (N, D) features of length 1 for N faces.
+
+        Raises:
+            ModelError: a feature is not finite.
+        """
+        rows = self._network.of([aligned(face, self.file.places, self.file.size) for face in faces])
         return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12), np.float32)
-
-    def _features(self, crop: PixelArray) -> FloatArray:
-        ordered = crop[:, :, ::-1] if self.settings.order == "bgr" else crop
-        values = (ordered.astype(np.float32) - self.settings.mean) / self.settings.scale
-        outputs = self._network.run(np.ascontiguousarray(values.transpose(2, 0, 1)[None], np.float32))
-        return np.asarray(outputs[0], np.float32).reshape(-1)
 
     def description(self) -> EmbedderDescription:
         """Return what measures.json says about the recogniser."""
-        settings = self.settings
+        file = self.file
         return EmbedderDescription(
-            self.name, self.sha256, self.dimensions, settings.order, settings.mean, settings.scale
+            self.name,
+            self.sha256,
+            self.dimensions,
+            file.size,
+            file.order,
+            file.mean,
+            file.scale,
+            file.licence,
+            file.trained_on,
         )
 
 
-def load_embedder(storage: Storage, settings: EmbedderSettings, threads: int, name: str | None = None) -> Embedder:
-    """Read the file and load the network.
+def load_embedder(storage: Storage, address: str, threads: int, name: str | None = None) -> Embedder:
+    """Read a declaration, or an ONNX file with ArcFace's input, and load the network.
 
     Raises:
+        ConfigError: not a declaration.
         ModelError: it is not a face recogniser.
-        StorageError: it is missing or cannot be read.
+        StorageError: a file is missing or cannot be read.
     """
-    return Embedder(settings, storage.read(absolute(settings.address)), threads, name)
+    file = read_network_file(storage, address, EmbedderFile)
+    return Embedder(file, storage.read(file.path), threads, name)
 
 
-def load_embedders(storage: Storage, listed: Sequence[EmbedderSettings], threads: int) -> tuple[Embedder, ...]:
-    """Load several recognisers. Those whose files have the same name get a number.
+def load_embedders(storage: Storage, addresses: Sequence[str], threads: int) -> tuple[Embedder, ...]:
+    """Load several recognisers. Those with the same name get a number.
 
     Raises:
-        ConfigError: one is listed twice with the same input.
+        ConfigError: one is listed twice with the same input, or a declaration is invalid.
         ModelError, StorageError: as `load_embedder`.
     """
-    if len(set(listed)) < len(listed):
+    files = [read_network_file(storage, address, EmbedderFile) for address in addresses]
+    if len(set(files)) < len(files):
         raise ConfigError("--embedder names the same recogniser twice; give each once")
-    stems = [_stem(settings) for settings in listed]
-    names = [stem if stems.count(stem) == 1 else f"{stem}-{at}" for at, stem in enumerate(stems, 1)]
-    return tuple(load_embedder(storage, one, threads, name) for one, name in zip(listed, names, strict=True))
+    titles = [file.title for file in files]
+    names = [title if titles.count(title) == 1 else f"{title}-{at}" for at, title in enumerate(titles, 1)]
+    return tuple(
+        Embedder(file, storage.read(file.path), threads, name) for file, name in zip(files, names, strict=True)
+    )
 
 
-def _stem(settings: EmbedderSettings) -> str:
-    return posixpath.splitext(posixpath.basename(settings.address))[0]
-
-
-def aligned_crop(pixels: PixelArray, landmarks: npt.NDArray[np.floating[Any]]) -> PixelArray:
+def aligned(face: Face, places: Places = TEMPLATE, size: tuple[int, int] = (CROP_PX, CROP_PX)) -> PixelArray:
     """Align a face as recognisers expect it.
 
     Args:
-        pixels: (H, W, 3) uint8.
-        landmarks: (5, 2) px.
+        face: pixels and landmarks.
+        places: (5, 2) where the landmarks go, px of the crop in OpenCV's convention.
+        size: height and width of the crop, px.
 
     Returns:
-        (112, 112, 3) uint8; pixels outside the image are black.
+        (height, width, 3) uint8 RGB; pixels outside the image are black.
     """
     # Because OpenCV counts from the centre of the first pixel and landmarks from its corner, subtract half a pixel.
-    to_crop = similarity(np.asarray(landmarks, np.float64) - 0.5, TEMPLATE)
-    return np.asarray(cv2.warpAffine(pixels, to_crop, (CROP_PX, CROP_PX), flags=cv2.INTER_LINEAR), np.uint8)
+    to_crop = similarity(np.asarray(face.landmarks, np.float64) - 0.5, places)
+    return np.asarray(cv2.warpAffine(face.pixels, to_crop, size[::-1], flags=cv2.INTER_LINEAR), np.uint8)

@@ -14,6 +14,8 @@ import cv2
 from anon_batch import __version__
 from anon_batch.errors import ConfigError, ManifestError
 from anon_batch.evaluate.appearance import Appearance
+from anon_batch.evaluate.attacks.audit import Audit
+from anon_batch.evaluate.attacks.training_faces import load_training
 from anon_batch.evaluate.blind_page import render_blind_page
 from anon_batch.evaluate.blind_sample import MIN_SIDE_PX, BlindFace, BlindSample
 from anon_batch.evaluate.contact_sheet import FaceSample, draw_sheet
@@ -23,7 +25,6 @@ from anon_batch.evaluate.measures import FILENAME, InputCounts, Machine, Measure
 from anon_batch.evaluate.pairs_csv import Pair
 from anon_batch.evaluate.person_pairs import measure_pairs
 from anon_batch.evaluate.probe_features import DetectorFeatures, NoiseFeatures
-from anon_batch.evaluate.reidentification import Reidentification, attack
 from anon_batch.evaluate.samples import Selection
 from anon_batch.evaluate.setup import EvaluationConfig, Setup, load_setup
 from anon_batch.evaluate.single_faces import measure_single_faces
@@ -149,16 +150,24 @@ class _Evaluation:
         )
         results = self._results
         failures = dict(sorted(found.failures.items()))
-        results.inputs["pairs"] = InputCounts(listed, listed, len(pairs), found.persons, found.unusable, failures)
-        between_originals = {
-            rows.embedder.name: Reidentification(attack(rows.original(), rows.original())) for rows in found.recognisers
-        }
-        results.originals = replace(results.originals, reidentification=between_originals)
-        for name in results.methods:
+        results.inputs["pairs"] = InputCounts(listed, listed, len(pairs), len(found.persons), found.unusable, failures)
+        config, setup = self._config, self._setup
+        audit = Audit(
+            found.persons,
+            setup.embedders,
+            setup.eraser,
+            config.attacks,
+            config.run_key,
+            config.seed,
+            load_training(config.attacks, config.job, self._storage, setup.runtime, setup.eraser, config.seed),
+            self._on_message,
+        )
+        results.originals = replace(results.originals, reidentification=audit.of_originals())
+        for method in setup.methods:
             self._add(
-                name,
-                reidentification={rows.embedder.name: rows.reidentification(name) for rows in found.recognisers},
-                identity={rows.embedder.name: rows.identity(name) for rows in found.recognisers},
+                method.name,
+                reidentification=audit.of(method),
+                identity={rows.embedder.name: rows.identity(method.name) for rows in found.recognisers},
             )
 
     def _measure_single_faces(self, selection: Selection) -> None:
@@ -244,6 +253,7 @@ def _measures(config: EvaluationConfig, setup: Setup, models: tuple[str, ...], r
             config=job,
             scorer=None if config.scorer is None else config.scorer.model_dump(mode="json"),
             embedders=tuple(embedder.description() for embedder in setup.embedders),
+            attacks=config.attacks,
             limit=config.limit,
             seed=config.seed,
             inputs=results.inputs,

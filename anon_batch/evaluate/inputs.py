@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from anon_batch.errors import ConfigError
-from anon_batch.evaluate.pairs_csv import Pair, read_pairs
-from anon_batch.evaluate.samples import Selection, choose, read_names, select_faces, select_from_manifest
+from anon_batch.evaluate.pairs_csv import Pair, read_pairs, sample_pairs
+from anon_batch.evaluate.samples import Selection, read_names, select_faces, select_from_manifest
 from anon_batch.evaluate.setup import EvaluationConfig
 from anon_batch.evaluate.wider.lists import WiderLists, read_lists, wider_key
 from anon_batch.storage import Storage
@@ -55,10 +55,7 @@ def list_inputs(config: EvaluationConfig, storage: Storage) -> Inputs:
         inputs.wider = _wider_lists(config, storage, config.wider, inputs.images)
     if config.pairs is not None and config.embedders:
         listed = read_pairs(storage, config.pairs)
-        chosen, inputs.pairs_listed = choose(((index, pair.person) for index, pair in enumerate(listed)), limit, seed)
-        inputs.pairs = [listed[index] for index in chosen]
-        if len(inputs.pairs) < 2:
-            raise ConfigError("--limit 1: pairs need at least two persons")
+        inputs.pairs_listed, inputs.pairs = len(listed), sample_pairs(listed, limit, seed)
     if config.faces is not None:
         only = None if config.only is None else read_names(storage, config.only)
         inputs.faces = select_faces(storage, config.faces, only=only, limit=limit, seed=seed)

@@ -1,6 +1,6 @@
 """measures.json: the result of an evaluation as records.
 
-Version 3. A measure that was not taken is null, and `skipped` says why.
+Version 4. A measure that was not taken is null, and `skipped` says why.
 """
 
 from __future__ import annotations
@@ -12,19 +12,20 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from anon_batch.evaluate.attacks.audit import AttackSettings
+from anon_batch.evaluate.attacks.measures import Reidentification
 from anon_batch.evaluate.average_precision import OutcomeMeasures, PrecisionMeasures
 from anon_batch.evaluate.embedder import EmbedderDescription
 from anon_batch.evaluate.frechet import FrechetMeasure
 from anon_batch.evaluate.identity import IdentityMeasures
 from anon_batch.evaluate.landmarks import LandmarkMeasures
 from anon_batch.evaluate.probe import ProbeMeasure
-from anon_batch.evaluate.reidentification import Reidentification
 from anon_batch.evaluate.seam import SeamMeasure
 from anon_batch.evaluate.speed import SpeedMeasures
 from anon_batch.evaluate.wider.precision import WiderPrecision
 
 FILENAME = "measures.json"
-VERSION = 3
+VERSION = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class Plan:
         config: sections `detect`, `anonymize`, `checks` and `limits` of the job, without the method.
         scorer: settings of the second detector.
         embedders: the recognisers.
+        attacks: which attackers there are.
         limit: size of the samples.
         seed: of samples and fakes.
         inputs: `manifest`, `pairs` and `faces` -> counts.
@@ -64,6 +66,7 @@ class Plan:
     config: Mapping[str, Any]
     scorer: Mapping[str, Any] | None
     embedders: tuple[EmbedderDescription, ...]
+    attacks: AttackSettings
     limit: int | None
     seed: int
     inputs: Mapping[str, InputCounts]
@@ -89,7 +92,7 @@ class MethodMeasures:
         missed: labelled faces that no mask covers, as in stats.json; None without ground truth.
         average_precision: of the second detector.
         wider: difficulty -> average precision of the second detector by the rules of WIDER FACE.
-        reidentification: recogniser -> how well it finds persons.
+        reidentification: what attackers find out; None without pairs.
         identity: recogniser -> identity of fakes.
         landmarks: detector -> errors.
         frechet: recogniser -> distance from the originals; for the originals, of one half from the other.
@@ -103,7 +106,7 @@ class MethodMeasures:
     missed: Mapping[str, Any] | None = None
     average_precision: PrecisionMeasures | None = None
     wider: Mapping[str, WiderPrecision] = field(default_factory=dict)
-    reidentification: Mapping[str, Reidentification] = field(default_factory=dict)
+    reidentification: Reidentification | None = None
     identity: Mapping[str, IdentityMeasures] = field(default_factory=dict)
     landmarks: Mapping[str, LandmarkMeasures] = field(default_factory=dict)
     frechet: Mapping[str, FrechetMeasure] = field(default_factory=dict)
@@ -141,6 +144,12 @@ class Measures:
     sheets: tuple[str, ...]
     blind_pages: tuple[str, ...] = ()
     format_version: int = VERSION
+
+    @property
+    def all_at_chance(self) -> bool:
+        """Whether every method was attacked, by enough persons to tell, and none was recognised above chance."""
+        found = [method.reidentification for method in self.methods.values()]
+        return all(own is not None and own.verdict == "chance" for own in found)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of the file as JSON values."""

@@ -3,6 +3,7 @@
     path: mobilenet_v2.onnx          # relative to the declaration
     sha256: 3f5d...                  # of the file; a different file is refused
     size: 224                        # side of its input, px; or [height, width]
+    layout: nchw                     # or nhwc: order of the input's axes
     order: rgb
     mean: [123.675, 116.28, 103.53]  # subtracted from the values 0 to 255 of each channel; one number for all of them
     scale: [58.395, 57.12, 57.375]   # then they are divided by this
@@ -18,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import posixpath
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import cv2
 import numpy as np
@@ -30,6 +31,7 @@ from anon_batch.config.section import Section
 from anon_batch.errors import ConfigError, ModelError
 from anon_batch.models.backends import open_network
 from anon_batch.models.network import Network
+from anon_batch.models.onnx_graph import put_channels_first
 from anon_batch.records import FloatArray, PixelArray
 from anon_batch.storage import Storage, absolute, join
 from anon_batch.storage.addresses import is_local, local_path
@@ -47,6 +49,7 @@ class NetworkFile(Section):
     name: str = Field("", description="What results call it; default the file's name without suffix.")
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="Of the ONNX file.")
     size: tuple[PositiveInt, PositiveInt] = Field((112, 112), description="Height and width of the input, px.")
+    layout: Literal["nchw", "nhwc"] = Field("nchw", description="Order of the input's axes.")
     order: Literal["rgb", "bgr"] = Field("rgb", description="Of the channels.")
     mean: Channels = Field((127.5, 127.5, 127.5), description="Subtracted from the values 0 to 255.")
     scale: Divisors = Field((127.5, 127.5, 127.5), description="Divisor of the values.")
@@ -70,8 +73,16 @@ class NetworkFile(Section):
         return self.name or posixpath.splitext(posixpath.basename(self.path))[0]
 
 
-def read_network_file(storage: Storage, address: str) -> NetworkFile:
+_File = TypeVar("_File", bound=NetworkFile)
+
+
+def read_network_file(storage: Storage, address: str, kind: type[_File]) -> _File:
     """Read a declaration; its `path` becomes absolute. The address of an ONNX file itself stands for the defaults.
+
+    Args:
+        storage: of the declaration.
+        address: of a YAML file or an ONNX file.
+        kind: of the declaration, with its keys and defaults.
 
     Raises:
         ConfigError: not a declaration.
@@ -79,20 +90,20 @@ def read_network_file(storage: Storage, address: str) -> NetworkFile:
     """
     where = absolute(address)
     if not address.endswith(SUFFIXES):
-        return NetworkFile(path=where)
+        return kind(path=where)
     try:
         read = yaml.safe_load(storage.read(where).decode("utf-8-sig"))
     except (UnicodeDecodeError, yaml.YAMLError) as exc:
         raise ConfigError(f"{address}: not YAML ({(str(exc).splitlines() or [''])[0][:200]})") from None
     if not isinstance(read, dict):
         raise ConfigError(f"{address}: expected keys and values, at least `path: FILE.onnx`")
-    file = validate(NetworkFile, read, address)
+    file = validate(kind, read, address)
     beside = is_local(file.path) and not posixpath.isabs(local_path(file.path))
     return file.model_copy(update={"path": join(posixpath.dirname(where), file.path) if beside else file.path})
 
 
 class FeatureNetwork:
-    """Computes features of images with an ONNX network (1, 3, H, W) on the CPU.
+    """Computes features of images with an ONNX network, one image at a time on the CPU.
 
     Args:
         file: its declaration.
@@ -115,14 +126,15 @@ class FeatureNetwork:
             raise ModelError(f"{file.path}: sha256 is {self.sha256}, its declaration says {file.sha256}")
         self._mean, self._scale = np.array(file.mean, np.float32), np.array(file.scale, np.float32)
         try:
-            self._network: Network = open_network("onnxruntime", data, threads=threads, device="cpu")
+            network = put_channels_first(data) if file.layout == "nhwc" else data
+            self._network: Network = open_network("onnxruntime", network, threads=threads, device="cpu")
             self.dimensions = len(self._features(np.zeros((*file.size, 3), np.uint8)))
         except ModelError as exc:
             raise ModelError(f"{file.path}: {exc}") from exc
         except Exception as exc:  # because onnxruntime's exceptions share no base class
             raise ModelError(
                 f"{file.path}: does not accept images of {file.size[1]} x {file.size[0]} px, or has no output "
-                f"{file.output} ({(str(exc).splitlines() or [''])[0][:200]}); declare its `size` and `output`"
+                f"{file.output} ({(str(exc).splitlines() or [''])[0][:200]}); declare its `size`, `layout` and `output`"
             ) from exc
 
     def of(self, images: Sequence[PixelArray]) -> FloatArray:
@@ -156,5 +168,5 @@ def load_feature_network(storage: Storage, address: str, threads: int) -> Featur
     Raises:
         ConfigError, ModelError, StorageError: as `read_network_file` and `FeatureNetwork`.
     """
-    file = read_network_file(storage, address)
+    file = read_network_file(storage, address, NetworkFile)
     return FeatureNetwork(file, storage.read(file.path), threads)

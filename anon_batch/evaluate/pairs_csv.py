@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from anon_batch.errors import ConfigError
+from anon_batch.evaluate.samples import choose
 from anon_batch.records import ManifestRow
 from anon_batch.storage import Storage, absolute, join
 
@@ -54,6 +55,18 @@ def read_pairs(storage: Storage, address: str) -> list[Pair]:
         raise ConfigError(f"--pairs {csv_uri}: {len(lines)} persons, expected at least two")
     rows = _rows(storage, csv_uri, names)
     return [Pair(line["person"], next(rows), next(rows)) for line in lines]
+
+
+def sample_pairs(listed: Sequence[Pair], limit: int | None, seed: int) -> list[Pair]:
+    """Return a sample of persons, all without a limit.
+
+    Raises:
+        ConfigError: fewer than two persons remain.
+    """
+    chosen, _ = choose(((index, pair.person) for index, pair in enumerate(listed)), limit, seed)
+    if len(chosen) < _MIN_PERSONS:
+        raise ConfigError(f"--limit {limit}: pairs need at least two persons")
+    return [listed[index] for index in chosen]
 
 
 def _check_unique(csv_uri: str, kind: str, values: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Measures on pairs of images of one person: re-identification, and identity of fakes."""
+"""Pairs of images of one person: those that attackers get, and the identity of fakes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from anon_batch.anonymizer import Anonymizer
 from anon_batch.errors import ConfigError
 from anon_batch.evaluate.appearance import Appearance
-from anon_batch.evaluate.embedder import Embedder, aligned_crop
+from anon_batch.evaluate.attacks.copies import window
+from anon_batch.evaluate.embedder import Embedder, Face
 from anon_batch.evaluate.identity import IdentityFeatures, IdentityMeasures, measure_identity
 from anon_batch.evaluate.pairs_csv import Pair
-from anon_batch.evaluate.reidentification import PairFeatures, Reidentification, attack
 from anon_batch.evaluate.samples import ImageReader
 from anon_batch.evaluate.setup import EvaluationConfig, Setup
 from anon_batch.evaluate.speed import SpeedSample
@@ -21,15 +22,7 @@ from anon_batch.evaluate.subjects import EvaluatedMethod, Output, Subject, detec
 from anon_batch.records import FloatArray
 from anon_batch.storage import Storage
 
-_OUTPUTS = (
-    "neutral",
-    "smiling",
-    "attacker_neutral",
-    "attacker_smiling",
-    "seed_neutral",
-    "seed_smiling",
-    "seed_shifted",
-)
+_OUTPUTS = ("seed_neutral", "seed_smiling", "seed_shifted")
 
 
 @dataclass(slots=True, eq=False)
@@ -53,30 +46,17 @@ class PairRows:
         }
         return cls(embedder, {"neutral": [], "smiling": []}, outputs)
 
-    def original(self) -> PairFeatures:
-        """Return the features of the originals."""
-        return PairFeatures(np.stack(self.originals["neutral"]), np.stack(self.originals["smiling"]))
-
-    def reidentification(self, method: str) -> Reidentification:
-        """Search outputs in galleries of originals, of outputs with the attacker's key, and of other released outputs."""
-        rows = {kind: np.stack(features) for kind, features in self.outputs[method].items()}
-        probes = PairFeatures(rows["neutral"], rows["smiling"])
-        gallery = PairFeatures(rows["attacker_neutral"], rows["attacker_smiling"])
-        return Reidentification(attack(self.original(), probes), attack(gallery, probes), attack(probes, probes))
-
     def identity(self, method: str) -> IdentityMeasures:
         """See `identity.measure_identity`."""
         rows = {kind: np.stack(features) for kind, features in self.outputs[method].items()}
-        original = self.original()
+        neutral, smiling = (np.stack(self.originals[kind]) for kind in ("neutral", "smiling"))
         return measure_identity(
-            IdentityFeatures(
-                rows["seed_neutral"], rows["seed_smiling"], rows["seed_shifted"], original.neutral, original.smiling
-            )
+            IdentityFeatures(rows["seed_neutral"], rows["seed_smiling"], rows["seed_shifted"], neutral, smiling)
         )
 
     def add_originals(self, kind: str, subjects: Sequence[Subject]) -> None:
         """Add the originals of one kind."""
-        self.originals[kind].extend(self.embedder.embed([aligned_crop(one.pixels, one.landmarks) for one in subjects]))
+        self.originals[kind].extend(self.embedder.embed([Face(one.pixels, one.landmarks) for one in subjects]))
 
     def add_outputs(
         self, method: str, kind: str, subjects: Sequence[Subject], results: Sequence[Output | None]
@@ -85,7 +65,7 @@ class PairRows:
         for subject, result in zip(subjects, results, strict=True):
             row = np.full(self.embedder.dimensions, np.nan, np.float32)
             if result is not None:
-                row = self.embedder.embed([aligned_crop(result.pixels, subject.landmarks)])[0]
+                row = self.embedder.embed([Face(result.pixels, subject.landmarks)])[0]
             self.outputs[method][kind].append(row)
 
 
@@ -95,13 +75,13 @@ class PairMeasures:
 
     Args:
         recognisers: their features.
-        persons: measured.
+        persons: measured: both images, each in a window around the face.
         unusable: skipped persons, without a face with landmarks in one of their images.
         failures: reason -> images that could not be read.
     """
 
     recognisers: tuple[PairRows, ...]
-    persons: int = 0
+    persons: list[tuple[Subject, Subject]] = field(default_factory=list)
     unusable: int = 0
     failures: Counter[str] = field(default_factory=Counter)
 
@@ -131,31 +111,57 @@ def measure_pairs(
     """
     state = PairMeasures(tuple(PairRows.empty(embedder, setup.methods) for embedder in setup.embedders))
     reader = ImageReader(storage, config.job.limits, config.allowed(config.pairs or ""), state.failures)
-    size = config.job.detect.batch_size
-    for chunk in (pairs[start : start + size] for start in range(0, len(pairs), size)):
-        persons = list(_subjects(chunk, reader, setup, state))
+    for chunk in _chunks(config, pairs):
+        persons = list(_subjects(chunk, reader, setup.anonymizer, state))
         for neutral, smiling in persons:
             speed_sample.offer(neutral.image, neutral.detections)
             speed_sample.offer(smiling.image, smiling.detections)
         if persons:
             _measure_batch(config, state, setup.methods, persons, appearance)
         on_progress(len(chunk))
-    if state.persons < 2:
-        detectors = ", ".join(detector.name for detector in config.job.detect.detectors)
-        raise ConfigError(
-            f"--pairs {config.pairs}: detector {detectors} found a face with landmarks in both images of {state.persons} of "
-            f"{len(pairs)} persons, expected at least two: use a detector that gives landmarks, or larger images"
-        )
+    _check_enough(config, len(state.persons), len(pairs))
     return state
 
 
+def read_persons(
+    config: EvaluationConfig, storage: Storage, anonymizer: Anonymizer, pairs: Sequence[Pair]
+) -> list[tuple[Subject, Subject]]:
+    """Return both images of every person, each in a window around the face, without persons of whom one is not found.
+
+    Raises:
+        ConfigError: there are fewer than two persons.
+        StorageError: an image cannot be read.
+    """
+    state = PairMeasures(())
+    reader = ImageReader(storage, config.job.limits, config.allowed(config.pairs or ""), state.failures)
+    for chunk in _chunks(config, pairs):
+        found = _subjects(chunk, reader, anonymizer, state)
+        state.persons.extend((window(first), window(second)) for first, second in found)
+    _check_enough(config, len(state.persons), len(pairs))
+    return state.persons
+
+
+def _chunks(config: EvaluationConfig, pairs: Sequence[Pair]) -> Iterator[Sequence[Pair]]:
+    size = config.job.detect.batch_size
+    return (pairs[start : start + size] for start in range(0, len(pairs), size))
+
+
+def _check_enough(config: EvaluationConfig, found: int, listed: int) -> None:
+    if found < 2:
+        detectors = ", ".join(detector.name for detector in config.job.detect.detectors)
+        raise ConfigError(
+            f"--pairs {config.pairs}: detector {detectors} found a face with landmarks in both images of {found} of "
+            f"{listed} persons, expected at least two: use a detector that gives landmarks, or larger images"
+        )
+
+
 def _subjects(
-    chunk: Sequence[Pair], reader: ImageReader, setup: Setup, state: PairMeasures
+    chunk: Sequence[Pair], reader: ImageReader, anonymizer: Anonymizer, state: PairMeasures
 ) -> Iterator[tuple[Subject, Subject]]:
     rows = [row for pair in chunk for row in (pair.neutral, pair.smiling)]
     found: dict[str, Subject] = {}
     for batch in reader.batches(rows, len(rows)):
-        for image in detect_faces(setup.anonymizer, batch, state.failures):
+        for image in detect_faces(anonymizer, batch, state.failures):
             if (subject := subject_of(image)) is not None:
                 found[image.row.image_id] = subject
     for pair in chunk:
@@ -173,7 +179,8 @@ def _measure_batch(
     persons: Sequence[tuple[Subject, Subject]],
     appearance: Appearance,
 ) -> None:
-    first, state.persons = state.persons, state.persons + len(persons)
+    first = len(state.persons)
+    state.persons.extend((window(one), window(other)) for one, other in persons)
     neutral, smiling = [pair[0] for pair in persons], [pair[1] for pair in persons]
     for rows in state.recognisers:
         rows.add_originals("neutral", neutral)
@@ -182,25 +189,19 @@ def _measure_batch(
     own_neutral = [subject.with_id(seed) for subject, seed in zip(neutral, seeds, strict=False)]
     own_smiling = [subject.with_id(seed) for subject, seed in zip(smiling, seeds, strict=False)]
     next_smiling = [subject.with_id(seed) for subject, seed in zip(smiling, seeds[1:], strict=True)]
-    work = {
-        "neutral": (neutral, "release"),
-        "smiling": (smiling, "release"),
-        "attacker_neutral": (neutral, "attacker"),
-        "attacker_smiling": (smiling, "attacker"),
-        "seed_neutral": (own_neutral, "identity"),
-        "seed_smiling": (own_smiling, "identity"),
-        "seed_shifted": (next_smiling, "identity"),
-    }
+    work = {"seed_neutral": own_neutral, "seed_smiling": own_smiling, "seed_shifted": next_smiling}
     released: list[dict[str, Output | None]] = [{} for _ in persons]
     for method in methods:
-        for kind, (subjects, purpose) in work.items():
-            images = [(subject.image, subject.detections) for subject in subjects]
-            results = method.anonymize(images, config.run_key(purpose))
+        for kind, subjects in work.items():
+            results = _anonymize(method, subjects, config.run_key("identity"))
             for rows in state.recognisers:
                 rows.add_outputs(method.name, kind, subjects, results)
-            if kind == "smiling":
-                for outputs, result in zip(released, results, strict=True):
-                    outputs[method.name] = result
+        for outputs, result in zip(released, _anonymize(method, smiling, config.run_key("release")), strict=True):
+            outputs[method.name] = result
     # One image of each person, because two would help a judge and a classifier.
     for position, (subject, outputs) in enumerate(zip(smiling, released, strict=True)):
         appearance.add("pairs", f"person {first + position}", subject.pixels, subject.detections, outputs)
+
+
+def _anonymize(method: EvaluatedMethod, subjects: Sequence[Subject], key: bytes) -> list[Output | None]:
+    return method.anonymize([(subject.image, subject.detections) for subject in subjects], key)

@@ -100,7 +100,13 @@ def select_from_manifest(
 
 
 def select_faces(
-    storage: Storage, address: str, *, only: Collection[str] | None, limit: int | None, seed: int
+    storage: Storage,
+    address: str,
+    *,
+    only: Collection[str] | None,
+    limit: int | None,
+    seed: int,
+    option: str = "--faces",
 ) -> Selection:
     """Choose images of one face each, from a manifest (`*.parquet`) or from all images below a folder.
 
@@ -110,6 +116,7 @@ def select_faces(
         only: ids, file names, or file names without suffix to choose from; None for all.
         limit: number of images to sample; None for all.
         seed: of the sample.
+        option: that gave the address, for messages.
 
     Raises:
         ConfigError: the folder has no image, or `only` names none of them.
@@ -122,7 +129,7 @@ def select_faces(
         uri = absolute(address)
         keys = sorted(info.key for info in storage.list(uri) if has_image_suffix(info.key))
         if not keys:
-            raise ConfigError(f"--faces: no images at {uri}; use a folder of face crops or a manifest (.parquet)")
+            raise ConfigError(f"{option}: no images at {uri}; use a folder of face crops or a manifest (.parquet)")
         all_rows, listed_count = (lambda: _folder_rows(uri, keys)), len(keys)
     eligible = (
         (index, row.image_id)

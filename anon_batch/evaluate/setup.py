@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from anon_batch.anonymizer import Anonymizer
 from anon_batch.config import DetectorConfig, JobConfig
 from anon_batch.detect.ensemble import Ensemble, build_detector
 from anon_batch.detect.protocol import Detector
 from anon_batch.errors import ConfigError
-from anon_batch.evaluate.embedder import Embedder, EmbedderSettings, load_embedders
+from anon_batch.evaluate.attacks.audit import AttackSettings
+from anon_batch.evaluate.embedder import Embedder, load_embedders
 from anon_batch.evaluate.subjects import EvaluatedMethod
 from anon_batch.manifest.allowed import AllowedSources
 from anon_batch.models.runtime import Runtime
 from anon_batch.storage import Storage
 
+ERASER = "solid"
 _NO_SCORER = "manifest"  # because its boxes are the ground truth
 
 
@@ -29,7 +31,8 @@ class EvaluationConfig:
         output: address of the folder for the results.
         manifest: address of a manifest of images; None for none.
         scorer: the second detector; None skips the measures that need one.
-        embedders: the recognisers; none skips the measures that need one.
+        embedders: addresses of the recognisers; none skips the measures that need one.
+        attacks: which attackers the pairs get.
         pairs: address of the CSV of pairs.
         faces: address of the folder or manifest of single faces.
         only: address of the text file with the names to use of `faces`.
@@ -44,7 +47,8 @@ class EvaluationConfig:
     output: str
     manifest: str | None = None
     scorer: DetectorConfig | None = None
-    embedders: tuple[EmbedderSettings, ...] = ()
+    embedders: tuple[str, ...] = ()
+    attacks: AttackSettings = field(default_factory=AttackSettings)
     pairs: str | None = None
     faces: str | None = None
     only: str | None = None
@@ -71,6 +75,7 @@ class Setup:
         scorer: the second detector.
         embedders: the recognisers, with different names.
         methods: to compare.
+        eraser: the method `solid` with the same regions, which shows what the surroundings of faces give away.
         models: `name@sha256` of every model of the registry that is used.
     """
 
@@ -78,6 +83,7 @@ class Setup:
     scorer: Ensemble | None
     embedders: tuple[Embedder, ...]
     methods: tuple[EvaluatedMethod, ...]
+    eraser: EvaluatedMethod
     models: tuple[str, ...]
 
     @property
@@ -107,14 +113,23 @@ def load_setup(config: EvaluationConfig, storage: Storage) -> Setup:
         check_scorer(config.scorer, job)
     runtime = Runtime.for_job(job, storage)
     scorer = None if config.scorer is None else load_scorer(config.scorer, job, runtime)
-    methods = []
-    for name in dict.fromkeys(config.methods):
-        image = job.image.model_copy(update={"anonymize": job.anonymize.with_method(name)})
-        methods.append(EvaluatedMethod(name, Anonymizer.from_config(image, runtime, config.run_key("release"))))
+    methods = [load_method(job, name, runtime, config.run_key("release")) for name in dict.fromkeys(config.methods)]
+    eraser = load_method(job, ERASER, runtime, config.run_key("release"))
     used = [name for method in methods for name in method.anonymizer.models]
     used += scorer.models if scorer else ()
     models = tuple(f"{name}@{runtime.store.digest(name)}" for name in dict.fromkeys(used))
-    return Setup(runtime, scorer, load_embedders(storage, config.embedders, runtime.threads), tuple(methods), models)
+    embedders = load_embedders(storage, config.embedders, runtime.threads)
+    return Setup(runtime, scorer, embedders, tuple(methods), eraser, models)
+
+
+def load_method(job: JobConfig, name: str, runtime: Runtime, key: bytes) -> EvaluatedMethod:
+    """Load a method for faces with the other settings of the job.
+
+    Raises:
+        UnknownNameError, ConfigError, ModelError: as `Anonymizer`.
+    """
+    image = job.image.model_copy(update={"anonymize": job.anonymize.with_method(name)})
+    return EvaluatedMethod(name, Anonymizer.from_config(image, runtime, key))
 
 
 def load_scorer(scorer: DetectorConfig, job: JobConfig, runtime: Runtime) -> Ensemble:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from anon_batch.detect.protocol import Detector
 from anon_batch.evaluate.appearance import Appearance
 from anon_batch.evaluate.contact_sheet import FaceSample
-from anon_batch.evaluate.embedder import Embedder, aligned_crop
+from anon_batch.evaluate.embedder import Embedder, Face
 from anon_batch.evaluate.frechet import MIN_SAMPLES_PER_DIMENSION, FeatureMoments, FrechetMeasure, frechet_distance
 from anon_batch.evaluate.landmarks import LandmarkErrors, LandmarkMeasures
 from anon_batch.evaluate.samples import ImageReader, Selection
@@ -46,7 +46,7 @@ class FaceMoments:
 
     def add_originals(self, subjects: Sequence[Subject]) -> None:
         """Add originals."""
-        features = self.embedder.embed([aligned_crop(one.pixels, one.landmarks) for one in subjects])
+        features = self.embedder.embed([Face(one.pixels, one.landmarks) for one in subjects])
         for position, row in enumerate(features, start=self.originals.count):
             self.halves[position % 2].add(row)
         self.originals.add(features)
@@ -179,9 +179,9 @@ def _measure_method(
         outputs = [result.pixels for _, result in present]
         originals = [subject for subject, _ in present]
         _add_landmark_errors(state.errors[method.name], _detectors(setup), originals, outputs)
-        crops = [aligned_crop(result.pixels, subject.landmarks) for subject, result in present]
+        faces = [Face(result.pixels, subject.landmarks) for subject, result in present]
         for moments in state.moments:
-            moments.outputs[method.name].add(moments.embedder.embed(crops))
+            moments.outputs[method.name].add(moments.embedder.embed(faces))
     return results
 
 

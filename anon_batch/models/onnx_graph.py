@@ -59,3 +59,32 @@ def prepare_image_network(data: bytes) -> bytes:
             dims[axis].dim_param = f"{value.name}_{axis}"
     del graph.value_info[:]  # because intermediate shapes are those of the fixed size
     return bytes(model.SerializeToString())
+
+
+def put_channels_first(data: bytes) -> bytes:
+    """Make a network with one image input (B, H, W, 3) take (B, 3, H, W).
+
+    Args:
+        data: an ONNX file.
+
+    Returns:
+        The changed ONNX file, which transposes its input.
+
+    Raises:
+        ModelError: not an ONNX file, or not exactly one input of four dimensions.
+    """
+    import onnx
+
+    model = read_graph(data)
+    graph = model.graph
+    initializers = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in initializers]
+    if len(inputs) != 1 or len(inputs[0].type.tensor_type.shape.dim) != 4:
+        raise ModelError(f"expected one input (B, H, W, 3), found {[value.name for value in inputs]}")
+    last = inputs[0].name
+    first = f"{last}_channels_first"
+    value = onnx.helper.make_tensor_value_info(first, inputs[0].type.tensor_type.elem_type, ["B", 3, "H", "W"])
+    graph.input.remove(inputs[0])
+    graph.input.append(value)
+    graph.node.insert(0, onnx.helper.make_node("Transpose", [first], [last], perm=[0, 2, 3, 1]))
+    return bytes(model.SerializeToString())

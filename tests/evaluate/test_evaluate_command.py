@@ -155,8 +155,6 @@ def test_identity_landmarks_and_frechet(main: Any, people: Path, embedder: str, 
         str(people / "pairs.csv"),
         "--embedder",
         embedder,
-        "--embedder-order",
-        "rgb",
         "--faces",
         str(people),
         "--only",
@@ -176,15 +174,15 @@ def test_identity_landmarks_and_frechet(main: Any, people: Path, embedder: str, 
     }
     assert document["plan"]["inputs"]["faces"]["measured"] == 6
     assert [own["name"] for own in document["plan"]["embedders"]] == ["cells"]
-    assert document["plan"]["embedders"][0]["order"] == "rgb"
-    assert document["originals"]["reidentification"]["cells"]["original_gallery"]["rank_1"] == 1
+    assert document["plan"]["embedders"][0]["order"] == "bgr"
+    assert document["plan"]["attacks"]["attacks"] == ["naive", "reverse", "linked", "parrot"]
+    assert document["originals"]["reidentification"]["whole_image"]["attackers"][0]["rank_1"]["value"] == 1
     solid, blur = document["methods"]["solid"], document["methods"]["blur"]
-    chance = solid["reidentification"]["cells"]["original_gallery"]["chance"]
-    assert chance == pytest.approx(1 / 6)
-    assert solid["reidentification"]["cells"]["original_gallery"]["rank_1"] < 1
-    assert (
-        blur["reidentification"]["cells"]["anonymized_gallery"]["rank_1"] > 0.9
-    )  # because a blurred gallery identifies blurred faces
+    assert solid["reidentification"]["face_alone"]["chance"] == pytest.approx(1 / 6)
+    assert solid["reidentification"]["surroundings"] == solid["reidentification"]["whole_image"]
+    # Because a blurred gallery identifies blurred faces.
+    whole = {own["attack"]: own["rank_1"]["value"] for own in blur["reidentification"]["whole_image"]["attackers"]}
+    assert whole["reverse"] > 0.9
     for method in (solid, blur):
         identity = method["identity"]["cells"]
         assert identity["same_seed"]["count"] == 6
@@ -203,8 +201,9 @@ def test_identity_landmarks_and_frechet(main: Any, people: Path, embedder: str, 
 
 def test_several_recognisers_are_measured_beside_each_other(main: Any, people: Path, embedder: str) -> None:
     inputs = ["--methods", "blur", "--scorer", "none", "--pairs", str(people / "pairs.csv"), "--json"]
-    twice = ["--embedder", embedder, "--embedder", embedder]
-    code, out, _ = main(*inputs, *twice, "--embedder-order", "bgr", "--embedder-order", "rgb")
+    other = Path(embedder).with_name("other.yaml")
+    other.write_text("path: cells.onnx\norder: rgb\nlicence: CC0\n")
+    code, out, _ = main(*inputs, "--embedder", embedder, "--embedder", str(other))
     assert code == 0
     document = json.loads(out)
     assert [(own["name"], own["order"]) for own in document["plan"]["embedders"]] == [
@@ -212,11 +211,15 @@ def test_several_recognisers_are_measured_beside_each_other(main: Any, people: P
         ("cells-2", "rgb"),
     ]
     blur = document["methods"]["blur"]
-    assert list(blur["reidentification"]) == list(blur["identity"]) == ["cells-1", "cells-2"]
-    first, second = blur["reidentification"].values()
+    assert document["plan"]["embedders"][1]["licence"] == "CC0"
+    assert list(blur["identity"]) == ["cells-1", "cells-2"]
+    found = {
+        (own["attack"], own["embedder"]): own["rank_1"]["value"]
+        for own in blur["reidentification"]["whole_image"]["attackers"]
+    }
     # The recogniser's cells do not depend on the order of the channels but for their places.
-    assert first["original_gallery"]["rank_1"] == pytest.approx(second["original_gallery"]["rank_1"])
-    assert first["released_gallery"]["rank_1"] > 0.9
+    assert found["naive", "cells-1"] == pytest.approx(found["naive", "cells-2"])
+    assert found["linked", "cells-1"] > 0.9
     identity = blur["identity"]["cells-1"]
     assert identity["others_original"]["count"] == 2 * 6 * 5
     assert identity["others_original"]["mean"] < identity["own_original"]["mean"]
@@ -270,7 +273,8 @@ def test_the_same_seed_gives_the_same_figures(main: Any, manifest: str) -> None:
         (["--scorer-scale", "100"], "--scorer"),
         (["--limit", "0"], "--limit"),
         (["--embedder", "x.onnx", "--embedder", "x.onnx"], "names the same recogniser twice"),
-        (["--embedder", "x.onnx", "--embedder-mean", "1", "--embedder-mean", "2"], "--embedder-mean is given 2 times"),
+        (["--attack", "guess"], "--attack guess: no such attack; choose from naive, reverse"),
+        (["--attack", ","], "--attack names no attack"),
     ],
 )
 def test_usage_errors(main: Any, manifest: str, args: list[str], expected: str) -> None:

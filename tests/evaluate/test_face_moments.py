@@ -7,12 +7,12 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from anon_batch.evaluate.embedder import Embedder
+from anon_batch.evaluate.embedder import Embedder, Face, aligned
 from anon_batch.evaluate.landmarks import LandmarkErrors
 from anon_batch.evaluate.single_faces import FaceMoments, SingleFaceMeasures
 from anon_batch.evaluate.subjects import EvaluatedMethod, Subject
 from anon_batch.imaging.source import SourceImage
-from anon_batch.records import Detections, FloatArray, PixelArray
+from anon_batch.records import Detections, FloatArray
 
 MARKS = np.array([[[40, 40], [60, 40], [50, 52], [42, 65], [58, 65]]], np.float32)
 
@@ -23,8 +23,8 @@ class Colour:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def embed(self, crops: list[PixelArray]) -> FloatArray:
-        return np.array([crop[56, 56] / 255 for crop in crops], np.float32).reshape(-1, 3)
+    def embed(self, faces: list[Face]) -> FloatArray:
+        return np.array([aligned(face)[56, 56] / 255 for face in faces], np.float32).reshape(-1, 3)
 
 
 def subject(pixel: tuple[int, ...]) -> Subject:
@@ -40,7 +40,7 @@ def moments(name: str, faces: int) -> FaceMoments:
     for start in range(0, faces, 4):
         batch = [subject(tuple(colour)) for colour in colours[start : start + 4]]
         own.add_originals(batch)
-        own.outputs["m"].add(own.embedder.embed([cast(Any, one.pixels + np.uint8(51)) for one in batch]))
+        own.outputs["m"].add(own.embedder.embed([Face(one.pixels + np.uint8(51), one.landmarks) for one in batch]))
     return own
 
 

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from anon_batch.errors import ConfigError, ModelError
-from anon_batch.evaluate.network_file import load_feature_network, read_network_file
+from anon_batch.evaluate.network_file import NetworkFile, load_feature_network, read_network_file
 from anon_batch.storage import Storage
 
 
@@ -43,7 +43,7 @@ def test_a_declaration_says_how_images_become_features(tmp_path: Path) -> None:
 
 
 def test_an_onnx_file_alone_stands_for_the_defaults(tmp_path: Path) -> None:
-    file = read_network_file(Storage(), str(tmp_path / "some.net.onnx"))
+    file = read_network_file(Storage(), str(tmp_path / "some.net.onnx"), NetworkFile)
     assert (file.title, file.size, file.order, file.licence) == ("some.net", (112, 112), "rgb", "not stated")
 
 
@@ -68,11 +68,25 @@ def test_another_file_than_the_declared_one_is_refused(tmp_path: Path) -> None:
 def test_a_wrong_declaration_names_the_fault(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "net.yaml").write_text(text)
     with pytest.raises(ConfigError, match=message):
-        read_network_file(Storage(), str(tmp_path / "net.yaml"))
+        read_network_file(Storage(), str(tmp_path / "net.yaml"), NetworkFile)
 
 
 def test_a_network_that_does_not_fit_its_declaration_is_refused(tmp_path: Path) -> None:
     _mean_colour(tmp_path / "net.onnx")
     (tmp_path / "net.yaml").write_text("path: net.onnx\nsize: 8\noutput: 2\n")
-    with pytest.raises(ModelError, match="declare its `size` and `output`"):
+    with pytest.raises(ModelError, match="declare its `size`, `layout` and `output`"):
         load_feature_network(Storage(), str(tmp_path / "net.yaml"), 1)
+
+
+def test_channels_may_be_the_last_axis(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("ReduceMean", ["x"], ["mean"], axes=[1, 2], keepdims=0),
+        helper.make_node("Flatten", ["mean"], ["y"]),
+    ]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 8, 6, 3])]
+    graph = helper.make_graph(nodes, "g", inputs, [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3])])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
+    (tmp_path / "net.yaml").write_text("path: net.onnx\nsize: [8, 6]\nlayout: nhwc\nmean: 0\nscale: 1\n")
+    network = load_feature_network(Storage(), str(tmp_path / "net.yaml"), 1)
+    np.testing.assert_allclose(network.of([np.full((20, 30, 3), (10, 20, 40), np.uint8)]), [[10, 20, 40]])

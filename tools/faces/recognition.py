@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from anon_batch.evaluate import recognition
-from anon_batch.evaluate.embedder import Embedder, EmbedderSettings, aligned_crop, load_embedder
+from anon_batch.evaluate.attacks.scores import PairFeatures, compare
+from anon_batch.evaluate.embedder import Embedder, Face, load_embedder
 from anon_batch.evaluate.frechet import FeatureMoments, frechet_distance
 from anon_batch.evaluate.identity import IdentityFeatures, measure_identity
-from anon_batch.evaluate.reidentification import PairFeatures, attack
 from anon_batch.records import FloatArray, PixelArray
 from anon_batch.storage import Storage
 from tools.faces.runs import Figures, Runs, largest
@@ -35,7 +35,7 @@ def frechet(runs: Runs, name: str) -> Figures:
             if (index := largest(found)) is None:
                 continue
             for moments, pixels in ((before, read_pixels(path)), (after, outputs.pixels(path))):
-                moments.add(embedder.embed([aligned_crop(pixels, found.landmarks[index])]))
+                moments.add(embedder.embed([Face(pixels, found.landmarks[index])]))
         distance = frechet_distance(before, after)
         out[embedder.name] = {"distance": distance, "faces": after.count}
         shown = "too few faces" if distance is None else f"{distance:.3f}"
@@ -56,29 +56,33 @@ def recognised(runs: Runs, name: str) -> Figures:
 
 def _figures(rows: dict[str, PairFeatures]) -> Figures:
     original, release = rows["original"], rows["pairs"]
-    own_gallery = attack(original, release)
+    own_gallery = compare(original, release)
+    genuine, impostor = (v[np.isfinite(v)] for v in (own_gallery.genuine(), own_gallery.impostor()))
     seeds = rows["pairs.identity"]
     identity = measure_identity(
-        IdentityFeatures(
-            seeds.neutral, seeds.smiling, rows["pairs.shifted"].smiling, original.neutral, original.smiling
-        )
+        IdentityFeatures(seeds.first, seeds.second, rows["pairs.shifted"].second, original.first, original.second)
     )
     own, others = _cosines(original, release)
-    originals = recognition.cosines(original.neutral, original.smiling)
+    originals = recognition.cosines(original.first, original.second)
     return {
-        "chance": own_gallery.chance,
-        "rank_1_original_gallery": own_gallery.rank_1,
-        "rank_1_anonymized_gallery_same_key": attack(release, release).rank_1,
-        "rank_1_anonymized_gallery_other_key": attack(rows["pairs.attacker"], release).rank_1,
-        "equal_error_rate": own_gallery.equal_error_rate,
+        "chance": 1 / own_gallery.persons,
+        "rank_1_original_gallery": _rank_1(original, release),
+        "rank_1_anonymized_gallery_same_key": _rank_1(release, release),
+        "rank_1_anonymized_gallery_other_key": _rank_1(rows["pairs.attacker"], release),
+        "equal_error_rate": recognition.equal_error_rate(genuine, impostor),
         "cosine_to_own_original": own,
         "cosine_to_others_originals": others,
         "own_less_others": own - others,
         "cosine_of_different_originals": float(originals[~np.eye(len(originals), dtype=np.bool_)].mean()),
         "equal_error_rate_of_one_seed": identity.equal_error_rate,
         "equal_error_rate_of_seed_alone": identity.equal_error_rate_of_seed,
-        "rank_1_of_originals": attack(original, original).rank_1,
+        "rank_1_of_originals": _rank_1(original, original),
     }
+
+
+def _rank_1(gallery: PairFeatures, probes: PairFeatures) -> float:
+    """Return the share of persons who are named for their probe."""
+    return float(compare(gallery, probes).hits().mean())
 
 
 def _pair_features(runs: Runs, name: str, embedder: Embedder) -> dict[str, PairFeatures]:
@@ -92,7 +96,7 @@ def _pair_features(runs: Runs, name: str, embedder: Embedder) -> dict[str, PairF
                 side.append(_Portrait(path, found[path].landmarks[index]))
 
     def rows(read: Callable[[Path], PixelArray], portraits: Sequence[_Portrait]) -> FloatArray:
-        return embedder.embed([aligned_crop(read(one.path), one.landmarks) for one in portraits])
+        return embedder.embed([Face(read(one.path), one.landmarks) for one in portraits])
 
     neutral, smiling = sides
     out = {"original": PairFeatures(rows(read_pixels, neutral), rows(read_pixels, smiling))}
@@ -106,11 +110,11 @@ def _pair_features(runs: Runs, name: str, embedder: Embedder) -> dict[str, PairF
 def _cosines(original: PairFeatures, release: PairFeatures) -> tuple[float, float]:
     """Return the mean cosine of outputs to their own originals, and to other persons' originals."""
     own = [
-        np.diagonal(recognition.cosines(release.neutral, original.neutral)),
-        np.diagonal(recognition.cosines(release.smiling, original.smiling)),
+        np.diagonal(recognition.cosines(release.first, original.first)),
+        np.diagonal(recognition.cosines(release.second, original.second)),
     ]
     others = []
-    for made, real in ((release.neutral, original.smiling), (release.smiling, original.neutral)):
+    for made, real in ((release.first, original.second), (release.second, original.first)):
         between = recognition.cosines(made, real)
         others.append(between[~np.eye(len(between), dtype=np.bool_)])
     return float(np.concatenate(own).mean()), float(np.concatenate(others).mean())
@@ -118,4 +122,4 @@ def _cosines(original: PairFeatures, release: PairFeatures) -> tuple[float, floa
 
 def _embedders(runs: Runs) -> list[Embedder]:
     storage = Storage()
-    return [load_embedder(storage, EmbedderSettings(address), 1) for address in runs.embedders]
+    return [load_embedder(storage, address, 1) for address in runs.embedders]

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 
 from anon_batch import __version__
-from anon_batch.evaluate.network_file import read_network_file
+from anon_batch.evaluate.network_file import NetworkFile, read_network_file
 from anon_batch.evaluate.release.draw import Drawn
 from anon_batch.evaluate.release.findings import Findings
 from anon_batch.evaluate.release.job import ReleaseJob
@@ -75,7 +75,7 @@ def _of_state(job: ReleaseJob, state: ReleaseState) -> Iterator[Findings]:
         yield _missing(_NO_LEDGER, "utility.ap_kept", "utility.faces_kept", "utility.canary", "naturalness.probe")
         return
     published = job.run.columns.get("published", [])
-    networks = tuple(read_network_file(job.storage, own).title for own in job.features)
+    networks = tuple(read_network_file(job.storage, own, NetworkFile).title for own in job.features)
     utility = utility_findings(state.utility, networks, seed=job.seed, named=job.label_column in published)
     if job.scorer is None:
         utility.figures["utility.ap_kept"] = Figure.missing(_NO_SCORER)
