@@ -54,7 +54,8 @@ def scan_release(folder: Path) -> list[str]:
 
 def _images_of(folder: Path) -> Iterator[tuple[str, bytes]]:
     for path in sorted(folder.glob("images/**/*")):
-        if path.is_file() and not path.name.startswith("."):
+        is_columns = path == folder / "images/metadata.parquet"  # no image
+        if path.is_file() and not path.name.startswith(".") and not is_columns:
             yield str(path.relative_to(folder)), path.read_bytes()
     for path in sorted(folder.glob("shards/*.tar")):
         with tarfile.open(path) as tar:

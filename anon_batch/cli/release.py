@@ -23,8 +23,14 @@ def release(
     job: StorageJob = None,
     ledger: Annotated[str | None, typer.Option(help="Ledger of the run; default OUTPUT-ledger.")] = None,
 ) -> None:
-    """Sign a release that `verify` finds complete and whose gates passed. Exit code 3 or 10 if it is not to be published."""
+    """Write the card of a release that `verify` finds complete and whose gates passed, and sign it.
+
+    Exit code 3 or 10 if it is not to be published.
+    """
     from anon_batch.formats.release import Release
+    from anon_batch.release.card.card import write_card
+    from anon_batch.release.card.croissant import write_croissant
+    from anon_batch.release.card.metadata import write_metadata
     from anon_batch.release.report.finished import read_finished
     from anon_batch.release.signature.attestation import write_attestation
     from anon_batch.release.signature.signing_key import read_private
@@ -43,5 +49,9 @@ def release(
     if not finished.gates.passed:
         err.print("not signed: a gate is exceeded", markup=False)
         raise typer.Exit(int(ExitCode.GATE_EXCEEDED))
+    if finished.run.layout == "files":
+        write_metadata(place)
+    write_card(finished)
+    write_croissant(finished)
     count = write_attestation(place, key)
     out.print(f"signed   {count:,} files and, by the provenance, {found.objects:,} images", markup=False)

@@ -13,13 +13,31 @@ GATES = "gates.json"
 EVALUATION = "evaluation.json"
 REVIEW = "review.json"
 ATTESTATION = "attestation.json"
+CARD = "README.md"
+CROISSANT = "croissant.json"
+IMAGES_METADATA = "images/metadata.parquet"
 PROVENANCE = "provenance"
 IMAGES = "images"
 SHARDS = "shards"
 REPORT = "report/index.html"
 REPORT_JSON = "report/report.json"
 REPORT_VERDICT = "report/verification.json"
-SINGLE_FILES = frozenset({RUN, STATS, GATES, EVALUATION, REVIEW, ATTESTATION, REPORT, REPORT_JSON, REPORT_VERDICT})
+SINGLE_FILES = frozenset(
+    {
+        RUN,
+        STATS,
+        GATES,
+        EVALUATION,
+        REVIEW,
+        ATTESTATION,
+        CARD,
+        CROISSANT,
+        IMAGES_METADATA,
+        REPORT,
+        REPORT_JSON,
+        REPORT_VERDICT,
+    }
+)
 
 LEDGER_PLAN = "plan.json"
 LEDGER_ROWS = "rows"

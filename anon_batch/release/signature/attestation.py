@@ -82,7 +82,8 @@ def _digests(release: Release) -> dict[str, str]:
 
 def _signed_keys(release: Release) -> Iterator[str]:
     for info in release.objects(""):
-        if info.key.partition("/")[0] not in (layout.IMAGES, layout.SHARDS) and info.key != layout.ATTESTATION:
+        is_image = info.key.partition("/")[0] in (layout.IMAGES, layout.SHARDS) and info.key not in layout.SINGLE_FILES
+        if not is_image and info.key != layout.ATTESTATION:
             yield info.key
 
 

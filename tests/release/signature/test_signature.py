@@ -134,7 +134,16 @@ def test_the_statement_is_an_in_toto_statement_of_slsa_provenance(base):
     assert statement["_type"] == "https://in-toto.io/Statement/v1"
     assert statement["predicateType"] == "https://slsa.dev/provenance/v1"
     names = [own["name"] for own in statement["subject"]]
-    assert {"run.json", "stats.json", "gates.json", "provenance/0000000000-4.parquet"} == set(names)
+    expected = {
+        "run.json",
+        "stats.json",
+        "gates.json",
+        "provenance/0000000000-4.parquet",
+        "README.md",
+        "croissant.json",
+        "images/metadata.parquet",
+    }
+    assert set(names) == expected
     record = json.loads((base / "files/run.json").read_bytes())
     assert statement["predicate"]["runDetails"]["metadata"]["invocationId"] == record["run_id"]
 

@@ -1,0 +1,109 @@
+"""README.md: the dataset card, with the metadata that `load_dataset` of Hugging Face reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from typing import Any
+
+import yaml
+from jinja2 import Environment, StrictUndefined
+
+from anon_batch.formats import layout
+from anon_batch.formats.gates_json import GateResult
+from anon_batch.formats.run_json import RunJson
+from anon_batch.models.registry import MODELS
+from anon_batch.records import STATUSES
+from anon_batch.release.card.croissant import asked_for
+from anon_batch.release.report.finished import FinishedRelease
+from anon_batch.release.report.statement import state_what_it_is
+from anon_batch.release.report.words import clean
+from anon_batch.units import format_count, format_share
+
+_TEMPLATE = "card.md.jinja"
+_DATA_FILES = {
+    "files": f"{layout.IMAGES}/**",
+    "webdataset": f"{layout.SHARDS}/*.tar",
+    "parquet": f"{layout.SHARDS}/*.parquet",
+}
+
+
+def render_card(finished: FinishedRelease) -> str:
+    """Return README.md of a finished release; the same release gives the same text."""
+    environment = Environment(  # noqa: S701  the text is Markdown, and `plain` escapes what would be more
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    environment.filters.update(count=format_count, percent=format_share, plain=_plain)
+    record, summary = finished.run, finished.stats.summary
+    statuses = {status: int(summary["statuses"].get(status, 0)) for status in STATUSES}
+    return environment.from_string(_read_template()).render(
+        front_matter=yaml.safe_dump(_front_matter(record), sort_keys=False, allow_unicode=True).rstrip(),
+        name=record.name,
+        layout=record.layout,
+        record=record,
+        rows=int(summary["rows"]),
+        statuses=statuses,
+        images=statuses["anonymized"] + statuses["clean"],
+        lost=list(_lost(summary["reasons"])),
+        methods={str(name): int(count) for name, count in summary["methods"].items()},
+        statement=state_what_it_is(summary["methods"], int(summary["regions_kept"]), asked_for(record)),
+        gates=[
+            (gate.name, _limit(gate), gate.note, "passed" if gate.passed else "exceeded")
+            for gate in finished.gates.results
+        ],
+        models=list(_models(record)),
+        published=[str(name) for name in record.columns.get("published", [])],
+        withheld={str(name): str(why) for name, why in record.columns.get("withheld", {}).items()},
+    )
+
+
+def write_card(finished: FinishedRelease) -> None:
+    """Write README.md.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    finished.release.put(layout.CARD, render_card(finished).encode("utf-8", errors="backslashreplace"))
+
+
+def _read_template() -> str:
+    return resources.files(__package__).joinpath(_TEMPLATE).read_text(encoding="utf-8")
+
+
+def _front_matter(record: RunJson) -> dict[str, Any]:
+    """Return the card's metadata. In the layout `files` one loader reads all, so that the provenance is no second config."""
+    images = {"split": "train", "path": _DATA_FILES[record.layout]}
+    configs: list[dict[str, Any]] = [{"config_name": "default", "default": True, "data_files": [images]}]
+    if record.layout == "parquet":
+        configs.append({"config_name": "provenance", "data_files": f"{layout.PROVENANCE}/*.parquet"})
+    return {"pretty_name": clean(record.name), "tags": ["anonymized", "anon-batch"], "configs": configs}
+
+
+def _lost(reasons: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    for status, inner in reasons.items():
+        if isinstance(inner, Mapping):
+            yield from ((f"{status}: {reason}", int(count)) for reason, count in inner.items())
+        else:
+            yield status, int(inner)
+
+
+def _models(record: RunJson) -> Iterator[tuple[str, str, str, str]]:
+    for model in record.models:
+        name, _, digest = model.partition("@")
+        entry = MODELS.get(name)
+        yield (
+            name,
+            digest,
+            "not known" if entry is None else entry.licence,
+            "not known" if entry is None else entry.trained_on,
+        )
+
+
+def _limit(gate: GateResult) -> str:
+    return f"{'at most' if gate.kind == 'at_most' else 'at least'} {format_share(gate.limit)}"
+
+
+def _plain(text: object) -> str:
+    """Return text that Markdown shows as it is, on one line."""
+    safe = " ".join(clean(str(text)).split())
+    return "".join(f"\\{char}" if char in "\\`*_{}[]<>#|!" else char for char in safe)
