@@ -94,12 +94,12 @@ def parts_count(storage: Storage, output: str) -> int:
     return len(Release(storage, output).parts())
 
 
-def actors_of(driver_pid: int) -> list[psutil.Process]:
-    """Return the Ray worker processes that run shards for a driver that started its own Ray."""
+def actors_of(driver_pid: int, actor: str = "ShardActor") -> list[psutil.Process]:
+    """Return the Ray worker processes of a class of actors, for a driver that started its own Ray."""
     found = []
     for process in psutil.Process(driver_pid).children(recursive=True):
         try:
-            if process.name().startswith("ray::") and "ShardActor" in " ".join(process.cmdline()):
+            if process.name().startswith("ray::") and actor in " ".join(process.cmdline()):
                 found.append(process)
         except psutil.NoSuchProcess:
             continue

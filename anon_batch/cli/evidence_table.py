@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from rich.table import Table
 
 from anon_batch.cli.console import out
@@ -9,6 +11,9 @@ from anon_batch.formats.evidence_json import Cell, Evidence
 from anon_batch.formats.evidence_json import Table as EvidenceTable
 from anon_batch.stats.figure import Figure
 from anon_batch.units import format_share
+
+_NUMBERS = ("naturalness.", "utility.frechet", "utility.kernel", "groups.")  # figures that are no shares
+_Format = Callable[[float | None], str]
 
 
 def show_evidence(evidence: Evidence) -> None:
@@ -40,7 +45,8 @@ def _figures(figures: dict[str, Figure]) -> Table:
     table.add_column("of", overflow="fold")
     for name, figure in figures.items():
         of = "" if figure.n is None else f"{figure.n:,} {figure.unit}"
-        table.add_row(name, format_number(figure.value), _interval(figure), of)
+        show = format_number if name.startswith(_NUMBERS) else format_share
+        table.add_row(name, show(figure.value), _interval(figure, show), of)
     return table
 
 
@@ -48,7 +54,7 @@ def _table(table: EvidenceTable) -> Table:
     drawn = Table(box=None, pad_edge=False, header_style="bold")
     for at, name in enumerate(table.columns):
         is_text = all(isinstance(row[at], str) for row in table.rows)
-        drawn.add_column(name, justify="left" if is_text else "right")
+        drawn.add_column(name, justify="left" if is_text else "right", no_wrap=at > 0, overflow="fold")
     for row in table.rows:
         drawn.add_row(*(_cell(cell) for cell in row))
     return drawn
@@ -56,24 +62,30 @@ def _table(table: EvidenceTable) -> Table:
 
 def _cell(cell: Cell) -> str:
     if isinstance(cell, Figure):
-        interval = _interval(cell)
-        return f"{format_number(cell.value)} ({interval})" if interval else format_number(cell.value)
+        show = _of_cell(cell.value)
+        interval = _interval(cell, show)
+        return f"{show(cell.value)} ({interval})" if interval else show(cell.value)
     if isinstance(cell, str):
         return cell
-    return f"{cell:,}" if isinstance(cell, int) else format_number(cell)
+    return f"{cell:,}" if isinstance(cell, int) else _of_cell(cell)(cell)
 
 
 def format_number(value: float | None) -> str:
-    """Return a share up to 2 as percent, and any other number with four digits."""
-    return format_share(value) if value is None or 0 <= value <= 2 else f"{value:,.4g}"
+    """Return a number with three digits, e.g. `0.96`; `-` for None."""
+    return "-" if value is None else f"{value:,.3g}"
 
 
-def _interval(figure: Figure) -> str:
+def _of_cell(value: float | None) -> _Format:
+    """Return how a cell is shown: what may be a share as percent."""
+    return format_share if value is None or 0 <= value <= 2 else format_number
+
+
+def _interval(figure: Figure, show: _Format) -> str:
     low, high = figure.low, figure.high
     if low is None and high is None:
         return ""
     if low is None:
-        return f"at most {format_number(high)}"
+        return f"at most {show(high)}"
     if high is None:
-        return f"at least {format_number(low)}"
-    return f"{format_number(low)} to {format_number(high)}"
+        return f"at least {show(low)}"
+    return f"{show(low)} to {show(high)}"

@@ -15,7 +15,7 @@ from anon_batch.evaluate.probe_features import DetectorFeatures, NoiseFeatures
 from anon_batch.evaluate.release import residual
 from anon_batch.evaluate.release.job import ReleaseJob
 from anon_batch.evaluate.release.precision import PrecisionState
-from anon_batch.evaluate.release.residual import ResidualState
+from anon_batch.evaluate.release.residual import SURE_SCORE, ResidualState
 from anon_batch.evaluate.release.rows import MeasuredRow
 from anon_batch.evaluate.release.state import ReleaseState
 from anon_batch.evaluate.setup import load_scorer
@@ -128,11 +128,12 @@ def precision_of(row: MeasuredRow, before: Detections, after: Detections | None,
     if (truth := _labelled_faces(row)) is not None:
         last = Detections.empty() if after is None else after
         state.anonymized.add(key, before, last, anonymized_truth(only_faces(row.anonymized), truth))
-    if after is None or not len(before):
+    sure = before.take(np.asarray(before.scores >= SURE_SCORE, np.bool_))
+    if after is None or not len(sure):
         return state
-    again = int((match(after, _as_truth(before)).region_detection >= 0).sum())
+    again = int((match(after, _as_truth(sure)).region_detection >= 0).sum())
     group = group_of(key)
-    return replace(state, found={group: len(before)}, kept={group: again} if again else {})
+    return replace(state, found={group: len(sure)}, kept={group: again} if again else {})
 
 
 def _labelled_faces(row: MeasuredRow) -> GroundTruth | None:

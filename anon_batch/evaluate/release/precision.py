@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from anon_batch.evaluate.release.findings import Findings
+from anon_batch.evaluate.release.residual import SURE_SCORE
 from anon_batch.evaluate.utility.detection_kept import DetectionKept, DetectionPair
 from anon_batch.evaluate.utility.jackknife import GROUPS, interval
 from anon_batch.formats.evidence_json import Cell, Table
@@ -21,7 +22,7 @@ class PrecisionState:
 
     Args:
         anonymized: against labelled faces that were anonymized.
-        found: group of images, see `jackknife` -> faces that the second detector found in originals of published images.
+        found: group of images, see `jackknife` -> faces that the second detector surely found in originals of published images.
         kept: group -> those that it found again in the output.
     """
 
@@ -66,8 +67,11 @@ class PrecisionState:
         without = [(again - own) / (whole - faces) for faces, own in pairs if 0 < faces < whole]
         low, high = interval(again / whole, without, 0.0, 1.0) or (None, None)
         how = "too few images for an interval" if low is None else "interval: delete-a-group jackknife over images"
-        note = "of the faces that the second detector finds in originals, the share that it finds again in the output at IoU 0.5"
-        return Figure(again / whole, low, high, whole, "faces found in originals", f"{note}; {how}")
+        note = (
+            f"of the faces that the second detector finds in originals with a score from {SURE_SCORE}, the share that it finds "
+            "again in the output at IoU 0.5"
+        )
+        return Figure(again / whole, low, high, whole, "faces found", f"{note}; {how}")
 
 
 def _rows(which: str, kept: DetectionKept) -> list[tuple[Cell, ...]]:

@@ -15,6 +15,7 @@ from anon_batch.stats.exact import clopper_pearson
 from anon_batch.stats.figure import Figure
 
 MAX_OUTSIDE = 0.5
+SURE_SCORE = 0.5  # below, most boxes of a detector are no faces
 _BINS = 20  # of the score
 _STEPS = (0.0, 0.3, 0.5, 0.7, 0.9)
 
@@ -39,22 +40,18 @@ class ResidualState:
         """Return `residual.after`, and its table by score."""
         images = sum(self.images.values())
         if not images:
-            why = "no sampled row has an output"
-            return Findings({"residual.after": Figure.missing(why)})
-        with_one = sum(self.uncovered.values())
+            return Findings({"residual.after": Figure.missing("no sampled row has an output")})
         note = (
-            "share of published images in which the second detector finds a face that no published region covers; an upper "
-            "estimate of what is left, because its false boxes count too (see the table by score)"
+            f"share of published images in which the second detector finds a face, with a score from {SURE_SCORE}, that no "
+            "published region covers; its false boxes count too, and what it does not find does not; exact interval"
         )
-        figure = _share(with_one, images, note)
-        rows = tuple(
-            (f"{step:.1f} and above", hits := self._from(step), _share(hits, images)) for step in _STEPS if step < 1
-        )
+        figure = _share(self._from(SURE_SCORE), images, note)
+        rows = tuple((f"{step:.1f} and above", hits := self._from(step), _share(hits, images)) for step in _STEPS)
         table = Table(
-            "Published images with a face-like detection outside all regions, by its highest score.",
+            "Published images with a face-like detection outside all regions, by its highest score",
             ("score of the second detector", "images", "share"),
             rows,
-            "Most detections of low score are no faces: look at them with `anon-batch review`.",
+            "Most detections of a low score are no faces: `anon-batch review OUTPUT` shows what they are.",
         )
         return Findings({"residual.after": figure}, {"residual.after": table})
 
