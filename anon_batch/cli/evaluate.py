@@ -204,6 +204,9 @@ def evaluate(
     keys = dict(parse_override(text) for text in settings)
     scorer_keys: dict[str, Any] = {"name": scorer, "scale": scorer_scale, "threshold": scorer_threshold}
     second = None if scorer == "none" else validate(DetectorConfig, scorer_keys, "--scorer")
+    from anon_batch.evaluate.attacks.audit import AttackSettings
+
+    attacks = AttackSettings(_names(attack), attack_copies, attack_steps, attack_faces)
     if target is not None and is_release(target, job):
         _refuse(
             context,
@@ -224,6 +227,9 @@ def evaluate(
             workers=workers,
             features=tuple(features or ()),
             label_column=label_column,
+            pairs=pairs,
+            embedders=tuple(embedder or ()),
+            attacks=attacks,
             as_json=json,
         )
         evaluate_release(options)
@@ -233,7 +239,6 @@ def evaluate(
         keys["manifest"] = target
     listed = job is not None or "manifest" in keys
     config = load_job(job, {**({} if listed else {"manifest": _NO_MANIFEST}), **keys, "output": output})
-    from anon_batch.evaluate.attacks.audit import AttackSettings
     from anon_batch.evaluate.setup import EvaluationConfig
 
     _compare_methods(
@@ -244,7 +249,7 @@ def evaluate(
             manifest=config.manifest if listed else None,
             scorer=second,
             embedders=tuple(embedder or ()),
-            attacks=AttackSettings(_names(attack), attack_copies, attack_steps, attack_faces),
+            attacks=attacks,
             pairs=pairs,
             faces=faces,
             only=only,

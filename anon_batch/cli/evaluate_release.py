@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from anon_batch.cli.console import out, print_json
+from anon_batch.cli.console import err, out, print_json
 from anon_batch.cli.evidence_table import show_evidence
 from anon_batch.cli.gates import gates_for_machines, show_gates
 from anon_batch.cli.options import ledger_of, storage_of
 from anon_batch.cli.progress import ProgressBar
-from anon_batch.config import DetectorConfig, JobConfig, load_job
+from anon_batch.config import DetectorConfig, JobConfig, SourcesConfig, load_job
 from anon_batch.errors import ConfigError, ExitCode
 from anon_batch.formats import layout
 from anon_batch.storage import absolute
 
 if TYPE_CHECKING:
+    from anon_batch.evaluate.attacks.audit import AttackSettings
     from anon_batch.evaluate.release.job import ReleaseJob
     from anon_batch.formats.release import Release
 
@@ -43,6 +44,7 @@ class ReleaseOptions:
         keys: of `--set`.
         address, workers: `engine.address` and `engine.workers`.
         features, label_column: see `ReleaseJob`.
+        pairs, embedders, attacks: of the attacks on the release's method, see `audit_release`.
         as_json: print evaluation.json.
     """
 
@@ -59,6 +61,9 @@ class ReleaseOptions:
     workers: int | None
     features: tuple[str, ...]
     label_column: str | None
+    pairs: str | None
+    embedders: tuple[str, ...]
+    attacks: AttackSettings
     as_json: bool
 
 
@@ -79,6 +84,7 @@ def evaluate_release(options: ReleaseOptions) -> None:
         typer.Exit: a gate is exceeded.
     """
     from anon_batch.cluster.evaluation import Selection, measure_release
+    from anon_batch.evaluate.attacks.evidence import audit_release
     from anon_batch.evaluate.release.evidence import to_evidence
     from anon_batch.formats.release import Release
     from anon_batch.pipeline.refresh_gates import refresh_gates
@@ -89,12 +95,21 @@ def evaluate_release(options: ReleaseOptions) -> None:
     release = Release(storage_of(options.job), options.output)
     job = _open(release, options)
     stats = release.read_stats()
+    audit = audit_release(
+        job.config.model_copy(update={"sources": SourcesConfig()}),  # because the pairs are the operator's own
+        job.storage,
+        pairs=options.pairs,
+        embedders=options.embedders,
+        settings=options.attacks,
+        seed=options.seed,
+        on_message=lambda text: None if options.as_json else err.print(text, markup=False),
+    )
     with ProgressBar("rows", quiet=options.as_json) as bar:
         progress = _Progress(bar)
         measured = measure_release(
             job, Selection(limit, options.share, options.seed), progress.started, progress.done, bar.note
         )
-    evidence = to_evidence(job, stats, measured.drawn, measured.state, measured.models)
+    evidence = to_evidence(job, stats, measured.drawn, measured.state, measured.models, audit)
     release.write_evidence(layout.EVALUATION, evidence)
     gates = refresh_gates(release)
     if options.as_json:

@@ -1,91 +1,82 @@
-"""Prints what was measured about a release."""
+"""Prints what was measured about a release: plain lines that are never cut, because a log has no width."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from rich.table import Table
+from collections.abc import Sequence
 
 from anon_batch.cli.console import out
-from anon_batch.formats.evidence_json import Cell, Evidence
-from anon_batch.formats.evidence_json import Table as EvidenceTable
+from anon_batch.formats.evidence_json import Cell, Evidence, Table
+from anon_batch.release.report.vocabulary import unit_of, unit_of_column
+from anon_batch.release.report.words import format_interval, format_value
 from anon_batch.stats.figure import Figure
-from anon_batch.units import format_share
 
-_NUMBERS = ("naturalness.", "utility.frechet", "utility.kernel", "groups.")  # figures that are no shares
-_Format = Callable[[float | None], str]
+_NOT_MEASURED = "not measured: "
 
 
 def show_evidence(evidence: Evidence) -> None:
-    """Print all figures, then all tables, then what was not measured."""
+    """Print all figures, what must be known about them, all tables, and what was not measured."""
     sample = evidence.sample
-    out.print(f"{sample.rows:,} of {sample.of:,} rows, seed {sample.seed}", markup=False)
+    out.print(f"{sample.rows:,} of {sample.of:,} rows, seed {sample.seed}\n", markup=False)
     measured = {name: own for name, own in evidence.figures.items() if own.value is not None}
-    missing = {name: own.note for name, own in evidence.figures.items() if own.value is None}
     if measured:
-        out.print(_figures(measured))
-        for name, figure in measured.items():
-            if figure.note:
-                out.print(f"{name}: {figure.note}", markup=False)
-    for table in evidence.tables.values():
+        _print(("figure", "value", "95 % interval", "of"), [_row(*item) for item in measured.items()], {1, 2})
+        out.print()
+    for note, names in _by_text({name: own.note for name, own in measured.items() if own.note}):
+        out.print(f"{names}: {note}", markup=False)
+    for name, table in evidence.tables.items():
         if table.rows:
-            out.print()
-            out.print(table.title, markup=False)
-            out.print(_table(table))
+            _print_table(name, table)
     out.print()
-    for name, why in {**missing, **evidence.skipped}.items():
-        out.print(f"not measured: {name}: {why.removeprefix('not measured: ')}", markup=False)
+    missing = {name: own.note for name, own in evidence.figures.items() if own.value is None}
+    for why, names in _by_text({**missing, **evidence.skipped}):
+        out.print(f"not measured: {names}: {why.removeprefix(_NOT_MEASURED)}", markup=False)
 
 
-def _figures(figures: dict[str, Figure]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("figure", no_wrap=True)
-    for name in ("value", "95 % interval"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("of", overflow="fold")
-    for name, figure in figures.items():
-        of = "" if figure.n is None else f"{figure.n:,} {figure.unit}"
-        show = format_number if name.startswith(_NUMBERS) else format_share
-        table.add_row(name, show(figure.value), _interval(figure, show), of)
-    return table
+def _by_text(texts: dict[str, str]) -> list[tuple[str, str]]:
+    """Return each text once, with all names that it is about."""
+    names: dict[str, list[str]] = {}
+    for name, text in texts.items():
+        names.setdefault(text, []).append(name)
+    return [(text, ", ".join(own)) for text, own in names.items()]
 
 
-def _table(table: EvidenceTable) -> Table:
-    drawn = Table(box=None, pad_edge=False, header_style="bold")
-    for at, name in enumerate(table.columns):
-        is_text = all(isinstance(row[at], str) for row in table.rows)
-        drawn.add_column(name, justify="left" if is_text else "right", no_wrap=at > 0, overflow="fold")
-    for row in table.rows:
-        drawn.add_row(*(_cell(cell) for cell in row))
-    return drawn
+def _row(name: str, figure: Figure) -> tuple[str, ...]:
+    unit = unit_of(name, figure.value, figure.low, figure.high)
+    of = "" if figure.n is None else f"{figure.n:,} {figure.unit}"
+    return name, format_value(figure.value, unit), format_interval(figure, unit), of
 
 
-def _cell(cell: Cell) -> str:
-    if isinstance(cell, Figure):
-        show = _of_cell(cell.value)
-        interval = _interval(cell, show)
-        return f"{show(cell.value)} ({interval})" if interval else show(cell.value)
-    if isinstance(cell, str):
-        return cell
-    return f"{cell:,}" if isinstance(cell, int) else _of_cell(cell)(cell)
+def _print_table(name: str, table: Table) -> None:
+    columns = [_column(name, heading, [row[at] for row in table.rows]) for at, heading in enumerate(table.columns)]
+    right = {at for at in range(len(columns)) if not all(isinstance(row[at], str) for row in table.rows)}
+    out.print(f"\n{table.title}", markup=False)
+    _print(table.columns, list(zip(*columns, strict=True)), right)
 
 
-def format_number(value: float | None) -> str:
-    """Return a number with three digits, e.g. `0.96`; `-` for None."""
-    return "-" if value is None else f"{value:,.3g}"
+def _column(name: str, heading: str, cells: Sequence[Cell]) -> list[str]:
+    whole = all(isinstance(cell, int | str | None) for cell in cells)
+    unit = "count" if whole else unit_of_column(name, heading, *map(_number, cells))
+    return [_cell(cell, unit) for cell in cells]
 
 
-def _of_cell(value: float | None) -> _Format:
-    """Return how a cell is shown: what may be a share as percent."""
-    return format_share if value is None or 0 <= value <= 2 else format_number
+def _cell(cell: Cell, unit: str) -> str:
+    if not isinstance(cell, Figure):
+        return format_value(cell, unit)
+    interval = format_interval(cell, unit)
+    return f"{format_value(cell.value, unit)} ({interval})" if interval else format_value(cell.value, unit)
 
 
-def _interval(figure: Figure, show: _Format) -> str:
-    low, high = figure.low, figure.high
-    if low is None and high is None:
-        return ""
-    if low is None:
-        return f"at most {show(high)}"
-    if high is None:
-        return f"at least {show(low)}"
-    return f"{show(low)} to {show(high)}"
+def _number(cell: Cell) -> float | None:
+    value = cell.value if isinstance(cell, Figure) else cell
+    return None if isinstance(value, str) else value
+
+
+def _print(headings: Sequence[str], rows: Sequence[Sequence[str]], right: set[int]) -> None:
+    """Print aligned columns; those in `right` to the right."""
+    widths = [max(len(row[at]) for row in (headings, *rows)) for at in range(len(headings))]
+    for row in (headings, *rows):
+        cells = [
+            cell.rjust(n) if at in right else cell.ljust(n)
+            for at, (cell, n) in enumerate(zip(row, widths, strict=True))
+        ]
+        out.print("  ".join(cells).rstrip(), markup=False, style="bold" if row is headings else None)

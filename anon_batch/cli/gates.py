@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from anon_batch.cli.console import out
+from anon_batch.formats import layout
 from anon_batch.formats.gates_json import GateResult, Gates
 from anon_batch.units import format_share
 
@@ -27,4 +28,6 @@ def _line(result: GateResult) -> str:
     verdict = "passed  " if result.passed else "EXCEEDED"
     bound = "at most" if result.kind == "at_most" else "at least"
     value = "" if result.value is None else f"{format_share(result.value)}, "
-    return f"gate     {verdict} {result.name}: {value}{result.note} (limit: {bound} {format_share(result.limit)})"
+    source = "" if result.evidence in ("", layout.STATS) else f"; {result.evidence}"
+    limit = f"(limit: {bound} {format_share(result.limit)}{source})"
+    return f"gate     {verdict} {result.name}: {value}{result.note} {limit}"

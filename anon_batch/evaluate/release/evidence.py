@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 
 from anon_batch import __version__
+from anon_batch.evaluate.attacks.evidence import Parts
 from anon_batch.evaluate.network_file import NetworkFile, read_network_file
 from anon_batch.evaluate.release.draw import Drawn
 from anon_batch.evaluate.release.findings import Findings
@@ -31,7 +32,7 @@ def to_evidence(
     drawn: Drawn,
     state: ReleaseState,
     models: Iterable[str],
-    further: Iterable[Findings] = (),
+    audit: Parts | None = None,
 ) -> Evidence:
     """Return what is written to evaluation.json.
 
@@ -41,27 +42,31 @@ def to_evidence(
         drawn: the sampled rows.
         state: of all of them.
         models: `name@sha256` of the networks that measured.
-        further: what was measured about the method, not on the release's own images.
+        audit: what attackers find out about the release's method, on other images.
     """
     figures: dict[str, Figure] = {}
     tables: dict[str, Table] = {"sample.rows": _rows_table(state)}
     curves: dict[str, Curve] = {}
     used = [*models]
-    for findings in (*_of_state(job, state), *further):
-        figures.update(findings.figures)
+    for findings in _of_state(job, state):
+        figures.update({name: _with_lost(name, own, state) for name, own in findings.figures.items()})
         tables.update(findings.tables)
-        curves.update(findings.curves)
-        used += findings.models
+    if audit is not None:
+        figures.update(audit.figures)
+        tables.update(audit.tables)
+        curves.update(audit.curves)
+        used += audit.models
     return Evidence(
         run_id=job.run.run_id,
         created_at=now(),
         tool_version=__version__,
         sample=Sample(drawn.rows, job.run.rows, job.seed),
         stats_sha256=stats.sha256,
-        figures={name: _with_lost(name, own, state) for name, own in figures.items()},
+        figures=figures,
         tables=tables,
         curves=curves,
         models=tuple(dict.fromkeys(used)),
+        skipped={} if audit is None else dict(audit.skipped),
     )
 
 
@@ -94,7 +99,7 @@ def _with_lost(name: str, figure: Figure, state: ReleaseState) -> Figure:
     if name.startswith(_NEED_ORIGINALS):
         lost.update(state.unread)
     share = sum(lost.values()) / state.rows if state.rows else 0.0
-    if figure.value is None or not lost or name.startswith("reidentification."):
+    if figure.value is None or not lost:
         return figure
     reasons = ", ".join(f"{reason} {n:,}" for reason, n in sorted(lost.items()))
     note = f"{format_share(share)} of the sampled rows could not be measured ({reasons})"

@@ -61,7 +61,7 @@ def unit_of(name: str, *values: float | None) -> str:
     if (unit := _UNITS.get(name)) is not None:
         return unit
     known = [value for value in values if value is not None]
-    is_share = name.partition(".")[0] in _SHARES and not name.startswith(_NUMBERS)
+    is_share = name.partition(".")[0] in _SHARES and not name.startswith(_NUMBERS) and not name.endswith(".p_value")
     return "share" if is_share and all(-1 <= value <= 2 for value in known) else "number"
 
 

@@ -276,7 +276,13 @@ def test_the_command_writes_evidence_and_gates(main: Main, copy: Run) -> None:
     output = copy.release.uri
     code, out, err = main(output, *OPTIONS)
     assert (code, "4/4 rows" in err) == (0, True)
-    for line in ("residual.after", "utility.faces_kept", "not measured: utility.canary", "gate     passed   withheld"):
+    for line in (
+        "residual.after",
+        "utility.faces_kept",
+        "not measured: utility.canary",
+        "not measured: reidentification.rank_1: give --pairs FILE and --embedder FILE",
+        "gate     passed   withheld",
+    ):
         assert line in out
     evidence = copy.release.read_evidence("evaluation.json")
     assert evidence is not None
@@ -314,6 +320,8 @@ def test_a_gate_that_evidence_exceeds_returns_10_and_survives_the_next_run(main:
         (("--scorer", "manifest"), "cannot measure its own result"),
         (("--label-column", "class"), "no such column"),
         (("--address", "127.0.0.1:1"), "no Ray cluster answers"),
+        (("--pairs", "/nowhere.csv", "--embedder", "/nowhere.onnx"), "/nowhere.csv"),
+        (("--features", "/nowhere.onnx"), "/nowhere.onnx"),
     ],
 )
 def test_wrong_usage_names_what_to_change(main: Main, release: Run, args: tuple[str, ...], said: str) -> None:
