@@ -27,7 +27,7 @@ def draw_bars(plot: Bars, name: str) -> Markup:
     for mark in plot.marks:
         x = scale.place(mark.value)
         content.append(element("line", x1=x, x2=x, y1=_TOP - 4, y2=bottom, class_="mark"))
-    return whole_image(name, plot.title, plot.about, bottom + 40, *content)
+    return whole_image(name, plot.title, plot.about, bottom + 44, *content)
 
 
 def _bar(bar: Bar, plot: Bars, scale: Scale, names: float, y: float) -> Markup:

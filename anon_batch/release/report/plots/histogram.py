@@ -35,7 +35,7 @@ def draw_histogram(plot: Histogram, name: str) -> Markup:
                 )
             )
     content.append(element("line", x1=_LEFT, x2=WIDTH - _RIGHT, y1=bottom, y2=bottom, class_="zero"))
-    return whole_image(name, plot.title, plot.about, bottom + 40, *content)
+    return whole_image(name, plot.title, plot.about, bottom + 44, *content)
 
 
 def _x_scale(plot: Histogram) -> Scale:

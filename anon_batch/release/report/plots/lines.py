@@ -28,7 +28,7 @@ def draw_lines(plot: Lines, name: str) -> Markup:
     for mark in plot.marks:
         place = y.place(mark.value)
         content.append(element("line", x1=_LEFT, x2=WIDTH - _RIGHT, y1=place, y2=place, class_="mark"))
-    return whole_image(name, plot.title, plot.about, bottom + 40, *content)
+    return whole_image(name, plot.title, plot.about, bottom + 44, *content)
 
 
 def _line(line: Line, index: int, x: Scale, y: Scale) -> list[str]:

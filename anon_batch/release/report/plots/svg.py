@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup, escape
@@ -58,12 +59,13 @@ def x_axis(axis: Axis, scale: Scale, top: float, bottom: float, ticks: Sequence[
     for value in scale.ticks() if ticks is None else ticks:
         x, text = scale.place(value), format_tick(value, axis.unit)
         parts.append(element("line", x1=x, x2=x, y1=top, y2=bottom, class_="grid"))
-        half = len(text) * _LETTER / 2
+        half = width_of(text) / 2
+        x = min(max(x, half), WIDTH - half)
         if x - half > last + 6:
-            parts.append(element("text", text, x=x, y=bottom + 15, text_anchor="middle", class_="tick"))
+            parts.append(element("text", text, x=x, y=bottom + 20, text_anchor="middle", class_="tick"))
             last = x + half
     middle = (scale.start + scale.end) / 2
-    parts.append(element("text", axis.title, x=middle, y=bottom + 32, text_anchor="middle", class_="axis-title"))
+    parts.append(element("text", axis.title, x=middle, y=bottom + 37, text_anchor="middle", class_="axis-title"))
     return element("g", *parts, class_="axis", aria_hidden="true")
 
 
@@ -80,10 +82,22 @@ def y_axis(axis: Axis, scale: Scale, left: float, right: float) -> Markup:
 
 def width_of(text: str) -> float:
     """Return about how wide a label is, px."""
-    return len(clean(text)) * _LETTER
+    return sum(map(_letter_px, clean(text)))
 
 
 def shortened(text: str, px: float) -> str:
     """Return a label that fits into so many px; what is cut off ends in an ellipsis, and is whole in the plot's table."""
-    text, most = clean(text), max(3, int(px / _LETTER))
-    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
+    text, width = clean(text), 0.0
+    if width_of(text) <= px:
+        return text
+    for index, letter in enumerate(text):
+        width += _letter_px(letter)
+        if width > px - 12:
+            return text[:index].rstrip() + "…"
+    return text
+
+
+def _letter_px(letter: str) -> float:
+    if unicodedata.east_asian_width(letter) in "WF":
+        return 13.0
+    return 12.5 if letter in "WM@%" else 9.5 if letter.isupper() or not letter.isascii() else _LETTER
