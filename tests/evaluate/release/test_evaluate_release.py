@@ -280,7 +280,7 @@ def test_the_command_writes_evidence_and_gates(main: Main, copy: Run) -> None:
         "residual.after",
         "utility.faces_kept",
         "not measured: utility.canary",
-        "not measured: reidentification.rank_1: give --pairs FILE and --embedder FILE",
+        "give --pairs FILE and --embedder FILE",
         "gate     passed   withheld",
     ):
         assert line in out
