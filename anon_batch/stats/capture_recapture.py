@@ -3,8 +3,8 @@
 If two detectors find faces independently of each other, the share of A's faces that B finds too is the share of all faces that B
 finds. But a face that is hard for one is hard for the other: both find the easy faces again and again, and know nothing about
 those that both miss. So the estimate is too low, often by far: of 90 % easy faces (each detector finds 97 %) and 10 % hard ones
-(20 %) it claims that 99.8 % are found where 93.6 % are. It is shown as what is missed at least. No gate reads it, and none can be
-told to: `pipeline.gates` reads ground truth and reviews.
+(20 %) it claims that 99.8 % are found where 93.6 % are. It is shown as what is missed at least. No gate reads it, and no
+setting makes one read it: `pipeline.gates` reads ground truth and reviews.
 
 Source: D. G. Chapman, Some properties of the hypergeometric distribution with applications to zoological sample censuses,
 University of California Publications in Statistics 1 (1951), 131-160; on dependence A. Chao et al., The applications of

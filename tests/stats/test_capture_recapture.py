@@ -35,7 +35,7 @@ def test_with_hard_faces_it_claims_far_too_much_and_says_at_least():
     assert (figure.low, figure.high) == (figure.value, None)  # it bounds from below alone
 
 
-def test_no_gate_can_be_told_to_read_it():
+def test_no_setting_makes_a_gate_read_it():
     found_by, _ = _simulated()
     stats = ShardStats(rows=5, found_by=found_by)
     figures, _ = missed_figures(summarise(stats))
