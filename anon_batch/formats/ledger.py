@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from anon_batch.errors import ObjectExistsError, ObjectNotFoundError
+from anon_batch.errors import IntegrityError, ObjectExistsError, ObjectNotFoundError
 from anon_batch.formats import layout
 from anon_batch.formats.audit import AUDIT_SCHEMA
-from anon_batch.formats.part import read_part
+from anon_batch.formats.part import PartMeta, read_meta, read_part
 from anon_batch.formats.plan import Plan
 from anon_batch.formats.stored_folder import StoredFolder
 from anon_batch.records import ShardSpec
@@ -94,6 +94,19 @@ class Ledger(StoredFolder):
         """
         key = layout.audit_part(spec.name, attempt)
         return read_part(self.storage.read(self.address(key)), key, AUDIT_SCHEMA)
+
+    def read_audit_meta(self, spec: ShardSpec, attempt: str) -> PartMeta:
+        """Return the metadata of the audit part of one attempt at a shard; read only its footer.
+
+        Raises:
+            IntegrityError: it is missing or damaged.
+        """
+        uri = self.address(layout.audit_part(spec.name, attempt))
+        try:
+            with self.storage.open(uri) as file:
+                return read_meta(file, uri)
+        except ObjectNotFoundError:
+            raise IntegrityError(f"{uri}: missing") from None
 
     def mark_attempt(self, spec: ShardSpec, attempt: str) -> bool:
         """Write the marker of an attempt; return False if another worker has taken this name."""

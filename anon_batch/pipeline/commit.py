@@ -58,7 +58,7 @@ class FinishedShard:
 
 
 def commit(run: Run, shard: FinishedShard, extra: pa.Schema) -> bool:
-    """Write the audit part, then the provenance part unless it exists.
+    """Write the audit part, then the provenance part unless it exists. Slices are in the former alone.
 
     Args:
         run: names release and ledger.
@@ -70,6 +70,7 @@ def commit(run: Run, shard: FinishedShard, extra: pa.Schema) -> bool:
     """
     meta = PartMeta(shard.spec.name, shard.attempt, run.plan.run_id, now(), shard.stats.to_json(), shard.shard_sha256)
     run.ledger.put_audit(shard.spec, shard.attempt, write_audit([_audit_row(row) for row in shard.rows], meta))
+    meta = dataclasses.replace(meta, stats=shard.stats.public().to_json())
     rows = [row.provenance for row in shard.rows]
     return run.release.commit_part(shard.spec, write_provenance(rows, extra, run.plan.models, __version__, meta))
 

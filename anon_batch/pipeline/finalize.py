@@ -15,10 +15,11 @@ from anon_batch.formats.release import Release
 from anon_batch.formats.stats_json import StatsJson
 from anon_batch.pipeline.gates import evaluate_gates
 from anon_batch.pipeline.kept_evidence import read_kept_evidence
+from anon_batch.pipeline.private_stats import has_slices, read_all
 from anon_batch.pipeline.run import Run
 from anon_batch.records import ShardSpec
 from anon_batch.shards import effective, gaps
-from anon_batch.stats import ShardStats, merge, summarise
+from anon_batch.stats import ShardStats, merge, merge_all, summarise
 
 _READERS = 16
 _READ_AHEAD = 64  # parts
@@ -84,6 +85,8 @@ def _read_commits(run: Run, kept: list[ShardSpec]) -> _Commits:
         commits.winners.add(f"{spec.name}-{meta.attempt}")
         if part.statuses.get("withheld", 0) + part.statuses.get("failed", 0):
             commits.lossy.append(spec)
+    if has_slices(run.plan.columns):
+        commits.stats = merge_all(read_all(run.release.read_metas(kept), run.ledger))
     return commits
 
 

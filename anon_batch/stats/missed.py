@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from anon_batch.stats import counts
@@ -36,13 +36,16 @@ class MissedStats:
         unpublished_images: images with ground truth that are withheld or failed.
         unpublished_faces: labelled faces in them.
         groups: dimension -> value -> counts. The dimensions are `all` (values `all` and `from_16_px`), `size`, `brightness`,
-            `pose`, `crowding`, `label`, and the manifest's columns `slice_*`; at most MAX_LABELS values, then `other`.
+            `pose`, `crowding` and `label`; at most MAX_LABELS values, then `other`.
+        slices: the same by the manifest's columns `slice_*`. Private as long as they are those of a shard, which may hold
+            a single image: see `public`.
     """
 
     images: int = 0
     unpublished_images: int = 0
     unpublished_faces: int = 0
     groups: Groups = field(default_factory=dict)
+    slices: Groups = field(default_factory=dict)
 
     def add(self, faces: LabelledRegions, slices: Mapping[str, str]) -> None:
         """Count one published image with ground truth.
@@ -53,7 +56,8 @@ class MissedStats:
         """
         self.images += 1
         if len(faces):
-            self.groups = _merge_groups(self.groups, _grouped(faces, slices))
+            self.groups = _merge_groups(self.groups, _grouped(faces))
+            self.slices = _merge_groups(self.slices, _sliced(faces, slices))
 
     def add_unpublished(self, faces: int) -> None:
         """Count one image with ground truth that has no output."""
@@ -67,7 +71,12 @@ class MissedStats:
             self.unpublished_images + other.unpublished_images,
             self.unpublished_faces + other.unpublished_faces,
             _merge_groups(self.groups, other.groups),
+            _merge_groups(self.slices, other.slices),
         )
+
+    def public(self) -> MissedStats:
+        """Return the counts without slices, as the public part of a shard holds them."""
+        return replace(self, slices={})
 
     def summary(self) -> dict[str, Any] | None:
         """Return the figures of `missed` in stats.json, None without ground truth; see `summary.summarise`."""
@@ -75,7 +84,8 @@ class MissedStats:
             return None
         empty = ClusteredShare()
         overall = {name: self.groups.get(ALL, {}).get(name, empty) for name in (ALL, FROM_MIN_SIDE)}
-        groups = {ALL: overall, **{name: own for name, own in sorted(self.groups.items()) if name != ALL}}
+        others = sorted({**self.groups, **self.slices}.items())
+        groups = {ALL: overall, **{name: own for name, own in others if name != ALL}}
         return {
             "max_outside": MAX_OUTSIDE,
             "images": self.images,
@@ -89,32 +99,27 @@ class MissedStats:
 
     def to_state(self) -> list[Any]:
         """Return a JSON value."""
-        groups = {name: {value: share.to_state() for value, share in own.items()} for name, own in self.groups.items()}
-        return [self.images, self.unpublished_images, self.unpublished_faces, groups]
+        numbers = (self.images, self.unpublished_images, self.unpublished_faces)
+        return [*numbers, _groups_to_state(self.groups), _groups_to_state(self.slices)]
 
     @classmethod
     def from_state(cls, state: list[Any]) -> MissedStats:
         """Return what `to_state` wrote; ValueError, TypeError or AttributeError for anything else."""
-        images, unpublished_images, unpublished_faces, groups = state
+        images, unpublished_images, unpublished_faces, groups, slices = state
         numbers = (images, unpublished_images, unpublished_faces)
         if not all(type(number) is int and number >= 0 for number in numbers):
             raise ValueError(f"{str(numbers)[:80]}: expected whole numbers from 0")
-        read = {
-            name: {value: ClusteredShare.from_state(share) for value, share in own.items()}
-            for name, own in groups.items()
-        }
-        return cls(images, unpublished_images, unpublished_faces, read)
+        return cls(*numbers, _groups_from_state(groups), _groups_from_state(slices))
 
 
-def _grouped(faces: LabelledRegions, slices: Mapping[str, str]) -> Groups:
-    everything = range(len(faces))
-    large = [at for at in everything if faces.longer_px[at] >= MIN_SIDE_PX]
+def _grouped(faces: LabelledRegions) -> Groups:
+    everything, large = range(len(faces)), _large(faces)
 
     def by(value_of: Callable[[int], str], among: Sequence[int]) -> dict[str, ClusteredShare]:
         members: dict[str, list[int]] = {}
         for at in among:
             members.setdefault(value_of(at), []).append(at)
-        return {value: ClusteredShare.of(int(faces.uncovered[own].sum()), len(own)) for value, own in members.items()}
+        return {value: _share_of(faces, own) for value, own in members.items()}
 
     groups = {
         ALL: {**by(lambda at: ALL, everything), **by(lambda at: FROM_MIN_SIDE, large)},
@@ -123,9 +128,21 @@ def _grouped(faces: LabelledRegions, slices: Mapping[str, str]) -> Groups:
         "pose": by(lambda at: faces.poses[at], large),
         "crowding": by(lambda at: _bin(len(faces), _CROWDS, 1, ""), large),
         "label": by(lambda at: faces.labels[at], large),
-        **{column: by(lambda at, own=value: own, large) for column, value in slices.items()},  # type: ignore[misc]
     }
     return {name: own for name, own in groups.items() if own}
+
+
+def _sliced(faces: LabelledRegions, slices: Mapping[str, str]) -> Groups:
+    large = _large(faces)
+    return {column: {value: _share_of(faces, large)} for column, value in slices.items()} if large else {}
+
+
+def _large(faces: LabelledRegions) -> list[int]:
+    return [at for at in range(len(faces)) if faces.longer_px[at] >= MIN_SIDE_PX]
+
+
+def _share_of(faces: LabelledRegions, members: Sequence[int]) -> ClusteredShare:
+    return ClusteredShare.of(int(faces.uncovered[members].sum()), len(members))
 
 
 def _bin(number: float, borders: Sequence[int], first: int, unit: str, last: int | None = None) -> str:
@@ -149,6 +166,16 @@ def _figures(share: ClusteredShare) -> dict[str, Any]:
     low, high = share.interval() or (None, None)
     numbers = {"faces": share.faces, "uncovered": share.hits, "images": share.images}
     return {**numbers, "share": share.share, "low": low, "high": high}
+
+
+def _groups_to_state(groups: Groups) -> dict[str, dict[str, list[int]]]:
+    return {name: {value: share.to_state() for value, share in own.items()} for name, own in groups.items()}
+
+
+def _groups_from_state(state: Mapping[str, Mapping[str, list[int]]]) -> Groups:
+    return {
+        name: {value: ClusteredShare.from_state(share) for value, share in own.items()} for name, own in state.items()
+    }
 
 
 def _merge_groups(a: Groups, b: Groups) -> Groups:

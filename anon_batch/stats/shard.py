@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import operator
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from types import MappingProxyType
 from typing import Any
@@ -147,6 +147,10 @@ class ShardStats:
             used = [methods[index] for index in own if index in methods]
             found[label] = LabelStats.of(detections.take(np.array(own)), used, len(kept.intersection(own)))
         self.labels = counts.merge_capped(self.labels, found, LabelStats.merge, MAX_LABELS)
+
+    def public(self) -> ShardStats:
+        """Return what the public part of a shard may hold: all but the slices, because a shard may hold a single image."""
+        return replace(self, missed=self.missed.public())
 
     def to_json(self) -> str:
         """Return compact JSON; `from_json` gives an equal object."""

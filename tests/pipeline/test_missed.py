@@ -83,10 +83,28 @@ def test_slices_are_in_no_public_row_and_no_output(tmp_path: Path) -> None:
         holders = {
             path.relative_to(tmp_path / layout).parts[0] for path in files if b"privateword" in path.read_bytes()
         }
-        assert holders == {"provenance", "stats.json"}  # counts by shard, and of the whole
+        assert holders == {"stats.json"}  # counts of the whole; a shard may be a single image
         columns = json.loads((tmp_path / layout / "run.json").read_text())["columns"]
         assert columns["withheld"]["slice_light"] == "slice, only counted"
         assert "slice_light" not in columns["published"]
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_slices_are_checked_with_the_ledger_and_believed_without(tmp_path: Path, rows: int) -> None:
+    _dataset(str(tmp_path), slice_light=_light())
+    run = release(job(str(tmp_path), **{"engine.shard_rows": rows}))
+    assert not verdict(run).faults
+    assert not verdict(run, with_ledger=False).faults
+    stats = json.loads((tmp_path / "out/stats.json").read_text())
+    stats["missed"]["groups"]["slice_light"]["night"]["uncovered"] += 1
+    (tmp_path / "out/stats.json").write_text(json.dumps(stats))
+    assert any("differs from the sum of the parts in missed" in fault for fault in verdict(run).faults)
+    stats["missed"]["groups"]["all"]["all"]["uncovered"] += 1
+    (tmp_path / "out/stats.json").write_text(json.dumps(stats))
+    assert any("differs from the sum" in fault for fault in verdict(run, with_ledger=False).faults)
+    [first, *_] = sorted((tmp_path / "out-ledger/audit").iterdir())
+    first.unlink()
+    assert any("audit" in fault and "missing" in fault for fault in verdict(run).faults)
 
 
 def test_the_gate_reads_the_upper_end_and_fails_closed(tmp_path: Path) -> None:

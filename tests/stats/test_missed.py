@@ -132,7 +132,15 @@ def test_labels_have_a_table_where_there_are_several():
 
 
 @pytest.mark.parametrize(
-    "state", [[], [1, 2, 3], [1, 2, -3, {}], [1.0, 0, 0, {}], [1, 0, 0, {"all": {"all": [1]}}], [1, 0, 0, []]]
+    "state",
+    [
+        [],
+        [1, 2, 3, {}],
+        [1, 2, -3, {}, {}],
+        [1.0, 0, 0, {}, {}],
+        [1, 0, 0, {"all": {"all": [1]}}, {}],
+        [1, 0, 0, {}, []],
+    ],
 )
 def test_a_damaged_state_is_refused(state):
     with pytest.raises((ValueError, TypeError, AttributeError)):

@@ -48,7 +48,7 @@ class SliceColumns:
             )
         for name in self.names:
             kind = plain_type(schema.field(name).type)
-            if not _NAME.fullmatch(name):
+            if not _NAME.fullmatch(name) or kind_of_text(name) is not None:
                 raise self._error(name[:40], "the name is public, and may hold up to 32 letters, digits and `_`")
             if not (is_text(kind) or pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)):
                 raise self._error(name, f"is {kind}; {_ADVICE}")
