@@ -74,7 +74,7 @@ def test_an_answer_without_a_measure_says_how_to_get_one_and_why_there_is_none()
     assert [answer.state for answer in answers] == ["open"] * 3
     assert "`anon-batch review OUTPUT`" in answers[0].sentences[0]
     assert "`anon-batch evaluate OUTPUT`" in answers[1].sentences[0]
-    assert answers[2].sentences[1] == "The detector is not installed."
+    assert answers[2].sentences[1] == "Why not: the detector is not installed."
 
 
 def test_an_exceeded_limit_shows_at_its_question() -> None:

@@ -16,13 +16,14 @@ _RIVALS = ("review.missed", "missed.from_16_px")
 _WITH_NOTE = ("reidentification.rank_1",)
 _SENTENCES: Mapping[str, str] = {
     "missed.from_16_px": "{value} of the labelled faces from 16 px are left uncovered in published images{interval}{n}.",
-    "missed.all": "Of all labelled faces, tiny ones included, it is {value}{interval}{n}.",
+    "missed.all": "Of all labelled faces, tiny ones included, {value} are left uncovered{interval}{n}.",
     "review.missed": "People who reviewed a sample saw a missed face in {value} of the images{interval}{n}.",
     "residual.share": "The residual check estimates that a face is left in {value} of the images{interval}{n}.",
     "residual.after": "A second detector finds a face outside all regions in {value} of the published images{interval}{n}; false "
     "finds count too.",
     "missed.at_least": "Two detectors compared show that at least {value} are missed{n}; it may be far more.",
     "reidentification.rank_1": "The strongest attacker recognises {value} of the persons at the first guess{interval}{n}.",
+    "reidentification.whole_image.rank_1": "From the whole image, with hair, clothes and background, it is {value}{interval}{n}.",
     "reidentification.fnmr_at_fmr_0.01": "If 1 % of different persons may be taken for the same, {value} of the true matches "
     "are not found{interval}{n}.",
     "utility.ap_kept": "A face detector keeps {value} of its average precision{interval}{n}.",
@@ -48,7 +49,7 @@ def answer_all(measures: Measures, gates: Sequence[GateVerdict]) -> tuple[Answer
             "Can somebody be recognised?",
             measures,
             gates,
-            ("reidentification.rank_1", "reidentification.fnmr_at_fmr_0.01"),
+            ("reidentification.rank_1", "reidentification.whole_image.rank_1", "reidentification.fnmr_at_fmr_0.01"),
             ("reidentification",),
             "Not measured: run `anon-batch evaluate OUTPUT`. It lets attackers try to recognise anonymized faces.",
         ),
@@ -90,7 +91,8 @@ def _upper(figure: Figure) -> float:
 
 def _sentence(own: NamedFigure) -> str:
     """Return the figure as a sentence: what it is, its value, its interval, and what it rests on."""
-    figure, words = own.figure, _SENTENCES.get(own.name, "{label}: {value}{interval}{n}.")
+    figure, known = own.figure, own.name in _SENTENCES
+    words = _SENTENCES.get(own.name, "{label}: {value}{interval}{n}.")
     interval = format_interval(figure, own.unit)
     one_sided = interval.startswith(("at most", "at least"))
     bounds = f" ({'95 % bound' if one_sided else '95 % interval'}: {interval})" if interval else ""
@@ -98,7 +100,7 @@ def _sentence(own: NamedFigure) -> str:
         label=own.label[0].upper() + own.label[1:],
         value=format_value(figure.value, own.unit),
         interval=bounds,
-        n="" if figure.n is None else f", n = {format_count(figure.n)} {figure.unit}".rstrip(),
+        n="" if figure.n is None else f", n = {format_count(figure.n)}{'' if known else f' {figure.unit}'}".rstrip(),
     )
     return (
         f"{text} {figure.note[0].upper()}{figure.note[1:].rstrip('.')}."
@@ -110,7 +112,7 @@ def _sentence(own: NamedFigure) -> str:
 def _why(measures: Measures, name: str) -> str:
     figure = measures.figures.get(name)
     why = measures.skipped.get(name, "") if figure is None else figure.note
-    return f"{why[0].upper()}{why[1:].rstrip('.')}." if why else ""
+    return f"Why not: {why.removeprefix('not measured: ').rstrip('.')}." if why else ""
 
 
 def _state(gates: list[GateVerdict], measured: bool) -> tuple[State, str]:

@@ -88,7 +88,7 @@ def _bars(name: str, found: Table, at: int, rows: list[tuple[Cell, ...]], note: 
         label = ", ".join(own for own in row[:at] if isinstance(own, str)) or str(len(bars) + 1)
         bars.append(Bar(label, cell.value, cell.low, cell.high, cell.n))
     unit = _column_unit(name, found, at)
-    about = f"{found.columns[at]} by {found.columns[0]}, with intervals where there are any. {note}".strip()
+    about = note or "Whiskers are the intervals, where there are any."
     return Bars(_titled(found), about, Axis(found.columns[at], unit), tuple(bars))  # type: ignore[arg-type]
 
 

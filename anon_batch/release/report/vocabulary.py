@@ -27,6 +27,11 @@ LABELS: Final[Mapping[str, str]] = {
     "reidentification.rank_1": "persons recognised at the first guess by the strongest attacker",
     "reidentification.fnmr_at_fmr_0.01": "same persons not matched (FNMR) while 1 % of different persons are (FMR)",
     "reidentification.fnmr_at_fmr_0.001": "same persons not matched (FNMR) while 0.1 % of different persons are (FMR)",
+    "reidentification.fnir_at_fpir_0.1": "known persons not found (FNIR) while 10 % of strangers raise a false alarm (FPIR)",
+    "reidentification.p_value": "probability that guessing would recognise as many (p)",
+    "reidentification.chance": "persons recognised by guessing",
+    "reidentification.least_recognisable": "smallest rate that would show with so few persons",
+    "reidentification.originals.rank_1": "the same attack on the originals",
     "utility.ap_kept": "average precision that a face detector keeps",
     "utility.ap_kept.from_16_px": "average precision that a face detector keeps on faces from 16 px",
     "utility.faces_kept": "faces that a second detector finds again",
@@ -41,6 +46,7 @@ LABELS: Final[Mapping[str, str]] = {
     "naturalness.seam": "step at the seam, compared with other edges of the image",
     "groups.gap": "largest difference between groups in faces found again",
 }
+_SEEN: Final[Mapping[str, str]] = {"whole_image": "from the whole image", "surroundings": "from the surroundings alone"}
 _UNITS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("review.proven", "review.reviewers", "review.kappa", "utility.classes.changed"), "number"),
     **dict.fromkeys(("utility.canary.before", "utility.canary.after"), "share"),
@@ -61,6 +67,8 @@ def unit_of(name: str, *values: float | None) -> str:
     if (unit := _UNITS.get(name)) is not None:
         return unit
     known = [value for value in values if value is not None]
+    if name.endswith(".p_value"):
+        return "number"
     is_share = name.partition(".")[0] in _SHARES and not name.startswith(_NUMBERS) and not name.endswith(".p_value")
     return "share" if is_share and all(-1 <= value <= 2 for value in known) else "number"
 
@@ -75,4 +83,7 @@ def unit_of_column(name: str, heading: str, *values: float | None) -> str:
 
 def label_of(name: str) -> str:
     """Return what a figure is, in words."""
+    for part, seen in _SEEN.items():
+        if f".{part}." in name and (base := name.replace(f".{part}.", ".")) in LABELS:
+            return f"{seen}: {LABELS[base]}"
     return LABELS.get(name, name.replace(".", ", ").replace("_", " "))

@@ -91,7 +91,9 @@ def format_tick(value: float, unit: str) -> str:
     for factor, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if factor <= size < 1e12 and (factor > 1e3 or size >= 1e4):
             return f"{value / factor:.4g} {letter}".replace("-", MINUS)
-    return f"{value:.1e}" if size >= 1e12 or 0 < size < 1e-4 else f"{value:.6g}".replace("-", MINUS)
+    if size >= 1e12 or 0 < size < 1e-4:
+        return f"{value:.3g}".replace("e+", "e")
+    return f"{value:.6g}".replace("-", MINUS)
 
 
 def format_time(text: str) -> str:

@@ -44,7 +44,7 @@ def whole_image(name: str, title: str, about: str, height: float, *content: str)
     return element(
         "svg",
         element("title", title, id=f"{name}-t"),
-        element("desc", about, id=f"{name}-d"),
+        element("desc", about.replace("`", ""), id=f"{name}-d"),
         *content,
         viewBox=f"0 0 {WIDTH} {_short(height)}",
         role="img",
