@@ -20,6 +20,16 @@ def test_a_large_release_needs_what_is_known(claim, images):
     assert missed_bound(0, plan.images, plan.strata) <= claim
 
 
+@pytest.mark.parametrize(
+    ("claim", "images", "planted", "of_1000"),
+    [(0.01, 407, 36, 239), (0.005, 795, 48, 394), (0.001, 3814, 109, 777), (0.0005, 7549, 159, 950)],
+)
+def test_the_table_of_the_guide_is_right(claim, images, planted, of_1000):
+    plan = plan_sample({"all": 100_000_000}, claim)
+    assert (plan.total, plan.planted) == (images, planted)
+    assert plan_sample({"all": 1000}, claim, planted=0).total == of_1000
+
+
 @pytest.mark.parametrize("missed", [0, 1, 5])
 def test_in_a_large_release_the_bound_is_that_of_clopper_and_pearson(missed):
     assert missed_bound(missed, {"all": 700}, {"all": 10**9}) == pytest.approx(upper_bound(missed, 700), rel=1e-6)
