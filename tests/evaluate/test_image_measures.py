@@ -129,7 +129,7 @@ def _measured(
 ) -> Any:
     job = load_job(None, {"manifest": "m", "output": "o", "detect.batch_size": 3})
     config = EvaluationConfig(job, tuple(m.name for m in methods), "o")
-    setup = Setup(_runtime(), Bright(), (), methods, ())  # type: ignore[arg-type]
+    setup = Setup(_runtime(), Bright(), (), methods, methods[0], ())  # type: ignore[arg-type]
     sample = SpeedSample()
     ticks: list[int] = []
     state = measure_images(config, Storage(), setup, selection, sample, _appearance(methods), ticks.append, wider)
@@ -190,7 +190,7 @@ def test_an_image_that_cannot_be_decoded_is_counted_and_skipped(selection: Selec
     Path(rows[2].uri).write_bytes(b"not an image")
     job = load_job(None, {"manifest": "m", "output": "o"})
     methods = (_method("solid"),)
-    setup = Setup(_runtime(), Bright(), (), methods, ())  # type: ignore[arg-type]
+    setup = Setup(_runtime(), Bright(), (), methods, methods[0], ())  # type: ignore[arg-type]
     config = EvaluationConfig(job, ("solid",), "o")
     state = measure_images(config, Storage(), setup, selection, SpeedSample(), _appearance(methods), lambda _: None)
     assert (state.images, dict(state.failures)) == (3, {"unsupported_format": 1})
