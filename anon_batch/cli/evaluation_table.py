@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from anon_batch.cli.utility_lines import utility_rows
+
 if TYPE_CHECKING:
     from anon_batch.evaluate.measures import Measures, MethodMeasures
     from anon_batch.stats.figure import Figure
@@ -37,6 +39,7 @@ def _figures(measures: MethodMeasures) -> dict[_Label, str]:
         **_identity(measures),
         **_looks(measures),
         **_landmarks(measures),
+        **utility_rows(measures.utility),
         **_speed(measures),
     }
 

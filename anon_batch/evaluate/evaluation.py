@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
 import cv2
+import torch
 
 from anon_batch import __version__
 from anon_batch.errors import ConfigError, ManifestError
@@ -29,6 +30,7 @@ from anon_batch.evaluate.samples import Selection
 from anon_batch.evaluate.setup import EvaluationConfig, Setup, load_setup
 from anon_batch.evaluate.single_faces import measure_single_faces
 from anon_batch.evaluate.speed import SpeedSample, measure_speed
+from anon_batch.evaluate.utility.of_methods import MethodUtility
 from anon_batch.evaluate.wider.lists import WiderLists
 from anon_batch.storage import Storage, absolute, join
 
@@ -84,8 +86,16 @@ class _Evaluation:
             BlindSample(config.seed) if config.blind else None,
             config.seed,
         )
+        self._utility = MethodUtility(
+            [method.name for method in self._setup.methods],
+            self._setup.networks,
+            (features, NoiseFeatures()),
+            config.label_column,
+            config.seed,
+        )
         self._results = _Results({method.name: MethodMeasures(method.ladder) for method in self._setup.methods})
         cv2.setNumThreads(self._setup.runtime.threads)
+        torch.set_num_threads(self._setup.runtime.threads)  # because more wait for each other on a busy machine
 
     def run(self) -> Measures:
         inputs = list_inputs(self._config, self._storage)
@@ -111,6 +121,7 @@ class _Evaluation:
             selection,
             self._speed_sample,
             self._appearance,
+            self._utility,
             progress.advance,
             wider,
         )
@@ -126,7 +137,12 @@ class _Evaluation:
                 results.originals, average_precision=found.before.measures(), wider=found.before.wider_measures()
             )
         for name, counts in found.methods.items():
-            self._add(name, outcomes=counts.outcomes(name), missed=counts.missed.summary())
+            self._add(
+                name,
+                outcomes=counts.outcomes(name),
+                missed=counts.missed.summary(),
+                utility=self._utility.findings(name),
+            )
             if found.before is not None:
                 self._add(
                     name,
@@ -254,6 +270,7 @@ def _measures(config: EvaluationConfig, setup: Setup, models: tuple[str, ...], r
             scorer=None if config.scorer is None else config.scorer.model_dump(mode="json"),
             embedders=tuple(embedder.description() for embedder in setup.embedders),
             attacks=config.attacks,
+            features={network.name: network.description() for network in setup.networks},
             limit=config.limit,
             seed=config.seed,
             inputs=results.inputs,

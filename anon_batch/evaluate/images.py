@@ -15,6 +15,7 @@ from anon_batch.evaluate.samples import ImageReader, Selection
 from anon_batch.evaluate.setup import EvaluationConfig, Setup
 from anon_batch.evaluate.speed import SpeedSample
 from anon_batch.evaluate.subjects import DetectedImage, Output, detect_faces, labelled_faces, only_faces
+from anon_batch.evaluate.utility.of_methods import MethodUtility
 from anon_batch.evaluate.wider.lists import WiderLists, wider_key
 from anon_batch.geometry import clip_detections
 from anon_batch.records import Detections, PixelArray, Preview
@@ -47,6 +48,7 @@ def measure_images(
     selection: Selection,
     speed_sample: SpeedSample,
     appearance: Appearance,
+    utility: MethodUtility,
     on_progress: Callable[[int], None],
     wider: WiderLists = MappingProxyType({}),
 ) -> ImageMeasures:
@@ -59,6 +61,7 @@ def measure_images(
         selection: the images; with ground truth if there is a scorer.
         speed_sample: gets images for timing.
         appearance: gets the outputs.
+        utility: gets the outputs, and what the second detector found.
         on_progress: gets the number of images of each finished batch.
         wider: lists of WIDER FACE, by `wider_key`; empty for another data set.
     """
@@ -70,7 +73,7 @@ def measure_images(
         images = detect_faces(setup.anonymizer, batch, state.failures)
         for image in images:
             speed_sample.offer(image.image, image.detections)
-        _measure_batch(state, images, setup, key, appearance, wider)
+        _measure_batch(state, images, setup, key, appearance, utility, wider)
         state.images += len(images)
         on_progress(len(batch))
     return state
@@ -82,12 +85,16 @@ def _measure_batch(
     setup: Setup,
     key: bytes,
     appearance: Appearance,
+    utility: MethodUtility,
     wider: WiderLists,
 ) -> None:
+    before: Sequence[Detections | None] = [None] * len(images)
+    after: list[dict[str, Detections]] = [{} for _ in images]
     if setup.scorer is not None and state.before is not None:
         found = _score(setup.scorer, [_preview(image, image.image.decode().pixels) for image in images])
         for image, detections in zip(images, found, strict=True):
             _add_scores(state.before, image, detections, wider)
+        before = found
     outputs: list[dict[str, Output | None]] = [{} for _ in images]
     for method in setup.methods:
         results = method.anonymize([(image.image, image.detections) for image in images], key)
@@ -96,12 +103,15 @@ def _measure_batch(
             counts.add(result, image)
             own[method.name] = result
         if setup.scorer is not None:
-            _score_outputs(counts.scores, setup.scorer, images, results, wider)
-    for image, own in zip(images, outputs, strict=True):
+            found = _score_outputs(counts.scores, setup.scorer, images, results, wider)
+            for by_method, detections in zip(after, found, strict=True):
+                by_method[method.name] = detections
+    for image, own, first, second in zip(images, outputs, before, after, strict=True):
         pixels = image.image.decode().pixels
         cells = {name: None if result is None else result.pixels for name, result in own.items()}
         state.sample.offer(pixels, cells, setup.methods[0].regions(image.image, image.detections))
         appearance.add("images", image.row.image_id, pixels, image.detections, own)
+        utility.add(image, own, first, second)
 
 
 def _score_outputs(
@@ -110,14 +120,16 @@ def _score_outputs(
     images: Sequence[DetectedImage],
     results: Sequence[Output | None],
     wider: WiderLists,
-) -> None:
-    """Score outputs; a withheld image is not in the release and counts as one without detections."""
+) -> list[Detections]:
+    """Score outputs, and return what was found; a withheld image is not in the release and counts as one without detections."""
     outputs = [
         _preview(image, result.pixels) for image, result in zip(images, results, strict=True) if result is not None
     ]
-    found = iter(_score(scorer, outputs))
-    for image, result in zip(images, results, strict=True):
-        _add_scores(scores, image, Detections.empty() if result is None else next(found), wider)
+    scored = iter(_score(scorer, outputs))
+    found = [Detections.empty() if result is None else next(scored) for result in results]
+    for image, own in zip(images, found, strict=True):
+        _add_scores(scores, image, own, wider)
+    return found
 
 
 def _preview(image: DetectedImage, pixels: PixelArray) -> Preview:

@@ -42,7 +42,7 @@ def list_inputs(config: EvaluationConfig, storage: Storage) -> Inputs:
         raise ConfigError("--only chooses images of --faces: use both options")
     inputs, limit, seed = Inputs(), config.limit, config.seed
     if config.manifest is not None:
-        labelled_only = config.scorer is not None
+        labelled_only = config.scorer is not None and config.label_column is None
         inputs.images = select_from_manifest(
             storage,
             config.manifest,
@@ -85,6 +85,8 @@ def skipped_measures(config: EvaluationConfig) -> dict[str, str]:
         "--pairs FILE": config.pairs is None,
         "--embedder FILE": not config.embedders,
         "--faces FOLDER": config.faces is None,
+        "--features FILE": not config.features,
+        "--label-column NAME": config.label_column is None,
     }
     needs = {
         "average_precision": ("MANIFEST", "--scorer DETECTOR"),
@@ -92,6 +94,8 @@ def skipped_measures(config: EvaluationConfig) -> dict[str, str]:
         "identity": ("--pairs FILE", "--embedder FILE"),
         "frechet": ("--faces FOLDER", "--embedder FILE"),
         "landmarks": ("--faces FOLDER",),
+        "canary": ("MANIFEST", "--features FILE", "--label-column NAME"),
+        "distances": ("MANIFEST", "--features FILE"),
     }
     needed = {measure: [option for option in options if missing[option]] for measure, options in needs.items()}
     return {measure: f"give {' and '.join(options)}" for measure, options in needed.items() if options}

@@ -22,6 +22,7 @@ from anon_batch.evaluate.landmarks import LandmarkMeasures
 from anon_batch.evaluate.probe import ProbeMeasure
 from anon_batch.evaluate.seam import SeamMeasure
 from anon_batch.evaluate.speed import SpeedMeasures
+from anon_batch.evaluate.utility.findings import Findings
 from anon_batch.evaluate.wider.precision import WiderPrecision
 
 FILENAME = "measures.json"
@@ -58,6 +59,7 @@ class Plan:
         scorer: settings of the second detector.
         embedders: the recognisers.
         attacks: which attackers there are.
+        features: name -> digest, licence and training data of the feature networks.
         limit: size of the samples.
         seed: of samples and fakes.
         inputs: `manifest`, `pairs` and `faces` -> counts.
@@ -67,6 +69,7 @@ class Plan:
     scorer: Mapping[str, Any] | None
     embedders: tuple[EmbedderDescription, ...]
     attacks: AttackSettings
+    features: Mapping[str, Mapping[str, str]]
     limit: int | None
     seed: int
     inputs: Mapping[str, InputCounts]
@@ -98,6 +101,7 @@ class MethodMeasures:
         frechet: recogniser -> distance from the originals; for the originals, of one half from the other.
         probe: feature set -> slice -> how well a linear classifier recognises replaced faces.
         seam: gradients at the masks' borders.
+        utility: figures and tables by name: canary, distances, groups of generated faces; see docs/guides/utility.md.
         speed: throughput.
     """
 
@@ -112,6 +116,7 @@ class MethodMeasures:
     frechet: Mapping[str, FrechetMeasure] = field(default_factory=dict)
     probe: Mapping[str, Mapping[str, ProbeMeasure]] = field(default_factory=dict)
     seam: SeamMeasure | None = None
+    utility: Findings | None = None
     speed: SpeedMeasures | None = None
 
 

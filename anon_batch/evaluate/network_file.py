@@ -150,6 +150,10 @@ class FeatureNetwork:
             raise ModelError(f"{self.file.path}: gives features that are not finite")
         return rows
 
+    def description(self) -> dict[str, str]:
+        """Return what results say about the network."""
+        return {"sha256": self.sha256, "licence": self.file.licence, "trained_on": self.file.trained_on}
+
     def _features(self, image: PixelArray) -> FloatArray:
         height, width = self.file.size
         if image.shape[:2] != (height, width):
@@ -170,3 +174,19 @@ def load_feature_network(storage: Storage, address: str, threads: int) -> Featur
     """
     file = read_network_file(storage, address, NetworkFile)
     return FeatureNetwork(file, storage.read(file.path), threads)
+
+
+def load_feature_networks(storage: Storage, addresses: Sequence[str], threads: int) -> tuple[FeatureNetwork, ...]:
+    """Load several networks.
+
+    Raises:
+        ConfigError: two of them have one name.
+        ModelError, StorageError: as `load_feature_network`.
+    """
+    networks = tuple(load_feature_network(storage, address, threads) for address in addresses)
+    names = [network.name for network in networks]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(
+            f"--features: two networks are called {twice[0]}; give them names in their declarations (`name`)"
+        )
+    return networks

@@ -12,6 +12,7 @@ from anon_batch.detect.protocol import Detector
 from anon_batch.errors import ConfigError
 from anon_batch.evaluate.attacks.audit import AttackSettings
 from anon_batch.evaluate.embedder import Embedder, load_embedders
+from anon_batch.evaluate.network_file import FeatureNetwork, load_feature_networks
 from anon_batch.evaluate.subjects import EvaluatedMethod
 from anon_batch.manifest.allowed import AllowedSources
 from anon_batch.models.runtime import Runtime
@@ -37,6 +38,8 @@ class EvaluationConfig:
         faces: address of the folder or manifest of single faces.
         only: address of the text file with the names to use of `faces`.
         blind: whether to write the pages of the blind test.
+        features: addresses of feature networks or their declarations; none skips the measures that need one.
+        label_column: column of the manifest that holds classes; None skips the canary.
         wider: address of the folder with the lists of WIDER FACE's eval_tools, if the manifest is its validation set.
         limit: number of images of the manifest, of persons, and of single faces to sample.
         seed: of samples and fakes.
@@ -54,6 +57,8 @@ class EvaluationConfig:
     only: str | None = None
     blind: bool = False
     wider: str | None = None
+    features: tuple[str, ...] = ()
+    label_column: str | None = None
     limit: int | None = None
     seed: int = 0
 
@@ -77,6 +82,7 @@ class Setup:
         methods: to compare.
         eraser: the method `solid` with the same regions, which shows what the surroundings of faces give away.
         models: `name@sha256` of every model of the registry that is used.
+        networks: feature networks, with different names.
     """
 
     runtime: Runtime
@@ -85,6 +91,7 @@ class Setup:
     methods: tuple[EvaluatedMethod, ...]
     eraser: EvaluatedMethod
     models: tuple[str, ...]
+    networks: tuple[FeatureNetwork, ...] = ()
 
     @property
     def anonymizer(self) -> Anonymizer:
@@ -119,7 +126,8 @@ def load_setup(config: EvaluationConfig, storage: Storage) -> Setup:
     used += scorer.models if scorer else ()
     models = tuple(f"{name}@{runtime.store.digest(name)}" for name in dict.fromkeys(used))
     embedders = load_embedders(storage, config.embedders, runtime.threads)
-    return Setup(runtime, scorer, embedders, tuple(methods), eraser, models)
+    networks = load_feature_networks(storage, config.features, runtime.threads)
+    return Setup(runtime, scorer, embedders, tuple(methods), eraser, models, networks)
 
 
 def load_method(job: JobConfig, name: str, runtime: Runtime, key: bytes) -> EvaluatedMethod:

@@ -27,6 +27,7 @@ from anon_batch.evaluate.samples import Selection
 from anon_batch.evaluate.setup import EvaluationConfig, Setup
 from anon_batch.evaluate.speed import SpeedSample, measure_speed
 from anon_batch.evaluate.subjects import EvaluatedMethod, detect_faces
+from anon_batch.evaluate.utility.of_methods import MethodUtility
 from anon_batch.evaluate.wider.lists import WiderFaces, WiderLists
 from anon_batch.evaluate.wider.precision import WiderPrecision
 from anon_batch.imaging.source import SourceImage
@@ -100,6 +101,10 @@ def _appearance(methods: Sequence[EvaluatedMethod]) -> Appearance:
     return Appearance([method.name for method in methods], (), None, 0)
 
 
+def _utility(methods: tuple[EvaluatedMethod, ...]) -> MethodUtility:
+    return MethodUtility([method.name for method in methods], (), (), None, 0)
+
+
 def _precision(state: ImageMeasures, method: str) -> PrecisionMeasures:
     return state.methods[method].scores.measures(state.before)
 
@@ -132,7 +137,9 @@ def _measured(
     setup = Setup(_runtime(), Bright(), (), methods, methods[0], ())  # type: ignore[arg-type]
     sample = SpeedSample()
     ticks: list[int] = []
-    state = measure_images(config, Storage(), setup, selection, sample, _appearance(methods), ticks.append, wider)
+    state = measure_images(
+        config, Storage(), setup, selection, sample, _appearance(methods), _utility(methods), ticks.append, wider
+    )
     assert ticks == [3, 1]
     return state, sample
 
@@ -192,7 +199,9 @@ def test_an_image_that_cannot_be_decoded_is_counted_and_skipped(selection: Selec
     methods = (_method("solid"),)
     setup = Setup(_runtime(), Bright(), (), methods, methods[0], ())  # type: ignore[arg-type]
     config = EvaluationConfig(job, ("solid",), "o")
-    state = measure_images(config, Storage(), setup, selection, SpeedSample(), _appearance(methods), lambda _: None)
+    state = measure_images(
+        config, Storage(), setup, selection, SpeedSample(), _appearance(methods), _utility(methods), lambda _: None
+    )
     assert (state.images, dict(state.failures)) == (3, {"unsupported_format": 1})
 
 

@@ -196,6 +196,7 @@ def test_a_group_that_is_served_worse_is_seen() -> None:
     assert old.p["found again"] < 0.01
     assert old.p["seam"] is not None
     assert old.p["seam"] < 0.01
+    assert (old.worse, rows["young"].worse) == (("found again", "seam"), ())
     assert old.gaps["found again"] == pytest.approx(0.3, abs=0.1)
     assert min(row.gaps["found again"] for row in rows.values()) == 0  # type: ignore[type-var]
     assert old.figures["seam"].value == pytest.approx(1.6, abs=0.15)

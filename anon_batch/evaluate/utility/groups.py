@@ -22,6 +22,7 @@ from anon_batch.stats.intervals import wilson
 
 FEW = 100  # faces; smaller groups show large differences only
 MEASURES = ("found again", "probe", "seam")
+SIGNIFICANT = 0.05  # corrected
 _DRAWS = 4999
 _MIN_TESTED = 5  # faces of a group, and of the others
 _SIZES = (16.0, 32.0, 64.0, 128.0)  # borders of bands of similar sizes, px
@@ -43,6 +44,7 @@ class GroupRow:
         figures: measure -> figure.
         gaps: measure -> the group's figure less that of the best group, so that 0 is best and all others are worse.
         p: measure -> p-value of no difference from the other groups, corrected for all groups and measures of the table.
+        worse: measures in which the group is worse than the other groups together, by more than chance explains.
     """
 
     name: str
@@ -50,6 +52,7 @@ class GroupRow:
     figures: Mapping[str, Figure]
     gaps: Mapping[str, float | None]
     p: Mapping[str, float | None]
+    worse: tuple[str, ...]
 
 
 def found_again(faces: Columns, members: Members) -> Figure:
@@ -103,15 +106,15 @@ def group_rows(faces: Columns, trait: str, kind: str, seed: int) -> list[GroupRo
         }
         for name, own in members.items()
     }
-    answers = np.where(faces[FOUND][:, 0] == 1, faces[FOUND][:, 1].astype(np.float64), np.nan)
-    observed = {"found again": answers, "probe": scores, "seam": seam_ratios(faces)}
-    tests = [
-        (name, measure, p)
+    lost = np.where(faces[FOUND][:, 0] == 1, 1.0 - faces[FOUND][:, 1], np.nan)
+    observed = {"found again": lost, "probe": scores, "seam": np.abs(seam_ratios(faces))}  # higher is worse
+    tests = {
+        (name, measure): test
         for measure, values in observed.items()
         if len(values)
-        for name, p in _differences(values, members, labels != "", faces, seed).items()
-    ]
-    corrected = dict(zip([test[:2] for test in tests], holm([test[2] for test in tests]), strict=True))
+        for name, test in _differences(values, members, labels != "", faces, seed).items()
+    }
+    corrected = dict(zip(tests, holm([p for p, _ in tests.values()]), strict=True))
     return [
         GroupRow(
             name,
@@ -119,6 +122,11 @@ def group_rows(faces: Columns, trait: str, kind: str, seed: int) -> list[GroupRo
             own,
             {measure: _gap(measure, name, figures) for measure in MEASURES},
             {measure: corrected.get((name, measure)) for measure in MEASURES},
+            tuple(
+                measure
+                for measure in MEASURES
+                if corrected.get((name, measure), 1.0) < SIGNIFICANT and tests[name, measure][1] > 0
+            ),
         )
         for name, own in figures.items()
     ]
@@ -140,8 +148,10 @@ def _badness(measure: str, figure: Figure) -> float | None:
 
 def _differences(
     values: Values, members: Mapping[str, Members], labelled: Members, faces: Columns, seed: int
-) -> dict[str, float]:
-    """Return group -> two-sided p-value of a permutation test against all other groups, for groups with enough faces."""
+) -> dict[str, tuple[float, float]]:
+    """Return group -> two-sided p-value of a permutation test against all other groups, and by how much the group's values are
+    higher; for groups with enough faces.
+    """
     usable = np.flatnonzero(labelled & np.isfinite(values))
     firsts = np.unique(faces[IMAGE][usable], return_index=True)[1]  # one face of each image, by the hashes' order
     rows = usable[np.sort(firsts)]
@@ -155,7 +165,7 @@ def _differences(
     for band in np.unique(bands):
         residuals[bands == band] -= residuals[bands == band].mean()
     groups = np.stack(list(tested.values()), axis=1).astype(np.float64)
-    observed = np.abs(residuals @ groups)
+    excess = residuals @ groups
     generator = np.random.default_rng(seed)
     at_least = np.ones(groups.shape[1])  # the observed labels count as one draw
     where = [np.flatnonzero(bands == band) for band in np.unique(bands)]
@@ -163,8 +173,8 @@ def _differences(
         drawn = residuals.copy()
         for own in where:
             drawn[own] = residuals[generator.permutation(own)]
-        at_least += np.abs(drawn @ groups) >= observed - 1e-9
-    return dict(zip(tested, (at_least / (_DRAWS + 1)).tolist(), strict=True))
+        at_least += np.abs(drawn @ groups) >= np.abs(excess) - 1e-9
+    return dict(zip(tested, zip((at_least / (_DRAWS + 1)).tolist(), excess.tolist(), strict=True), strict=True))
 
 
 def group_table(trait: str, rows: Sequence[GroupRow]) -> Table:
@@ -172,17 +182,18 @@ def group_table(trait: str, rows: Sequence[GroupRow]) -> Table:
     columns = ["group", "faces"]
     for measure in MEASURES:
         columns += [measure, f"{measure}: worse than the best group by", f"{measure}: corrected p"]
+    columns.append("verdict")
     cells = []
     for row in rows:
         own: list[Cell] = [row.name, row.faces]
         for measure in MEASURES:
             own += [row.figures[measure], row.gaps[measure], row.p[measure]]
-        cells.append(tuple(own))
+        cells.append((*own, f"worse: {', '.join(row.worse)}" if row.worse else ""))
     small = [row.name for row in rows if row.faces < FEW]
     note = (
         "Groups of the generated faces as the donor bank labels them; nothing is guessed about real persons. Found again: of the "
         "faces that a second detector finds in the original. Corrected p: permutation within sizes, one face an image, Holm over "
-        "the table."
+        "the table. Verdict: worse than all other groups together by more than chance explains."
     )
     if small:
         note += f" Fewer than {FEW} faces, so that only large differences would show: {', '.join(small)}."

@@ -68,6 +68,7 @@ class UtilityMeter:
     ) -> None:
         self._networks, self._face_features = tuple(networks), tuple(face_features)
         self._detect, self._seed = detect, seed
+        self._originals: tuple[str, dict[Any, Any]] = "", {}
 
     def add(self, state: UtilityState, image: SeenImage) -> None:
         """Measure one image into a state; no two images have the same id."""
@@ -84,6 +85,8 @@ class UtilityMeter:
             state.withheld += 1
             return
         state.seen += 1
+        if self._originals[0] != image.image_id:
+            self._originals = image.image_id, {}
         self._add_image(state, key, image, image.output)
         faces = [
             (own, region)
@@ -111,7 +114,7 @@ class UtilityMeter:
         values: dict[str, Any] = {LABEL: image.label or "", CHANGED: bool(image.regions)}
         same = np.array_equal(image.original, output)
         for network in self._networks:
-            values[before(network.name)] = own = network.of([image.original])[0]
+            values[before(network.name)] = own = self._once(network.name, network.of, [image.original])[0]
             values[after(network.name)] = own if same else network.of([output])[0]
         state.images.add(key, values)
 
@@ -134,10 +137,19 @@ class UtilityMeter:
         }
         crops = crop_around(image.original, box), crop_around(output, box)
         for kind in self._face_features:
-            values[before(kind.name)], values[after(kind.name)] = (kind.of(crop).astype(np.float32) for crop in crops)
+            own = self._once((region.index, kind.name), kind.of, crops[0])
+            values[before(kind.name)], values[after(kind.name)] = (np.float32(row) for row in (own, kind.of(crops[1])))
         for network in self._networks:
-            values[before(network.name)], values[after(network.name)] = network.of(crops)
+            values[before(network.name)] = self._once((region.index, network.name), network.of, crops[:1])[0]
+            values[after(network.name)] = network.of(crops[1:])[0]
         return values
+
+    def _once(self, name: Any, compute: Callable[[Any], Any], pixels: Any) -> Any:
+        """Return features of the original; computed once for images that follow each other, as outputs of several methods do."""
+        found = self._originals[1]
+        if name not in found:
+            found[name] = compute(pixels)
+        return found[name]
 
 
 def _is_sure_face(region: Region) -> bool:

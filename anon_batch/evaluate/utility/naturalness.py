@@ -33,7 +33,8 @@ def probe_figures(
         seed: of folds and bootstrap.
 
     Returns:
-        The figures, and the score of each replaced face (N,), higher where it is easier to recognise; empty without a probe.
+        The figures, and for each face (N,) by how much its score is higher when it is replaced, so that higher is easier to tell;
+        empty without a probe.
     """
     samples = _samples(faces, kind, members)
     missing = f"needs {MIN_FACES} faces in {MIN_GROUPS} images"
@@ -48,7 +49,8 @@ def probe_figures(
             if measure is None
             else Figure(measure.auc, *measure.interval, measure.faces, "replaced faces", PROBE_NOTE)
         )
-    return figures, held_out_scores(samples, seed)[1]
+    untouched, replaced = held_out_scores(samples, seed)
+    return figures, np.asarray(replaced - untouched, np.float64)
 
 
 def _samples(faces: Columns, kind: str, members: dict[str, Members]) -> ProbeSamples:
