@@ -18,6 +18,7 @@ from anon_batch.manifest import open_manifest
 from anon_batch.manifest.publish import describe_columns
 from anon_batch.pipeline.finalize import finalize
 from anon_batch.pipeline.preflight import preflight
+from anon_batch.pipeline.private_stats import read_all
 from anon_batch.pipeline.rounds import drive
 from anon_batch.pipeline.run import Run, open_run
 from anon_batch.pipeline.shard import ShardProcessor
@@ -193,7 +194,7 @@ def _measurement(
 ) -> Measurement:
     requests, listed = dict(storage.requests), tuple(storage.listed)  # before the reads below
     specs = worker.specs
-    stats = merge_all(ShardStats.from_json(meta.stats) for _, meta in run.release.read_metas(specs))
+    stats = merge_all(read_all(run.release.read_metas(specs), run.ledger))
     stats.worker_us.pop("start", None)  # because it is spent once a worker, it would weigh too much in a short sample
     outputs = layout.IMAGES if run.config.write.layout == "files" else layout.SHARDS
     return Measurement(

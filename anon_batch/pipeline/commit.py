@@ -58,7 +58,7 @@ class FinishedShard:
 
 
 def commit(run: Run, shard: FinishedShard, extra: pa.Schema) -> bool:
-    """Write the audit part, then the provenance part unless it exists. Slices are in the former alone.
+    """Write the audit part, then the provenance part unless it exists. What the ground truth tells is in the former alone.
 
     Args:
         run: names release and ledger.

@@ -15,7 +15,7 @@ from anon_batch.formats.release import Release
 from anon_batch.formats.stats_json import StatsJson
 from anon_batch.pipeline.gates import evaluate_gates
 from anon_batch.pipeline.kept_evidence import read_kept_evidence
-from anon_batch.pipeline.private_stats import has_slices, read_all
+from anon_batch.pipeline.private_stats import read_all
 from anon_batch.pipeline.run import Run
 from anon_batch.records import ShardSpec
 from anon_batch.shards import effective, gaps
@@ -85,7 +85,7 @@ def _read_commits(run: Run, kept: list[ShardSpec]) -> _Commits:
         commits.winners.add(f"{spec.name}-{meta.attempt}")
         if part.statuses.get("withheld", 0) + part.statuses.get("failed", 0):
             commits.lossy.append(spec)
-    if has_slices(run.plan.columns):
+    if commits.stats.has_ground_truth:
         commits.stats = merge_all(read_all(run.release.read_metas(kept), run.ledger))
     return commits
 

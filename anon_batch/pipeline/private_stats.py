@@ -1,16 +1,14 @@
-"""Statistics of a shard with its slices, which the ledger alone holds."""
+"""Statistics of a shard with what its ground truth tells, which the ledger alone holds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Any
 
 from anon_batch.errors import IntegrityError
 from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.part import PartMeta
-from anon_batch.manifest.slices import is_slice
 from anon_batch.records import ShardSpec
 from anon_batch.stats import ShardStats
 
@@ -18,13 +16,8 @@ _READERS = 16
 _READ_AHEAD = 64  # parts
 
 
-def has_slices(columns: Mapping[str, Any]) -> bool:
-    """Return whether a run counts slices, by the `columns` of its plan or run.json."""
-    return any(map(is_slice, columns.get("withheld", {})))
-
-
-def with_slices(public: ShardStats, ledger: Ledger, spec: ShardSpec, part: PartMeta) -> ShardStats:
-    """Return a shard's statistics with its slices.
+def with_private(public: ShardStats, ledger: Ledger, spec: ShardSpec, part: PartMeta) -> ShardStats:
+    """Return a shard's statistics with what its ground truth tells.
 
     Args:
         public: the statistics of the provenance part.
@@ -35,6 +28,8 @@ def with_slices(public: ShardStats, ledger: Ledger, spec: ShardSpec, part: PartM
     Raises:
         IntegrityError: the audit part is missing, damaged, or tells something else than the provenance part.
     """
+    if not public.has_ground_truth:
+        return public
     audit = ledger.read_audit_meta(spec, part.attempt)
     whole = ShardStats.from_json(audit.stats)
     if whole.public() != public:
@@ -43,16 +38,16 @@ def with_slices(public: ShardStats, ledger: Ledger, spec: ShardSpec, part: PartM
 
 
 def read_all(parts: Iterable[tuple[ShardSpec, PartMeta]], ledger: Ledger) -> Iterator[ShardStats]:
-    """Yield the statistics of shards with their slices, in the order given; read several footers at a time.
+    """Yield the statistics of shards with what their ground truth tells, in the order given; read several footers at a time.
 
     Args:
         parts: shards with the metadata of their provenance parts.
         ledger: holds the audit parts.
 
     Raises:
-        IntegrityError: as `with_slices`.
+        IntegrityError: as `with_private`.
     """
     left = iter(parts)
     with ThreadPoolExecutor(_READERS) as pool:
         while batch := list(islice(left, _READ_AHEAD)):  # because a slow consumer would let all footers pile up
-            yield from pool.map(lambda own: with_slices(ShardStats.from_json(own[1].stats), ledger, *own), batch)
+            yield from pool.map(lambda own: with_private(ShardStats.from_json(own[1].stats), ledger, *own), batch)

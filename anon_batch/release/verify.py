@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from anon_batch.errors import IntegrityError, ObjectNotFoundError
 from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.release import Release
-from anon_batch.pipeline.private_stats import has_slices
 from anon_batch.release.verification import Verification
 from anon_batch.release.verify_parts import PartsChecker
 from anon_batch.release.verify_summaries import check_gates, check_names, check_totals, merged_summary
@@ -39,7 +38,7 @@ def verify(release: Release, ledger: Ledger | None) -> Iterator[Verification]:
     checker = PartsChecker(release, record, result)
     kept = checker.check_coverage()
     planned = None if ledger is None else checker.planned_rows(ledger)
-    private = ledger if planned is not None and has_slices(record.columns) else None
+    private = ledger if planned is not None else None
     with ThreadPoolExecutor(_CHECKERS) as pool:
         for spec in kept:
             try:
@@ -48,7 +47,7 @@ def verify(release: Release, ledger: Ledger | None) -> Iterator[Verification]:
                 result.fault(str(exc))
             yield result
     check_names(release, checker.names, result)
-    merged = merged_summary(release, checker.stats, with_slices=private is not None)
+    merged = merged_summary(release, checker.stats, with_private=private is not None)
     check_totals(release, record, merged, result)
     check_gates(release, record, merged, result)
     yield result

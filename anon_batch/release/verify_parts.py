@@ -13,7 +13,7 @@ from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.release import Release
 from anon_batch.formats.run_json import RunJson
 from anon_batch.manifest.chunks import PlannedRows
-from anon_batch.pipeline.private_stats import with_slices
+from anon_batch.pipeline.private_stats import with_private
 from anon_batch.records import STATUSES, ShardSpec
 from anon_batch.release.output_names import OutputNames
 from anon_batch.release.verification import Verification
@@ -76,7 +76,7 @@ class PartsChecker:
     def check_shard(
         self, spec: ShardSpec, planned: PlannedRows | None, pool: ThreadPoolExecutor, ledger: Ledger | None = None
     ) -> None:
-        """Check a part, its rows, and the images that it names; add the slices that `ledger` holds to the statistics."""
+        """Check a part, its rows, and the images that it names; add to the statistics what `ledger` knows by the ground truth."""
         key, result = layout.provenance_part(spec.name), self._result
         meta, table = self._release.read_part(spec)
         rows = table.to_pylist()
@@ -103,7 +103,7 @@ class PartsChecker:
         stats = ShardStats.from_json(meta.stats)
         if Counter(stats.statuses) != statuses:
             result.fault(f"{key}: statistics of {stats.statuses}, its rows are {dict(statuses)}")
-        self.stats = merge(self.stats, stats if ledger is None else with_slices(stats, ledger, spec, meta))
+        self.stats = merge(self.stats, stats if ledger is None else with_private(stats, ledger, spec, meta))
 
     def _check_ids(self, planned: PlannedRows, spec: ShardSpec, rows: list[dict[str, Any]]) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping
 
@@ -11,7 +12,6 @@ from anon_batch.formats import layout
 from anon_batch.formats.release import Release
 from anon_batch.formats.run_json import RunJson
 from anon_batch.formats.stats_json import StatsJson
-from anon_batch.manifest.slices import is_slice
 from anon_batch.pipeline.gates import evaluate_gates
 from anon_batch.pipeline.kept_evidence import read_kept_evidence
 from anon_batch.release.output_names import OutputNames
@@ -24,6 +24,12 @@ _ORPHANS = {
     layout.SHARDS: "no provenance row names it",
     layout.PROVENANCE: "not the name of a part",
 }
+
+
+_IMAGE_COUNTS = {
+    "detection": ("images", "unsearched_images"),
+    "missed": ("images", "unpublished_images"),
+}  # what public parts say about the ground truth
 
 
 def check_names(release: Release, names: OutputNames, result: Verification) -> None:
@@ -46,22 +52,21 @@ def _listed(release: Release) -> Iterator[str]:
             yield info.key
 
 
-def merged_summary(release: Release, stats: ShardStats, *, with_slices: bool) -> StatsJson:
+def merged_summary(release: Release, stats: ShardStats, *, with_private: bool) -> StatsJson:
     """Return what stats.json should hold.
 
     Args:
-        release: its stats.json is believed about slices where nobody can check them, because the ledger alone holds their parts.
+        release: its stats.json is believed about faces of the ground truth where the ledger, which alone knows them by
+            shard, is not there. Numbers of images are checked all the same.
         stats: merged statistics of all parts.
-        with_slices: whether they are in `stats`.
+        with_private: whether they come from the ledger.
     """
     summary = json.loads(json.dumps(summarise(stats)))
-    if not with_slices and summary["missed"] is not None:
-        try:
-            published = release.read_stats().summary["missed"]["groups"]
-            own = {name: groups for name, groups in published.items() if is_slice(name)}
-        except (IntegrityError, KeyError, TypeError, AttributeError):  # which `check_totals` reports
-            own = {}
-        summary["missed"]["groups"].update(own)
+    if not with_private and stats.has_ground_truth:
+        with contextlib.suppress(IntegrityError, KeyError, TypeError):  # which `check_totals` reports
+            published = release.read_stats().summary
+            for key, counts in _IMAGE_COUNTS.items():
+                summary[key] = {**published[key], **{name: summary[key][name] for name in counts}}
     return StatsJson(summary)
 
 

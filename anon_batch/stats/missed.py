@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from anon_batch.stats import counts
@@ -37,8 +37,7 @@ class MissedStats:
         unpublished_faces: labelled faces in them.
         groups: dimension -> value -> counts. The dimensions are `all` (values `all` and `from_16_px`), `size`, `brightness`,
             `pose`, `crowding` and `label`; at most MAX_LABELS values, then `other`.
-        slices: the same by the manifest's columns `slice_*`. Private as long as they are those of a shard, which may hold
-            a single image: see `public`.
+        slices: the same by the manifest's columns `slice_*`.
     """
 
     images: int = 0
@@ -75,8 +74,8 @@ class MissedStats:
         )
 
     def public(self) -> MissedStats:
-        """Return the counts without slices, as the public part of a shard holds them."""
-        return replace(self, slices={})
+        """Return the counts of images alone, as the public part of a shard holds them."""
+        return MissedStats(self.images, self.unpublished_images)
 
     def summary(self) -> dict[str, Any] | None:
         """Return the figures of `missed` in stats.json, None without ground truth; see `summary.summarise`."""

@@ -149,8 +149,16 @@ class ShardStats:
         self.labels = counts.merge_capped(self.labels, found, LabelStats.merge, MAX_LABELS)
 
     def public(self) -> ShardStats:
-        """Return what the public part of a shard may hold: all but the slices, because a shard may hold a single image."""
-        return replace(self, missed=self.missed.public())
+        """Return what the public part of a shard may hold: nothing that the ground truth tells but numbers of images.
+
+        A shard may hold a single image, and its counts would show where a face was missed, and its private slices.
+        """
+        return replace(self, detection=DetectionStats(self.detection.images), missed=self.missed.public())
+
+    @property
+    def has_ground_truth(self) -> bool:
+        """Return whether any row had one."""
+        return bool(self.missed.images or self.missed.unpublished_images or self.detection.images)
 
     def to_json(self) -> str:
         """Return compact JSON; `from_json` gives an equal object."""

@@ -98,6 +98,15 @@ def test_the_empty_state_is_the_identity(a):
 
 
 @settings(deadline=None, max_examples=60)
+@given(stats(), stats())
+def test_the_public_statistics_merge_alike_and_hold_no_labelled_face(a, b):
+    assert merge(a.public(), b.public()) == merge(a, b).public()
+    assert a.public().public() == a.public()
+    assert a.public().has_ground_truth == a.has_ground_truth
+    assert a.public().missed.groups == a.public().missed.slices == a.public().detection.labels == {}
+
+
+@settings(deadline=None, max_examples=60)
 @given(stats())
 def test_json_round_trip_is_exact(a):
     assert ShardStats.from_json(a.to_json()) == a
