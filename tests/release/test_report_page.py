@@ -341,7 +341,7 @@ def test_everything_that_was_measured_is_shown(run: Run) -> None:
     page = Page(html_of(run.release.uri))
     for anchor, said in {
         "missed": "People who reviewed a sample saw a missed face in 0.0 % of the images (95 % bound: at most 1.1 %)",
-        "recognised": "The strongest attacker recognises 6.2 % of the persons at the first guess",
+        "recognised": "From the anonymized face alone, the strongest attacker recognises 6.2 % of the persons at the first guess",
         "useful": "A face detector keeps 98.1 % of its average precision (95 % interval: 96.9 % to 99.3 %)",
     }.items():
         assert said in text_of(page.of(anchor))

@@ -13,7 +13,8 @@ from anon_batch.release.report.verdicts import judge_gates, judge_whole
 from anon_batch.release.verdict import Verdict
 from anon_batch.stats.figure import Figure
 
-PASSED = GateResult("withheld", "at_most", 0.01, 0.0, True, "0 of 9 rows")
+PASSED = GateResult("missed", "at_most", 0.01, 0.0, True, "0 of 900 faces")
+NO_MATTER = GateResult("withheld", "at_most", 0.01, 0.0, True, "0 of 9 rows")
 EXCEEDED = GateResult("missed", "at_most", 0.01, 0.02, False, "2 of 100 regions")
 UNMEASURED = GateResult("ap_kept", "at_least", 0.9, None, False, "not measured: `x` measures it")
 
@@ -26,7 +27,8 @@ def verdict(faults: int) -> Verdict:
     ("results", "faults", "state", "text"),
     [
         ((PASSED,), None, "good", "The limit that the job set was kept."),
-        ((PASSED, PASSED), 0, "good", "All 2 limits that the job set were kept."),
+        ((PASSED, NO_MATTER), 0, "good", "All 2 limits that the job set were kept."),
+        ((NO_MATTER,), 0, "open", "The limit that the job set was kept."),
         ((PASSED, EXCEEDED), 0, "bad", "This release is not within the limits that its job set."),
         ((UNMEASURED,), 0, "bad", "This release is not within the limits that its job set."),
         ((), 0, "open", "This job set no limits, so there is nothing to judge this release by."),
@@ -39,6 +41,11 @@ def test_the_whole_is_good_only_if_every_limit_was_kept(
 ) -> None:
     found = judge_whole(judge_gates(Gates(results)), None if faults is None else verdict(faults))
     assert (found.state, found.text) == (state, text)
+
+
+def test_the_verdict_says_what_no_limit_is_about() -> None:
+    [*_, last] = judge_whole(judge_gates(Gates((NO_MATTER, UNMEASURED))), None).sentences
+    assert last.startswith("No limit is set on missed faces and recognition: ")
 
 
 def test_every_gate_of_the_job_file_has_its_words() -> None:
@@ -61,9 +68,15 @@ def test_an_answer_leads_with_the_worse_of_review_and_ground_truth() -> None:
         assert answer_all(measures, ())[0].figures[0].name == names[1]
 
 
+def test_an_answer_leads_with_the_scene_that_gives_away_more() -> None:
+    face, whole = Figure(0.04, 0.01, 0.1, 51, "persons"), Figure(0.2, 0.1, 0.3, 51, "persons")
+    measures = Measures({"reidentification.rank_1": face, "reidentification.whole_image.rank_1": whole})
+    assert "From the whole image" in answer_all(measures, ())[1].sentences[0]
+
+
 def test_capture_and_recapture_alone_is_no_pass() -> None:
     measures = Measures({"missed.at_least": Figure(0.002, 0.001, None, 900, "detections")})
-    answer = answer_all(measures, judge_gates(Gates((PASSED,))))[0]
+    answer = answer_all(measures, judge_gates(Gates((NO_MATTER,))))[0]
     assert answer.state != "good"
     assert "at least 0.20\xa0% are missed" in answer.sentences[0]
     assert "may be far more" in answer.sentences[0]
@@ -74,7 +87,7 @@ def test_an_answer_without_a_measure_says_how_to_get_one_and_why_there_is_none()
     assert [answer.state for answer in answers] == ["open"] * 3
     assert "`anon-batch review OUTPUT`" in answers[0].sentences[0]
     assert "`anon-batch evaluate OUTPUT`" in answers[1].sentences[0]
-    assert answers[2].sentences[1] == "Why not: the detector is not installed."
+    assert answers[2].sentences[1] == "Reason: the detector is not installed."
 
 
 def test_an_exceeded_limit_shows_at_its_question() -> None:

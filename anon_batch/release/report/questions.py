@@ -11,9 +11,11 @@ from anon_batch.release.report.words import format_interval, format_value
 from anon_batch.stats.figure import Figure
 from anon_batch.units import format_count
 
-# Two ways to count the same thing.
-_RIVALS = ("review.missed", "missed.from_16_px")
-_WITH_NOTE = ("reidentification.rank_1",)
+# Answers to the same question; the worse stands first, so that it is not behind one that is better.
+_RIVALS = (
+    ("review.missed", "missed.from_16_px"),
+    ("reidentification.rank_1", "reidentification.whole_image.rank_1"),
+)
 _SENTENCES: Mapping[str, str] = {
     "missed.from_16_px": "{value} of the labelled faces from 16 px are left uncovered in published images{interval}{n}.",
     "missed.all": "Of all labelled faces, tiny ones included, {value} are left uncovered{interval}{n}.",
@@ -22,10 +24,13 @@ _SENTENCES: Mapping[str, str] = {
     "residual.after": "A second detector finds a face outside all regions in {value} of the published images{interval}{n}; false "
     "finds count too.",
     "missed.at_least": "Two detectors compared show that at least {value} are missed{n}; it may be far more.",
-    "reidentification.rank_1": "The strongest attacker recognises {value} of the persons at the first guess{interval}{n}.",
-    "reidentification.whole_image.rank_1": "From the whole image, with hair, clothes and background, it is {value}{interval}{n}.",
-    "reidentification.fnmr_at_fmr_0.01": "If 1 % of different persons may be taken for the same, {value} of the true matches "
-    "are not found{interval}{n}.",
+    "reidentification.rank_1": "From the anonymized face alone, the strongest attacker recognises {value} of the persons at the "
+    "first guess{interval}{n}.",
+    "reidentification.whole_image.rank_1": "From the whole image, with hair, clothes and background, the strongest attacker "
+    "recognises {value} of the persons at the first guess{interval}{n}.",
+    "reidentification.surroundings.rank_1": "With every face erased, hair, clothes and background give away "
+    "{value}{interval}.",
+    "reidentification.chance": "A guess recognises {value}.",
     "utility.ap_kept": "A face detector keeps {value} of its average precision{interval}{n}.",
     "utility.canary": "The accuracy of a classifier changes by {value}{interval}{n}.",
 }
@@ -49,7 +54,12 @@ def answer_all(measures: Measures, gates: Sequence[GateVerdict]) -> tuple[Answer
             "Can somebody be recognised?",
             measures,
             gates,
-            ("reidentification.rank_1", "reidentification.whole_image.rank_1", "reidentification.fnmr_at_fmr_0.01"),
+            (
+                "reidentification.rank_1",
+                "reidentification.whole_image.rank_1",
+                "reidentification.surroundings.rank_1",
+                "reidentification.chance",
+            ),
             ("reidentification",),
             "Not measured: run `anon-batch evaluate OUTPUT`. It lets attackers try to recognise anonymized faces.",
         ),
@@ -75,8 +85,8 @@ def _answer(
     missing: str,
 ) -> Answer:
     figures = [named(name, figure) for name in names if (figure := measures.measured(name)) is not None]
-    if anchor == "missed":  # because one that is worse must not stand behind one that is better
-        figures.sort(key=lambda own: -_upper(own.figure) if own.name in _RIVALS else 0.0)
+    rivals = {own for pair in _RIVALS for own in pair}
+    figures.sort(key=lambda own: -_upper(own.figure) if own.name in rivals else 0.0)
     sentences = tuple(map(_sentence, figures))
     if not figures:
         reasons = [why for name in names if (why := _why(measures, name))]
@@ -96,23 +106,18 @@ def _sentence(own: NamedFigure) -> str:
     interval = format_interval(figure, own.unit)
     one_sided = interval.startswith(("at most", "at least"))
     bounds = f" ({'95 % bound' if one_sided else '95 % interval'}: {interval})" if interval else ""
-    text = words.format(
+    return words.format(
         label=own.label[0].upper() + own.label[1:],
         value=format_value(figure.value, own.unit),
         interval=bounds,
         n="" if figure.n is None else f", n = {format_count(figure.n)}{'' if known else f' {figure.unit}'}".rstrip(),
-    )
-    return (
-        f"{text} {figure.note[0].upper()}{figure.note[1:].rstrip('.')}."
-        if own.name in _WITH_NOTE and figure.note
-        else text
     )
 
 
 def _why(measures: Measures, name: str) -> str:
     figure = measures.figures.get(name)
     why = measures.skipped.get(name, "") if figure is None else figure.note
-    return f"Why not: {why.removeprefix('not measured: ').rstrip('.')}." if why else ""
+    return f"Reason: {why.removeprefix('not measured: ').rstrip('.')}." if why else ""
 
 
 def _state(gates: list[GateVerdict], measured: bool) -> tuple[State, str]:

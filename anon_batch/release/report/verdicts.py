@@ -54,6 +54,14 @@ _WORDS: Mapping[str, _Words] = {
 _UNKNOWN = _Words("the figure of that name below", "See the figure below, and change the job before you publish.")
 
 
+# Gates -> the question that they are about; missed faces first.
+_QUESTIONS: Mapping[tuple[str, ...], str] = {
+    ("missed", "recall", "residual"): "missed faces",
+    ("reidentification",): "recognition",
+    ("ap_kept",): "use for training",
+}
+
+
 def judge_gates(gates: Gates) -> tuple[GateVerdict, ...]:
     """Return each gate in plain words."""
     return tuple(_judge(result) for result in gates.results)
@@ -91,18 +99,24 @@ def judge_whole(gates: tuple[GateVerdict, ...], verdict: Verdict | None) -> Head
         _verified(verdict),
     ]
     faulty = verdict is not None and verdict.faults_count > 0
-    state: State = "bad" if exceeded or unmeasured or faulty else "good" if gates else "open"
+    unlimited = [what for names, what in _QUESTIONS.items() if not any(gate.name in names for gate in gates)]
+    # Because images without a limit on missed faces may show anybody, such a release is not called good.
+    limited = any(gate.name in next(iter(_QUESTIONS)) for gate in gates)
+    state: State = "bad" if exceeded or unmeasured or faulty else "good" if limited else "open"
     if faulty:
         text = "This release is damaged or incomplete. Do not publish it."
     elif state == "bad":
         text = "This release is not within the limits that its job set."
-    elif state == "open":
+    elif not gates:
         text = "This job set no limits, so there is nothing to judge this release by."
         sentences.append("Set limits in the section `gates` of the job, and run the same command again.")
     else:
         kept = "The limit" if len(gates) == 1 else f"All {format_count(len(gates))} limits"
         text = f"{kept} that the job set {'was' if len(gates) == 1 else 'were'} kept."
-        sentences.append("Limits say what the owner asked for. The three questions below say what was measured.")
+    if gates and unlimited:
+        sentences.append(
+            f"No limit is set on {' and '.join(unlimited)}: the three questions below say what was measured."
+        )
     return Headline(state, text, tuple(sentences))
 
 

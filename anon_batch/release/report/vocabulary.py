@@ -24,10 +24,11 @@ LABELS: Final[Mapping[str, str]] = {
     "review.reviewers": "reviewers",
     "review.kappa": "agreement of reviewers (kappa)",
     "review.seconds": "time of the review",
-    "reidentification.rank_1": "persons recognised at the first guess by the strongest attacker",
+    "reidentification.rank_1": "persons recognised at the first guess",
     "reidentification.fnmr_at_fmr_0.01": "same persons not matched (FNMR) while 1 % of different persons are (FMR)",
     "reidentification.fnmr_at_fmr_0.001": "same persons not matched (FNMR) while 0.1 % of different persons are (FMR)",
-    "reidentification.fnir_at_fpir_0.1": "known persons not found (FNIR) while 10 % of strangers raise a false alarm (FPIR)",
+    "reidentification.fnir_at_fpir_0.1": "known persons not found (FNIR) while 10 % of unknown ones raise a false alarm (FPIR)",
+    "reidentification.fnir_at_fpir_0.01": "known persons not found (FNIR) while 1 % of unknown ones raise a false alarm (FPIR)",
     "reidentification.p_value": "probability that guessing would recognise as many (p)",
     "reidentification.chance": "persons recognised by guessing",
     "reidentification.least_recognisable": "smallest rate that would show with so few persons",
@@ -55,6 +56,7 @@ _UNITS: Final[Mapping[str, str]] = {
 }
 _NUMBERS = ("utility.frechet", "utility.kernel", "naturalness.")
 _SHARES = frozenset({"missed", "residual", "review", "reidentification", "utility", "groups"})
+_PARTS = re.compile(r"\.(?!\d)")  # no decimal point
 _CHANGE = re.compile(r"\b(change|difference|worse|gap|points)\b")
 _NUMBER = re.compile(r"\b(p|kappa|score|seam|energy|distance|frechet|kernel|auc|naturalness|probe)\b")
 
@@ -86,4 +88,4 @@ def label_of(name: str) -> str:
     for part, seen in _SEEN.items():
         if f".{part}." in name and (base := name.replace(f".{part}.", ".")) in LABELS:
             return f"{seen}: {LABELS[base]}"
-    return LABELS.get(name, name.replace(".", ", ").replace("_", " "))
+    return LABELS.get(name, _PARTS.sub(", ", name).replace("_", " "))
