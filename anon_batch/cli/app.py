@@ -18,6 +18,7 @@ from anon_batch.cli import (
     models,
     release,
     report,
+    review,
     run,
     status,
     train,
@@ -53,6 +54,7 @@ app.command("verify")(verify.verify)
 app.command("release")(release.release)
 app.command("diff")(diff.diff)
 app.command("report")(report.report)
+app.command("review")(review.review)
 app.command("evaluate")(evaluate.evaluate)
 app.command("train")(train.train)
 app.command("config")(config.config)
