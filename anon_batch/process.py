@@ -42,10 +42,6 @@ def keep_freed_memory() -> None:
             mallopt(option, value)
 
 
-class Termination(KeyboardInterrupt):
-    """SIGTERM arrived. Unwinds the stack like Ctrl-C."""
-
-
 class Notice:
     """SIGTERM as a notice: work may end by itself for a while before the block is unwound.
 
@@ -64,8 +60,8 @@ class Notice:
         """Handle SIGTERM; a second one ends the wait."""
         again, self.given = self.given, True  # first, because an error that is raised inside a destructor is ignored
         if again or self._wait_s <= 0:
-            raise Termination
-        signal.signal(signal.SIGALRM, _raise_termination)
+            raise KeyboardInterrupt  # unwinds the stack like Ctrl-C
+        signal.signal(signal.SIGALRM, _interrupt)
         signal.setitimer(signal.ITIMER_REAL, self._wait_s)
 
     def end(self) -> None:
@@ -94,9 +90,9 @@ def stoppable(hint: str = "", notice_s: float = 0.0) -> Iterator[Notice]:
         previous = signal.signal(signal.SIGTERM, notice)
     try:
         yield notice
-    except Termination:
-        raise TerminatedError(f"terminated by SIGTERM{hint}") from None
     except KeyboardInterrupt:
+        if notice.given:  # no class of its own tells, because Ray raises a new KeyboardInterrupt in place of any
+            raise TerminatedError(f"terminated by SIGTERM{hint}") from None
         raise StoppedError(f"interrupted{hint}") from None
     finally:
         if in_main_thread:
@@ -104,5 +100,5 @@ def stoppable(hint: str = "", notice_s: float = 0.0) -> Iterator[Notice]:
             signal.signal(signal.SIGTERM, previous)
 
 
-def _raise_termination(*_: object) -> None:
-    raise Termination
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt

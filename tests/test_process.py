@@ -81,3 +81,18 @@ def test_a_notice_leaves_time_to_end(arguments, said):
     """SIGTERM unwinds at once, or five seconds before the machine goes away; a second one unwinds at once."""
     done = subprocess.run([sys.executable, "-c", NOTICE, *arguments], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, said, "")
+
+
+def test_a_library_that_raises_its_own_interrupt_hides_no_sigterm():
+    program = """
+import os, signal
+from anon_batch.process import stoppable
+with stoppable():
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        signal.pause()
+    except BaseException:
+        raise KeyboardInterrupt from None
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert "TerminatedError: terminated by SIGTERM" in done.stderr
