@@ -16,11 +16,12 @@ from anon_batch.release.report import plots
 from anon_batch.release.report.document import Block, Drawn, Figures, NamedFigure, Report, Rows, Text
 from anon_batch.release.report.plots.lines import STYLES
 from anon_batch.release.report.plots.plot import columns_of, rows_of, units_of
-from anon_batch.release.report.words import clean, format_interval, format_time, format_value
+from anon_batch.release.report.words import SPACE, clean, format_interval, format_time, format_value
 from anon_batch.stats.figure import Figure
 
 _TEMPLATE, _STYLE = "page.html", "page.css"
 _MOST_ROWS = 50  # of a plot's data on the page
+_QUANTITY = re.compile(r"(\d) (%|px\b)")
 _CODE = re.compile(r"`([^`]*)`")
 
 
@@ -66,12 +67,17 @@ def write_report(release: Release, report: Report) -> str:
 
 
 def _finalize(value: Any) -> Any:
-    return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return _unbroken(clean(value)) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _unbroken(text: str) -> str:
+    """Return the text with spaces that do not break between a number and its unit."""
+    return _QUANTITY.sub(rf"\1{SPACE}\2", text)
 
 
 def _rich(text: str) -> Markup:
     """Return text with what stands between backticks as code."""
-    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(clean(text)))))  # noqa: S704 - escaped before
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(_unbroken(clean(text))))))  # noqa: S704 - escaped before
 
 
 def _big(own: NamedFigure) -> str:

@@ -69,7 +69,7 @@ def curve_blocks(name: str, curve: Curve) -> Iterator[Block]:
         return
     x = unit_of(name, *(x for line in lines for x, _ in line.points))
     y = unit_of(name, *(y for line in lines for _, y in line.points))
-    about = f"{len(lines)} line{'' if len(lines) == 1 else 's'} over {curve.x}."
+    about = f"{curve.y} over {curve.x}"
     axes = Axis(curve.x, x, curve.log_x), Axis(curve.y, y, curve.log_y)  # type: ignore[arg-type]
     yield Drawn(f"plot-{_anchor(name)}", Lines(_titled(curve), about, *axes, lines))
 
@@ -83,13 +83,20 @@ def _figures_column(found: Table) -> int | None:
 
 def _bars(name: str, found: Table, at: int, rows: list[tuple[Cell, ...]], note: str) -> Bars:
     bars: list[Bar] = []
+    said = _telling_columns(rows, at)
     for row in rows:
         cell = _figure(row[at])
-        label = ", ".join(own for own in row[:at] if isinstance(own, str)) or str(len(bars) + 1)
+        label = ", ".join(str(row[column]) for column in said) or str(len(bars) + 1)
         bars.append(Bar(label, cell.value, cell.low, cell.high, cell.n))
     unit = _column_unit(name, found, at)
     about = note or "Whiskers are the intervals, where there are any."
     return Bars(_titled(found), about, Axis(found.columns[at], unit), tuple(bars))  # type: ignore[arg-type]
+
+
+def _telling_columns(rows: list[tuple[Cell, ...]], at: int) -> list[int]:
+    """Return the columns of text before column `at` that differ between rows, or else the first."""
+    texts = [column for column in range(at) if all(isinstance(row[column], str) for row in rows)]
+    return [column for column in texts if len({row[column] for row in rows}) > 1] or texts[:1]
 
 
 def _figure(cell: Cell) -> Figure:

@@ -9,7 +9,7 @@ from anon_batch.release.report.plots.scale import Scale, scale_over
 from anon_batch.release.report.plots.svg import WIDTH, element, shortened, whole_image, width_of, x_axis
 from anon_batch.release.report.words import SPACE, format_value
 
-_TOP, _ROW, _BAR, _LABEL = 8, 22, 12, 16
+_TOP, _ROW, _BAR, _LABEL = 8, 22, 12, 20
 _MOST_NAMES, _VALUES = 150, 66  # px at the left and the right
 
 
@@ -26,7 +26,7 @@ def draw_bars(plot: Bars, name: str) -> Markup:
     for index, bar in enumerate(plot.bars):
         top = _TOP + row * index
         y = top + row - _ROW / 2 + 2
-        content.append(_label(bar.name, 4 if above else names - 8, top + 12 if above else y + 4, above=above))
+        content.append(_label(bar.name, 4 if above else names - 8, top + 17 if above else y + 4, above=above))
         content.append(_bar(bar, plot, scale, y))
     content.append(element("line", x1=scale.place(0), x2=scale.place(0), y1=_TOP, y2=bottom, class_="zero"))
     for mark in plot.marks:
