@@ -92,7 +92,10 @@ def evaluate(
         ),
     ] = None,
     label_column: Annotated[
-        str | None, typer.Option(help="Column of the manifest with the class of an image, for the canary.")
+        str | None,
+        typer.Option(
+            help="Column of the manifest with the class of an image, for the canary; with an OUTPUT, `image_id` is its folder."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of samples and fakes.", min=0)] = 0,
     json: Annotated[

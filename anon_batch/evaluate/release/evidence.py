@@ -10,7 +10,7 @@ from anon_batch.evaluate.attacks.evidence import Parts
 from anon_batch.evaluate.network_file import NetworkFile, read_network_file
 from anon_batch.evaluate.release.draw import Drawn
 from anon_batch.evaluate.release.findings import Findings
-from anon_batch.evaluate.release.job import ReleaseJob
+from anon_batch.evaluate.release.job import IDS, ReleaseJob
 from anon_batch.evaluate.release.state import ReleaseState
 from anon_batch.evaluate.utility.findings import utility_findings
 from anon_batch.formats.evidence_json import Curve, Evidence, Sample, Table
@@ -79,7 +79,7 @@ def _of_state(job: ReleaseJob, state: ReleaseState) -> Iterator[Findings]:
     if job.ledger is None:
         yield _missing(_NO_LEDGER, "utility.ap_kept", "utility.faces_kept", "utility.canary", "naturalness.probe")
         return
-    published = job.run.columns.get("published", [])
+    published = (IDS, *job.run.columns.get("published", []))
     networks = tuple(read_network_file(job.storage, own, NetworkFile).title for own in job.features)
     utility = utility_findings(state.utility, networks, seed=job.seed, named=job.label_column in published)
     if job.scorer is None:

@@ -18,6 +18,7 @@ from anon_batch.storage import Storage
 
 _OPERATOR_SECTIONS = ("engine", "models", "storage")
 _NO_MANIFEST = "none"
+IDS = "image_id"  # as a column of classes, it gives the folder of each id
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class ReleaseJob:
         config: the settings of the run, with the operator's sources, storage and engine.
         scorer: the second detector; None skips what needs one.
         features: addresses of feature networks, or of their declarations.
-        label_column: column of the manifest with the class of an image; None for none.
+        label_column: column of the manifest with the class of an image, or IDS; None for none.
         seed: of all samples.
     """
 
@@ -124,7 +125,7 @@ def _check_column(job: ReleaseJob, name: str) -> None:
     rows = job.planned_rows()
     if rows is None:
         raise ConfigError("--label-column: classes are in the ledger; name it with --ledger")
-    if name not in rows.extra_schema.names:
+    if name != IDS and name not in rows.extra_schema.names:
         raise ConfigError(
-            f"--label-column {name}: the run's rows have no such column; they have {', '.join(rows.extra_schema.names) or 'none'}"
+            f"--label-column {name}: the run's rows have no such column; they have {', '.join([IDS, *rows.extra_schema.names])}"
         )

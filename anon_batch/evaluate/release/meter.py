@@ -13,7 +13,7 @@ from anon_batch.evaluate.average_precision import anonymized_truth
 from anon_batch.evaluate.network_file import load_feature_network
 from anon_batch.evaluate.probe_features import DetectorFeatures, NoiseFeatures
 from anon_batch.evaluate.release import residual
-from anon_batch.evaluate.release.job import ReleaseJob
+from anon_batch.evaluate.release.job import IDS, ReleaseJob
 from anon_batch.evaluate.release.precision import PrecisionState
 from anon_batch.evaluate.release.residual import SURE_SCORE, ResidualState
 from anon_batch.evaluate.release.rows import MeasuredRow
@@ -103,16 +103,24 @@ class ReleaseMeter:
         if row.detections is not None:
             every = self._policy.regions_of(row.detections, source.width, source.height)
             regions = [region for region in every if row.rendered[region.index]]
-        label = None if self._label_column is None else row.extra.get(self._label_column)
+        label = None if self._label_column is None else label_of(row, self._label_column)
         return SeenImage(
             row.image_id,
             source.decode().pixels,
             None if row.output is None else row.output.decode().pixels,
             regions,
             truth=_labelled_faces(row),
-            label=None if label is None else str(label),
+            label=label,
             found=None if before is None else (before, Detections.empty() if after is None else after),
         )
+
+
+def label_of(row: MeasuredRow, column: str) -> str | None:
+    """Return the class of an image; of the column `image_id` it is the folder, as in ImageNet."""
+    if column == IDS:
+        return row.image_id.rpartition("/")[0] or None
+    label = row.extra.get(column)
+    return None if label is None else str(label)
 
 
 def precision_of(row: MeasuredRow, before: Detections, after: Detections | None, seed: int) -> PrecisionState:

@@ -25,6 +25,8 @@ from anon_batch.errors import ConfigError, IntegrityError
 from anon_batch.evaluate.release.draw import draw_rows
 from anon_batch.evaluate.release.evidence import to_evidence
 from anon_batch.evaluate.release.job import ReleaseJob, open_release_job
+from anon_batch.evaluate.release.meter import label_of
+from anon_batch.evaluate.release.rows import RowReader
 from anon_batch.evaluate.release.tasks import divide
 from anon_batch.evaluate.release.worker import ReleaseMeasurer
 from anon_batch.formats.evidence_json import Evidence
@@ -33,6 +35,7 @@ from anon_batch.formats.release import Release
 from anon_batch.manifest import build_manifest
 from anon_batch.pipeline.finalize import finalize
 from anon_batch.pipeline.run import Run, open_run
+from anon_batch.records import ShardSpec
 from anon_batch.storage import Storage
 
 SAMPLE = Path(__file__).parents[3] / "manifests" / "sample"
@@ -254,6 +257,13 @@ def test_the_task_of_a_worker_that_dies_is_measured_again(release: Run) -> None:
     found = measure_release(spread, Selection(task_rows=1), lambda _: None, kill, lambda _: None)
     assert killed
     assert numbers(evidence_of(spread, found)) == here
+
+
+def test_the_folder_of_an_id_is_a_class(release: Run) -> None:
+    row = next(iter(RowReader(opened(release)).read(ShardSpec(0, 4), (0,), 8)))[0]
+    assert label_of(row, "image_id") == row.image_id.rpartition("/")[0] != ""
+    assert label_of(dataclasses.replace(row, image_id="a.jpg"), "image_id") is None
+    assert label_of(dataclasses.replace(row, extra={"kind": 3}), "kind") == "3"
 
 
 @pytest.fixture
