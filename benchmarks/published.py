@@ -25,7 +25,7 @@ ROWS = (
 )
 DIFFERENCES = """\
 they measure WIDER FACE's validation set, one figure for its three difficulties together; photographs are another data set, with other faces
-their detector is DSFD, a large one trained on WIDER FACE, which finds heads where the face is gone; ours is the small one named above
+their detector is DSFD, a large one trained on WIDER FACE; ours is the small one named above, also trained there
 they anonymize the annotated boxes of WIDER FACE, no more, so the outline of what is blurred or black is the very box that is to be found
 we anonymize what our own detectors find, wider than the box and shaped as a face, and leave what they miss
 their pixelation shrinks a face to 8 x 8 and enlarges it by linear interpolation, a smooth blur; ours renders cells of one colour

@@ -19,14 +19,13 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
-import cv2
-
 from anon_batch.errors import AnonBatchError, ObjectNotFoundError
 from anon_batch.evaluate.evaluation import evaluate
 from anon_batch.evaluate.measures import FILENAME
 from anon_batch.evaluate.samples import select_from_manifest
 from anon_batch.evaluate.setup import EvaluationConfig, Setup
 from anon_batch.manifest.fetch import SourceReader
+from anon_batch.process import limit_threads
 from anon_batch.storage import Storage, absolute, join
 from benchmarks.pace import measure_pace
 from benchmarks.peers import PEERS, with_peer
@@ -45,6 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     add_options(parser)
     options = parser.parse_args(arguments)
+    _on_one_core()
     try:
         storage, sections = find_sections(options, parser)
         page, content = _table(storage, sections, options.output)
@@ -84,7 +84,7 @@ def measure(storage: Storage, section: Section, method: str, output: str) -> dic
         return result
     setups: list[Setup] = []
     adapt = _adapted(method, setups)
-    measures = evaluate(section.of_method(method, folder), lambda text: None, adapt)
+    measures = evaluate(section.of_method(method, folder), _report, adapt)
     pace = _pace(storage, section.config, setups[0])
     result = {
         "method": method,
@@ -97,6 +97,10 @@ def measure(storage: Storage, section: Section, method: str, output: str) -> dic
     storage.put(address, json.dumps(result).encode())
     storage.delete(join(folder, FILENAME))  # because the result holds it
     return result
+
+
+def _report(text: str) -> None:
+    print(f"  {text}", file=sys.stderr, flush=True)
 
 
 def _adapted(method: str, setups: list[Setup]) -> Callable[[Setup], Setup]:
@@ -118,8 +122,15 @@ def _pace(storage: Storage, config: EvaluationConfig, setup: Setup) -> dict[str,
     )
     reader = SourceReader(storage, config.allowed(chosen.address))
     files = [reader.read(row, config.job.limits.max_bytes) for row in islice(chosen.iterate(), PACE_IMAGES)]
-    cv2.setNumThreads(1)
     return asdict(measure_pace(setup.methods[0], files, config.run_key("pace")))
+
+
+def _on_one_core() -> None:
+    """Keep every library to one thread, because rates are those of one core."""
+    import torch
+
+    limit_threads(1)
+    torch.set_num_threads(1)
 
 
 def _now() -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from anon_batch.evaluate.attacks.attackers import NAMES
+from anon_batch.evaluate.attacks.chance import SIGNIFICANT
 from benchmarks import published
 
 Result = Mapping[str, Any]  # of one method, as `table.measure` keeps it
@@ -87,6 +89,16 @@ def _attack(scene: str, attack: str | None = None) -> Callable[[Result], str | N
     return cell
 
 
+def _verdict(result: Result) -> str | None:
+    found = (_own(result)["reidentification"] or {}).get("face_alone")
+    if not found or not found["attackers"]:
+        return None
+    if found["least_recognisable"] is None:
+        return "too few persons"
+    p_value = found["attackers"][0]["p_value"]
+    return f"{'above chance' if p_value < SIGNIFICANT else 'chance'} (p = {p_value:.4f})"
+
+
 def _probe(features: str) -> Callable[[Result], str | None]:
     def cell(result: Result) -> str | None:
         found = _own(result)["probe"].get(features, {}).get("all")
@@ -121,9 +133,11 @@ _COLUMNS: tuple[tuple[str, Callable[[Result], str | None]], ...] = (
     ("missed, from 16 px", _missed("from_16_px")),
     ("recognised by the face: naive", _attack("face_alone", "naive")),
     ("reverse", _attack("face_alone", "reverse")),
+    ("linked", _attack("face_alone", "linked")),
     ("parrot", _attack("face_alone", "parrot")),
     ("inversion", _attack("face_alone", "invert")),
     ("strongest", _attack("face_alone")),
+    ("verdict", _verdict),
     ("recognised by the whole image: strongest", _attack("whole_image")),
     ("the same, face erased", _attack("surroundings")),
     ("probe AUC", _probe("detector")),
@@ -154,11 +168,7 @@ def _notes(results: Sequence[Result]) -> list[str]:
     )
     lines = [f"Inputs: {inputs}; seed {plan['seed']}."]
     lines += _precision_notes(first["originals"], plan["scorer"])
-    for own in (first["originals"]["reidentification"] or {}).get("whole_image", {}).get("attackers", []):
-        chance = first["originals"]["reidentification"]["whole_image"]["chance"]
-        lines.append(
-            f"Recogniser {own['embedder']}: {own['rank_1']['value']:.1%} on originals, {chance:.1%} by chance."
-        )
+    lines += _attack_notes(first)
     times = sorted(result["created_at"] for result in results)
     where = f"{machine['platform']}, {machine['cpu_count']} CPUs, {machine['device']}"
     lines.append(f"Measured {times[0]} to {times[-1]} by anon-batch {first['versions']['anon-batch']} on {where}.")
@@ -183,6 +193,29 @@ def _precision_notes(originals: Mapping[str, Any], scorer: Mapping[str, Any]) ->
             )
             lines.append(f"WIDER FACE, {difficulty}: {found}.")
     return lines
+
+
+def _attack_notes(measures: Mapping[str, Any]) -> list[str]:
+    found, plan = measures["originals"]["reidentification"], measures["plan"]
+    if found is None:
+        return []
+    alone = found["face_alone"]
+    reached = [
+        f"{own['embedder']} {own['rank_1']['value']:.1%}"
+        for own in alone["attackers"]
+        if own["rank_1"]["value"] is not None
+    ]
+    attacks = "; ".join(f"{name}, {NAMES[name]}" for name in plan["attacks"]["attacks"])
+    made = plan["attacks"]
+    persons = f"{alone['persons']} persons, each face in the same surroundings"
+    effort = (
+        f"{made['copies']} copies of a known image for the parrot, {made['steps']} steps of training for an inversion"
+    )
+    return [
+        f"Recognised by the face: {persons}; on originals {', '.join(reached)}, by chance {alone['chance']:.1%}.",
+        "Whole images show hair, clothes and background, which no method for faces hides.",
+        f"Attacks: {attacks}; {effort}. The verdict is about the strongest, corrected for choosing it.",
+    ]
 
 
 def _published(sections: Sequence[Mapping[str, Any]]) -> str:

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from anon_batch.config import DetectorConfig, JobConfig, load_job, parse_override, validate
 from anon_batch.errors import ConfigError
+from anon_batch.evaluate.attacks.attackers import DEFAULT_ATTACKS
+from anon_batch.evaluate.attacks.audit import DEFAULT_COPIES, AttackSettings
+from anon_batch.evaluate.attacks.inversion import DEFAULT_STEPS
 from anon_batch.evaluate.setup import EvaluationConfig
 from anon_batch.manifest.build import build_manifest
 from anon_batch.storage import Storage, absolute, join
@@ -26,7 +29,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("manifest", nargs="?", metavar="MANIFEST", help="photographs with ground truth, or `none`")
     parser.add_argument("--methods", default=",".join((*METHODS, *PEERS)), help="comma-separated; default: %(default)s")
     parser.add_argument("--pairs", help="CSV with columns person, neutral, smiling; needs --embedder")
-    parser.add_argument("--embedder", action="append", default=[], help="face recogniser (ONNX); repeat it for several")
+    parser.add_argument(
+        "--embedder", action="append", default=[], help="face recogniser (.onnx or a declaration .yaml); repeatable"
+    )
+    parser.add_argument(
+        "--attack", default=",".join(DEFAULT_ATTACKS), help="comma-separated; default: %(default)s; invert takes long"
+    )
+    parser.add_argument(
+        "--attack-copies", type=int, default=DEFAULT_COPIES, help="of a known image; default: %(default)s"
+    )
+    parser.add_argument("--attack-steps", type=int, default=DEFAULT_STEPS, help="of an inversion; default: %(default)s")
     parser.add_argument("--wider", help="folder with wider_face_split, WIDER_val and eval_tools/ground_truth")
     parser.add_argument("--scorer", default="yunet_n", help="detector that measures precision; default: %(default)s")
     parser.add_argument("--scorer-scale", type=float, default=2.0, help="default: %(default)s")
@@ -45,7 +57,7 @@ def find_sections(options: argparse.Namespace, parser: argparse.ArgumentParser) 
     Raises:
         UsageError, StorageError: an option is wrong, or an input cannot be read.
     """
-    methods = tuple(dict.fromkeys(name.strip() for name in options.methods.split(",") if name.strip()))
+    methods = names_of(options.methods)
     if not methods:
         parser.error("--methods names none")
     keys = {"manifest": "none", "engine.num_cpus": 1, **dict(parse_override(text) for text in options.set)}
@@ -77,9 +89,10 @@ def _photographs(
     else:
         title = "Photographs: the sample that ships, which shows that the command works and proves nothing"
         manifest, job = _listed(storage, options.output, job, str(SAMPLE / "photos"), str(SAMPLE / "faces.json"))
+    if pairs and job.sources.allow is not None:
+        job = _allowed(job, posixpath.dirname(absolute(pairs)))
     config = _config(options, job, methods, manifest, None)
-    embedders = tuple(options.embedder)
-    return [Section("photographs", title, _with_pairs(config, pairs, embedders))]
+    return [Section("photographs", title, _with_pairs(config, pairs, options))]
 
 
 def _wider(options: argparse.Namespace, storage: Storage, job: JobConfig, methods: tuple[str, ...]) -> list[Section]:
@@ -101,8 +114,12 @@ def _listed(
     name = posixpath.splitext(posixpath.basename(source))[0]
     uri = join(absolute(output), f"{name}.parquet")
     build_manifest(storage, [source], uri, ground_truth=truth)
-    sources = job.sources.model_copy(update={"allow": (*(job.sources.allow or ()), allow or source)})
-    return uri, job.model_copy(update={"sources": sources})
+    return uri, _allowed(job, allow or source)
+
+
+def _allowed(job: JobConfig, address: str) -> JobConfig:
+    sources = job.sources.model_copy(update={"allow": (*(job.sources.allow or ()), address)})
+    return job.model_copy(update={"sources": sources})
 
 
 def _config(
@@ -120,5 +137,11 @@ def _config(
     )
 
 
-def _with_pairs(config: EvaluationConfig, pairs: str | None, embedders: tuple[str, ...]) -> EvaluationConfig:
-    return replace(config, pairs=pairs, embedders=embedders if pairs else ())
+def _with_pairs(config: EvaluationConfig, pairs: str | None, options: argparse.Namespace) -> EvaluationConfig:
+    attacks = AttackSettings(names_of(options.attack), options.attack_copies, options.attack_steps)
+    return replace(config, pairs=pairs, embedders=tuple(options.embedder) if pairs else (), attacks=attacks)
+
+
+def names_of(text: str) -> tuple[str, ...]:
+    """Return comma-separated names, each once."""
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))

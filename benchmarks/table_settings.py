@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from anon_batch.evaluate.embedder import load_embedders
 from anon_batch.evaluate.setup import EvaluationConfig
 from anon_batch.evaluate.wider.lists import DIFFICULTIES, FACES_FILE, list_file
 from anon_batch.storage import Storage, absolute, join
@@ -53,7 +54,6 @@ def settings_of(section: Section, method: str, storage: Storage) -> dict[str, An
         "manifest": [config.manifest],
         "pairs": [config.pairs],
         "faces": [config.faces if config.faces and config.faces.endswith(".parquet") else None],
-        "embedders": [embedder.address for embedder in config.embedders],
         "wider": [
             config.wider and join(absolute(config.wider), n) for n in (FACES_FILE, *map(list_file, DIFFICULTIES))
         ],
@@ -64,6 +64,7 @@ def settings_of(section: Section, method: str, storage: Storage) -> dict[str, An
         "peer": peer_settings(method) if method in PEERS else None,
         "job": job,
         "scorer": None if config.scorer is None else config.scorer.model_dump(mode="json"),
+        "embedders": [asdict(own.description()) for own in load_embedders(storage, config.embedders, 1)],
         "others": {name: repr(getattr(config, name)) for name in _others(config)},
         "inputs": {name: [a and _digest(storage, a) for a in own] for name, own in files.items()},
         "code": code_digest(),
@@ -87,7 +88,7 @@ def code_digest() -> str:
 
 def _others(config: EvaluationConfig) -> list[str]:
     """Return the names of the fields that are neither addresses nor given otherwise."""
-    given = {"job", "methods", "output", "manifest", "scorer", "pairs", "faces", "wider", "blind"}
+    given = {"job", "methods", "output", "manifest", "scorer", "pairs", "faces", "wider", "blind", "embedders"}
     return [name for name in config.__dataclass_fields__ if name not in given]
 
 
