@@ -77,7 +77,7 @@ def measure(storage: Storage, section: Section, method: str, output: str) -> dic
     address = join(folder, "result.json")
     try:
         result: dict[str, Any] = json.loads(storage.read(address))
-    except ObjectNotFoundError:
+    except (ObjectNotFoundError, ValueError):  # there is none, or it was cut off
         print(f"{section.name}: {method}: measuring", file=sys.stderr, flush=True)
     else:
         print(f"{section.name}: {method}: kept from {result['created_at']} ({address})", file=sys.stderr, flush=True)

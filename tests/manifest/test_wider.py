@@ -39,7 +39,8 @@ def test_labels_with_every_oddity(tmp_path: Path) -> None:
     assert rows["0--Parade/0_Parade_none_3.jpg"]["regions"] == []
     empty = rows["1--Handshaking/1_Handshaking_c_4.jpg"]["regions"][1]
     assert (empty["x1"], empty["x2"], empty["ignore"]) == (3, 3, True)
-    assert [row["slice_event"] for row in rows.values()] == ["0--Parade", "0--Parade", "1--Handshaking"]
+    assert [row["event"] for row in rows.values()] == ["0--Parade", "0--Parade", "1--Handshaking"]
+    assert not any(name.startswith("slice_") for name in rows["0--Parade/0_Parade_b_2.jpg"]), "61 events are too many"
     assert report.skipped == {"missing": 1}
     skipped = json.loads((tmp_path / "wider.skipped.jsonl").read_text())
     assert (skipped["name"], skipped["reason"]) == ("0--Parade/0_Parade_a_1.jpg", "missing")

@@ -22,7 +22,7 @@ from anon_batch.manifest.names import is_safe
 from anon_batch.manifest.regions_column import regions_array
 from anon_batch.storage import Storage, join
 
-EVENT_COLUMN = "slice_event"
+EVENT_COLUMN = "event"
 _LABELS = re.compile(r"wider_face_(train|val)_bbx_gt\.txt", re.IGNORECASE)
 
 
@@ -47,7 +47,7 @@ def images_folder(address: str) -> str:
 
 
 def read_tables(storage: Storage, source: Source, report: ImportReport) -> Iterator[pa.Table]:
-    """Yield a row for each image that the labels name: its faces as `regions`, its event as `slice_event`.
+    """Yield a row for each image that the labels name: its faces as `regions`, its event as `event`.
 
     Raises:
         ManifestError: not WIDER FACE, or none of its images is there.
