@@ -79,9 +79,9 @@ class Audit:
 
     def of(self, method: EvaluatedMethod) -> Reidentification:
         """Attack a method."""
-        return Reidentification(
-            self._attack(method, self._face), self._attack(method, self._whole), self._of_surroundings()
-        )
+        face, surroundings = self._attack(method, self._face), self._of_surroundings()
+        erases = method.name == self.eraser.name  # because both have the settings of the job
+        return Reidentification(face, surroundings if erases else self._attack(method, self._whole), surroundings)
 
     def of_originals(self) -> Reidentification:
         """Compare the originals with each other: what attackers could find at most."""
