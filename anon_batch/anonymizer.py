@@ -97,7 +97,7 @@ class Anonymizer:
         self._runtime = runtime or Runtime(ModelStore(Storage(StorageConfig()), ModelsConfig()))
         self._key = _checked_key(secrets.token_bytes(32) if key is None else key)
         self.detector = build_detector(self._config.detect, self._runtime)
-        loaded = load_checks(self._config.checks, self._runtime)
+        loaded = load_checks(self._config.checks, self._runtime, self._config.detect)
         self.ladder = build_ladder(self._config.anonymize, self._runtime, loaded.of_regions)
         self.image_checks = loaded.of_images
         self._given_boxes = GivenBoxes.of_job(self._config.detect)
@@ -276,7 +276,7 @@ class Anonymizer:
         items = [steps.Item(*parts) for parts in zip(sources, truths, given, strict=True)]
         self._search(items, timer)
         with timer("decode"):
-            steps.choose_regions(items, self.ladder, decode_all=bool(self.image_checks))
+            steps.choose_regions(items, self.ladder)
         with timer("anonymize"):
             steps.render(items, self.ladder, self._key)
             steps.check_images(items, self.image_checks, self.ladder, self._key)

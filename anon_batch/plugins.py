@@ -74,7 +74,10 @@ FAMILIES: Mapping[Kind, _Family] = MappingProxyType(
         "checks": _Family(
             "check",
             "checks.{name}",
-            {"structure": "anon_batch.anonymize.checks.structure:Structure"},
+            {
+                "structure": "anon_batch.anonymize.checks.structure:Structure",
+                "residual": "anon_batch.anonymize.checks.residual:Residual",
+            },
             ("anon_batch.anonymize.protocol:RegionCheck", "anon_batch.anonymize.protocol:ImageCheck"),
         ),
     }

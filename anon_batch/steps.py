@@ -13,8 +13,9 @@ from numbers import Integral
 
 import numpy as np
 
+from anon_batch import keys
 from anon_batch.anonymize.ladder import Ladder
-from anon_batch.anonymize.protocol import ImageCheck
+from anon_batch.anonymize.protocol import CheckedImage, ImageCheck
 from anon_batch.detect.ensemble import Ensemble
 from anon_batch.detect.given_boxes import GivenBoxes
 from anon_batch.detect.kept import kept_by_owner
@@ -113,20 +114,19 @@ def _detect_in_other_views(
     return more
 
 
-def choose_regions(items: Sequence[Item], ladder: Ladder, *, decode_all: bool) -> None:
+def choose_regions(items: Sequence[Item], ladder: Ladder) -> None:
     """Choose the regions of each image, and decode the images that have one.
 
     Args:
         items: searched images.
         ladder: its policy says how each label's regions look.
-        decode_all: also decode images without a region, because something will look at their pixels.
     """
     for item in items:
         if item.error is not None or item.detections is None:
             continue
         try:
             _choose_regions(item, item.detections, ladder)
-            if item.regions or decode_all:
+            if item.regions:
                 item.source.decode()
         except Exception as exc:
             item.error = row_error(exc, WithheldError, "detect")
@@ -166,26 +166,23 @@ def _render_in_one_call(items: Sequence[Item], ladder: Ladder, key: bytes) -> li
 def check_images(items: Sequence[Item], checks: Sequence[ImageCheck], ladder: Ladder, key: bytes) -> None:
     """Run the image checks, render what they add, and repeat at most `MAX_CHECK_ROUNDS` times."""
     pending = [item for item in items if item.error is None]
-    for rounds_left in range(MAX_CHECK_ROUNDS, -1, -1):
-        pending = [item for item in pending if _check_image(item, checks, ladder)]
-        if rounds_left:
+    for look in range(MAX_CHECK_ROUNDS + 1):
+        pending = [item for item in pending if _check_image(item, checks, ladder, key, look)]
+        if look < MAX_CHECK_ROUNDS:
             render(pending, ladder, key)
     for item in pending:
         if item.error is None:
             item.error = WithheldError("check", f"checks still add regions after {MAX_CHECK_ROUNDS} rounds")
 
 
-def _check_image(item: Item, checks: Sequence[ImageCheck], ladder: Ladder) -> bool:
+def _check_image(item: Item, checks: Sequence[ImageCheck], ladder: Ladder, key: bytes, look: int) -> bool:
     """Run the checks on one image. Return whether one added regions, which must be rendered now."""
     before = len(item.regions)
     for check in checks:
         if item.error is not None:
             break
         try:
-            pixels = item.source.decode().pixels if item.result is None else item.result.pixels
-            done = () if item.result is None else item.result.methods
-            regions = [region for region in item.regions if region.index in done]  # not those that another check added
-            [finding] = check.check([(read_only(pixels), regions)])
+            [finding] = check.check([_as_checked(item, check, key, look)])
             _add_counts(item, check.name, finding.counts)
             if finding.withhold is not None:
                 raise WithheldError("check", f"{check.name}: {finding.withhold}")
@@ -196,6 +193,22 @@ def _check_image(item: Item, checks: Sequence[ImageCheck], ladder: Ladder) -> bo
         except Exception as exc:
             item.error = row_error(exc, WithheldError, "check", f"{check.name}: ")
     return item.error is None and len(item.regions) > before
+
+
+def _as_checked(item: Item, check: ImageCheck, key: bytes, look: int) -> CheckedImage:
+    source, result = item.source, item.result
+    done = () if result is None else result.methods
+    return CheckedImage(
+        source.image_id,
+        source.width,
+        source.height,
+        [region for region in item.regions if region.index in done],  # not those that another check added
+        item.ground_truth,
+        int.from_bytes(keys.derive(key, "check", check.name, source.image_id)[:8], "big"),
+        look,
+        look == MAX_CHECK_ROUNDS,
+        lambda: read_only(source.decode().pixels if result is None else result.pixels),
+    )
 
 
 def _add_counts(item: Item, check: str, counts: Mapping[str, int]) -> None:

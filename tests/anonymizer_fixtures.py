@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from anon_batch import Anonymizer
-from anon_batch.anonymize.protocol import ImageCheck
-from anon_batch.records import Detections, PixelArray
+from anon_batch.anonymize.protocol import CheckedImage, ImageCheck
+from anon_batch.records import Detections, PixelArray, Region, read_only
 
 BOXES = np.array([[4, 4, 12, 12], [14, 6, 20, 14]], np.float32)
 KEY = b"k" * 32
@@ -48,6 +48,13 @@ class Detector:
         n = len(self.boxes)
         marks = np.full((n, 5, 2), np.nan, np.float32)
         return self.change([Detections(self.boxes, np.ones(n, np.float32), marks, ("fake",) * n) for _ in images])
+
+
+def checked_image(pixels: PixelArray, regions: Sequence[Region] = (), **more: Any) -> CheckedImage:
+    """Return an image as an ImageCheck sees it."""
+    height, width = pixels.shape[:2]
+    fields = {"ground_truth": None, "seed": 1, "look": 0, "is_last": False, **more}
+    return CheckedImage("0", width, height, regions, view=lambda: read_only(pixels), **fields)
 
 
 def anonymizer(detector: Any = None, policy: Any = "solid", checks: Sequence[ImageCheck] = ()) -> Anonymizer:

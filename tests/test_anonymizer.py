@@ -14,11 +14,11 @@ from anonymizer_fixtures import BOXES, KEY, Detector, anonymizer, file_of, noise
 
 import anon_batch.anonymizer as module
 from anon_batch import Anonymized, Anonymizer, Clean, GroundTruth, Withheld
-from anon_batch.anonymize.protocol import Finding, ImageCheck
+from anon_batch.anonymize.protocol import CheckedImage, Finding, ImageCheck
 from anon_batch.errors import ConfigError, FailedError, UnknownNameError, WithheldError
 from anon_batch.imaging.source import SourceImage
 from anon_batch.plugins import PluginOptions
-from anon_batch.records import AnonymizedImage, Detections, EncodedImage, PixelArray, Region
+from anon_batch.records import AnonymizedImage, Detections, EncodedImage
 
 
 def truth(boxes: Any, keep: bool = False) -> GroundTruth:
@@ -287,9 +287,9 @@ class Check(ImageCheck):
     def __init__(self, *answers: Any) -> None:
         super().__init__(PluginOptions(), None)  # type: ignore[arg-type]
         self.answers = list(answers)
-        self.seen: list[tuple[PixelArray, Sequence[Region]]] = []
+        self.seen: list[CheckedImage] = []
 
-    def check(self, images: Sequence[tuple[PixelArray, Sequence[Region]]]) -> Sequence[Finding]:
+    def check(self, images: Sequence[CheckedImage]) -> Sequence[Finding]:
         self.seen += images
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
@@ -316,8 +316,8 @@ def test_an_image_check_adds_regions(clean: bool) -> None:
     assert [region.index for region in out.regions] == ([0] if clean else [0, 1, 2])
     assert out.checks["check"] == {"found": 1}
     assert type(out.checks["check"]["found"]) is int
-    assert (check.seen[1][0] == out.pixels).all()
-    assert not check.seen[0][0].flags.writeable
+    assert (check.seen[1].pixels == out.pixels).all()
+    assert not check.seen[0].pixels.flags.writeable
 
 
 @pytest.mark.parametrize(
@@ -366,7 +366,7 @@ def test_a_check_sees_only_regions_that_are_anonymized() -> None:
     first, second = Check(_found((1, 14, 5, 19)), Finding()), Check(Finding(), Finding())
     [out] = anonymizer(checks=[first, second])([noise()])
     assert isinstance(out, Anonymized)
-    assert [len(regions) for _, regions in second.seen] == [2, 3]
+    assert [len(seen.regions) for seen in second.seen] == [2, 3]
 
 
 def test_a_detector_cannot_change_the_image() -> None:

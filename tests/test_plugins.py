@@ -12,7 +12,7 @@ from anon_batch import plugins
 from anon_batch.anonymize.checks import load_checks
 from anon_batch.anonymize.checks.structure import Structure
 from anon_batch.anonymize.protocol import Finding, ImageCheck, Method, RegionCheck
-from anon_batch.config import JobConfig
+from anon_batch.config import DetectConfig, JobConfig
 from anon_batch.errors import ConfigError, ModelError, UnknownNameError
 
 
@@ -62,7 +62,7 @@ def test_unknown_name_suggests_the_nearest_and_lists_all():
         UnknownNameError, match=r"unknown method 'pixellate'. Did you mean 'pixelate'\? Known: blur, gan, "
     ):
         load("pixellate")
-    with pytest.raises(UnknownNameError, match=r"unknown check 'zzz'\. Known: structure"):
+    with pytest.raises(UnknownNameError, match=r"unknown check 'zzz'\. Known: residual, structure"):
         load("zzz", "checks")
 
 
@@ -182,7 +182,7 @@ def test_checks_of_a_job_are_sorted_by_kind(install):
     job = JobConfig.model_validate(
         {"manifest": "m", "output": "o", "checks": {"look": None, "structure": {"max_share": 0.2}}}
     )
-    checks = load_checks(job.checks, RUNTIME)
+    checks = load_checks(job.checks, RUNTIME, job.detect)
     assert [type(check) for check in checks.of_regions] == [Structure]
     assert [type(check) for check in checks.of_images] == [Look]
     assert isinstance(checks.of_regions[0], RegionCheck)
@@ -193,9 +193,9 @@ def test_checks_of_a_job_are_sorted_by_kind(install):
 def test_structure_is_always_checked(given):
     job = JobConfig.model_validate({"manifest": "m", "output": "o", "checks": given})
     assert job.checks == {"structure": {}}
-    assert len(load_checks(job.checks, RUNTIME).of_regions) == 1
+    assert len(load_checks(job.checks, RUNTIME, job.detect).of_regions) == 1
 
 
 def test_wrong_option_of_a_check_names_its_key():
     with pytest.raises(ConfigError, match=r"`checks\.structure\.max_share`"):
-        load_checks({"structure": {"max_share": 1}}, RUNTIME)
+        load_checks({"structure": {"max_share": 1}}, RUNTIME, DetectConfig())

@@ -13,9 +13,10 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel
 
+from anon_batch.config import DetectConfig
 from anon_batch.models.runtime import Runtime
 from anon_batch.plugins import PluginOptions
-from anon_batch.records import BoolArray, Detections, FloatArray, PixelArray, Region
+from anon_batch.records import BoolArray, Detections, FloatArray, GroundTruth, PixelArray, Region
 
 Overlap = Literal["larger", "surer"]
 
@@ -162,6 +163,38 @@ class RegionCheck(Plugin):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class CheckedImage:
+    """One image as an ImageCheck sees it.
+
+    Args:
+        image_id: of the image.
+        width: of the image, px.
+        height: of the image, px.
+        regions: what was anonymized.
+        ground_truth: the manifest's regions; what the owner marked `keep` is untouched on purpose. None if there are none.
+        seed: 0 .. 2**64 - 1, derived from the secret run key, the image and the check: the only source of randomness.
+        look: how often this check saw the image before; regions were added in between.
+        is_last: whether nothing can be added any more: an image in which this look adds something is withheld.
+        view: returns `pixels`. Decoded on demand, because a check may look at a sample of the images.
+    """
+
+    image_id: str
+    width: int
+    height: int
+    regions: Sequence[Region]
+    ground_truth: GroundTruth | None
+    seed: int
+    look: int
+    is_last: bool
+    view: Callable[[], PixelArray]
+
+    @property
+    def pixels(self) -> PixelArray:
+        """The anonymized image, (H, W, 3) uint8 RGB, read-only."""
+        return self.view()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Finding:
     """What an ImageCheck says about one image.
 
@@ -179,12 +212,19 @@ class Finding:
 class ImageCheck(Plugin):
     """Looks at whole images after anonymization. It may add regions or withhold the image."""
 
-    @abstractmethod
-    def check(self, images: Sequence[tuple[PixelArray, Sequence[Region]]]) -> Sequence[Finding]:
-        """Return one finding for each image, in order.
+    def prepare(self, detect: DetectConfig) -> None:
+        """Take note of how the job detects; called once, before the first image. Here, do nothing.
 
         Args:
-            images: anonymized pixels, (H, W, 3) uint8, read-only, with the regions that were anonymized.
+            detect: section `detect` of the job.
+
+        Raises:
+            ConfigError: the check does not fit the job.
+        """
+
+    @abstractmethod
+    def check(self, images: Sequence[CheckedImage]) -> Sequence[Finding]:
+        """Return one finding for each image, in order.
 
         Raises:
             Exception: anything. The images are then withheld.

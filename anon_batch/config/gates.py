@@ -23,7 +23,8 @@ class GatesConfig(Section):
         None,
         ge=0,
         le=1,
-        description="Highest share of anonymized images in which the residual check still finds a region; null: no gate.",
+        description="Highest share of images in which something is left, by the check `residual`: the upper bound of what "
+        "remains after its treatment, or of what a sample finds; corrected by its measured recall. null: no gate.",
     )
     missed: float | None = Field(
         None,

@@ -16,6 +16,7 @@ from anon_batch.formats.stats_json import StatsJson
 from anon_batch.pipeline.kept_evidence import KeptEvidence
 from anon_batch.stats.figure import Figure
 from anon_batch.stats.missed import ALL, FROM_MIN_SIDE, MIN_SIDE_PX
+from anon_batch.stats.residual import residual_figures
 from anon_batch.units import format_share
 
 NOT_MEASURED = "not measured"
@@ -70,11 +71,7 @@ def _failed(stats: StatsJson, _: KeptEvidence) -> _Measured:
 
 
 def _residual(stats: StatsJson, _: KeptEvidence) -> _Measured:
-    outcomes = stats.summary["checks"].get("residual")
-    if outcomes is None:
-        return _missing("the job has no residual check")
-    failed = outcomes.get("failed", 0)
-    return _share(failed, failed + outcomes.get("passed", 0), "checked images")
+    return _worse(residual_figures(stats.summary)["residual.share"], "residual.share", "high", layout.STATS)
 
 
 def _missed(stats: StatsJson, evidence: KeptEvidence) -> _Measured:
@@ -132,8 +129,11 @@ def _uncovered(stats: StatsJson) -> _Measured:
 
 
 def _bound(evidence: KeptEvidence, file: str, name: str, side: str) -> _Measured:
+    return _worse(evidence.figure(file, name), name, side, file)
+
+
+def _worse(figure: Figure, name: str, side: str, file: str) -> _Measured:
     """Return one bound of a figure's interval, because a gate never trusts the estimate alone."""
-    figure: Figure = evidence.figure(file, name)
     if figure.value is None:
         return _missing(figure.note)
     bound = getattr(figure, side)

@@ -6,22 +6,27 @@ import pickle
 
 import numpy as np
 import pytest
+from anonymizer_fixtures import checked_image
 from method_harness import KEY, RUNTIME, make, make_ladder, make_regions
 from sample_checks import NoRed, NotBlack
 
 from anon_batch import plugins
 from anon_batch.anonymize.protocol import Finding, ImageCheck, RegionCheck
+from anon_batch.config import DetectConfig
 from anon_batch.records import DecodedImage
 
 HEIGHT, WIDTH = 60, 80
 BOXES = (8, 8, 28, 30), (40, 8, 70, 40), (50, 20, 64, 50)
 
-BUILT_IN = [plugins.load("checks", name, {}, RUNTIME) for name in plugins.built_in("checks")]
+OPTIONS = {"residual": {"detectors": ["centerface"]}}
+BUILT_IN = [plugins.load("checks", name, OPTIONS.get(name, {}), RUNTIME) for name in plugins.built_in("checks")]
 REGION_CHECKS = [
     *(check for check in BUILT_IN if isinstance(check, RegionCheck)),
     NotBlack(NotBlack.Options(max_share=0.9)),
 ]
 IMAGE_CHECKS = [*(check for check in BUILT_IN if isinstance(check, ImageCheck)), NoRed(NoRed.Options())]
+for image_check in IMAGE_CHECKS:
+    image_check.prepare(DetectConfig(detectors="manifest"))
 region_checks = pytest.mark.parametrize("check", REGION_CHECKS, ids=lambda check: check.name)
 image_checks = pytest.mark.parametrize("check", IMAGE_CHECKS, ids=lambda check: check.name)
 
@@ -81,7 +86,11 @@ def test_no_regions_give_no_failures(check):
 
 @image_checks
 def test_each_image_has_a_finding(check):
-    images = [(freeze(anonymized()), regions()), (freeze(noise(1)), []), (freeze(anonymized("blur")), regions())]
+    images = [
+        checked_image(anonymized(), regions()),
+        checked_image(noise(1)),
+        checked_image(anonymized("blur"), regions()),
+    ]
     findings = list(check.check(images))
     assert [type(finding) for finding in findings] == [Finding] * 3
     assert all(len(finding.add) == 0 and finding.withhold is None for finding in findings)
@@ -92,7 +101,7 @@ def test_each_image_has_a_finding(check):
 def test_findings_do_not_depend_on_other_images(check):
     red = noise(2)
     red[10, 20] = (255, 0, 0)
-    images = [(freeze(own), regions()) for own in (anonymized(), red, np.full_like(red, (255, 0, 0)))]
+    images = [checked_image(own, regions()) for own in (anonymized(), red, np.full_like(red, (255, 0, 0)))]
     together = list(check.check(images))
     alone = [check.check([item])[0] for item in images]
     for a, b in zip(together, alone, strict=True):
@@ -103,7 +112,7 @@ def test_findings_do_not_depend_on_other_images(check):
 def test_image_check_adds_detections_and_withholds():
     red = noise(2)
     red[10, 20] = (255, 0, 0)
-    added, all_red = NoRed(NoRed.Options()).check([(red, []), (np.full_like(red, (255, 0, 0)), [])])
+    added, all_red = NoRed(NoRed.Options()).check([checked_image(red), checked_image(np.full_like(red, (255, 0, 0)))])
     assert added.add.boxes.tolist() == [[20, 10, 21, 11]]
     assert (added.withhold, dict(added.counts)) == (None, {"red": 1})
     assert all_red.withhold == "all red"

@@ -19,6 +19,7 @@ from anon_batch.pipeline.kept_evidence import KeptEvidence, read_kept_evidence
 from anon_batch.records import Detections, GroundTruth, Preview
 from anon_batch.stats import ShardStats, judge_regions, merge_all, summarise
 from anon_batch.stats.figure import Figure
+from anon_batch.stats.residual import residual_figures
 from anon_batch.storage import Storage
 
 OFF = GatesConfig(withheld=None, failed=None)
@@ -115,11 +116,13 @@ def test_a_gate_without_a_figure_is_exceeded_and_says_so(name: str) -> None:
     assert result.note.startswith("not measured: ")
 
 
-def test_residual_counts_the_outcomes_of_its_check() -> None:
+def test_residual_is_the_upper_bound_of_the_check() -> None:
     stats = _stats(anonymized=4)
-    stats.add_checks({"residual": {"passed": 3, "failed": 1}})
-    [result] = _gates(stats, GatesConfig(withheld=None, failed=None, residual=0.2))
-    assert (result.value, result.passed, result.note) == (0.25, False, "1 of 4 checked images")
+    stats.add_checks({"residual": {"checked": 400, "found": 4, "planted_24_48": 40, "planted_found_24_48": 36}})
+    [result] = _gates(stats, GatesConfig(withheld=None, failed=None, residual=0.01))
+    figure = residual_figures(summarise(stats))["residual.share"]
+    assert (result.value, result.passed) == (figure.high, True)
+    assert result.note == "upper bound; estimate 0.1 % of 400 checked images"
 
 
 def test_no_rows_are_not_measured() -> None:

@@ -28,7 +28,7 @@ class NoRed(ImageCheck):
     name = "no_red"
 
     def check(self, images):
-        return [self._check_one(pixels) for pixels, _ in images]
+        return [self._check_one(image.pixels) for image in images]
 
     def _check_one(self, pixels):
         red = (pixels == (255, 0, 0)).all(axis=2)
