@@ -74,7 +74,7 @@ def _of_state(job: ReleaseJob, state: ReleaseState) -> Iterator[Findings]:
     if job.scorer is None:
         yield _missing(_NO_SCORER, "residual.after", "utility.faces_kept")
     else:
-        yield state.residual.findings()
+        yield _with_note(state.residual.findings(), "residual.after", _repeated_check(job))
         yield state.precision.findings(state.utility.detection)
     if job.ledger is None:
         yield _missing(_NO_LEDGER, "utility.ap_kept", "utility.faces_kept", "utility.canary", "naturalness.probe")
@@ -87,6 +87,27 @@ def _of_state(job: ReleaseJob, state: ReleaseState) -> Iterator[Findings]:
     # Because a release does not say which generated face a region got, only methods are compared by these groups.
     utility.figures["groups.gap"] = Figure.missing("`anon-batch evaluate MANIFEST` measures it, on freshly made faces")
     yield Findings(utility.figures, utility.tables)
+
+
+def _repeated_check(job: ReleaseJob) -> str:
+    """Return what a reader must know where the run's own check may have looked with the same detector; "" elsewhere."""
+    check = job.config.checks.get("residual")
+    if check is None or job.scorer is None:
+        return ""
+    used = [own if isinstance(own, str) else own.get("name") for own in check.get("detectors") or [job.scorer.name]]
+    if job.scorer.name not in used:
+        return ""
+    return (
+        "the run's own residual check looks with this detector, so that this mostly repeats it; choose another --scorer"
+    )
+
+
+def _with_note(findings: Findings, name: str, note: str) -> Findings:
+    figure = findings.figures[name]
+    if not note or figure.value is None:
+        return findings
+    noted = dataclasses.replace(figure, note=f"{figure.note}; {note}")
+    return dataclasses.replace(findings, figures={**findings.figures, name: noted})
 
 
 def _missing(why: str, *names: str) -> Findings:

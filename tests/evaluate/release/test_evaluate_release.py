@@ -219,6 +219,17 @@ def test_what_no_ledger_leads_to_says_so(release: Run) -> None:
     assert evidence.figures["utility.ap_kept"].value is None
 
 
+@pytest.mark.parametrize(
+    ("options", "repeats"),
+    [({}, True), ({"detectors": ["centerface"]}, True), ({"detectors": [{"name": "yunet"}]}, False)],
+)
+def test_a_detector_that_looked_during_the_run_is_named(release: Run, options: dict[str, Any], repeats: bool) -> None:
+    job = opened(release)
+    checked = job.config.model_copy(update={"checks": {**job.config.checks, "residual": options}})
+    evidence = evidence_of(dataclasses.replace(job, config=checked), measured(job))
+    assert ("own residual check looks with this detector" in evidence.figures["residual.after"].note) is repeats
+
+
 def test_wrong_ledger_unfinished_run_and_unknown_column_are_refused(base: Path, release: Run, copy: Run) -> None:
     other = make(base, "other")
     operator = load_job(None, {"manifest": "none", "output": release.release.uri})
