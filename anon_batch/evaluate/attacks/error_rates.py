@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from anon_batch.evaluate.attacks.scores import Scores
 from anon_batch.evaluate.recognition import MIN_FALSE_ACCEPTS, Values
@@ -37,12 +38,15 @@ def false_non_match(scores: Scores, rate: float, seed: int) -> Figure:
             f"below the resolution: {persons} persons give {pairs:,} pairs of different persons, a false match rate of {rate:g} "
             f"needs {math.ceil(MIN_FALSE_ACCEPTS / rate):,}, that is {persons_for(rate)} persons"
         )
-    value = _rejected(genuine, impostor, rate, None)
+    own = _Pairs(impostor)
+
+    def rejected(weights: npt.NDArray[np.int64]) -> float:
+        return _rejected(genuine, own.threshold(rate, weights), weights) if weights.any() else math.nan
+
+    value = rejected(np.ones(scores.persons, np.int64))
     rng = np.random.default_rng(seed)
-    draws = []
-    for _ in range(_DRAWS):
-        weights = np.bincount(rng.integers(scores.persons, size=scores.persons), minlength=scores.persons)
-        draws.append(_rejected(genuine, impostor, rate, weights))
+    drawn = (rng.integers(scores.persons, size=scores.persons) for _ in range(_DRAWS))
+    draws = [rejected(np.bincount(persons_drawn, minlength=scores.persons)) for persons_drawn in drawn]
     low, high = np.nanpercentile(draws, (2.5, 97.5))
     note = "interval by bootstrap over persons"
     return Figure(value, float(low), float(high), persons, "persons", note)
@@ -131,22 +135,27 @@ def _identify(square: Values, known: np.ndarray) -> tuple[Values, Values]:
     return np.where(own >= top, own, -np.inf), top[~known & probes]
 
 
-def _rejected(genuine: Values, impostor: Values, rate: float, weights: np.ndarray | None) -> float:
-    """Return FNMR; `weights` counts how often each person was drawn."""
-    if weights is None:
-        mine, others = _flat(genuine), _flat(impostor)
-        return float((mine <= _thresholds(others, np.array([rate]))[0]).mean())
-    own = np.broadcast_to(weights, genuine.shape)
-    between = np.broadcast_to(np.outer(weights, weights), impostor.shape)
-    kept = np.isfinite(impostor) & (between > 0)
-    values, counts = impostor[kept], between[kept]
-    order = np.argsort(values)[::-1]
-    passed = np.cumsum(counts[order])
-    at = int(np.searchsorted(passed, rate * passed[-1], side="right")) if len(passed) else 0
-    threshold = values[order[at]] if at < len(order) else -np.inf
+class _Pairs:
+    """Pairs of different persons by falling similarity, sorted once for all draws of persons."""
+
+    def __init__(self, impostor: Values) -> None:
+        present = np.isfinite(impostor)
+        _, one, other = np.nonzero(present)
+        order = np.argsort(-impostor[present], kind="stable")
+        self._values, self._one, self._other = impostor[present][order], one[order], other[order]
+
+    def threshold(self, rate: float, weights: npt.NDArray[np.int64]) -> float:
+        """Return the threshold that at most this share of pairs exceeds, where `weights` counts each person."""
+        passed = np.cumsum(weights[self._one] * weights[self._other])
+        at = int(np.searchsorted(passed, rate * passed[-1] + 1e-9, side="right"))
+        return float(self._values[at]) if at < len(passed) else -math.inf
+
+
+def _rejected(genuine: Values, threshold: float, weights: npt.NDArray[np.int64]) -> float:
+    """Return FNMR where `weights` counts each person."""
     present = np.isfinite(genuine)
-    total = own[present].sum()
-    return float((own[present] * (genuine[present] <= threshold)).sum() / total) if total else math.nan
+    counts = np.broadcast_to(weights, genuine.shape)[present]
+    return float((counts * (genuine[present] <= threshold)).sum() / counts.sum()) if counts.any() else math.nan
 
 
 def _thresholds(impostor: Values, rates: Values) -> Values:
