@@ -165,6 +165,7 @@ def check(base: Path, call: Call, *settings: str) -> str:
         ("run", job, *settings),
         ("run", job, *settings, "--json"),
         ("run", job, *settings, "--method", "blur"),  # refused
+        ("evaluate", str(base / "out"), "--job", job, "--scorer", "centerface", "--scorer-scale", "1"),
         ("status", str(base / "out"), "--json"),
         ("verify", str(base / "out")),
         ("report", str(base / "out")),

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from leaks import assert_public
+from onnx import TensorProto, helper
 from pipeline_fixtures import process_all
 from releases import actors_of
 
@@ -27,6 +29,7 @@ from anon_batch.evaluate.release.evidence import to_evidence
 from anon_batch.evaluate.release.job import ReleaseJob, open_release_job
 from anon_batch.evaluate.release.meter import label_of
 from anon_batch.evaluate.release.rows import RowReader
+from anon_batch.evaluate.release.state import ReleaseState
 from anon_batch.evaluate.release.tasks import divide
 from anon_batch.evaluate.release.worker import ReleaseMeasurer
 from anon_batch.formats.evidence_json import Evidence
@@ -375,3 +378,30 @@ def test_evidence_holds_no_secret_of_the_sources(main: Main, copy: Run, base: Pa
     secrets = [*secrets_of(sorted((base / "src").rglob("*.*")), Path(copy.ledger.uri)), str(base / "src"), "six_people"]
     for name in ("evaluation.json", "gates.json"):
         assert_public((Path(copy.release.uri) / name).read_bytes(), secrets)
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_names_of_classes_are_written_only_if_their_column_is_published(
+    release: Run, tmp_path: Path, published: bool
+) -> None:
+    graph = helper.make_graph(
+        [helper.make_node("AveragePool", ["x"], ["c"], kernel_shape=[56, 56], strides=[56, 56])],
+        "cells",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 112, 112])],
+        [helper.make_tensor_value_info("c", TensorProto.FLOAT, [1, 3, 2, 2])],
+    )
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), tmp_path / "cells.onnx"
+    )
+    job = opened(release, features=(str(tmp_path / "cells.onnx"),), label_column="owner")
+    columns = {"published": ["owner"] if published else [], "withheld": {}}
+    job = dataclasses.replace(job, run=dataclasses.replace(job.run, columns=columns))
+    found, rng = measured(job), np.random.default_rng(0)
+    state = ReleaseState({"anonymized": 80})
+    for number in range(80):
+        row = rng.normal(size=(2, 12)).astype(np.float32) + number % 2
+        values = {"label": f"Owner{number % 2}-Meier", "changed": True, "cells before": row[0], "cells after": row[1]}
+        state.utility.images.add(number + 1, values)
+    evidence = to_evidence(job, job.release.read_stats(), found.drawn, state, found.models)
+    assert len(evidence.tables["utility.classes"].rows) == 2
+    assert (b"Owner1-Meier" in evidence.to_json()) is published
