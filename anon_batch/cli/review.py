@@ -155,6 +155,7 @@ def _import(
     *,
     json: bool,
 ) -> None:
+    from anon_batch.formats import layout
     from anon_batch.release.review.combine import combine
     from anon_batch.release.review.figures import private_verdicts, review_evidence
     from anon_batch.release.review.importing import read_files
@@ -172,13 +173,17 @@ def _import(
     evidence, verdicts = review_evidence(sample, combined, stats.sha256), private_verdicts(sample, combined)
     address = verdicts_address(release, private, ledger, verdicts_to, verdicts.review_id)
     gates = keep_review(release, private, address, verdicts, evidence)
+    if release.storage.exists(release.address(layout.ATTESTATION)):
+        err.print(
+            "this release is signed, and its signature does not cover the new review.json: sign it again", markup=False
+        )
     if json:
         figures = {name: own.to_json() for name, own in evidence.figures.items()}
         print_json({"verdicts": address, "figures": figures, **gates_for_machines(gates)})
         return
     _show(sample, combined, evidence)
     out.print(f"private verdicts  {address}", markup=False)
-    out.print(f"public figures    {release.address('review.json')}", markup=False)
+    out.print(f"public figures    {release.address(layout.REVIEW)}", markup=False)
     show_gates(gates)
 
 

@@ -13,7 +13,13 @@ from leaks import assert_public, secrets_of
 from review_releases import LAYOUTS, SECRETS, Made, make_release
 
 from anon_batch import cli
+from anon_batch.config import ModelsConfig
 from anon_batch.formats.verdicts_json import Verdicts
+from anon_batch.models.store import ModelStore
+from anon_batch.release.review.draw import ReviewSettings, draw_sample
+from anon_batch.release.review.items import make_items
+from anon_batch.release.review.page import render_pages
+from anon_batch.release.review.plants import load_bank
 from anon_batch.release.review.seal import unseal
 
 CLAIM = ("--claim", "0.2", "--allow-uncaught", "1")
@@ -47,6 +53,17 @@ def made(kept: dict[str, Made], request: pytest.FixtureRequest, tmp_path: Path) 
     for end in ("", "-ledger"):
         shutil.copytree(output + end, str(tmp_path / "out") + end)
     return str(tmp_path / "out")
+
+
+@pytest.fixture(scope="module")
+def clean(kept: dict[str, Made]) -> dict[str, Any]:
+    """The verdict file of a reviewer who finds every planted face and nothing else."""
+    release = kept["files"].release
+    sample = draw_sample(release, ReviewSettings(claim=0.2, allow_uncaught=1))
+    items = make_items(release, sample, load_bank(ModelStore(release.storage, ModelsConfig())))
+    path = kept["files"].folder / "page.html"
+    path.write_bytes(next(iter(render_pages(sample, items))))
+    return answer(path)
 
 
 def answer(
@@ -165,19 +182,17 @@ def _tampered(verdicts: dict[str, Any], **changes: Any) -> dict[str, Any]:
     ],
 )
 def test_verdicts_that_do_not_belong_are_refused(
-    main: Any, made: str, change: Any, message: str, tmp_path: Path
+    main: Any, made: str, clean: dict[str, Any], change: Any, message: str, tmp_path: Path
 ) -> None:
-    assert main("review", made, *CLAIM)[0] == 0
-    (tmp_path / "v.json").write_text(json.dumps(change(answer(tmp_path / "review.html"))))
+    (tmp_path / "v.json").write_text(json.dumps(change(clean)))
     code, out, err = main("review", made, "--import", "v.json")
     assert (code, out) == (2, "")
     assert message in err
     assert not Path(made, "review.json").exists()
 
 
-def test_verdicts_on_outputs_that_changed_are_refused(main: Any, kept: dict[str, Made], tmp_path: Path) -> None:
-    assert main("review", kept["files"].release.uri, *CLAIM)[0] == 0
-    (tmp_path / "v.json").write_text(json.dumps(answer(tmp_path / "review.html")))
+def test_verdicts_on_outputs_that_changed_are_refused(main: Any, clean: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "v.json").write_text(json.dumps(clean))
     other = make_release(tmp_path / "again", anonymize__face__method="pixelate").release.uri
     code, _, err = main("review", other, "--import", "v.json")
     assert code == 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anon_batch.errors import ConfigError, IntegrityError
@@ -20,6 +20,7 @@ def verdicts(*own: Verdict) -> Verdicts:
     return Verdicts("run", "0123456789abcdef", "ab" * 32, "2026-01-01T00:00:00+00:00", "1.0", ("Ada",), own)
 
 
+@settings(max_examples=30)
 @given(st.lists(_VERDICTS, max_size=4))
 def test_the_file_comes_back(own: list[Verdict]) -> None:
     written = verdicts(*own)

@@ -45,13 +45,14 @@ function back() {
 function stepBack() { if (undo()) { selected = -1; show("review"); } }
 
 function confirm() {
-  const found = tally(), elsewhere = data.ids.length - found.judged, part = data.parts > 1 ? "Part " + (data.part + 1) + " of " + data.parts + ": " : "";
+  const found = tally(), elsewhere = data.ids.length - found.judged, part = data.parts > 1 ? " of part " + (data.part + 1) : "";
   const own = data.ids.filter((_, index) => index >= data.first && index < last && !isJudged(index)).length;
-  find("confirm-title").textContent = own ? part + number(own) + " images are not judged yet" : part + "all images are judged";
+  find("confirm-title").textContent = own ? number(own) + " images" + part + " are not judged yet" : "All images" + part + " are judged";
   find("confirm-text").textContent = elsewhere && !found.proven && !own
     ? "The other parts hold " + number(elsewhere) + " images that are not judged. Save the verdict file, and go on with another part; its page can load this file. The command puts all files together as well."
     : "Finish shows the result. Marks cannot be changed then, because the result says how many planted faces were found.";
   find("finish").hidden = Boolean(elsewhere) && !found.proven && data.parts > 1 && !own;
+  document.querySelector("#confirm .load").hidden = data.parts < 2;
   show("confirm");
 }
 function finish() { state.finished = true; save(); steps.length = 0; result(); }

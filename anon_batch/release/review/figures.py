@@ -15,7 +15,7 @@ from anon_batch.release.review.draw import CONFIDENCE, Sample
 from anon_batch.stats.exact import clopper_pearson
 from anon_batch.stats.figure import Figure
 from anon_batch.stats.sample_plan import corrected_bound, missed_bound
-from anon_batch.units import format_counted, format_share
+from anon_batch.units import format_counted
 
 _UNIT = "outputs"
 
@@ -77,7 +77,7 @@ def _missed(sample: Sample, combined: Combined) -> Figure:
     found, unjudged = _counts(sample, combined)
     plan = sample.plan
     high = corrected_bound(found + unjudged, plan.images, combined.caught, combined.planted, plan.strata, CONFIDENCE)
-    note = f"one-sided upper bound at {format_share(CONFIDENCE)}, exact, corrected by the reviewers' catch rate"
+    note = f"one-sided upper bound at {100 * CONFIDENCE:g} %, exact, corrected by the reviewers' catch rate"
     if not combined.planted:
         note += "; no faces were planted, so nothing is known about the reviewers and nothing is bounded"
     if unjudged:
@@ -90,7 +90,7 @@ def _uncorrected(sample: Sample, combined: Combined) -> Figure:
     found, unjudged = _counts(sample, combined)
     high = missed_bound(found + unjudged, sample.plan.images, sample.plan.strata, CONFIDENCE)
     judged = len(combined.verdicts)
-    note = f"one-sided upper bound at {format_share(CONFIDENCE)} for reviewers who see everything; proves nothing by itself"
+    note = f"one-sided upper bound at {100 * CONFIDENCE:g} % for reviewers who see everything; proves nothing by itself"
     return Figure(found / judged, high=high, n=judged, unit=_UNIT, note=note)
 
 

@@ -44,7 +44,7 @@ def reviewed(made: Made, bank: DonorBank) -> tuple[Sample, list[Item]]:
     return sample, make_items(made.release, sample, bank)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", ["files", *(pytest.param(own, marks=pytest.mark.full) for own in LAYOUTS[1:])])
 def test_no_source_and_no_original_is_in_the_page(made: Callable[[str], Made], bank: DonorBank, layout: str) -> None:
     own = made(layout)
     (page,) = render_pages(*reviewed(own, bank))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from pipeline_fixtures import job, release
 from review_releases import LAYOUTS, Made, make_release
+from servers import S3Server
 
 from anon_batch.errors import ConfigError, IntegrityError
 from anon_batch.formats.release import Release
@@ -125,3 +126,16 @@ def test_a_release_without_images_is_refused(tmp_path: Path) -> None:
 def test_a_claim_outside_its_range_is_refused(claim: float) -> None:
     with pytest.raises(ConfigError, match="claim"):
         ReviewSettings(claim=claim)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_outputs_are_read_from_a_bucket(moto: S3Server, layout: str, tmp_path: Path) -> None:
+    own = make_release(tmp_path, layout)
+    storage, bucket = Storage(moto.config()), f"s3://{moto.new_bucket()}"
+    for path in Path(own.release.uri).rglob("*.*"):
+        storage.put(f"{bucket}/out/{path.relative_to(own.release.uri)}", path.read_bytes())
+    there = Release(storage, f"{bucket}/out")
+    sample = draw_sample(there, SETTINGS)
+    assert [output.image_id for output in sample.outputs] == drawn(own)
+    assert len(list(read_outputs(there, sample.outputs))) == len(sample.outputs)
