@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 _MOST_LINES = 8  # for one method
 _NUMBERS = {
     "utility.kernel": "kernel distance, images",
-    "utility.kernel.faces": "  faces",
+    "utility.kernel.faces": "kernel distance, faces",
     "utility.frechet": "Frechet distance, images",
-    "utility.frechet.faces": "  faces",
+    "utility.frechet.faces": "Frechet distance, faces",
 }
 
 
@@ -35,7 +35,7 @@ def utility_rows(findings: Findings | None) -> dict[tuple[str, str], str]:
         }
     for name, label in _NUMBERS.items():
         if (own := figures.get(name)) is not None and own.value is not None:
-            rows["distances", label] = f"{own.value:.3g}"
+            rows[name, label] = f"{own.value:.3g}"
     if figures["groups.gap"].value is not None:
         rows["groups", "faces found again: largest gap of groups"] = _percent(figures["groups.gap"])
     return rows
@@ -69,7 +69,7 @@ def _groups(findings: Findings) -> Iterator[str]:
             for measure in cells["verdict"].removeprefix("worse: ").split(", ") if cells["verdict"] else ():
                 yield (
                     f"generated faces, {name.removeprefix('groups.')} {cells['group']}: worse than the others, {measure} "
-                    f"{cells[measure].value:.2f} (corrected p = {cells[f'{measure}: corrected p']:.2g})"
+                    f"{cells[measure].value:.2f} (corrected p = {cells[f'{measure}: p']:.2g})"
                 )
 
 

@@ -84,8 +84,6 @@ def _of_state(job: ReleaseJob, state: ReleaseState) -> Iterator[Findings]:
     utility = utility_findings(state.utility, networks, seed=job.seed, named=job.label_column in published)
     if job.scorer is None:
         utility.figures["utility.ap_kept"] = Figure.missing(_NO_SCORER)
-    # Because a release does not say which generated face a region got, only methods are compared by these groups.
-    utility.figures["groups.gap"] = Figure.missing("`anon-batch evaluate MANIFEST` measures it, on freshly made faces")
     yield Findings(utility.figures, utility.tables)
 
 

@@ -18,6 +18,7 @@ from anon_batch.evaluate.release.precision import PrecisionState
 from anon_batch.evaluate.release.residual import SURE_SCORE, ResidualState
 from anon_batch.evaluate.release.rows import MeasuredRow
 from anon_batch.evaluate.release.state import ReleaseState
+from anon_batch.evaluate.release.traits import TraitReader
 from anon_batch.evaluate.setup import load_scorer
 from anon_batch.evaluate.subjects import only_faces
 from anon_batch.evaluate.utility.jackknife import group_of
@@ -61,6 +62,7 @@ class ReleaseMeter:
             faces = DetectorFeatures(runtime.store)
             names += faces.models
             self._utility = UtilityMeter(networks, (faces, NoiseFeatures()), seed=job.seed)
+        self._traits = TraitReader(job, runtime)
         self.models = (
             *(f"{name}@{runtime.store.digest(name)}" for name in dict.fromkeys(names)),
             *(f"{network.name}@{network.sha256}" for network in networks),
@@ -104,11 +106,13 @@ class ReleaseMeter:
             every = self._policy.regions_of(row.detections, source.width, source.height)
             regions = [region for region in every if row.rendered[region.index]]
         label = None if self._label_column is None else label_of(row, self._label_column)
+        output = None if row.output is None else row.output.decode().pixels
         return SeenImage(
             row.image_id,
             source.decode().pixels,
-            None if row.output is None else row.output.decode().pixels,
+            output,
             regions,
+            {} if output is None else self._traits.traits_of(source, output, regions),
             truth=_labelled_faces(row),
             label=label,
             found=None if before is None else (before, Detections.empty() if after is None else after),

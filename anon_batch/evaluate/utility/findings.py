@@ -147,7 +147,9 @@ def _add_naturalness(findings: Findings, faces: Columns, seed: int) -> None:
 def _add_groups(findings: Findings, faces: Columns, seed: int) -> None:
     tables = {trait: rows for trait in TRAITS if (rows := group_rows(faces, trait, PROBE_KINDS[0], seed))}
     if not tables:
-        findings.figures["groups.gap"] = Figure.missing("not measured: no generated face whose traits are known")
+        findings.figures["groups.gap"] = Figure.missing(
+            "not measured: no generated face whose traits are known; gan and swap have some"
+        )
         return
     findings.figures["groups.gap"] = gap_figure(tables)
     findings.tables |= {f"groups.{trait}": group_table(trait, rows) for trait, rows in tables.items()}

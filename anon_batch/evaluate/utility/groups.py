@@ -181,7 +181,7 @@ def group_table(trait: str, rows: Sequence[GroupRow]) -> Table:
     """Return the table `groups.TRAIT`."""
     columns = ["group", "faces"]
     for measure in MEASURES:
-        columns += [measure, f"{measure}: worse than the best group by", f"{measure}: corrected p"]
+        columns += [measure, f"{measure}: gap", f"{measure}: p"]
     columns.append("verdict")
     cells = []
     for row in rows:
@@ -192,7 +192,8 @@ def group_table(trait: str, rows: Sequence[GroupRow]) -> Table:
     small = [row.name for row in rows if row.faces < FEW]
     note = (
         "Groups of the generated faces as the donor bank labels them; nothing is guessed about real persons. Found again: of the "
-        "faces that a second detector finds in the original. Corrected p: permutation within sizes, one face an image, Holm over "
+        "faces that a second detector finds in the original. Gap: how much worse than the best group, 0 for the best. p: of no "
+        "difference from all other groups, by permutation within sizes with one face an image, corrected (Holm) for all p of "
         "the table. Verdict: worse than all other groups together by more than chance explains."
     )
     if small:

@@ -140,6 +140,23 @@ def test_numbers_are_the_same_for_any_shards_tasks_and_layout(base: Path, releas
         assert numbers(evidence_of(job, measured(job, task_rows=rows))) == expected
 
 
+def test_generated_faces_are_grouped_by_their_donors_if_the_key_renders_what_was_published(base: Path) -> None:
+    run = make(base, "swapped", anonymize__face__method="swap")
+    job = opened(run)
+    without = evidence_of(job, measured(job))
+    assert "gan and swap" in without.figures["groups.gap"].note, "the key is a file of the owner's, not in the ledger"
+    shutil.copy(base / "key", Path(run.ledger.uri) / "run.key")
+    tables = evidence_of(job, measured(job)).tables
+    for trait in ("age", "sex", "skin"):
+        assert sum(row[1] for row in tables[f"groups.{trait}"].rows) == 8, "all faces of the photographs"
+    shutil.copytree(run.ledger.uri, base / "swapped-stranger")
+    (base / "swapped-stranger/run.key").write_bytes(b"y" * 32)
+    other = dataclasses.replace(job, ledger=Ledger(Storage(), str(base / "swapped-stranger")))
+    evidence = evidence_of(other, measured(other))
+    groups = [own for name, own in evidence.tables.items() if name.startswith("groups.")]
+    assert not groups, "another key gives other faces"
+
+
 def test_a_sample_depends_on_ids_and_seed_alone(base: Path, release: Run) -> None:
     one = make(base, "single", engine__shard_rows=1)
     for limit, share, seed in ((2, None, 0), (3, None, 7), (None, 0.6, 1), (99, None, 0)):
