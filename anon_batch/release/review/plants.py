@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,6 @@ from anon_batch.release.review.sample import Output
 SMALLEST_PX = 16.0
 _LARGEST_PX = (32.0, 160.0)
 _SMALLER = 0.7  # of the size, for the next try where no place is free
-_ROUNDS = 3  # times that all outputs are tried
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,16 +58,18 @@ def plant_faces(release: Release, sample: Sample, bank: DonorBank) -> list[Plant
     """
     wanted, largest = sample.plan.planted, largest_px(sample.outputs)
     planted: list[PlantedOutput] = []
-    queue = itertools.chain(sample.spare, *itertools.repeat([*sample.outputs, *sample.spare], _ROUNDS))
     numbers = itertools.count()
-    while len(planted) < wanted:
-        # Because outputs of one shard file are read together, take as many as are needed at once.
-        batch = _distinct(queue, wanted - len(planted))
-        if not batch:
-            break
-        for output, data in read_outputs(release, batch):
-            made = _plant(output, decode_output(output, data), _seed(sample, output, next(numbers)), largest, bank)
-            planted += [] if made is None else [made]
+    for outputs in itertools.chain([sample.spare], itertools.repeat([*sample.outputs, *sample.spare])):
+        before, at = len(planted), 0
+        while len(planted) < wanted and at < len(outputs):
+            # Because outputs of one shard file are read together, take as many as are needed at once.
+            batch = outputs[at : at + wanted - len(planted)]
+            at += len(batch)
+            for output, data in read_outputs(release, batch):
+                made = _plant(output, decode_output(output, data), _seed(sample, output, next(numbers)), largest, bank)
+                planted += [] if made is None else [made]
+        if len(planted) >= wanted or (outputs is not sample.spare and len(planted) == before):
+            return planted
     return planted
 
 
@@ -88,16 +89,6 @@ def _plant(output: Output, pixels: PixelArray, seed: int, largest: float, bank: 
             return PlantedOutput(output, made.pixels, made.box)
         size_px *= _SMALLER
     return None
-
-
-def _distinct(queue: Iterator[Output], count: int) -> list[Output]:
-    """Return the next outputs, at most `count`, up to the first that repeats."""
-    found: dict[str, Output] = {}
-    for output in itertools.islice(queue, count):
-        if output.image_id in found:
-            break  # it has another turn in the next round
-        found[output.image_id] = output
-    return list(found.values())
 
 
 def _seed(sample: Sample, output: Output, number: int) -> int:
