@@ -198,8 +198,9 @@ def evaluate(
 
     `evaluate MANIFEST` compares methods: precision kept, re-identification, identity, looks, speed; with contact sheets of faces.
 
-    `evaluate OUTPUT` measures the release of a run against its originals, on a sample of its rows, writes OUTPUT/evaluation.json
-    (figures with intervals, no image), evaluates the gates again, and returns 10 if one is exceeded.
+    `evaluate OUTPUT` measures the release of a run against its originals, on a sample of its rows.
+
+    It writes OUTPUT/evaluation.json, which is public, evaluates the gates again, and returns 10 if one is exceeded.
     """
     keys = dict(parse_override(text) for text in settings)
     scorer_keys: dict[str, Any] = {"name": scorer, "scale": scorer_scale, "threshold": scorer_threshold}

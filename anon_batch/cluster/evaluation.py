@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from ray.exceptions import RayError
@@ -123,7 +123,7 @@ def measure_release(
     check_reachable(engine.address)
     drawn = draw_rows(job.release, job.run, limit=selection.limit, share=selection.share, seed=selection.seed)
     limit_threads(max(1, int(engine.num_cpus)))
-    here = ReleaseMeasurer(_on_cpu(job))  # also finds errors of models and options before the first row
+    here = ReleaseMeasurer(job)  # also finds errors of models and options before the first row
     started(drawn.rows)
     tasks = divide(drawn.shards, selection.task_rows)
     if engine.address is None and engine.workers is None and drawn.rows <= SMALL_ROWS:
@@ -131,13 +131,6 @@ def measure_release(
     else:
         state = _on_ray(job, tasks, done, note)
     return Measured(drawn, state, here.models)
-
-
-def _on_cpu(job: ReleaseJob) -> ReleaseJob:
-    if job.config.engine.num_gpus == 0:
-        return job
-    engine = job.config.engine.model_copy(update={"num_gpus": 0.0})
-    return replace(job, config=job.config.model_copy(update={"engine": engine}))
 
 
 def _on_ray(

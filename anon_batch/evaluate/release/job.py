@@ -109,6 +109,8 @@ def open_release_job(
             if name in run.config and name not in ("sample", "publish")
         },
         **{name: getattr(operator, name) for name in _OPERATOR_SECTIONS},
+        # On CPUs alone, so that the figures are the same everywhere and no cluster needs a GPU for them.
+        "engine": operator.engine.model_copy(update={"num_gpus": 0.0}),
         "manifest": known.get("manifest") or _NO_MANIFEST,
         "sources": {"allow": known.get("allow")},
         "output": release.uri,

@@ -257,6 +257,9 @@ def test_wrong_ledger_unfinished_run_and_unknown_column_are_refused(base: Path, 
         open_release_job(release.release, other.ledger, operator, sources={})
     with pytest.raises(ConfigError, match="no such column"):
         open_release_job(release.release, release.ledger, operator, sources={}, label_column="class")
+    gpu = load_job(None, {"manifest": "none", "output": "x", "engine.num_gpus": 0.5, "engine.num_cpus": 2})
+    engine = open_release_job(release.release, release.ledger, gpu, sources={}).config.engine
+    assert (engine.num_gpus, engine.num_cpus) == (0, 2)  # the same figures everywhere
     copy.release.write_run_json(copy.describe())
     with pytest.raises(ConfigError, match="not finished"):
         open_release_job(copy.release, copy.ledger, operator, sources={})
