@@ -136,6 +136,8 @@ def test_precision_and_outcomes_on_the_sample(main: Any, manifest: str, tmp_path
         "frechet",
         "landmarks",
         "probe",
+        "canary",
+        "distances",
     }
     for measure, what in (("re-identification", "--pairs FILE and --embedder FILE"), ("landmarks", "--faces FOLDER")):
         assert f"skipped: {measure.replace('re-id', 'reid')}: give {what}" in out
