@@ -10,6 +10,7 @@ from anon_batch.evaluate.attacks.chance import SIGNIFICANT
 from benchmarks import published
 
 Result = Mapping[str, Any]  # of one method, as `table.measure` keeps it
+Columns = tuple[tuple[str, Callable[[Result], str | None]], ...]
 _DASH = "-"
 
 
@@ -21,12 +22,17 @@ def render(content: Mapping[str, Any]) -> str:
 
 def _section(section: Mapping[str, Any]) -> str:
     results: Sequence[Result] = section["results"]
-    columns = [(title, [_cell(cell, result) for result in results]) for title, cell in _COLUMNS]
-    shown = [(title, cells) for title, cells in columns if any(text != _DASH for text in cells)]
-    rows = [[f"`{result['method']}`", *(cells[at] for _, cells in shown)] for at, result in enumerate(results)]
-    return "\n".join(
-        [f"## {section['title']}", "", *_table(["", *(title for title, _ in shown)], rows), "", *_notes(results)]
-    )
+    tables = [_shown(columns, results) for columns in (_USE, _RECOGNISED)]
+    blocks = [f"## {section['title']}", *("\n".join(own) for own in tables if own), "\n".join(_notes(results))]
+    return "\n\n".join(blocks)
+
+
+def _shown(columns: Columns, results: Sequence[Result]) -> list[str]:
+    """Return a table of the columns that have a figure."""
+    cells = [(title, [_cell(cell, result) for result in results]) for title, cell in columns]
+    shown = [(title, own) for title, own in cells if any(text != _DASH for text in own)]
+    rows = [[f"`{result['method']}`", *(own[at] for _, own in shown)] for at, result in enumerate(results)]
+    return _table(["", *(title for title, _ in shown)], rows) if shown else []
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -122,7 +128,7 @@ def _pace(what: str) -> Callable[[Result], str | None]:
     return cell
 
 
-_COLUMNS: tuple[tuple[str, Callable[[Result], str | None]], ...] = (
+_USE: Columns = (
     ("AP kept, all faces", _kept("all")),
     ("AP kept, from 16 px", _kept("from_16_px")),
     ("AP kept, easy", _wider("easy")),
@@ -131,6 +137,12 @@ _COLUMNS: tuple[tuple[str, Callable[[Result], str | None]], ...] = (
     ("mean of the three", _wider_mean),
     ("missed, all faces", _missed("all")),
     ("missed, from 16 px", _missed("from_16_px")),
+    ("probe AUC", _probe("detector")),
+    ("seam", _seam),
+    ("images/s", _pace("images")),
+    ("faces/s", _pace("faces")),
+)
+_RECOGNISED: Columns = (
     ("recognised by the face: naive", _attack("face_alone", "naive")),
     ("reverse", _attack("face_alone", "reverse")),
     ("linked", _attack("face_alone", "linked")),
@@ -140,10 +152,6 @@ _COLUMNS: tuple[tuple[str, Callable[[Result], str | None]], ...] = (
     ("verdict", _verdict),
     ("recognised by the whole image: strongest", _attack("whole_image")),
     ("the same, face erased", _attack("surroundings")),
-    ("probe AUC", _probe("detector")),
-    ("seam", _seam),
-    ("images/s", _pace("images")),
-    ("faces/s", _pace("faces")),
 )
 
 
