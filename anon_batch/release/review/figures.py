@@ -78,6 +78,7 @@ def _missed(sample: Sample, combined: Combined) -> Figure:
     plan = sample.plan
     high = corrected_bound(found + unjudged, plan.images, combined.caught, combined.planted, plan.strata, CONFIDENCE)
     note = f"one-sided upper bound at {100 * CONFIDENCE:g} %, exact, corrected by the reviewers' catch rate"
+    note += ", as far as planted faces are no easier to see than missed ones"
     if not combined.planted:
         note += "; no faces were planted, so nothing is known about the reviewers and nothing is bounded"
     if unjudged:
