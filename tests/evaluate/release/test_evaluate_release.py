@@ -149,9 +149,9 @@ def test_generated_faces_are_grouped_by_their_donors_if_the_key_renders_what_was
     tables = evidence_of(job, measured(job)).tables
     for trait in ("age", "sex", "skin"):
         assert sum(row[1] for row in tables[f"groups.{trait}"].rows) == 8, "all faces of the photographs"
-    shutil.copytree(run.ledger.uri, base / "swapped-stranger")
-    (base / "swapped-stranger/run.key").write_bytes(b"y" * 32)
-    other = dataclasses.replace(job, ledger=Ledger(Storage(), str(base / "swapped-stranger")))
+    shutil.copytree(run.ledger.uri, base / "swapped-unknown_model")
+    (base / "swapped-unknown_model/run.key").write_bytes(b"y" * 32)
+    other = dataclasses.replace(job, ledger=Ledger(Storage(), str(base / "swapped-unknown_model")))
     evidence = evidence_of(other, measured(other))
     groups = [own for name, own in evidence.tables.items() if name.startswith("groups.")]
     assert not groups, "another key gives other faces"
