@@ -5,20 +5,19 @@ from __future__ import annotations
 import html
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import CHROMIUM, needs_chromium
 from pipeline_fixtures import job, release, write_dataset
 from report_evidence import add_all
 from report_pages import html_of
 
 from anon_batch.pipeline.run import Run
 
-BROWSER = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), "")
-pytestmark = [pytest.mark.full, pytest.mark.skipif(not BROWSER, reason="no Chromium here")]
+pytestmark = [pytest.mark.full, needs_chromium]
 PAPER_PX = 688  # what A4 has between margins of 14 mm
 
 # Looks at a page in a frame: what sticks out, which texts of plots are cut off or lie on each other, weak contrast.
@@ -86,7 +85,7 @@ def look(page: str, width: int, folder: Path, *, dark: bool = False, paper: bool
         f"<!DOCTYPE html><meta charset=utf-8><title>nothing</title><body>{frame}<script>{look_at}</script>",
         encoding="utf-8",
     )
-    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"]
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"]
     command += ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
     command += [f"--blink-settings=preferredColorScheme={0 if dark else 1}", "--window-size=1600,1000"]
     command += [f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=5000", "--dump-dom", path.as_uri()]
