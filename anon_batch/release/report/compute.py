@@ -8,6 +8,7 @@ from typing import Any
 from anon_batch.errors import IntegrityError
 from anon_batch.formats import layout
 from anon_batch.formats.run_json import RunJson
+from anon_batch.release.report.counted import counted
 from anon_batch.release.report.document import Report
 from anon_batch.release.report.finished import FinishedRelease
 from anon_batch.release.report.measures import gather
@@ -22,7 +23,6 @@ from anon_batch.release.report.statement import state_what_it_is
 from anon_batch.release.report.verdicts import judge_gates, judge_whole
 from anon_batch.release.verdict import Verdict
 from anon_batch.stats import time_shares
-from anon_batch.stats.missed_figures import missed_figures
 
 
 def compute_report(finished: FinishedRelease, verdict: Verdict | None) -> Report:
@@ -44,7 +44,7 @@ def compute_report(finished: FinishedRelease, verdict: Verdict | None) -> Report
 
 def _report(finished: FinishedRelease, summary: Mapping[str, Any], verdict: Verdict | None) -> Report:
     record, gates = finished.run, judge_gates(finished.gates)
-    figures, tables = missed_figures(summary)
+    figures, tables = counted(summary)
     measures = gather(figures, tables, {}, finished.evidence)
     methods = {str(name): int(n) for name, n in summary["methods"].items()}
     return Report(
