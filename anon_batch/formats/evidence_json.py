@@ -138,15 +138,21 @@ class Evidence:
                 created_at=str(read["created_at"]),
                 tool_version=str(read["tool_version"]),
                 stats_sha256=str(read["stats_sha256"]),
-                sample=Sample(**{name: int(read["sample"][name]) for name in ("rows", "of", "seed")}),
+                sample=Sample(**{name: _whole(read["sample"][name]) for name in ("rows", "of", "seed")}),
                 figures={str(name): Figure.from_json(own) for name, own in read["figures"].items()},
                 tables={str(name): _table_from_json(own) for name, own in read["tables"].items()},
                 curves={str(name): _curve_from_json(own) for name, own in read["curves"].items()},
                 models=tuple(str(model) for model in read["models"]),
                 skipped={str(name): str(why) for name, why in read["skipped"].items()},
             )
-        except (ValueError, KeyError, TypeError, AttributeError) as exc:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as exc:
             raise IntegrityError(f"{uri}: damaged ({exc})") from None
+
+
+def _whole(number: Any) -> int:
+    if type(number) is not int or number < 0:
+        raise ValueError(f"sample: {str(number)[:80]}, expected a whole number from 0")
+    return number
 
 
 def _table_to_json(table: Table) -> dict[str, Any]:

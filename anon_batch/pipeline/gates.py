@@ -133,7 +133,7 @@ def _bound(evidence: KeptEvidence, file: str, name: str, side: str) -> _Measured
 
 
 def _worse(figure: Figure, name: str, side: str, file: str) -> _Measured:
-    """Return one bound of a figure's interval, because a gate never trusts the estimate alone."""
+    """Return one bound of a figure's interval, because a gate never trusts the estimate alone; nor a bound that is better."""
     if figure.value is None:
         return _missing(figure.note)
     bound = getattr(figure, side)
@@ -141,7 +141,8 @@ def _worse(figure: Figure, name: str, side: str, file: str) -> _Measured:
         return _missing(f"{name} has no {'upper' if side == 'high' else 'lower'} bound: {figure.note or 'too few'}")
     of = "" if figure.n is None else f" of {figure.n:,} {figure.unit}"
     word = "upper" if side == "high" else "lower"
-    return _Measured(float(bound), f"{word} bound; estimate {format_share(figure.value)}{of}", file)
+    worse = max(bound, figure.value) if side == "high" else min(bound, figure.value)
+    return _Measured(float(worse), f"{word} bound; estimate {format_share(figure.value)}{of}", file)
 
 
 def _share(part: int, whole: int, unit: str) -> _Measured:

@@ -46,7 +46,12 @@ def damage(path, value):
         (("figures", "ap_kept"), {"value": "1", "note": ""}),
         (("figures", "ap_kept"), {"value": 1, "path": "s3://source"}),
         (("figures", "ap_kept"), {"value": 1, "n": 1.5}),
+        (("figures", "ap_kept"), {"value": 10**400}),
+        (("curves", "det", "lines"), {"a": [[10**400, 1]]}),
         (("sample",), {}),
+        (("sample", "rows"), math.inf),
+        (("sample", "rows"), -1),
+        (("sample", "of"), True),
         (("tables", "sizes", "rows"), [[1]]),
         (("tables", "sizes", "rows"), [[[], 1]]),
         (("curves", "det", "lines"), {"a": [[1]]}),
@@ -56,6 +61,11 @@ def damage(path, value):
 def test_damage_is_reported_with_the_address(path, value):
     with pytest.raises(IntegrityError, match=r"^s3://b/evaluation\.json: damaged"):
         Evidence.from_json(damage(path, value), "s3://b/evaluation.json")
+
+
+def test_brackets_without_end_are_damage():
+    with pytest.raises(IntegrityError, match="damaged"):
+        Evidence.from_json(b"[" * 100_000, "x")
 
 
 def test_another_version_is_refused():

@@ -175,6 +175,20 @@ def test_an_estimate_without_a_bound_exceeds_its_gate() -> None:
     assert "utility.ap_kept has no lower bound: too few images" in result.note
 
 
+@pytest.mark.parametrize(
+    ("gate", "name", "figure"),
+    [
+        ("reidentification", "reidentification__rank_1", Figure(0.8, 0.0, -5)),
+        ("ap_kept", "utility__ap_kept", Figure(0.1, 9)),
+    ],
+)
+def test_a_bound_better_than_its_estimate_passes_no_gate(gate: str, name: str, figure: Figure) -> None:
+    limits = GatesConfig(withheld=None, failed=None, **{gate: 0.5})
+    evidence = _measured(layout.EVALUATION, **{name: figure})
+    [result] = evaluate_gates(StatsJson(summarise(_stats(clean=5))), limits, evidence).results
+    assert (result.value, result.passed) == (figure.value, False)
+
+
 @pytest.mark.parametrize(("reviewed", "source"), [(0.6, layout.REVIEW), (0.001, layout.STATS)])
 def test_missed_takes_the_worse_of_ground_truth_and_review(reviewed: float, source: str) -> None:
     evidence = _measured(layout.REVIEW, review__missed=Figure(0.0, high=reviewed, n=299, unit="images"))

@@ -26,6 +26,8 @@ class Combined:
         reviewers: names, "" for those that gave none.
         verdicts: id of a sampled output -> the worst verdict, with everybody's boxes.
         extra: the same for outputs with planted faces in which something else was found; no evidence.
+        unmeasured: ids of outputs that were judged, and not as missed, only by reviewers who judged no planted face although
+            others did: the catch rate of others says nothing about them.
         planted: number of planted faces.
         caught: how many of them all reviewers caught that saw the image; an image that nobody judged counts as not caught.
         seconds: time of each verdict.
@@ -36,6 +38,7 @@ class Combined:
     reviewers: tuple[str, ...]
     verdicts: Mapping[str, Verdict]
     extra: Mapping[str, Verdict]
+    unmeasured: frozenset[str]
     planted: int
     caught: int
     seconds: tuple[float, ...]
@@ -66,12 +69,18 @@ def combine(files: Sequence[ReviewerFile]) -> Combined:
     for own in people:
         for image_id, verdict in own.judged.items():
             judged.setdefault(image_id, []).append(verdict)
+    measured = {name for own in people if own.judged_plants or not planted for name in own.judged}
     every = [verdict for own in people for verdict in (*own.judged.values(), *own.judged_plants.values())]
     return Combined(
         review_id=next(iter(ids), ""),
         reviewers=tuple(own.reviewer for own in people),
         verdicts={name: _worst(name, several) for name, several in sorted(judged.items())},
         extra={name: _worst(name, several) for name, several in sorted(extra.items())},
+        unmeasured=frozenset(
+            name
+            for name, several in judged.items()
+            if name not in measured and all(own.mark != "missed" for own in several)
+        ),
         planted=len(planted),
         caught=caught,
         seconds=tuple(own.seconds for own in every if own.seconds is not None),

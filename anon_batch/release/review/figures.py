@@ -18,6 +18,7 @@ from anon_batch.stats.sample_plan import corrected_bound, missed_bound
 from anon_batch.units import format_counted
 
 _UNIT = "outputs"
+_OF_MEASURED = "of a reviewer who judged planted faces"
 
 
 def review_evidence(sample: Sample, combined: Combined, stats_sha256: str) -> Evidence:
@@ -82,7 +83,9 @@ def _missed(sample: Sample, combined: Combined) -> Figure:
     if not combined.planted:
         note += "; no faces were planted, so nothing is known about the reviewers and nothing is bounded"
     if unjudged:
-        note += f"; {format_counted(unjudged, 'sampled output')} without a verdict count as missed"
+        note += f"; {format_counted(unjudged, 'sampled output')} without a verdict"
+        note += f" {_OF_MEASURED}" if combined.unmeasured else ""
+        note += " count as missed"
     judged = len(combined.verdicts)
     return Figure(found / judged, high=high, n=judged, unit=_UNIT, note=note)
 
@@ -96,9 +99,9 @@ def _uncorrected(sample: Sample, combined: Combined) -> Figure:
 
 
 def _counts(sample: Sample, combined: Combined) -> tuple[int, int]:
-    """Return the outputs in which something was missed, and those without a verdict."""
+    """Return the outputs in which something was missed, and those without a verdict that the catch rate speaks for."""
     found = sum(own.mark == "missed" for own in combined.verdicts.values())
-    return found, len(sample.outputs) - len(combined.verdicts)
+    return found, len(sample.outputs) - len(combined.verdicts) + len(combined.unmeasured)
 
 
 def _catch_rate(combined: Combined) -> Figure:
@@ -121,6 +124,7 @@ def _claim_note(sample: Sample, combined: Combined, missed: Figure) -> str:
     found, unjudged = _counts(sample, combined)
     if unjudged:
         why = f"{format_counted(unjudged, 'sampled output')} without a verdict"
+        why += f" {_OF_MEASURED}" if combined.unmeasured else ""
     elif found > sample.plan.missed:
         why = f"something was missed in {format_counted(found, 'output')}, the plan allowed {sample.plan.missed}"
     elif not combined.planted:

@@ -93,6 +93,20 @@ def test_without_planted_faces_nothing_is_proven(sample: Sample) -> None:
     assert "nothing is known about the reviewers" in figures["review.claim"].note
 
 
+def test_a_catch_rate_speaks_for_nobody_who_saw_no_planted_face(sample: Sample) -> None:
+    ids = [own.image_id for own in sample.outputs]
+    unseen = ReviewerFile("", "", {name: Judgement("fine") for name in ids})  # as a COCO file that nobody opened
+    plants_alone = file_of(sample, first=0)
+    figures = evidence(sample, plants_alone, unseen).figures
+    assert figures["review.missed"].high == 1
+    assert figures["review.proven"].value == 0
+    assert f"{len(ids)} sampled outputs without a verdict of a reviewer who" in figures["review.claim"].note
+    assert len(private_verdicts(sample, combine([plants_alone, unseen])).verdicts) == len(ids)
+    assert evidence(sample, file_of(sample), unseen).figures["review.proven"].value == 1
+    found = ReviewerFile("", "", {ids[0]: Judgement("missed", (HIT,))})
+    assert evidence(sample, file_of(sample), found).figures["review.proven"].value == 0
+
+
 def test_the_worst_verdict_counts_and_boxes_of_one_thing_become_one(sample: Sample) -> None:
     name = sample.outputs[0].image_id
     drawn = [
