@@ -73,7 +73,7 @@ def test_a_gate_that_is_exceeded_returns_10_and_is_shown_everywhere(
     code, out, _ = main("verify", output, "--json")
     assert (code, json.loads(out)["gates_passed"]) == (0, False)
     assert main("report", output)[0] == 0
-    assert "EXCEEDED" in (tmp_path / "out/report/index.html").read_text()
+    assert "exceeded" in (tmp_path / "out/report/index.html").read_text()
 
 
 def test_finished_exit_zero_turns_10_into_0(main: Main, run_args: list[str], tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from anon_batch import cli
+from anon_batch.cli import console
 from anon_batch.evaluate.measures import Measures
 from anon_batch.manifest import build_manifest
 from anon_batch.storage import Storage
@@ -32,7 +33,7 @@ CLASSES = {
 def main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
     def call(*args: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["anon-batch", "evaluate", *args])
-        monkeypatch.setenv("COLUMNS", "150")
+        monkeypatch.setattr(console.out, "width", 150)  # the environment is read once, when the console is made
         monkeypatch.chdir(tmp_path)
         with pytest.raises(SystemExit) as ended:
             cli.main()
