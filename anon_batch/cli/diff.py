@@ -97,6 +97,8 @@ def _show(result: Difference) -> None:
         err.print(f"{name}: {', '.join(ids[:_SHOWN_NAMES])}{more}", markup=False)
     if result.faults_count:
         out.print(f"DIFFERENT: {result.faults_count:,} rows differ in something else than the regions' pixels")
+    elif not any(counts[name] for name in _OUTCOMES):
+        out.print("no row differs, and no pixels were compared")
     else:
         out.print("only pixels inside the regions changed")
 

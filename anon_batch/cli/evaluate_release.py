@@ -14,6 +14,7 @@ from anon_batch.cli.evidence_table import show_evidence
 from anon_batch.cli.gates import gates_for_machines, show_gates
 from anon_batch.cli.options import ledger_of, storage_of
 from anon_batch.cli.progress import ProgressBar
+from anon_batch.cli.signed import warn_if_signed
 from anon_batch.config import DetectorConfig, JobConfig, SourcesConfig, load_job
 from anon_batch.errors import ConfigError, ExitCode
 from anon_batch.formats import layout
@@ -112,6 +113,7 @@ def evaluate_release(options: ReleaseOptions) -> None:
     evidence = to_evidence(job, stats, measured.drawn, measured.state, measured.models, audit)
     release.write_evidence(layout.EVALUATION, evidence)
     gates = refresh_gates(release)
+    warn_if_signed(release, layout.EVALUATION)
     if options.as_json:
         print_json({"evaluation": json.loads(evidence.to_json()), **gates_for_machines(gates)})
     else:

@@ -11,6 +11,7 @@ from anon_batch.cli.console import err, out, print_json
 from anon_batch.cli.gates import gates_for_machines, show_gates
 from anon_batch.cli.options import Json, Output, StorageJob, storage_of
 from anon_batch.cli.progress import ProgressBar
+from anon_batch.cli.signed import warn_if_signed
 from anon_batch.errors import ConfigError
 from anon_batch.units import format_bytes, format_counted, format_share
 
@@ -173,10 +174,7 @@ def _import(
     evidence, verdicts = review_evidence(sample, combined, stats.sha256), private_verdicts(sample, combined)
     address = verdicts_address(release, private, ledger, verdicts_to, verdicts.review_id)
     gates = keep_review(release, private, address, verdicts, evidence)
-    if release.storage.exists(release.address(layout.ATTESTATION)):
-        err.print(
-            "this release is signed, and its signature does not cover the new review.json: sign it again", markup=False
-        )
+    warn_if_signed(release, layout.REVIEW)
     if json:
         figures = {name: own.to_json() for name, own in evidence.figures.items()}
         print_json({"verdicts": address, "figures": figures, **gates_for_machines(gates)})

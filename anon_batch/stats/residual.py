@@ -19,6 +19,7 @@ from anon_batch.stats.figure import Figure
 
 _EACH = 0.975  # confidence of each of two bounds, so that both hold with 95 %
 _PLANTED, _FOUND = "planted_", "planted_found_"
+_NOT_PLANTED = "no face was planted: `checks.residual.plant` is 0, or too few images were checked"
 
 
 def residual_figures(summary: Mapping[str, Any]) -> dict[str, Figure]:
@@ -61,7 +62,7 @@ def _sum(counts: Mapping[str, int], prefix: str, bands: list[str]) -> int:
 def _recall(counts: Mapping[str, int], bands: list[str]) -> Figure:
     planted = _sum(counts, _PLANTED, bands)
     if not planted:
-        return Figure.missing("no face was planted: `checks.residual.plant` is 0, or too few images were checked")
+        return Figure.missing(_NOT_PLANTED)
     found = _sum(counts, _FOUND, bands)
     low, high = clopper_pearson(found, planted) or (0.0, 1.0)
     note = "synthetic faces planted on copies that are not published; Clopper-Pearson"
@@ -77,7 +78,7 @@ def _found(counts: Mapping[str, int]) -> Figure:
 def _share(counts: Mapping[str, int], bands: list[str]) -> Figure:
     planted, seen = _sum(counts, _PLANTED, bands), _sum(counts, _FOUND, bands)
     if not planted:
-        return Figure.missing("the check's recall is unknown: no face was planted (`checks.residual.plant`)")
+        return Figure.missing(f"the check's recall is unknown: {_NOT_PLANTED}")
     if not seen:
         return Figure.missing(f"the check found none of {planted:,} planted faces, so that its finds say nothing")
     found, checked = counts.get("found", 0), counts["checked"]

@@ -48,7 +48,7 @@ def test_nothing_found_is_not_nothing_left():
     [
         ({}, "no residual check"),
         ({"skipped": 3}, "saw no image"),
-        ({"checked": 3}, "no face was planted"),
+        ({"checked": 3}, "no face was planted: `checks.residual.plant` is 0, or too few images were checked"),
         ({"checked": 3, "planted_12_24": 2}, "none of 2 planted faces"),
     ],
 )

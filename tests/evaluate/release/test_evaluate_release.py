@@ -331,8 +331,11 @@ def test_the_command_writes_evidence_and_gates(main: Main, copy: Run) -> None:
     evidence = copy.release.read_evidence("evaluation.json")
     assert evidence is not None
     assert evidence.stats_sha256 == copy.release.read_stats().sha256
-    code, out, _ = main(output, *OPTIONS, "--json")
+    assert "signed" not in err
+    (Path(output) / "attestation.json").write_text("{}")
+    code, out, err = main(output, *OPTIONS, "--json")
     assert json.loads(out)["evaluation"]["figures"].keys() == evidence.figures.keys()
+    assert "its signature does not cover the new evaluation.json: sign it again" in err
 
 
 def test_a_gate_that_evidence_exceeds_returns_10_and_survives_the_next_run(main: Main, copy: Run, base: Path) -> None:

@@ -180,3 +180,12 @@ def test_an_image_of_another_format_is_compared_by_content(tmp_path):
     smooth[40:60, 40:60] = 255
     Image.fromarray(smooth).save(tmp_path / "src/1.png")
     assert diff(tmp_path, "jpeg", code=3)["names"] == {"changed outside": ["1.png"]}
+
+
+def test_a_release_without_an_image_says_that_no_pixels_were_compared(tmp_path):
+    write_dataset(str(tmp_path), IDS[:1])
+    (tmp_path / "src" / IDS[0]).write_bytes(b"no image")
+    release(job(str(tmp_path), "lossy"))
+    done = CliRunner().invoke(app, ["diff", str(tmp_path / "m.parquet"), str(tmp_path / "lossy")])
+    assert done.exit_code == 0
+    assert done.stdout.splitlines()[-1] == "no row differs, and no pixels were compared"
