@@ -14,6 +14,7 @@ from anon_batch.cli.tables import add, show, table
 from anon_batch.config import SourcesConfig, StorageConfig, load_job
 from anon_batch.errors import ConfigError, ExitCode
 from anon_batch.storage import Storage, absolute
+from anon_batch.units import format_share
 
 if TYPE_CHECKING:
     from anon_batch.release.diff.result import Difference
@@ -89,6 +90,14 @@ def _show(result: Difference) -> None:
     for name, text in _OUTCOMES.items():
         if counts[name] or name in ("equal", "changed in regions"):
             out.print(f"  {text:62} {counts[name]:>12,}", markup=False)
+    if result.share_in_regions is not None:
+        out.print(
+            f"regions hold {format_share(result.share_in_regions)} of these images' pixels, which are not compared"
+        )
+    if counts["mostly in regions"]:
+        out.print(
+            f"  images that are mostly regions, so that little of them is compared {counts['mostly in regions']:>5,}"
+        )
     _show_groups(result)
     for name, ids in result.names.items():
         if name == "missing" and result.is_part:

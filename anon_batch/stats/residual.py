@@ -1,8 +1,8 @@
 """What the check `residual` says about a release: the share of images in which something is left, and how much the check finds.
 
 With finds in k of n checked images and a measured recall r, about k / r images had something left at the first look. If every
-image was checked, what was found is anonymized or withheld, and k / r - k images remain, a share of k (1 - r) / (n r). If a
-sample was checked, the share is that of the sample: k / (n r).
+image was checked, what was found is anonymized or withheld, and k / r - k images remain: a share of k (1 - r) / ((n - w) r),
+where w is the number of images that the check withheld. If a sample was checked, the share is that of the sample: k / (n r).
 
 This assumes that the check finds what is left as often as planted faces, which are upright and mostly well visible, so that the
 truth may be higher; and it counts every find as a face, though many are none, so that the truth may be lower.
@@ -82,10 +82,13 @@ def _share(counts: Mapping[str, int], bands: list[str]) -> Figure:
     if not seen:
         return Figure.missing(f"the check found none of {planted:,} planted faces, so that its finds say nothing")
     found, checked = counts.get("found", 0), counts["checked"]
-    whole = not counts.get("skipped")
+    whole, published = not counts.get("skipped"), checked - counts.get("withheld", 0)
+    if whole and published <= 0:
+        return Figure.missing("the check withheld every image that it saw")
 
     def left(share: float, recall: float) -> float:
-        return min(share * ((1 - recall) / recall if whole else 1 / recall), 1.0)
+        remaining = (1 - recall) * checked / (recall * published) if whole else 1 / recall
+        return min(share * remaining, 1.0)
 
     high = left(upper_bound(found, checked, _EACH), lower_bound(seen, planted, _EACH))
     value = left(found / checked, seen / planted)

@@ -138,6 +138,7 @@ def test_without_ground_truth_there_is_no_figure(tmp_path: Path) -> None:
         ("slice_who", pa.array(["anna@example.org"] * 40), "must not become public"),
         ("slice_who", pa.array(["/home/anna/1.jpg"] * 40), "must not become public"),
         ("slice_who", pa.array(["9f86d081884c7d65"] * 40), "must not become public"),
+        ("slice_who", pa.array(["49 170 1234 567"] * 40), "must not become public"),
         ("slice_who", pa.array([1234567] * 40), "must not become public"),
         ("slice_who", pa.array(["a sentence that says much more than a word"] * 40), "must not become public"),
         ("slice_who", pa.array([0.5] * 40), "is double; slices are groups"),

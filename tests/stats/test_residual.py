@@ -29,6 +29,16 @@ def test_all_images_checked_leave_what_the_check_itself_misses():
     assert "all images were checked" in share.note
 
 
+def test_what_remains_is_a_share_of_what_is_published():
+    planted = {"planted_24_48": 100, "planted_found_24_48": 80}
+    share = figures(checked=1000, found=500, withheld=500, **planted)["residual.share"]
+    assert share.value == pytest.approx(0.5 * 0.2 / 0.8 * 2)
+    assert share.high == pytest.approx(
+        min(1, 2 * upper_bound(500, 1000, 0.975) * (1 / lower_bound(80, 100, 0.975) - 1))
+    )
+    assert "withheld every image" in figures(checked=9, found=9, withheld=9, **planted)["residual.share"].note
+
+
 def test_a_sample_stands_for_the_images_that_were_not_checked():
     share = figures(checked=1000, skipped=1, found=20, planted_24_48=100, planted_found_24_48=80)["residual.share"]
     assert share.value == pytest.approx(0.02 / 0.8)

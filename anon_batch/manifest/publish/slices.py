@@ -21,6 +21,7 @@ from anon_batch.manifest.slices import PREFIX, as_word, is_slice
 
 MAX_COLUMNS = 8
 MAX_VALUES = 32
+_MAX_DIGITS = 8  # as in `1990-1999`; a telephone number has more
 _MAX_CHANGES = 4  # between letters and digits; a random token has more
 _NAME = re.compile(r"slice_[A-Za-z0-9_]{1,32}")
 _WORD = re.compile(r"(?!.*\d{5})[\w<>=+-][\w<>=+ -]{0,23}")
@@ -82,4 +83,4 @@ def _is_word(text: str) -> bool:
     if not _WORD.fullmatch(text) or kind_of_text(text) is not None:
         return False
     letters = [char.isdigit() for char in text if char.isalnum()]
-    return sum(a != b for a, b in pairwise(letters)) <= _MAX_CHANGES
+    return sum(letters) <= _MAX_DIGITS and sum(a != b for a, b in pairwise(letters)) <= _MAX_CHANGES

@@ -23,7 +23,7 @@ from anon_batch.manifest import ManifestFile
 from anon_batch.manifest.fetch import SourceReader
 from anon_batch.manifest.sampling import sample_hashes
 from anon_batch.records import ManifestRow
-from anon_batch.release.diff.pixels import compare
+from anon_batch.release.diff.pixels import compare, count_inside
 from anon_batch.release.diff.result import Difference
 from anon_batch.release.diff.rows import Pair, ReleaseRow, iter_pairs
 
@@ -107,8 +107,10 @@ class _Walk:
         sources = {released.image_id: source for source, released in to_look_at}
         outputs = read_outputs(self._release, [released for _, released in to_look_at])
         found = pool.map(lambda own: self._look_at(sources[own[0].image_id], *own), outputs)
-        for source, what in found:
+        for source, what, area in found:
             self._result.add(what, self._group(source), source.image_id)
+            if area is not None:
+                self._result.add_area(*area)
 
     def _count(self, source: ManifestRow, released: ReleaseRow) -> None:
         group = self._group(source)
@@ -119,24 +121,26 @@ class _Walk:
 
     def _look_at(
         self, source: ManifestRow, released: ReleaseRow, output: bytes | IntegrityError
-    ) -> tuple[ManifestRow, str]:
+    ) -> tuple[ManifestRow, str, tuple[int, int] | None]:
+        """Return the row of the source, how its output differs, and its pixels, of them in regions, if both were compared."""
         if isinstance(output, IntegrityError):
-            return source, "output damaged"
+            return source, "output damaged", None
         limits = {"max_pixels": self._settings.max_pixels, "max_bytes": self._settings.max_bytes}
         try:
             data = self._reader.read(source, self._settings.max_bytes)
             if source.sha256 is not None and hashlib.sha256(data).hexdigest() != source.sha256:
-                return source, "source changed"
+                return source, "source changed", None
             before = SourceImage.open(source.image_id, data, **limits)
             before.decode()
         except (CredentialsError, TransientStorageError):
             raise
         except (RowError, StorageError):
-            return source, "source unreadable"
+            return source, "source unreadable", None
         try:
-            return source, compare(before, SourceImage.open(released.image_id, output), released.regions)
+            what = compare(before, SourceImage.open(released.image_id, output), released.regions)
         except FailedError:
-            return source, "output damaged"
+            return source, "output damaged", None
+        return source, what, (before.pixel_count, count_inside(before.width, before.height, released.regions))
 
     def _is_chosen(self, image_id: str) -> bool:
         return int(sample_hashes((image_id,), self._settings.seed)[0]) < self._settings.share * _HASHES

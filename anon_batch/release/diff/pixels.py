@@ -50,6 +50,15 @@ def compare(source: SourceImage, output: SourceImage, regions: Sequence[Extent])
     return "encoded again" if _is_coding_noise(before, after, outside) else "changed outside"
 
 
+def count_inside(width: int, height: int, regions: Sequence[Extent]) -> int:
+    """Return how many pixels of an image of this size lie in regions; of those nothing is claimed."""
+    inside = np.zeros((height, width), np.bool_)
+    for extent in regions:
+        x1, y1, x2, y2 = grow_extent(extent, 0, width, height)
+        inside[y1:y2, x1:x2] = True
+    return int(inside.sum())
+
+
 def _outside(source: SourceImage, output: SourceImage, regions: Sequence[Extent]) -> BoolArray:
     margin_px = 0
     if source.format == output.format == "JPEG":

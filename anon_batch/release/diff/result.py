@@ -9,6 +9,7 @@ from typing import Any
 _MAX_NAMES = 100
 _MAX_GROUPS = 10_000
 _OTHERS = "(others)"
+MOSTLY = 0.5
 
 # What contradicts "only pixels inside regions changed".
 FAULTS = ("changed outside", "other size", "not in the source", "source unreadable", "source changed", "output damaged")
@@ -23,6 +24,8 @@ class Difference:
         counts: what was found -> rows: `source`, `released`, `missing`, statuses, `status:reason`, outcomes of `pixels.compare`,
             and the names of FAULTS.
         groups: value of the chosen columns -> the same counts.
+        pixels: of the images that were compared.
+        pixels_in_regions: how many of them lie in regions, and so are not compared.
         names: fault, or `missing` -> ids of its rows, the first hundred.
     """
 
@@ -30,6 +33,19 @@ class Difference:
     counts: Counter[str] = field(default_factory=Counter)
     groups: dict[str, Counter[str]] = field(default_factory=dict)
     names: dict[str, list[str]] = field(default_factory=dict)
+    pixels: int = 0
+    pixels_in_regions: int = 0
+
+    def add_area(self, pixels: int, in_regions: int) -> None:
+        """Count the pixels of one compared image; `mostly in regions` counts images that are so by more than MOSTLY."""
+        self.pixels += pixels
+        self.pixels_in_regions += in_regions
+        self.counts["mostly in regions"] += in_regions > MOSTLY * pixels
+
+    @property
+    def share_in_regions(self) -> float | None:
+        """Share of the compared images' pixels that lie in regions; None if no image was compared."""
+        return self.pixels_in_regions / self.pixels if self.pixels else None
 
     def add(self, what: str, group: str | None, image_id: str = "") -> None:
         """Count one row.
@@ -59,7 +75,10 @@ class Difference:
         return {
             "faults_count": self.faults_count,
             "is_part": self.is_part,
-            "counts": dict(sorted(self.counts.items())),
+            "counts": dict(sorted((+self.counts).items())),
+            "pixels": self.pixels,
+            "pixels_in_regions": self.pixels_in_regions,
+            "share_in_regions": self.share_in_regions,
             "groups": {name: dict(sorted(own.items())) for name, own in sorted(self.groups.items())},
             "names": self.names,
         }

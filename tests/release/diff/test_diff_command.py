@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from anon_batch.cli.app import app
 
 IDS = [f"{'train' if n < 5 else 'val'}/{n}.png" for n in range(8)]
+PIXELS = 24 * 20
 LAYOUTS = ("files", "webdataset", "parquet")
 
 
@@ -64,6 +65,23 @@ def test_a_release_is_a_twin_of_its_source(base, layout):
     }
     assert {name: own["source"] for name, own in found["groups"].items()} == {"class 0": 3, "class 1": 3, "class 2": 2}
     assert found["faults_count"] == 0
+    assert 0 < found["pixels_in_regions"] < found["pixels"] == 8 * PIXELS
+    assert found["share_in_regions"] == found["pixels_in_regions"] / found["pixels"]
+
+
+def test_regions_that_were_enlarged_to_whole_images_are_told(copy):
+    for part in (copy / "files/provenance").rglob("*.parquet"):
+        table = pq.read_table(part)
+        rows = table.to_pylist()
+        for row in rows:
+            for region in row["regions"] or ():
+                region.update(x1=0, y1=0, x2=row["width"], y2=row["height"])
+        pq.write_table(pa.Table.from_pylist(rows, table.schema), part)
+    found = diff(copy)
+    assert found["counts"]["mostly in regions"] == 4
+    assert found["share_in_regions"] == 0.5
+    done = CliRunner().invoke(app, ["diff", str(copy / "m.parquet"), str(copy / "files")])
+    assert "regions hold 50.0 % of these images' pixels, which are not compared" in " ".join(done.stdout.split())
 
 
 def test_groups_come_from_the_named_columns_or_the_folders(copy):
