@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from external_data import MODELS, skip_without_weights
-from method_harness import RUNTIME
+from method_harness import RUNTIME, make_regions
 from residual_scenes import KEY, anonymizer, background, bank, named, no_boxes, scene
 
 from anon_batch import Anonymizer
@@ -279,3 +279,11 @@ def test_boxes_outside_the_image_are_nothing_that_is_left():
     boxes = np.array([[-30, -30, -10, -10], [10, 10, 30, 30]], np.float32)
     found = Detections(boxes, np.ones(2, np.float32), np.full((2, 5, 2), np.nan, np.float32), ("e",) * 2)
     assert uncovered(found, [], None, 200, 150).boxes.tolist() == [[10, 10, 30, 30]]
+
+
+def test_what_reaches_into_a_new_mask_is_left_at_the_first_look_alone():
+    boxes = np.array([[30, 10, 60, 40], [70, 10, 100, 40]], np.float32)  # a third of the first lies in the mask
+    found = Detections(boxes, np.ones(2, np.float32), np.full((2, 5, 2), np.nan, np.float32), ("e",) * 2)
+    regions = make_regions((10, 10, 40, 40), width=200, height=150, shape="rectangle")
+    assert len(uncovered(found, regions, None, 200, 150)) == 2
+    assert uncovered(found, regions, None, 200, 150, is_first=False).boxes.tolist() == [[70, 10, 100, 40]]

@@ -149,7 +149,8 @@ class Residual(ImageCheck):
         if image.seed >= self.options.share * _SEEDS:
             return Finding(counts={"skipped": 1} if first else {})
         look = partial(self._search, image.image_id)
-        left = uncovered(look(image.pixels), image.regions, image.ground_truth, image.width, image.height)
+        found = look(image.pixels)
+        left = uncovered(found, image.regions, image.ground_truth, image.width, image.height, is_first=first)
         counts: Counter[str] = Counter()
         if first:
             counts.update(checked=1, found=int(len(left) > 0), boxes=len(left))

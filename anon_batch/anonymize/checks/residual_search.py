@@ -20,6 +20,9 @@ from anon_batch.records import BoolArray, Detections, GroundTruth, PixelArray, P
 _ORIENTATIONS = {90: 6, 180: 3, 270: 8}  # turn by so many degrees clockwise -> the EXIF orientation that does it
 _SAME_IOU = 0.4  # boxes of two passes are one from here on
 _COVERED = 0.5  # share of a box that lies in masks, from which it is no new object
+# The same at later looks: only the pixels in masks are new since the last one, so that a box which reaches into them and was not
+# found before is made by them. With 0.5, 20 of 214 photographs of crowds and 6 of 222 of cars were withheld for such boxes.
+_COVERED_LATER = 0.2
 _KEPT_IOU = 0.3  # lower than between the job's own boxes, because turned passes give rough ones
 
 
@@ -71,7 +74,13 @@ def _views(whole: Preview, passes: Passes) -> Iterator[tuple[Preview, int]]:
 
 
 def uncovered(
-    found: Detections, regions: Sequence[Region], truth: GroundTruth | None, width: int, height: int
+    found: Detections,
+    regions: Sequence[Region],
+    truth: GroundTruth | None,
+    width: int,
+    height: int,
+    *,
+    is_first: bool = True,
 ) -> Detections:
     """Return the detections in the image that neither a region's mask nor a kept box of the owner covers.
 
@@ -83,11 +92,13 @@ def uncovered(
         truth: the manifest's regions.
         width: of the image, px.
         height: of the image, px.
+        is_first: whether nothing was added yet.
     """
     if not len(found):
         return found
     masks = union_of_masks(regions, width, height)
-    left = np.array([share_covered(box, masks) < _COVERED for box in found.boxes], np.bool_)
+    least = _COVERED if is_first else _COVERED_LATER
+    left = np.array([share_covered(box, masks) < least for box in found.boxes], np.bool_)
     return found.take(np.asarray(left & ~kept_by_owner(found, truth, _KEPT_IOU), np.bool_))
 
 
