@@ -69,7 +69,7 @@ def test_a_release_is_a_twin_of_its_source(base, layout):
     assert found["share_in_regions"] == found["pixels_in_regions"] / found["pixels"]
 
 
-def test_regions_that_were_enlarged_to_whole_images_are_told(copy):
+def test_regions_that_were_enlarged_to_whole_images_are_shown(copy):
     for part in (copy / "files/provenance").rglob("*.parquet"):
         table = pq.read_table(part)
         rows = table.to_pylist()
