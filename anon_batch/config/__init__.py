@@ -7,6 +7,7 @@ and the nearest valid name.
 from anon_batch.config.anonymize import AnonymizeConfig, FaceConfig, TreatmentConfig
 from anon_batch.config.checking import validate
 from anon_batch.config.checks import ChecksConfig
+from anon_batch.config.compliance import ComplianceConfig
 from anon_batch.config.description import describe
 from anon_batch.config.detect import DetectConfig, DetectorConfig, TileConfig
 from anon_batch.config.engine import EngineConfig
@@ -23,6 +24,7 @@ from anon_batch.config.write import WriteConfig
 __all__ = [
     "AnonymizeConfig",
     "ChecksConfig",
+    "ComplianceConfig",
     "DetectConfig",
     "DetectorConfig",
     "EngineConfig",

@@ -6,6 +6,7 @@ from pydantic import Field, field_validator
 
 from anon_batch.config.anonymize import AnonymizeConfig
 from anon_batch.config.checks import ChecksConfig
+from anon_batch.config.compliance import ComplianceConfig
 from anon_batch.config.detect import DetectConfig
 from anon_batch.config.engine import EngineConfig
 from anon_batch.config.gates import GatesConfig
@@ -62,6 +63,9 @@ class JobConfig(Section):
     )
     limits: LimitsConfig = Field(default_factory=LimitsConfig, description="Input size limits.")
     gates: GatesConfig = Field(default_factory=GatesConfig, description="Limits that a finished release must keep.")
+    compliance: ComplianceConfig = Field(
+        default_factory=ComplianceConfig, description="What only the owner can say about the release; published."
+    )
     engine: EngineConfig = Field(default_factory=EngineConfig, description="Workers and resources.")
     models: ModelsConfig = Field(default_factory=ModelsConfig, description="Sources of model weights.")
     sources: SourcesConfig = Field(default_factory=SourcesConfig, description="What the manifest may name.")

@@ -16,7 +16,7 @@ RUN_JSON_VERSION = 2
 # The sections that the outputs depend on; a resumed run must agree with them.
 OUTPUT_SECTIONS = ("sample", "detect", "anonymize", "checks", "write", "publish", "limits")
 # The sections that are published, because they hold no address and no secret.
-PUBLIC_SECTIONS = (*OUTPUT_SECTIONS, "gates")
+PUBLIC_SECTIONS = (*OUTPUT_SECTIONS, "gates", "compliance")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,6 +65,12 @@ class RunJson:
         """Limits of the job: name of the gate -> limit, or None if it is switched off."""
         gates: Mapping[str, float | None] = self.config.get("gates", {})
         return gates
+
+    @property
+    def compliance(self) -> Mapping[str, str | None]:
+        """What the owner says: key of `compliance` -> text, or None if it is not stated."""
+        stated: Mapping[str, str | None] = self.config.get("compliance", {})
+        return stated
 
     @property
     def is_finished(self) -> bool:

@@ -19,6 +19,7 @@ from anon_batch.release.report.finished import FinishedRelease
 from anon_batch.release.report.statement import state_what_it_is
 from anon_batch.units import format_count
 
+NOT_STATED = "Not stated by the owner."
 CONFORMS_TO = ("http://mlcommons.org/croissant/1.1", "http://mlcommons.org/croissant/RAI/1.0")
 _PARQUET, _TAR = "application/x-parquet", "application/x-tar"
 _IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp", "image/tiff", "image/bmp", "image/gif", "image/avif")
@@ -68,6 +69,7 @@ def describe(finished: FinishedRelease) -> dict[str, Any]:
         "version": "1.0.0",
         "dateModified": record.finished_at,
         "keywords": ["anonymized", "anon-batch"],
+        **_stated(record),
         "distribution": list(_distribution(record.layout)),
         "recordSet": list(_record_sets(record.layout)),
         "prov:wasDerivedFrom": {"@type": "prov:Entity", "sc:name": f"source of {record.name}"},
@@ -167,10 +169,16 @@ def _responsible_ai(finished: FinishedRelease, images: int) -> dict[str, Any]:
             if name in MODELS
         ],
         "rai:personalSensitiveInformation": list(statement.values()),
-        "rai:dataUseCases": ["Not stated by the owner."],
-        "rai:dataSocialImpact": "Not stated by the owner.",
-        "rai:dataReleaseMaintenancePlan": "Not stated by the owner.",
+        "rai:dataUseCases": [record.compliance.get("uses") or NOT_STATED],
+        "rai:dataSocialImpact": record.compliance.get("social_impact") or NOT_STATED,
+        "rai:dataReleaseMaintenancePlan": record.compliance.get("maintenance") or NOT_STATED,
     }
+
+
+def _stated(record: RunJson) -> dict[str, str]:
+    """Return the owner's words that Croissant has a key for; none for what is not stated."""
+    keys = {"license": "licence", "citeAs": "citation"}
+    return {key: text for key, name in keys.items() if (text := record.compliance.get(name))}
 
 
 def asked_for(record: RunJson) -> list[str]:

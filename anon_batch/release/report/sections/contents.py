@@ -74,9 +74,8 @@ def published_section(columns: Mapping[str, Any]) -> Section:
 
 def settings_section(record: RunJson) -> Section:
     """Return the public settings of the job."""
-    rows = [
-        row for section in PUBLIC_SECTIONS if section in record.config for row in _walk(section, record.config[section])
-    ]
+    sections = [name for name in PUBLIC_SECTIONS if name in record.config and name != "compliance"]
+    rows = [row for name in sections for row in _walk(name, record.config[name])]
     blocks = table("settings", "Settings of the job that its outputs depend on", {"key": "code", "value": "code"}, rows)
     return Section("settings", "Settings", tuple(blocks) or (Text("The run recorded no settings."),))
 

@@ -1,0 +1,89 @@
+"""Keys of `compliance`: what only the owner of a release can say about it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from anon_batch.claims import claims_in
+from anon_batch.config.section import Section
+
+_SHORT, _LONG = 300, 2000  # characters
+# Control characters but line breaks and tabs, marks that turn or hide text, halves of characters.
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff0-\uffff\ud800-\udfff]"
+)
+
+
+class ComplianceConfig(Section):
+    """What only the owner of a release can say about it. All of it is published; what is null reads "Not stated by the owner".
+
+    It is no part of the job that a resume compares: change it and run the same command again, or `anon-batch release OUTPUT
+    --job JOB`.
+    """
+
+    controller: str | None = Field(
+        None, max_length=_SHORT, description="Who decides about purpose and means of the processing: name and address."
+    )
+    contact: str | None = Field(
+        None,
+        max_length=_SHORT,
+        description="Where persons in the images and users of the release can write to, for example to report a face.",
+    )
+    legal_basis: str | None = Field(
+        None,
+        max_length=_LONG,
+        description="Legal basis of the processing, anonymizing included, for example `Article 6(1)(f) GDPR: ...`.",
+    )
+    art9_basis: str | None = Field(
+        None,
+        max_length=_LONG,
+        description="Basis for special categories of personal data, if any are processed (Article 9(2) GDPR).",
+    )
+    purpose: str | None = Field(
+        None, max_length=_LONG, description="What the images were collected for, and what the release is made for."
+    )
+    dpia_reference: str | None = Field(
+        None,
+        max_length=_SHORT,
+        description="Number or address of the data protection impact assessment (Article 35 GDPR).",
+    )
+    retention: str | None = Field(
+        None, max_length=_LONG, description="How long the ledger is kept, who can read it, and when it is destroyed."
+    )
+    source_licence: str | None = Field(
+        None, max_length=_SHORT, description="Licence or terms of the source: an SPDX identifier, an address, or words."
+    )
+    licence: str | None = Field(
+        None, max_length=_SHORT, description="Licence of the release: an SPDX identifier, an address, or words."
+    )
+    citation: str | None = Field(None, max_length=_LONG, description="How to cite the release.")
+    uses: str | None = Field(
+        None, max_length=_LONG, description="Uses that the release is meant for, and uses that it is not meant for."
+    )
+    social_impact: str | None = Field(
+        None, max_length=_LONG, description="Effects on people and groups that its use may have."
+    )
+    maintenance: str | None = Field(
+        None,
+        max_length=_LONG,
+        description="Who maintains the release, how errors are reported, and how long it stays available.",
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_plain_text(cls, value: Any) -> Any:
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            raise ValueError("expected text; put it between quotes")
+        if found := _INVISIBLE.search(value):
+            raise ValueError(f"holds the invisible character U+{ord(found[0]):04X}; remove it")
+        if claims := claims_in(value):
+            raise ValueError(
+                f"says {claims[0]!r}, which no release may claim about itself: say what was done, and leave the judgement to "
+                "those who have to make it"
+            )
+        return value.strip() or None
