@@ -54,9 +54,21 @@ AUDIT_SCHEMA = pa.schema(
         column("detail", pa.string(), "what happened; a traceback for unexpected errors"),
         column("detections", pa.list_(_DETECTION), "every detection; null if detection was not reached"),
         column("ground_truth", pa.list_(_TRUTH), "the manifest's ground truth; null if unknown"),
+        column("stats", pa.string(), "what the row counts in the statistics of its part, as JSON"),
     ]
 )
-_PLAIN = ("image_id", "uri", "offset", "length", "source_sha256", "source_size_bytes", "status", "reason", "detail")
+_PLAIN = (
+    "image_id",
+    "uri",
+    "offset",
+    "length",
+    "source_sha256",
+    "source_size_bytes",
+    "status",
+    "reason",
+    "detail",
+    "stats",
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -72,6 +84,7 @@ class AuditRow:
         methods: index of a detection -> method that anonymized it; a kept detection has none.
         ground_truth: from the manifest; None if unknown.
         matches: for each ground-truth region the index of its detection at IoU 0.5, -1 if missed.
+        stats: the row's own statistics, `ShardStats.to_json`, so that a part can be counted again without the images.
     """
 
     image_id: str
@@ -87,6 +100,7 @@ class AuditRow:
     methods: Mapping[int, str]
     ground_truth: GroundTruth | None
     matches: Sequence[int]
+    stats: str
 
 
 def write_audit(rows: Sequence[AuditRow], meta: PartMeta) -> bytes:

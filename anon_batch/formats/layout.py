@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from typing import NamedTuple
 
 from anon_batch.records import ShardSpec
 
@@ -19,6 +20,7 @@ IMAGES_METADATA = "images/metadata.parquet"
 PROVENANCE = "provenance"
 IMAGES = "images"
 SHARDS = "shards"
+VERSIONS = "versions"
 REPORT = "report/index.html"
 REPORT_JSON = "report/report.json"
 REPORT_VERDICT = "report/verification.json"
@@ -39,12 +41,16 @@ SINGLE_FILES = frozenset(
     }
 )
 
+# What describes a version as a whole, and is made again for the next one.
+DESCRIPTIONS = SINGLE_FILES - {RUN, STATS, GATES, EVALUATION, REVIEW}
+
 LEDGER_PLAN = "plan.json"
 LEDGER_ROWS = "rows"
 LEDGER_ATTEMPTS = "attempts"
 LEDGER_AUDIT = "audit"
 LEDGER_RUN_KEY = "run.key"
 LEDGER_REVIEW = "review"
+LEDGER_VERSIONS = "versions"
 
 FORMAT_SUFFIXES: dict[str, tuple[str, ...]] = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -57,13 +63,21 @@ FORMAT_SUFFIXES: dict[str, tuple[str, ...]] = {
 }
 IMAGE_SUFFIXES: tuple[str, ...] = tuple(s for suffixes in FORMAT_SUFFIXES.values() for s in suffixes)
 
-_PART = re.compile(r"^(\d{10})-([1-9]\d*)\.parquet\Z", re.ASCII)
+_PART = re.compile(r"^(\d{10})-([1-9]\d*)(?:\.v([1-9]\d*))?\.parquet\Z", re.ASCII)
+_VERSION = re.compile(r"^([1-9]\d*)\.json\Z", re.ASCII)
 _ATTEMPT = re.compile(r"^(\d{10})-([1-9]\d*)/([^/]+)\Z", re.ASCII)
 
 
-def provenance_part(shard: str) -> str:
-    """Return the key below OUTPUT of the part whose existence commits the shard named `START-COUNT`."""
-    return f"{PROVENANCE}/{shard}.parquet"
+class PartName(NamedTuple):
+    """A shard, and the version of the release whose part of it a file is."""
+
+    spec: ShardSpec
+    version: int
+
+
+def provenance_part(shard: str, version: int = 1) -> str:
+    """Return the key below OUTPUT of the part of the shard named `START-COUNT`; that of version 1 commits the shard."""
+    return f"{PROVENANCE}/{shard}.parquet" if version == 1 else f"{PROVENANCE}/{shard}.v{version}.parquet"
 
 
 def audit_part(shard: str, attempt: str) -> str:
@@ -96,10 +110,34 @@ def image_key(output_name: str) -> str:
     return f"{IMAGES}/{output_name}"
 
 
-def parse_part(name: str) -> ShardSpec | None:
-    """Return the shard of a part's file name; None for any other name."""
+def version_file(number: int) -> str:
+    """Return the key below OUTPUT, and below LEDGER, of the file of one version."""
+    return f"{VERSIONS}/{number}.json"
+
+
+def versioned(output_name: str, version: int) -> str:
+    """Return the name that an output has from a later version on: `a/b.jpg` becomes `a/b.v2.jpg`."""
+    stem, suffix = posixpath.splitext(output_name)
+    return f"{stem}.v{version}{suffix}"
+
+
+def version_attempt(version: int, token: str) -> str:
+    """Return the name that the parts and shard files of a later version have in place of an attempt's."""
+    return f"v{version}-{token}"
+
+
+def parse_part(name: str) -> PartName | None:
+    """Return shard and version of a part's file name; None for any other name."""
     match = _PART.match(name)
-    return ShardSpec(int(match[1]), int(match[2])) if match else None
+    if match is None or match[3] == "1":
+        return None
+    return PartName(ShardSpec(int(match[1]), int(match[2])), int(match[3] or 1))
+
+
+def parse_version(name: str) -> int | None:
+    """Return the number of a version's file name; None for any other name."""
+    match = _VERSION.match(name)
+    return int(match[1]) if match else None
 
 
 def parse_attempt(key: str) -> tuple[ShardSpec, str] | None:

@@ -14,6 +14,7 @@ from anon_batch.formats.audit import AUDIT_SCHEMA
 from anon_batch.formats.part import PartMeta, read_meta, read_part
 from anon_batch.formats.plan import Plan
 from anon_batch.formats.stored_folder import StoredFolder
+from anon_batch.formats.version_plan import VersionPlan
 from anon_batch.records import ShardSpec
 from anon_batch.storage import PARTIAL_PREFIX, Storage, join
 
@@ -61,6 +62,35 @@ class Ledger(StoredFolder):
         except ObjectExistsError:  # because another driver started the same output at the same time
             return Plan.from_json(self.storage.read(uri), uri)
         return plan
+
+    def version_plans(self) -> list[VersionPlan]:
+        """Return the plans of all versions that were begun, in order.
+
+        Raises:
+            IntegrityError: one is damaged.
+            ResumeRefusedError: another version of this package wrote it.
+        """
+        found = (layout.parse_version(info.key) for info in self.objects(layout.LEDGER_VERSIONS))
+        keys = [self.address(layout.version_file(number)) for number in sorted(n for n in found if n is not None)]
+        return [VersionPlan.from_json(self.storage.read(key), key) for key in keys]
+
+    def version_in_the_making(self) -> VersionPlan | None:
+        """Return the plan of the version that was begun and not finished; None if there is none."""
+        plans = self.version_plans()
+        return plans[-1] if plans and not plans[-1].done else None
+
+    def publish_version_plan(self, plan: VersionPlan) -> VersionPlan:
+        """Write the plan of a version unless it was begun already; return the plan that counts."""
+        uri = self.address(layout.version_file(plan.number))
+        try:
+            self.storage.put_if_absent(uri, plan.to_json())
+        except ObjectExistsError:
+            return VersionPlan.from_json(self.storage.read(uri), uri)
+        return plan
+
+    def replace_version_plan(self, plan: VersionPlan) -> None:
+        """Write the plan of a version over the one that is there, because the version is done."""
+        self.storage.put(self.address(layout.version_file(plan.number)), plan.to_json())
 
     def run_key(self) -> bytes | None:
         """Return the run key; None if it does not exist."""

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from anon_batch.errors import IntegrityError, TransientStorageError
 from anon_batch.formats.versions import explain_other_version
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _META_KEY = b"anon_batch"
 _DESCRIPTION_KEY = b"description"
 

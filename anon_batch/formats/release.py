@@ -17,7 +17,9 @@ from anon_batch.formats.provenance import PROVENANCE_SCHEMA
 from anon_batch.formats.run_json import RunJson
 from anon_batch.formats.stats_json import StatsJson
 from anon_batch.formats.stored_folder import StoredFolder
+from anon_batch.formats.version_json import Version
 from anon_batch.records import ShardSpec
+from anon_batch.storage import Storage
 
 _READERS = 16
 _READ_AHEAD = 1024
@@ -33,10 +35,17 @@ class Part(NamedTuple):
 class Release(StoredFolder):
     """Read and write the files of a release. Picklable.
 
+    Parts are those of the current version, which is looked up once; `look_up_versions` does it again.
+
     Args:
         storage: where it lies.
         uri: address of OUTPUT.
     """
+
+    def __init__(self, storage: Storage, uri: str) -> None:
+        super().__init__(storage, uri)
+        self._versions: tuple[Version, ...] | None = None
+        self._rewritten: dict[str, int] = {}
 
     def exists(self) -> bool:
         """Return whether a run has begun to write here."""
@@ -57,30 +66,89 @@ class Release(StoredFolder):
         """Return the bytes of an object."""
         return self.storage.read(self.address(key))
 
+    @property
+    def versions(self) -> tuple[Version, ...]:
+        """The versions in order; none if there is only what the run made.
+
+        Raises:
+            ConfigError: another version of this package wrote one.
+            IntegrityError: one is damaged or missing.
+        """
+        if self._versions is None:
+            self.look_up_versions()
+        return self._versions or ()
+
+    @property
+    def version(self) -> int:
+        """Number of the current version, from 1."""
+        return len(self.versions) or 1
+
+    def look_up_versions(self) -> None:
+        """Read the versions, because a new one may have been published; raise as `versions`."""
+        found = (layout.parse_version(info.key) for info in self.objects(layout.VERSIONS))
+        numbers = sorted(number for number in found if number is not None)
+        if numbers != list(range(1, len(numbers) + 1)):
+            missing = min(set(range(1, numbers[-1])) - set(numbers))
+            raise IntegrityError(f"{self.address(layout.version_file(missing))}: missing; restore it from a backup")
+        keys = [self.address(layout.version_file(number)) for number in numbers]
+        versions = tuple(Version.from_json(self.storage.read(key), key) for key in keys)
+        for number, version in zip(numbers, versions, strict=True):
+            if version.number != number:
+                raise IntegrityError(f"{keys[number - 1]}: holds version {version.number}")
+        self._versions = versions
+        self._rewritten = {shard: version.number for version in versions for shard in version.parts}
+
+    def publish_version(self, version: Version) -> Version:
+        """Write the file whose existence makes a version, unless it exists; return the version that counts."""
+        uri = self.address(layout.version_file(version.number))
+        try:
+            self.storage.put_if_absent(uri, version.to_json())
+        except ObjectExistsError:
+            return Version.from_json(self.storage.read(uri), uri)
+        finally:
+            self._versions = None
+        return version
+
+    def part_key(self, spec: ShardSpec) -> str:
+        """Return the key of the part that a shard has in the current version."""
+        return layout.provenance_part(spec.name, self._version_of(spec))
+
+    def _version_of(self, spec: ShardSpec) -> int:
+        return self._rewritten.get(spec.name, 1) if self.versions else 1
+
     def parts(self) -> list[ShardSpec]:
-        """Return the shards that have a provenance part, in the order of their names."""
+        """Return the shards that have a provenance part in the current version, in row order."""
+        return sorted(name.spec for name in self._part_names() if name.version == self._version_of(name.spec))
+
+    def other_parts(self) -> list[layout.PartName]:
+        """Return the parts that are not of the current version: superseded ones, and those of a version in the making."""
+        return sorted(name for name in self._part_names() if name.version != self._version_of(name.spec))
+
+    def _part_names(self) -> Iterator[layout.PartName]:
+        if self._versions is None:  # before the parts, so that an empty release looks them up once too
+            self.look_up_versions()
         found = (layout.parse_part(info.key) for info in self.objects(layout.PROVENANCE))
-        return [spec for spec in found if spec is not None]
+        return (name for name in found if name is not None)
 
     def has_part(self, spec: ShardSpec) -> bool:
         """Return whether the shard is committed."""
-        return self.storage.exists(self.address(layout.provenance_part(spec.name)))
+        return self.storage.exists(self.address(self.part_key(spec)))
 
-    def commit_part(self, spec: ShardSpec, data: bytes) -> bool:
-        """Write a shard's provenance part unless it exists; return whether it was written."""
+    def commit_part(self, spec: ShardSpec, data: bytes, version: int = 1) -> bool:
+        """Write a shard's provenance part of a version unless it exists; return whether it was written."""
         try:
-            self.storage.put_if_absent(self.address(layout.provenance_part(spec.name)), data)
+            self.storage.put_if_absent(self.address(layout.provenance_part(spec.name, version)), data)
         except ObjectExistsError:
             return False
         return True
 
-    def read_part(self, spec: ShardSpec) -> Part:
-        """Return metadata and rows of a shard's part.
+    def read_part(self, spec: ShardSpec, version: int | None = None) -> Part:
+        """Return metadata and rows of a shard's part in a version, None for the current one.
 
         Raises:
             IntegrityError: it is damaged.
         """
-        key = layout.provenance_part(spec.name)
+        key = self.part_key(spec) if version is None else layout.provenance_part(spec.name, version)
         data = self.read(key)
         return Part(read_meta(data, key), read_part(data, key, PROVENANCE_SCHEMA))
 
@@ -96,7 +164,7 @@ class Release(StoredFolder):
                 yield from zip(batch, pool.map(self._read_meta, batch), strict=True)
 
     def _read_meta(self, spec: ShardSpec) -> PartMeta:
-        uri = self.address(layout.provenance_part(spec.name))
+        uri = self.address(self.part_key(spec))
         with self.storage.open(uri) as file:
             meta = read_meta(file, uri)
         if meta.shard != spec.name:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
-import tarfile
 from collections.abc import Iterator
 
 import pyarrow.parquet as pq
+
+from anon_batch.formats import tar_shard
 
 
 def read_members(data: bytes, key: str) -> Iterator[tuple[str, bytes]]:
@@ -18,14 +19,7 @@ def read_members(data: bytes, key: str) -> Iterator[tuple[str, bytes]]:
         data: the file.
         key: its name, whose suffix tells a tar from Parquet.
     """
-    return _tar_members(data) if key.endswith(".tar") else _parquet_members(data)
-
-
-def _tar_members(data: bytes) -> Iterator[tuple[str, bytes]]:
-    with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
-        for info in tar:
-            file = tar.extractfile(info) if info.isreg() else None
-            yield info.name, b"" if file is None else file.read()
+    return tar_shard.read_members(data) if key.endswith(".tar") else _parquet_members(data)
 
 
 def _parquet_members(data: bytes) -> Iterator[tuple[str, bytes]]:

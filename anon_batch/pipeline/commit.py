@@ -92,20 +92,25 @@ def statistics(rows: Sequence[FinishedRow]) -> ShardStats:
     """Return the statistics of finished rows, without times."""
     stats = ShardStats()
     for row in rows:
-        out = row.provenance
-        stats.add_row(
-            out.status,
-            out.reason,
-            row.detections,
-            row.row.regions,
-            methods=row.methods,
-            kept=_kept(row),
-            labelled=row.labelled,
-            slices=row.row.slices,
-            bytes_in=row.source_size_bytes or 0,
-            bytes_out=out.size_bytes or 0,
-        )
-        stats.add_checks(row.checks)
+        _count(stats, row)
+    return stats
+
+
+def _count(stats: ShardStats, row: FinishedRow) -> ShardStats:
+    out = row.provenance
+    stats.add_row(
+        out.status,
+        out.reason,
+        row.detections,
+        row.row.regions,
+        methods=row.methods,
+        kept=_kept(row),
+        labelled=row.labelled,
+        slices=row.row.slices,
+        bytes_in=row.source_size_bytes or 0,
+        bytes_out=out.size_bytes or 0,
+    )
+    stats.add_checks(row.checks)
     return stats
 
 
@@ -135,4 +140,5 @@ def _audit_row(row: FinishedRow) -> AuditRow:
         row.methods,
         truth,
         matches,
+        _count(ShardStats(), row).to_json(),
     )

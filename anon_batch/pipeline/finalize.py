@@ -7,11 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from anon_batch.config import GatesConfig
 from anon_batch.errors import IntegrityError
 from anon_batch.formats import layout
 from anon_batch.formats.gates_json import Gates
 from anon_batch.formats.ledger import Ledger
+from anon_batch.formats.plan import Plan
 from anon_batch.formats.release import Release
+from anon_batch.formats.run_json import RunJson
 from anon_batch.formats.stats_json import StatsJson
 from anon_batch.pipeline.gates import evaluate_gates
 from anon_batch.pipeline.kept_evidence import read_kept_evidence
@@ -26,7 +29,7 @@ _READ_AHEAD = 64  # parts
 
 
 @dataclass(slots=True)
-class _Commits:
+class Commits:
     """What the commits that count say, all of them together.
 
     Args:
@@ -58,35 +61,52 @@ def finalize(run: Run) -> Finished:
     release = run.release
     found = release.parts()
     kept = effective(found)
-    if missing := gaps(run.plan.total, kept):
-        raise IntegrityError(f"rows {missing[0].start} to {missing[0].stop - 1} have no commit")
-    commits = _read_commits(run, kept)
+    commits = read_commits(release, run.ledger, run.plan, kept)
     if run.config.write.layout == "files":  # because an attempt may have put an image that a later one withheld
         release.delete(_unpublished(run, commits.lossy))
-    _delete_orphans(run, set(found) - set(kept), commits.winners)
+    release.delete(release.part_key(spec) for spec in sorted(set(found) - set(kept)))
+    delete_orphans(release, run.ledger, run.plan, commits.winners)
+    return write_summaries(release, commits, run.describe(), run.config.gates)
+
+
+def write_summaries(release: Release, commits: Commits, record: RunJson, limits: GatesConfig) -> Finished:
+    """Write stats.json, gates.json and run.json.
+
+    Args:
+        release: receives them.
+        commits: what the commits that count say.
+        record: the run; its state and statuses are replaced.
+        limits: of the gates.
+    """
     stats = StatsJson(summarise(commits.stats))
-    evidence = read_kept_evidence(release, run.plan.run_id, stats)
-    gates = evaluate_gates(stats, run.config.gates, evidence)
+    gates = evaluate_gates(stats, limits, read_kept_evidence(release, record.run_id, stats))
     release.write_stats(stats)
     release.write_gates(gates)
-    release.write_run_json(run.describe().finished(commits.stats.statuses))
+    release.write_run_json(record.finished(commits.stats.statuses))
     return Finished(stats, gates)
 
 
-def _read_commits(run: Run, kept: list[ShardSpec]) -> _Commits:
-    commits = _Commits()
-    for spec, meta in run.release.read_metas(kept):
+def read_commits(release: Release, ledger: Ledger, plan: Plan, kept: list[ShardSpec]) -> Commits:
+    """Read the footers of the parts that count.
+
+    Raises:
+        IntegrityError: rows are missing, or a part belongs to another run.
+    """
+    if missing := gaps(plan.total, kept):
+        raise IntegrityError(f"rows {missing[0].start} to {missing[0].stop - 1} have no commit")
+    commits = Commits()
+    for spec, meta in release.read_metas(kept):
         part = ShardStats.from_json(meta.stats)
         if part.rows != spec.count:
             raise IntegrityError(f"part {spec.name}: statistics of {part.rows} rows")
-        if meta.run_id != run.plan.run_id:
-            raise IntegrityError(f"part {spec.name}: of run {meta.run_id}, not {run.plan.run_id}")
+        if meta.run_id != plan.run_id:
+            raise IntegrityError(f"part {spec.name}: of run {meta.run_id}, not {plan.run_id}")
         commits.stats = merge(commits.stats, part)
         commits.winners.add(f"{spec.name}-{meta.attempt}")
         if part.statuses.get("withheld", 0) + part.statuses.get("failed", 0):
             commits.lossy.append(spec)
     if commits.stats.has_ground_truth:
-        commits.stats = merge_all(read_all(run.release.read_metas(kept), run.ledger))
+        commits.stats = merge_all(read_all(release.read_metas(kept), ledger))
     return commits
 
 
@@ -106,8 +126,8 @@ def _unpublished(run: Run, lossy: list[ShardSpec]) -> Iterator[str]:
                         yield layout.image_key(name)
 
 
-def _delete_orphans(run: Run, superseded: set[ShardSpec], winners: set[str]) -> None:
-    release, ledger = run.release, run.ledger
+def delete_orphans(release: Release, ledger: Ledger, plan: Plan, winners: set[str]) -> None:
+    """Delete shard files, audit parts and rows that no commit names; `winners` are SHARD-ATTEMPT of all that count."""
 
     def orphans(place: Release | Ledger, folder: str) -> Iterator[str]:
         for info in place.objects(folder):
@@ -116,12 +136,11 @@ def _delete_orphans(run: Run, superseded: set[ShardSpec], winners: set[str]) -> 
 
     def other_rows() -> Iterator[str]:  # of drivers that ended before they had a plan
         for info in ledger.objects(layout.LEDGER_ROWS):
-            if not info.key.startswith(f"{run.plan.rows_id}/"):
+            if not info.key.startswith(f"{plan.rows_id}/"):
                 yield f"{layout.LEDGER_ROWS}/{info.key}"
 
-    release.delete(layout.provenance_part(spec.name) for spec in sorted(superseded))
     release.delete(orphans(release, layout.SHARDS))
     ledger.delete(orphans(ledger, layout.LEDGER_AUDIT))
     ledger.delete(other_rows())
-    run.storage.sweep_partials(release.uri)
-    run.storage.sweep_partials(ledger.uri)
+    release.storage.sweep_partials(release.uri)
+    ledger.storage.sweep_partials(ledger.uri)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from anon_batch.errors import ConfigError, IntegrityError
 from anon_batch.formats import layout
 from anon_batch.formats.evidence_json import Evidence
 from anon_batch.formats.release import Release
 from anon_batch.formats.stats_json import StatsJson
+from anon_batch.formats.version_json import Version
 from anon_batch.stats.figure import Figure
 
 _COMMANDS = {layout.EVALUATION: "anon-batch evaluate OUTPUT", layout.REVIEW: "anon-batch review OUTPUT"}
@@ -39,11 +40,14 @@ class KeptEvidence:
 def read_kept_evidence(release: Release, run_id: str, stats: StatsJson) -> KeptEvidence:
     """Read evaluation.json and review.json; refuse, and say why, what was measured on another state of the release.
 
+    What was measured before rows were erased counts, and its figures say so.
+
     Args:
         release: holds the files.
         run_id: of its run.
         stats: its statistics now.
     """
+    states = {stats.sha256: "", **_before_erasures(release.versions)}
     files: dict[str, Evidence] = {}
     refused: dict[str, str] = {}
     for key, command in _COMMANDS.items():
@@ -56,8 +60,31 @@ def read_kept_evidence(release: Release, run_id: str, stats: StatsJson) -> KeptE
             continue
         if evidence.run_id != run_id:
             refused[key] = f"{key} is of run {evidence.run_id}, not of this one; repeat `{command}`"
-        elif evidence.stats_sha256 != stats.sha256:
+        elif (note := states.get(evidence.stats_sha256)) is None:
             refused[key] = f"{key} was measured on another state of this release; repeat `{command}`"
         else:
-            files[key] = evidence
+            files[key] = _with_note(evidence, note) if note else evidence
     return KeptEvidence(files, refused)
+
+
+def _before_erasures(versions: Sequence[Version]) -> dict[str, str]:
+    """Map digests of stats.json before the last versions, as long as these only erased rows, to what a reader must know.
+
+    Because an erasure changes no image that is left, what was measured before it is still true of more rows.
+    """
+    states: dict[str, str] = {}
+    erased = 0
+    for version in reversed(versions):
+        if version.kind != "erase":
+            break
+        erased += len(version.tombstones)
+        rows = "1 row was" if erased == 1 else f"{erased:,} rows were"
+        states[version.parent_stats_sha256] = f"measured on version {version.number - 1}, before {rows} erased"
+    return states
+
+
+def _with_note(evidence: Evidence, note: str) -> Evidence:
+    figures = {
+        name: replace(own, note=f"{note}; {own.note}" if own.note else note) for name, own in evidence.figures.items()
+    }
+    return replace(evidence, figures=figures)

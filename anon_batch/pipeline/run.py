@@ -84,6 +84,7 @@ def open_run(config: JobConfig, models: Sequence[str], storage: Storage | None =
     release, ledger = Release(storage, config.output_uri), Ledger(storage, config.ledger_uri)
     _check_separate(release.uri, ledger.uri, absolute(config.manifest))
     plan = _find_plan(release, ledger)
+    _check_no_version_begun(release, ledger)
     resumed = plan is not None
     if resumed:  # because it may have been copied without its modes
         with writing("the ledger", "`ledger` or --output"):
@@ -132,6 +133,15 @@ def _check_separate(output: str, ledger: str, manifest: str) -> None:
         raise ConfigError(f"ledger {ledger} lies inside output {output}: it is private, so it needs a place of its own")
     if output.startswith(ledger + "/"):
         raise ConfigError(f"output {output} lies inside ledger {ledger}: they need separate places")
+
+
+def _check_no_version_begun(release: Release, ledger: Ledger) -> None:
+    """Refuse to go on beside a new version in the making, because the end of a run deletes what no commit names."""
+    if (begun := ledger.version_in_the_making()) is not None:
+        raise ResumeRefusedError(
+            f"{release.uri}: `anon-batch {begun.kind}` has begun version {begun.number} and did not end. Run that command "
+            "again to finish it"
+        )
 
 
 def _find_plan(release: Release, ledger: Ledger) -> Plan | None:

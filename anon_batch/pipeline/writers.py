@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
-import tarfile
 import threading
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from anon_batch.config import WriteConfig
 from anon_batch.formats import layout
+from anon_batch.formats.parquet_shard import write_parquet_shard
 from anon_batch.formats.release import Release
+from anon_batch.formats.tar_shard import Sample, write_samples
 from anon_batch.records import EncodedImage, ManifestRow
 
 
@@ -106,14 +105,7 @@ class TarSink(_CollectingSink):
         images = self._in_order()
         if not images:
             return ""
-        buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-            for row, image in images:
-                member = layout.sample_member(row.index, image.format)
-                _add_member(tar, member, image.data)
-                fields = {"image_id": row.image_id, "width": image.width, "height": image.height, **row.extra}
-                _add_member(tar, member.rpartition(".")[0] + ".json", _to_json(fields))
-        return self._put(buffer.getvalue())
+        return self._put(write_samples(_sample(row, image) for row, image in images))
 
 
 class ParquetSink(_CollectingSink):
@@ -140,10 +132,7 @@ class ParquetSink(_CollectingSink):
         for column in self._extra:  # because shards without a value would differ from others, use the manifest's types
             columns[column.name] = pa.array([row.extra[column.name] for row, _ in images], column.type)
         table = pa.table(columns).replace_schema_metadata({"huggingface": json.dumps(_HF_FEATURES)})
-        buffer = io.BytesIO()
-        # Because images do not compress further, store them as they are; small row groups can be streamed.
-        pq.write_table(table, buffer, compression="none", row_group_size=100)
-        return self._put(buffer.getvalue())
+        return self._put(write_parquet_shard(table))
 
     def _path(self, row: ManifestRow, image: EncodedImage) -> str:
         return layout.output_name(row.image_id, image.format, self._keep_format)
@@ -152,10 +141,11 @@ class ParquetSink(_CollectingSink):
 _HF_FEATURES: Mapping[str, Any] = {"info": {"features": {"image": {"_type": "Image"}}}}
 
 
-def _add_member(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    info = tarfile.TarInfo(name)  # with default time, owner and mode, so that the same shard gives the same bytes
-    info.size = len(data)
-    tar.addfile(info, io.BytesIO(data))
+def _sample(row: ManifestRow, image: EncodedImage) -> Sample:
+    member = layout.sample_member(row.index, image.format)
+    key = member.rpartition(".")[0]
+    fields = {"image_id": row.image_id, "width": image.width, "height": image.height, **row.extra}
+    return Sample(key, ((member, image.data), (f"{key}.json", _to_json(fields))))
 
 
 def _to_json(fields: Mapping[str, Any]) -> bytes:

@@ -11,6 +11,7 @@ from anon_batch.formats.release import Release
 from anon_batch.release.verification import Verification
 from anon_batch.release.verify_parts import PartsChecker
 from anon_batch.release.verify_summaries import check_gates, check_names, check_totals, merged_summary
+from anon_batch.release.verify_versions import check_versions
 
 __all__ = ["Verification", "verify"]
 
@@ -47,6 +48,11 @@ def verify(release: Release, ledger: Ledger | None) -> Iterator[Verification]:
                 result.fault(str(exc))
             yield result
     check_names(release, checker.names, result)
+    try:
+        for fault in check_versions(release, record):
+            result.fault(fault)
+    except (IntegrityError, ObjectNotFoundError) as exc:
+        result.fault(str(exc))
     merged = merged_summary(release, checker.stats, with_private=private is not None)
     check_totals(release, record, merged, result)
     check_gates(release, record, merged, result)

@@ -49,11 +49,18 @@ class PartsChecker:
         for gap in gaps(self._result.rows, kept):
             self._result.fault(f"rows {gap.start} to {gap.stop - 1}: no provenance part covers them")
         for spec in sorted(set(found) - set(kept)):
-            self._result.fault(f"{layout.provenance_part(spec.name)}: another part commits its rows too")
+            self._result.fault(f"{self._release.part_key(spec)}: another part commits its rows too")
+        for spec, version in self._release.other_parts():
+            self._result.fault(f"{layout.provenance_part(spec.name, version)}: {self._explain_version(version)}")
         for spec in kept:
             if spec.stop > self._result.rows:
-                self._result.fault(f"{layout.provenance_part(spec.name)}: beyond the last row {self._result.rows - 1}")
+                self._result.fault(f"{self._release.part_key(spec)}: beyond the last row {self._result.rows - 1}")
         return kept
+
+    def _explain_version(self, version: int) -> str:
+        if version < self._release.version:
+            return f"version {self._release.version} replaced it; run the command that made that version again to delete it"
+        return f"of version {version}, which is not published; run the command that makes it again to finish it"
 
     def planned_rows(self, ledger: Ledger) -> PlannedRows | None:
         """Return the ledger's rows; None, and a fault, if it is not this release's ledger."""
@@ -77,7 +84,7 @@ class PartsChecker:
         self, spec: ShardSpec, planned: PlannedRows | None, pool: ThreadPoolExecutor, ledger: Ledger | None = None
     ) -> None:
         """Check a part, its rows, and the images that it names; add to the statistics what `ledger` knows by the ground truth."""
-        key, result = layout.provenance_part(spec.name), self._result
+        key, result = self._release.part_key(spec), self._result
         meta, table = self._release.read_part(spec)
         rows = table.to_pylist()
         if meta.shard != spec.name:

@@ -48,7 +48,10 @@ def _listed(release: Release) -> Iterator[str]:
     for info in release.objects(""):
         folder, _, name = info.key.partition("/")
         is_part = folder == layout.PROVENANCE and layout.parse_part(name) is not None
-        if not is_part and info.key not in layout.SINGLE_FILES:
+        is_version = (
+            folder == layout.VERSIONS and (layout.parse_version(name) or release.version + 1) <= release.version
+        )
+        if not is_part and not is_version and info.key not in layout.SINGLE_FILES:
             yield info.key
 
 

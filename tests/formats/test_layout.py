@@ -17,7 +17,8 @@ FORMATS = sorted(layout.FORMAT_SUFFIXES)
 def test_keys_of_parts_and_attempts_are_parsed_as_they_were_made(spec: ShardSpec, name: str) -> None:
     folder, _, file = layout.provenance_part(spec.name).partition("/")
     assert folder == layout.PROVENANCE
-    assert layout.parse_part(file) == spec
+    assert layout.parse_part(file) == (spec, 1)
+    assert layout.parse_part(layout.provenance_part(spec.name, 12).partition("/")[2]) == (spec, 12)
     assert layout.parse_attempt(layout.attempt(spec.name, name).removeprefix(f"{layout.LEDGER_ATTEMPTS}/")) == (
         spec,
         name,
@@ -29,6 +30,9 @@ def test_keys_of_parts_and_attempts_are_parsed_as_they_were_made(spec: ShardSpec
     [
         "",
         "0000000000-0.parquet",
+        "0000000000-4.v1.parquet",
+        "0000000000-4.v02.parquet",
+        "0000000000-4.v.parquet",
         "0000000000-04.parquet",
         "000000000-4.parquet",
         "0000000000-4.parquet.tmp",

@@ -111,9 +111,9 @@ def test_an_audit_part_is_read_as_it_was_written() -> None:
         np.array([False, True]),
     )
     rows = [
-        AuditRow("a", "s3://x", 1, 2, "s", 3, "anonymized", None, None, found, {0: "solid"}, truth, [0, -1]),
-        AuditRow("b", "s3://y", None, None, None, None, "failed", "empty", "why", None, {}, None, []),
-        AuditRow("c", "s3://z", None, None, None, None, "failed", "empty", "why", None, {}, truth, []),
+        AuditRow("a", "s3://x", 1, 2, "s", 3, "anonymized", None, None, found, {0: "solid"}, truth, [0, -1], "{}"),
+        AuditRow("b", "s3://y", None, None, None, None, "failed", "empty", "why", None, {}, None, [], "{}"),
+        AuditRow("c", "s3://z", None, None, None, None, "failed", "empty", "why", None, {}, truth, [], "{}"),
     ]
     table = read_part(write_audit(rows, META), "u", AUDIT_SCHEMA)
     a, b, c = table.to_pylist()
@@ -167,7 +167,7 @@ def test_metadata_without_optional_fields_is_read() -> None:
         _parquet({b"anon_batch": b"\xff"}),
         _parquet({b"anon_batch": b"{}"}),
         _meta(version="1"),
-        _meta(version="3"),
+        _meta(version="4"),
         _meta(more=1),
         _meta(stats=5),
         _meta(shard=None),
@@ -195,7 +195,7 @@ def test_a_part_of_another_format_version_is_refused_with_advice() -> None:
     with pytest.raises(IntegrityError, match=r"older version of anon-batch.*run the job again"):
         read_meta(_meta(version="1"), "u")
     with pytest.raises(IntegrityError, match="Update anon-batch"):
-        read_meta(_meta(version="3"), "u")
+        read_meta(_meta(version="4"), "u")
 
 
 def test_a_storage_error_while_reading_a_footer_is_not_reported_as_damage() -> None:

@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from anon_batch.errors import IntegrityError
 from anon_batch.evaluate.release.tasks import Rows
-from anon_batch.formats import layout
 from anon_batch.formats.release import Release
 from anon_batch.formats.run_json import RunJson
 from anon_batch.manifest.sampling import sample_hashes
@@ -86,7 +85,7 @@ def _hashes(
 ) -> Iterator[tuple[ShardSpec, npt.NDArray[np.uint64]]]:
     def read(spec: ShardSpec) -> npt.NDArray[np.uint64]:
         part = release.read_part(spec)
-        key = layout.provenance_part(spec.name)
+        key = release.part_key(spec)
         if part.meta.run_id != run.run_id or part.meta.shard != spec.name or len(part.table) != spec.count:
             raise IntegrityError(f"{key}: not the part of this release; `anon-batch verify` says more")
         return sample_hashes(part.table.column("image_id").to_pylist(), seed)

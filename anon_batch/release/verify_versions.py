@@ -1,0 +1,32 @@
+"""Verify the versions of a release: each follows the one before, and the parts are those of the last one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from anon_batch.errors import ConfigError, IntegrityError
+from anon_batch.formats import layout
+from anon_batch.formats.part_digests import hash_parts
+from anon_batch.formats.release import Release
+from anon_batch.formats.run_json import RunJson
+from anon_batch.formats.version_json import check_chain
+
+
+def check_versions(release: Release, record: RunJson) -> Iterator[str]:
+    """Yield what is wrong with the versions; nothing for a release that has only what the run made.
+
+    Raises:
+        IntegrityError, ObjectNotFoundError: a part cannot be read.
+    """
+    try:
+        versions = release.versions
+    except (IntegrityError, ConfigError) as exc:
+        yield str(exc)
+        return
+    if not versions:
+        return
+    yield from (f"{layout.VERSIONS}/: {fault}" for fault in check_chain(versions))
+    if versions[0].run_id != record.run_id:
+        yield f"{layout.version_file(1)}: of run {versions[0].run_id}, not {record.run_id}"
+    if hash_parts(release) != versions[-1].parts_sha256:
+        yield f"{layout.version_file(len(versions))}: {layout.PROVENANCE}/ holds other parts than this version"
