@@ -288,7 +288,8 @@ class Anonymizer:
         try:
             if isinstance(outcome, Clean):
                 return encode_clean(source, write.format, write.quality)
-            encoded = encode_anonymized(source.decode(), outcome.result, write.format, write.quality)
+            marked = write.mark_generated and bool(outcome.synthetic)
+            encoded = encode_anonymized(source.decode(), outcome.result, write.format, write.quality, marked=marked)
             if encoded.data == source.data and not np.array_equal(outcome.pixels, source.decode().pixels):
                 raise WithheldError("encode", "the output is the source")
         except Exception as exc:

@@ -1,11 +1,13 @@
 """A scanner of published images that shares no code with the package: what the files hold beside their coded pixels.
 
 It takes the bytes apart by itself, and asks Pillow what it finds. Whatever neither the pixels need nor this project promises
-to keep (the orientation of a JPEG) is a finding.
+to keep (the orientation of a JPEG) is a finding. An image with a generated region must hold one exact mark, which is written
+out here once more; no other image may.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -36,6 +38,21 @@ _SIGNATURES = (
     b"ICCRGBG1012",
     b"NETSCAPE2.0",
 )
+_XMP = (
+    b'<?xpacket begin="\xef\xbb\xbf" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
+    b'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://'
+    b'iptc.org/std/Iptc4xmpExt/2008-02-29/" Iptc4xmpExt:DigitalSourceType="http://cv.iptc.org/newscodes/digitalsourcetype/'
+    b'compositeWithTrainedAlgorithmicMedia"/></rdf:RDF></x:xmpmeta><?xpacket end="r"?>'
+)
+_MARKS = {
+    "JPEG": b"\xff\xe1" + (31 + len(_XMP)).to_bytes(2, "big") + b"http://ns.adobe.com/xap/1.0/\0" + _XMP,
+    "PNG": b"iTXtXML:com.adobe.xmp" + bytes(5) + _XMP,
+    "GIF": b"!\xff\x0bXMP DataXMP" + _XMP + b"\1" + bytes(range(255, -1, -1)) + b"\0",
+    "WEBP": b"XMP " + len(_XMP).to_bytes(4, "little") + _XMP,
+    "TIFF": _XMP,
+    "AVIF": _XMP,
+}
+_MARK = "the mark"
 # What Pillow tells of an image that no metadata is needed for.
 _PLAIN_INFO = {
     *("jfif", "jfif_version", "jfif_unit", "jfif_density", "adobe", "adobe_transform", "progressive", "progression"),
@@ -49,7 +66,25 @@ _WIDTHS = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 1
 
 def scan_release(folder: Path) -> list[str]:
     """Return `file: finding` for all images of a release, in every layout."""
-    return [f"{name}: {finding}" for name, data in _images_of(folder) for finding in scan_image(data)]
+    marked = _marked(folder)
+    return [
+        f"{name}: {finding}"
+        for name, data in _images_of(folder)
+        for finding in scan_image(data, marked=hashlib.sha256(data).hexdigest() in marked)
+    ]
+
+
+def _marked(folder: Path) -> set[str]:
+    """Return the digests of the images that must hold the mark."""
+    write = json.loads((folder / "run.json").read_bytes()).get("config", {}).get("write", {})
+    digests = set()
+    for part in folder.glob("provenance/*.parquet") if write.get("mark_generated") else []:
+        try:
+            rows = pq.read_table(part, columns=["sha256", "regions"]).to_pylist()
+        except pa.ArrowException:
+            continue  # a test has put it there
+        digests |= {row["sha256"] for row in rows if any(region["synthetic"] for region in row["regions"] or ())}
+    return digests
 
 
 def _images_of(folder: Path) -> Iterator[tuple[str, bytes]]:
@@ -72,28 +107,36 @@ def _images_of(folder: Path) -> Iterator[tuple[str, bytes]]:
                         yield f"{path.name}/{number}", cell["bytes"]
 
 
-def scan_image(data: bytes) -> list[str]:
-    """Return what a file holds beside its coded pixels."""
+def scan_image(data: bytes, *, marked: bool = False) -> list[str]:
+    """Return what a file holds beside its coded pixels, and the mark if it must have one."""
     kinds = {b"\xff\xd8": _jpeg, b"\x89P": _png, b"RI": _webp, b"GI": _gif, b"BM": _bmp, b"II": _tiff, b"MM": _tiff}
     kind = kinds.get(data[:2], _avif if data[4:8] == b"ftyp" else None)
     if kind is None:
         return [f"no image: {data[:8]!r}"]
-    findings = [f"signature {signature!r}" for signature in _SIGNATURES if signature in data]
+    rest = data.replace(_MARKS.get(kind.__name__[1:].upper(), _XMP), b"", 1) if marked else data
+    findings = [f"signature {signature!r}" for signature in _SIGNATURES if signature in rest]
+    found: list[str] = []
     try:
-        findings += kind(data)
+        found.extend(kind(data))
     except (struct.error, IndexError, zlib.error) as exc:
         findings.append(f"broken structure: {exc}")
-    return findings + _ask_pillow(data)
+    if found.count(_MARK) != (marked and kind is not _bmp):
+        findings.append(f"{found.count(_MARK)} marks of generated content")
+    return findings + [finding for finding in found if finding != _MARK] + _ask_pillow(data, marked=marked)
 
 
-def _ask_pillow(data: bytes) -> list[str]:
+def _ask_pillow(data: bytes, *, marked: bool) -> list[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             with Image.open(io.BytesIO(data)) as image:
                 tags = set() if image.format == "TIFF" else set(image.getexif()) - {0x0112}
                 deep = [number for number in (0x8769, 0x8825, 0xA005) if image.getexif().get_ifd(number)]
-                odd = sorted(str(key) for key in image.info if str(key) not in _PLAIN_INFO)
+                odd = sorted(
+                    str(key)
+                    for key, value in image.info.items()
+                    if str(key) not in _PLAIN_INFO and not (marked and _is_mark(value))
+                )
                 frames = getattr(image, "n_frames", 1)
         except OSError as exc:
             return [f"Pillow cannot open it: {exc}"]
@@ -101,6 +144,11 @@ def _ask_pillow(data: bytes) -> list[str]:
     found += [f"Pillow finds EXIF directories {deep}"] if deep else []
     found += [f"Pillow finds {odd}"] if odd else []
     return found + ([f"Pillow finds {frames} frames"] if frames != 1 else [])
+
+
+def _is_mark(value: object) -> bool:
+    """Return whether what Pillow tells of an image is the mark; of a GIF it tells only the extension's name, and where it is."""
+    return value in (_XMP, _XMP.decode()) or (isinstance(value, tuple) and value[:1] == (b"XMP DataXMP",))
 
 
 def _jpeg(data: bytes) -> Iterator[str]:
@@ -119,7 +167,9 @@ def _jpeg(data: bytes) -> Iterator[str]:
         plain |= code == 0xEE and content.startswith(b"Adobe") and size == 14
         plain |= code == 0xE1 and content[:6] == b"Exif\0\0" and _is_orientation(content[6:])
         images += code in {0xC0, 0xC1, 0xC2, 0xC3}
-        if not plain:
+        if data[place : place + 2 + size] == _MARKS["JPEG"]:
+            yield _MARK
+        elif not plain:
             yield f"segment {code:02X} {content[:16]!r}"
         place += 2 + size
         if code == 0xDA:
@@ -147,7 +197,9 @@ def _png(data: bytes) -> Iterator[str]:
         name, content = data[place + 4 : place + 8], data[place + 8 : place + 8 + size]
         if struct.unpack(">I", data[place + 8 + size : place + 12 + size])[0] != zlib.crc32(name + content):
             yield f"chunk {name!r} with a wrong checksum"
-        if name not in {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"pHYs", b"sBIT"}:
+        if name + content == _MARKS["PNG"]:
+            yield _MARK
+        elif name not in {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"pHYs", b"sBIT"}:
             yield f"chunk {name!r} of {size} bytes"
         header = content if name == b"IHDR" else header
         packed += [content] if name == b"IDAT" else []
@@ -171,9 +223,11 @@ def _webp(data: bytes) -> Iterator[str]:
     place = 12
     while place < len(data):
         name, (length,) = data[place : place + 4], struct.unpack("<I", data[place + 4 : place + 8])
-        if name not in {b"VP8 ", b"VP8L", b"VP8X", b"ALPH"}:
+        if data[place : place + 8 + length] == _MARKS["WEBP"]:
+            yield _MARK
+        elif name not in {b"VP8 ", b"VP8L", b"VP8X", b"ALPH"}:
             yield f"chunk {name!r} of {length} bytes"
-        if name == b"VP8X" and data[place + 8] & 0b101110:
+        if name == b"VP8X" and data[place + 8] & (0b101010 if _MARKS["WEBP"] in data else 0b101110):
             yield f"container flags {data[place + 8]:#x}"
         place += 8 + length + length % 2
 
@@ -187,6 +241,9 @@ def _gif(data: bytes) -> Iterator[str]:
             images += 1
             flags = data[place + 9]
             place += 11 + (3 << (flags % 8 + 1) if flags > 127 else 0)
+        elif data.startswith(_MARKS["GIF"], place):
+            yield _MARK
+            place += len(_MARKS["GIF"]) - 1
         else:
             if label != 0xF9:
                 yield f"extension {label:02X}"
@@ -216,10 +273,12 @@ def _tiff(data: bytes) -> Iterator[str]:
     for entry in range(count):
         at = directory + 2 + 12 * entry
         tag, kind, number = struct.unpack(f"{order}HHI", data[at : at + 8])
-        if tag not in _TIFF_TAGS:
-            yield f"tag {tag}"
         length = _WIDTHS[kind] * number
         place = at + 8 if length <= 4 else struct.unpack(f"{order}I", data[at + 8 : at + 12])[0]
+        if (tag, kind, data[place : place + length]) == (700, 1, _XMP):
+            yield _MARK
+        elif tag not in _TIFF_TAGS:
+            yield f"tag {tag}"
         _use(used, place, length)
         if kind in (3, 4):
             form = f"{order}{number}{'H' if kind == 3 else 'I'}"
@@ -242,8 +301,12 @@ def _avif(data: bytes) -> Iterator[str]:
         if name == b"meta":
             for inner, body in _boxes(content[4:]):
                 if inner == b"iinf":
-                    items = [box[8:12] for _, box in _boxes(body[6 if body[0] == 0 else 8 :])]
-                    yield from (f"item {item!r}" for item in items if item != b"av01")
+                    items = [box[8:] for _, box in _boxes(body[6 if body[0] == 0 else 8 :])]
+                    for item in items:
+                        if item == b"mimeXMP\0application/rdf+xml\0" and data.count(_XMP) == 1:
+                            yield _MARK
+                        elif item[:4] != b"av01":
+                            yield f"item {item[:4]!r}"
                 elif inner == b"iprp":
                     yield from (f"colour profile {p[:4]!r}" for p in _properties(body) if p[:4] in (b"prof", b"rICC"))
                 elif inner not in {b"hdlr", b"pitm", b"iloc", b"iref"}:

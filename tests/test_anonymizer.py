@@ -245,7 +245,7 @@ def test_detections_that_lose_their_region_withhold(monkeypatch: pytest.MonkeyPa
 
 
 def test_an_encoder_that_returns_the_source_withholds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "encode_anonymized", lambda image, *_: EncodedImage(image.source, "PNG", 24, 20))
+    monkeypatch.setattr(module, "encode_anonymized", lambda image, *_, **__: EncodedImage(image.source, "PNG", 24, 20))
     made = anonymizer()
     [out] = made([file_of(noise())])
     encoded = made.encode(out)  # type: ignore[arg-type]
@@ -266,7 +266,7 @@ def test_an_encoder_that_returns_the_source_withholds(monkeypatch: pytest.Monkey
 def test_an_encoder_that_fails_withholds(
     raised: Exception, status: str, reason: str, clean: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object) -> EncodedImage:
+    def broken(*_: object, **__: object) -> EncodedImage:
         raise raised
 
     monkeypatch.setattr(module, "encode_clean" if clean else "encode_anonymized", broken)

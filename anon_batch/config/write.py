@@ -25,6 +25,11 @@ class WriteConfig(Section):
         description="`keep` reuses a JPEG's own quantisation tables and sampling (quality 92 for images that have none); 1 to "
         "100 sets the quality.",
     )
+    mark_generated: bool = Field(
+        True,
+        description="Mark images in which a model generated a region (column `synthetic`): one XMP packet with IPTC's digital "
+        "source type, the same in every file. BMP cannot hold it.",
+    )
 
     @field_validator("quality")
     @classmethod

@@ -61,6 +61,11 @@ class RunJson:
         return str(self.config.get("write", {}).get("layout", "files"))
 
     @property
+    def mark_generated(self) -> bool:
+        """Whether images with generated content hold the mark that says so."""
+        return bool(self.config.get("write", {}).get("mark_generated", False))
+
+    @property
     def gates(self) -> Mapping[str, float | None]:
         """Limits of the job: name of the gate -> limit, or None if it is switched off."""
         gates: Mapping[str, float | None] = self.config.get("gates", {})

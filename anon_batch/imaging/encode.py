@@ -3,6 +3,7 @@
 A JPEG, PNG or WebP without a detection is only stripped of its metadata. An anonymized JPEG keeps every DCT block that
 no method touched. A JPEG that is stripped or spliced keeps its stored orientation, with the orientation as its only EXIF
 tag; every other output stands upright and has no EXIF block. So does a JPEG whose orientation readers take differently.
+An image with generated content may get one mark that says so.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from anon_batch.imaging.jpeg.coefficients import SpliceError
 from anon_batch.imaging.jpeg.splice import splice
 from anon_batch.imaging.merge_pixels import merge_native
 from anon_batch.imaging.metadata.inspect import inspect
+from anon_batch.imaging.metadata.mark import add_mark
 from anon_batch.imaging.metadata.spare_bytes import has_spare_bytes
 from anon_batch.imaging.metadata.strip import strip
 from anon_batch.imaging.modes import Raster, Samples, to_rgb
@@ -54,6 +56,8 @@ def encode_anonymized(
     anonymized: AnonymizedImage,
     format: str = "keep",  # noqa: A002  Pillow's word
     quality: Quality = "keep",
+    *,
+    marked: bool = False,
 ) -> EncodedImage:
     """Encode an image with anonymized regions.
 
@@ -62,6 +66,7 @@ def encode_anonymized(
         anonymized: of the same size; only its `touched` pixels are used.
         format: as for `encode_clean`.
         quality: as for `encode_clean`.
+        marked: whether the file gets the mark of generated content, where its format can hold one.
 
     Raises:
         WithheldError: `encode`, or `metadata` when `inspect` finds something in the result.
@@ -73,10 +78,12 @@ def encode_anonymized(
         keeps_blocks = target == decoded.format == "JPEG" and quality == "keep" and not _is_ambiguous(decoded)
         data = _try_splice(decoded, anonymized) if keeps_blocks else None
         if data is None:
-            data = _write(decoded, merge_native(decoded, anonymized), target, quality)
+            data = _write(decoded, merge_native(decoded, anonymized), target, quality, marked=marked)
+        elif marked:
+            data = add_mark(data, target)
     except Exception as exc:
         raise WithheldError("encode", f"{target}: {type(exc).__name__}: {exc}") from exc
-    return _check(decoded, data, target)
+    return _check(decoded, data, target, marked=marked)
 
 
 def _choose_format(own: str, wanted: str) -> str:
@@ -122,14 +129,14 @@ def _try_splice(decoded: DecodedImage, anonymized: AnonymizedImage) -> bytes | N
         return None
 
 
-def _write(decoded: DecodedImage, native: Samples, target: str, quality: Quality) -> bytes:
+def _write(decoded: DecodedImage, native: Samples, target: str, quality: Quality, *, marked: bool = False) -> bytes:
     visible = erase_hidden_colours(native, decoded.native_mode, decoded.palette)
     pixels = to_rgb(visible, decoded.native_mode, decoded.palette)
     raster = Raster(pixels, visible, decoded.native_mode, decoded.palette)
-    return write_image(raster, decoded, target, quality)
+    return write_image(raster, decoded, target, quality, marked=marked)
 
 
-def _check(decoded: DecodedImage, data: bytes, target: str) -> EncodedImage:
-    if found := inspect(data):
+def _check(decoded: DecodedImage, data: bytes, target: str, *, marked: bool = False) -> EncodedImage:
+    if found := inspect(data, marked=marked):
         raise WithheldError("metadata", "; ".join(found))
     return EncodedImage(data, target, decoded.width, decoded.height)

@@ -1,8 +1,9 @@
-"""Write samples to files, one writer for each format. None of them is given metadata to write."""
+"""Write samples to files, one writer for each format. None of them is given metadata to write, but for an AVIF's mark."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import cv2
@@ -11,6 +12,7 @@ from PIL import Image, features
 
 from anon_batch.imaging.jpeg.markers import read_jpeg_header
 from anon_batch.imaging.jpeg.strip import strip_jpeg
+from anon_batch.imaging.metadata.mark import PACKET, add_mark
 from anon_batch.imaging.metadata.strip import webp_chunks
 from anon_batch.imaging.modes import Raster, Samples, pad_palette, to_8_bits
 from anon_batch.records import DecodedImage
@@ -26,7 +28,7 @@ _SUBSAMPLING: dict[tuple[tuple[int, int], ...], int] = {
 }
 
 
-def write_image(raster: Raster, origin: DecodedImage, target: str, quality: Quality) -> bytes:
+def write_image(raster: Raster, origin: DecodedImage, target: str, quality: Quality, *, marked: bool = False) -> bytes:
     """Return the file.
 
     Args:
@@ -34,18 +36,24 @@ def write_image(raster: Raster, origin: DecodedImage, target: str, quality: Qual
         origin: the image that was read; its format, tables and sampling are kept where the target can hold them.
         target: JPEG, PNG, WEBP, GIF, BMP, TIFF or AVIF.
         quality: 1..100 for the lossy formats; `keep` takes a JPEG's own tables and sampling.
+        marked: whether the file gets the mark of generated content, where the format can hold one.
 
     Raises:
         ValueError: this format cannot hold the image.
     """
+    if target == "AVIF":
+        return _write_avif(raster, quality, {"xmp": PACKET} if marked else {})
+    data = _write(raster, origin, target, quality)
+    return add_mark(data, target) if marked else data
+
+
+def _write(raster: Raster, origin: DecodedImage, target: str, quality: Quality) -> bytes:
     if target == "JPEG":
         return _write_jpeg(raster, origin, quality)
     if target == "PNG":
         return _write_png(raster)
     if target == "WEBP":
         return _write_webp(raster, origin, quality)
-    if target == "AVIF":
-        return _write_avif(raster, quality)
     return _write_lossless(raster, target)
 
 
@@ -101,11 +109,11 @@ def _write_webp(raster: Raster, origin: DecodedImage, quality: Quality) -> bytes
     return _save(image, "WEBP", quality=WEBP_QUALITY if quality == "keep" else quality)
 
 
-def _write_avif(raster: Raster, quality: Quality) -> bytes:
+def _write_avif(raster: Raster, quality: Quality, mark: Mapping[str, bytes]) -> bytes:
     if not features.check("avif"):
         raise ValueError("this build of Pillow cannot write AVIF")
     chosen = WEBP_QUALITY if quality == "keep" else quality
-    return _save(_to_8_bit_colour(raster), "AVIF", quality=chosen, subsampling="4:4:4")
+    return _save(_to_8_bit_colour(raster), "AVIF", quality=chosen, subsampling="4:4:4", **mark)
 
 
 def _write_lossless(raster: Raster, target: str) -> bytes:

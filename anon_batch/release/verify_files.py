@@ -1,4 +1,4 @@
-"""Verify the images that a part names: each is there, has the right digest and size, and holds no metadata."""
+"""Verify the images that a part names: each is there, has the right digest and size, and holds no metadata but its mark."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ def check_images(
     shard_key: str,
     shard_sha256: str,
     pool: ThreadPoolExecutor,
+    *,
+    mark_generated: bool,
 ) -> Iterator[list[str]]:
     """Read every image of a part.
 
@@ -32,6 +34,7 @@ def check_images(
         shard_key: of the shard file that the part's attempt wrote; not used by the layout `files`.
         shard_sha256: of that file; empty if the layout has none.
         pool: threads to check on.
+        mark_generated: whether images with a synthetic region must hold the mark; all others must not.
 
     Yields:
         Faults of the shard file, then those of each image.
@@ -44,7 +47,7 @@ def check_images(
         named = {row["member"] for row in in_shards}
         members[shard_key] = _open_shard(release, shard_key, shard_sha256, named, faults)
     yield faults
-    yield from pool.map(partial(_check_image, release, members), rows)
+    yield from pool.map(partial(_check_image, release, members, mark_generated), rows)
 
 
 def _open_shard(release: Release, key: str, sha256: str, named: set[str], faults: list[str]) -> Mapping[str, bytes]:
@@ -68,7 +71,7 @@ def _open_shard(release: Release, key: str, sha256: str, named: set[str], faults
     return members
 
 
-def _check_image(release: Release, members: Members, row: Mapping[str, Any]) -> list[str]:
+def _check_image(release: Release, members: Members, mark_generated: bool, row: Mapping[str, Any]) -> list[str]:
     name = row["output"] if row["member"] is None else f"{row['output']}:{row['member']}"
     try:
         data = release.read(row["output"]) if row["member"] is None else None
@@ -79,7 +82,8 @@ def _check_image(release: Release, members: Members, row: Mapping[str, Any]) -> 
         return [f"{name}: cannot be read ({exc})"]
     if (sha256 := hashlib.sha256(data).hexdigest()) != row["sha256"]:
         return [f"{name}: sha256 is {sha256}, provenance says {row['sha256']}"]
-    faults = [f"{name}: carries {item}" for item in inspect(data)]
+    marked = mark_generated and any(region["synthetic"] for region in row["regions"] or ())
+    faults = [f"{name}: carries {item}" for item in inspect(data, marked=marked)]
     try:
         image = decode(row["image_id"], data)
     except RowError as exc:

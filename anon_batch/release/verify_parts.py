@@ -103,7 +103,10 @@ class PartsChecker:
         published = _published(rows)
         self.names.add(spec, published)
         shard_key = layout.shard_file(spec.name, meta.attempt, self._record.layout)
-        for faults in check_images(self._release, published, shard_key, meta.shard_sha256, pool):
+        mark_generated = self._record.mark_generated
+        for faults in check_images(
+            self._release, published, shard_key, meta.shard_sha256, pool, mark_generated=mark_generated
+        ):
             for fault in faults:
                 result.fault(fault)
         result.objects += len(published)

@@ -1,7 +1,7 @@
-"""Find everything in an output file that is not the coded image.
+"""Find everything in an output file that is not the coded image, and the mark of generated content where it must be.
 
-This module shares no parser with the code that strips and encodes. It works with allow-lists: whatever it does not expect
-is a finding.
+This module shares no parser with the code that strips, marks and encodes. It works with allow-lists: whatever it does not
+expect is a finding.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 
-from anon_batch.imaging.metadata.inspect_containers import inspect_avif, inspect_bmp, inspect_gif, inspect_tiff
+from anon_batch.imaging.metadata.inspect_avif import inspect_avif
+from anon_batch.imaging.metadata.inspect_containers import inspect_bmp, inspect_gif, inspect_tiff
+from anon_batch.imaging.metadata.mark import JPEG_BODY, PACKET, PNG_BODY, WEBP_FLAG
+from anon_batch.imaging.metadata.marks import MARK, judge_marks
 
 # The only EXIF block that passes, in a JPEG: a TIFF header and the orientation, 2 to 8.
 _EXIF_BLOCKS = frozenset(
@@ -26,12 +29,14 @@ _JPEG_SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7]", re.DOTALL)
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 
 
-def inspect(data: bytes) -> list[str]:
+def inspect(data: bytes, *, marked: bool = False) -> list[str]:
     """Return a description of everything in a file that is not on the allow-list; an empty list means clean.
 
     Args:
         data: a file of a format that this package writes: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF. Any
             other file, and one whose structure is damaged, is a finding. The pixels are not decoded.
+        marked: whether the file must hold the mark of generated content, once and byte for byte, if its format can hold one.
+            If not, the mark is a finding as everything else is.
     """
     kinds: dict[bytes, Callable[[bytes], Iterator[str]]] = {
         b"\xff\xd8": _inspect_jpeg,
@@ -52,7 +57,7 @@ def inspect(data: bytes) -> list[str]:
         findings.extend(inspect_kind(data))
     except (IndexError, ValueError, struct.error) as exc:
         findings.append(f"damaged structure: {exc}")
-    return findings
+    return judge_marks(findings, is_expected=marked and inspect_kind is not inspect_bmp)
 
 
 def _inspect_jpeg(data: bytes) -> Iterator[str]:
@@ -65,6 +70,8 @@ def _inspect_jpeg(data: bytes) -> Iterator[str]:
         name = _jpeg_segment(marker, body)
         if name is None:
             yield f"JPEG segment FF{marker:02X} ({length} bytes, starts with {body[:12]!r})"
+        elif name == MARK:
+            yield MARK
         elif name in seen:
             yield f"JPEG segment {name} twice"
         elif name in ("JFIF", "Adobe", "Exif"):
@@ -84,6 +91,8 @@ def _jpeg_segment(marker: int, body: bytes) -> str | None:
     if marker == 0xE0:
         return "JFIF" if body[:5] == b"JFIF\0" and len(body) == 14 and body[12:] == b"\0\0" else None
     if marker == 0xE1:
+        if body == JPEG_BODY:
+            return MARK
         return "Exif" if body[:6] == b"Exif\0\0" and body[6:] in _EXIF_BLOCKS else None
     if marker == 0xEE:
         return "Adobe" if body[:5] == b"Adobe" and len(body) == 12 else None
@@ -112,6 +121,8 @@ def _inspect_png(data: bytes) -> Iterator[str]:
         allowed = length == _PNG_LENGTHS.get(name) or length <= _PNG_UP_TO.get(name, -1)
         if name == b"IDAT":
             packed.append(memoryview(data)[at + 8 : at + 8 + length])
+        elif name == b"iTXt" and body == PNG_BODY:
+            yield MARK
         elif not allowed:
             yield f"PNG chunk {name.decode('latin-1')} ({length} bytes)"
         at += 12 + length
@@ -159,22 +170,27 @@ def _inspect_webp(data: bytes) -> Iterator[str]:
     size, kind = struct.unpack_from("<I4s", data, 4)
     if kind != b"WEBP" or size + 8 != len(data):
         yield f"WebP container says {size + 8} bytes, the file has {len(data)}"
-    at, frames, names = 12, 0, list[bytes]()
+    at, frames, names, flags = 12, 0, list[bytes](), 0
     while at < len(data):
         name, length = struct.unpack_from("<4sI", data, at)
         body = data[at + 8 : at + 8 + length]
         if len(body) < length:
             raise ValueError(f"WebP chunk at {at} is cut")
         if name == b"VP8X":
-            if body[0] & ~0x10 or any(body[1:4]) or length != 10:
-                yield f"WebP header flags {body[0]:#04x}"
+            flags = body[0]
+            if flags & ~(0x10 | WEBP_FLAG) or any(body[1:4]) or length != 10:
+                yield f"WebP header flags {flags:#04x}"
         elif name in (b"VP8 ", b"VP8L"):
             frames += 1
+        elif name == b"XMP " and body == PACKET:
+            yield MARK
         elif name != b"ALPH":
             yield f"WebP chunk {name.decode('latin-1')} ({length} bytes)"
         names.append(name)
         at += 8 + length + length % 2
-    if names.count(b"ALPH") > (names[-1:] == [b"VP8 "]):
+    if bool(flags & WEBP_FLAG) != (names[-1:] == [b"XMP "]):
+        yield f"WebP header flags {flags:#04x} with the chunks {b' '.join(names).decode('latin-1')}"
+    if names.count(b"ALPH") > ([name for name in names if name != b"XMP "][-1:] == [b"VP8 "]):
         yield "a WebP plane of alpha that its image does not use"
     if frames != 1:
         yield f"{frames} frames"

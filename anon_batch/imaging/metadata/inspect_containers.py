@@ -1,9 +1,12 @@
-"""Inspect the formats that are always encoded again: GIF, BMP, TIFF, AVIF."""
+"""Inspect formats that are always encoded again: GIF, BMP, TIFF."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+
+from anon_batch.imaging.metadata.mark import GIF_EXTENSION, PACKET
+from anon_batch.imaging.metadata.marks import MARK
 
 # TIFF 6.0 tags that describe the samples: size, depth, compression, photometry, strips, tiles, planes,
 # resolution, palette, predictor, extra samples, sample format.
@@ -24,11 +27,9 @@ _TIFF_TAGS = frozenset(
         339,
     ]
 )
+_XMP_TAG = 700
 _TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
 _TIFF_DATA = {273: 279, 324: 325}
-_AVIF_TOP = frozenset({b"ftyp", b"meta", b"mdat"})
-_AVIF_META = frozenset({b"hdlr", b"pitm", b"iloc", b"iinf", b"iref", b"iprp"})
-_AVIF_PROPERTIES = frozenset({b"ispe", b"pixi", b"av1C", b"colr", b"auxC", b"pasp"})
 
 
 def inspect_gif(data: bytes) -> Iterator[str]:
@@ -41,7 +42,9 @@ def inspect_gif(data: bytes) -> Iterator[str]:
         elif data[at] == 0x21:
             label, start = data[at + 1], at
             at = _after_blocks(data, at + 2)
-            if label != 0xF9 or at - start != 8:
+            if data[start:at] == GIF_EXTENSION:
+                yield MARK
+            elif label != 0xF9 or at - start != 8:
                 yield f"GIF extension {label:02X} ({at - start} bytes)"
         else:
             raise ValueError(f"GIF block {data[at]:#04x} at {at}")
@@ -86,10 +89,12 @@ def inspect_tiff(data: bytes) -> Iterator[str]:
     values: dict[int, tuple[int, ...]] = {}
     for at in range(start + 2, start + 2 + 12 * count, 12):
         tag, kind, number = struct.unpack_from(f"{order}HHI", data, at)
-        if tag not in _TIFF_TAGS:
-            yield f"TIFF tag {tag} ({number} values)"
         size = _TIFF_SIZES.get(kind, 1) * number
         place = at + 8 if size <= 4 else struct.unpack_from(f"{order}I", data, at + 8)[0]
+        if tag == _XMP_TAG and kind == 1 and data[place : place + size] == PACKET:
+            yield MARK
+        elif tag not in _TIFF_TAGS:
+            yield f"TIFF tag {tag} ({number} values)"
         if size > 4:
             covered.append((place, place + size))
         if kind in (3, 4):
@@ -106,55 +111,3 @@ def inspect_tiff(data: bytes) -> Iterator[str]:
         reached = max(reached, high)
     if any(data[reached:]) or len(data) - reached > 3:
         yield f"{len(data) - reached} bytes after the TIFF's last value"
-
-
-def inspect_avif(data: bytes) -> Iterator[str]:
-    """Yield boxes and items other than the coded image and its alpha plane."""
-    for name, start, end in _boxes(data, 0, len(data)):
-        if name not in _AVIF_TOP:
-            yield f"AVIF box {name.decode('latin-1')} ({end - start} bytes)"
-        if name != b"meta":
-            continue
-        for inner, at, stop in _boxes(data, start + 4, end):
-            if inner not in _AVIF_META:
-                yield f"AVIF box {inner.decode('latin-1')} ({stop - at} bytes)"
-            if inner == b"iinf":
-                yield from _avif_items(data, at, stop)
-            if inner == b"iprp":
-                yield from _avif_properties(data, at, stop)
-
-
-def _avif_items(data: bytes, start: int, end: int) -> Iterator[str]:
-    first = start + (6 if data[start] == 0 else 8)
-    images = 0
-    for _, at, _stop in _boxes(data, first, end):
-        kind = data[at + 8 : at + 12] if data[at] == 2 else data[at + 10 : at + 14]
-        images += kind == b"av01"
-        if kind != b"av01":
-            yield f"AVIF item {kind.decode('latin-1')}"
-    if not 1 <= images <= 2:  # the image, and its alpha plane
-        yield f"{images} AVIF images"
-
-
-def _avif_properties(data: bytes, start: int, end: int) -> Iterator[str]:
-    for name, at, stop in _boxes(data, start, end):
-        if name != b"ipco":
-            continue
-        for inner, begin, finish in _boxes(data, at, stop):
-            if inner not in _AVIF_PROPERTIES or (inner == b"colr" and data[begin : begin + 4] != b"nclx"):
-                yield f"AVIF property {inner.decode('latin-1')} ({finish - begin} bytes)"
-
-
-def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yield (name, start of the body, end) of the boxes in a range (ISO/IEC 14496-12, 4.2)."""
-    while at < end:
-        size, name = struct.unpack_from(">I4s", data, at)
-        head = 8
-        if size == 1:
-            (size,) = struct.unpack_from(">Q", data, at + 8)
-            head = 16
-        stop = at + size if size else end
-        if stop > end or stop < at + head:
-            raise ValueError(f"AVIF box at {at} has {size} bytes")
-        yield name, at + head, stop
-        at = stop
