@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import os
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from anon_batch.cli.console import out
+from anon_batch.cli.console import err, out
+from anon_batch.cli.options import Output, StorageJob, storage_of
+from anon_batch.cli.signed import warn_if_signed
 from anon_batch.errors import ConfigError
+from anon_batch.units import format_counted
 
-app = typer.Typer(no_args_is_help=True, help="Make and show keys that sign releases.")
+if TYPE_CHECKING:
+    from anon_batch.formats.destroyed_json import Destruction
+    from anon_batch.formats.ledger import Ledger
+
+app = typer.Typer(
+    no_args_is_help=True, help="Make keys that sign releases, and destroy what leads back from a release."
+)
+
+
+class What(StrEnum):
+    """What can be destroyed; the values are words of the command line."""
+
+    RUN_KEY = "run-key"
+    LEDGER = "ledger"
 
 
 @app.command()
@@ -41,6 +58,88 @@ def show(public: Annotated[Path, typer.Argument(help="File of a public key.")]) 
     from anon_batch.release.signature.signing_key import key_id, read_public
 
     out.print(key_id(read_public(read_key_file(public), str(public))), markup=False)
+
+
+@app.command()
+def destroy(
+    what: Annotated[
+        What, typer.Argument(help="`run-key`: the key alone; `ledger`: all of it, with the run key in it.")
+    ],
+    output: Output,
+    by: Annotated[
+        str, typer.Option("--by", help="Who says that no copy and no backup is left: name and role. It is published.")
+    ],
+    ledger: Annotated[str | None, typer.Option(help="Ledger of the run; default OUTPUT-ledger.")] = None,
+    already_destroyed: Annotated[
+        bool,
+        typer.Option("--already-destroyed", help="Delete nothing: record that it was destroyed by other means."),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    job: StorageJob = None,
+) -> None:
+    """Delete the run key or the ledger of a finished release for good, and record that in OUTPUT/destroyed.json.
+
+    Without the run key nobody can repeat the choice of a new face, and the run cannot be resumed. Without the ledger nothing
+    leads from an output to its source, and the release can get no new version. In a bucket their earlier versions are deleted
+    too. The card and the report say the state of both; `anon-batch release` writes them again.
+    """
+    from anon_batch.config.compliance import check_public_text
+    from anon_batch.formats.destroyed_json import LEDGER, RUN_KEY
+    from anon_batch.formats.ledger import Ledger
+    from anon_batch.formats.release import Release
+    from anon_batch.release.destroy import Destroyer
+
+    try:
+        said_by = check_public_text(by)
+    except ValueError as exc:
+        raise ConfigError(f"--by: {exc}") from None
+    if not said_by:
+        raise ConfigError("--by: name the one who says so")
+    place = Release(storage_of(job), output)
+    place.read_run_json()  # because a wrong address of the release is the likelier mistake
+    private = Ledger(place.storage, ledger or f"{place.uri}-ledger")
+    destroyer, thing = Destroyer(place, private, said_by), LEDGER if what is What.LEDGER else RUN_KEY
+    if already_destroyed:
+        record = destroyer.record(thing)
+    else:
+        _ask(private, thing, destroyer.count(thing), yes=yes)
+        record = destroyer.destroy(thing)
+    for own in record.things:
+        out.print(_explain(own), markup=False)
+    if record.find(RUN_KEY) is None:
+        err.print(
+            "The run key was not in this ledger, because the job named its own `run_key_file`. Destroy it too, then run "
+            "`anon-batch keys destroy run-key OUTPUT --already-destroyed`.",
+            markup=False,
+        )
+    warn_if_signed(place, "destroyed.json")
+
+
+def _ask(ledger: Ledger, what: str, count: int, *, yes: bool) -> None:
+    if not yes:
+        out.print(
+            f"This deletes the {what} at {ledger.uri} ({format_counted(count, 'object')}) for good.", markup=False
+        )
+        if not typer.confirm("Delete it?", default=False):
+            raise ConfigError("nothing was deleted; --yes deletes without asking")
+
+
+def _explain(own: Destruction) -> str:
+    """Return what was destroyed and what may survive."""
+    done = (
+        f"{own.what}: deleted {format_counted(own.deleted_count, 'object')}"
+        if own.deleted_count
+        else f"{own.what}: on record"
+    )
+    if own.versions_left:
+        return (
+            f"{done}, but its bucket holds {format_counted(own.versions_left, 'earlier version')} of it that may not be deleted. "
+            "It counts as existing until they are gone: delete them, or let a lifecycle rule do so, then run this again"
+        )
+    unknown = (
+        " Its store does not say whether it holds earlier versions or snapshots." if own.versions_left is None else ""
+    )
+    return f"{done}.{unknown} Copies and backups cannot be seen from here: “{own.said_by}” answers for them."
 
 
 def read_key_file(path: Path) -> bytes:

@@ -51,12 +51,15 @@ def ledger_of(release: Release, ledger: str | None, *, no_ledger: bool) -> Ledge
     """
     if no_ledger:
         return None
+    from anon_batch.formats.destroyed_json import LEDGER
     from anon_batch.formats.ledger import Ledger
 
-    release.read_run_json()  # because a wrong address of the release is the likelier mistake
+    record = release.read_run_json()  # because a wrong address of the release is the likelier mistake
     found = Ledger(release.storage, ledger or f"{release.uri}-ledger")
     if not found.exists():
+        gone = release.read_destroyed(record.run_id).find(LEDGER)
+        why = "" if gone is None else f" (it was destroyed, {gone.destroyed_at})"
         raise ConfigError(
-            f"no ledger at {found.uri}: name it with --ledger, or use --no-ledger to check the public part only"
+            f"no ledger at {found.uri}{why}: name it with --ledger, or use --no-ledger to check the public part only"
         )
     return found

@@ -74,16 +74,23 @@ class ComplianceConfig(Section):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _is_plain_text(cls, value: Any) -> Any:
-        if value is None:
-            return None
-        if not isinstance(value, str):
-            raise ValueError("expected text; put it between quotes")
-        if found := _INVISIBLE.search(value):
-            raise ValueError(f"holds the invisible character U+{ord(found[0]):04X}; remove it")
-        if claims := claims_in(value):
-            raise ValueError(
-                f"says {claims[0]!r}, which no release may claim about itself: say what was done, and leave the judgement to "
-                "those who have to make it"
-            )
-        return value.strip() or None
+    def _is_public_text(cls, value: Any) -> Any:
+        return None if value is None else check_public_text(value) or None
+
+
+def check_public_text(value: object) -> str:
+    """Return text of the owner that a release shows, without the space around it.
+
+    Raises:
+        ValueError: it is no text, holds invisible characters, or claims what no release may claim.
+    """
+    if not isinstance(value, str):
+        raise ValueError("expected text; put it between quotes")
+    if found := _INVISIBLE.search(value):
+        raise ValueError(f"holds the invisible character U+{ord(found[0]):04X}; remove it")
+    if claims := claims_in(value):
+        raise ValueError(
+            f"says {claims[0]!r}, which no release may claim about itself: say what was done, and leave the judgement to those "
+            "who have to make it"
+        )
+    return value.strip()

@@ -14,6 +14,7 @@ GATES = "gates.json"
 EVALUATION = "evaluation.json"
 REVIEW = "review.json"
 ATTESTATION = "attestation.json"
+DESTROYED = "destroyed.json"
 CARD = "README.md"
 CROISSANT = "croissant.json"
 IMAGES_METADATA = "images/metadata.parquet"
@@ -32,6 +33,7 @@ SINGLE_FILES = frozenset(
         EVALUATION,
         REVIEW,
         ATTESTATION,
+        DESTROYED,
         CARD,
         CROISSANT,
         IMAGES_METADATA,
@@ -42,7 +44,7 @@ SINGLE_FILES = frozenset(
 )
 
 # What describes a version as a whole, and is made again for the next one.
-DESCRIPTIONS = SINGLE_FILES - {RUN, STATS, GATES, EVALUATION, REVIEW}
+DESCRIPTIONS = SINGLE_FILES - {RUN, STATS, GATES, EVALUATION, REVIEW, DESTROYED}
 
 LEDGER_PLAN = "plan.json"
 LEDGER_ROWS = "rows"
@@ -51,6 +53,8 @@ LEDGER_AUDIT = "audit"
 LEDGER_RUN_KEY = "run.key"
 LEDGER_REVIEW = "review"
 LEDGER_VERSIONS = "versions"
+LEDGER_FILES = frozenset({LEDGER_PLAN, LEDGER_RUN_KEY})
+LEDGER_FOLDERS = frozenset({LEDGER_ROWS, LEDGER_ATTEMPTS, LEDGER_AUDIT, LEDGER_REVIEW, LEDGER_VERSIONS})
 
 FORMAT_SUFFIXES: dict[str, tuple[str, ...]] = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -73,6 +77,12 @@ class PartName(NamedTuple):
 
     spec: ShardSpec
     version: int
+
+
+def is_ledgers(key: str) -> bool:
+    """Return whether a key below LEDGER is of a file that this package writes there."""
+    folder, below, _ = key.partition("/")
+    return folder in LEDGER_FOLDERS if below else key in LEDGER_FILES
 
 
 def provenance_part(shard: str, version: int = 1) -> str:

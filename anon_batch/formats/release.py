@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from anon_batch.errors import ConfigError, IntegrityError, ObjectExistsError, ObjectNotFoundError
 from anon_batch.formats import layout
+from anon_batch.formats.destroyed_json import Destroyed
 from anon_batch.formats.evidence_json import Evidence
 from anon_batch.formats.gates_json import Gates
 from anon_batch.formats.part import PartMeta, read_meta, read_part
@@ -236,3 +237,23 @@ class Release(StoredFolder):
     def write_evidence(self, key: str, evidence: Evidence) -> None:
         """Write `layout.EVALUATION` or `layout.REVIEW`."""
         self.put(key, evidence.to_json())
+
+    def read_destroyed(self, run_id: str) -> Destroyed:
+        """Return what is recorded as destroyed of the private files of the release's run.
+
+        Raises:
+            ConfigError: another version of this package wrote the record.
+            IntegrityError: it is damaged, or of another run.
+        """
+        uri = self.address(layout.DESTROYED)
+        try:
+            record = Destroyed.from_json(self.storage.read(uri), uri)
+        except ObjectNotFoundError:
+            return Destroyed(run_id)
+        if record.run_id != run_id:
+            raise IntegrityError(f"{uri}: of run {record.run_id}, the release is of {run_id}")
+        return record
+
+    def write_destroyed(self, record: Destroyed) -> None:
+        """Write what is destroyed."""
+        self.put(layout.DESTROYED, record.to_json())

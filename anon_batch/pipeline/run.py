@@ -158,11 +158,23 @@ def _find_plan(release: Release, ledger: Ledger) -> Plan | None:
                 "lies there"
             )
         if plan is None:
+            _check_not_destroyed(release, release.read_run_json().run_id)
             raise ResumeRefusedError(
                 f"{release.uri} holds a release, but its ledger is not at {ledger.uri}; name the right one with "
                 "`ledger`, or choose another output"
             )
+    if plan is not None:
+        _check_not_destroyed(release, plan.run_id)
     return plan
+
+
+def _check_not_destroyed(release: Release, run_id: str) -> None:
+    """Refuse to resume a run whose ledger or run key is on record as destroyed, because the record would be wrong then."""
+    for own in release.read_destroyed(run_id).things:
+        raise ResumeRefusedError(
+            f"{release.uri}: the {own.what} of this release was destroyed ({own.destroyed_at}), so its run cannot be resumed. "
+            "The release stays as it is; `anon-batch release OUTPUT --job JOB` renews the owner's words in it"
+        )
 
 
 def _run_key(config: JobConfig, ledger: Ledger, *, create: bool) -> bytes:

@@ -10,7 +10,7 @@ from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.release import Release
 from anon_batch.release.verification import Verification
 from anon_batch.release.verify_parts import PartsChecker
-from anon_batch.release.verify_summaries import check_gates, check_names, check_totals, merged_summary
+from anon_batch.release.verify_summaries import check_destroyed, check_gates, check_names, check_totals, merged_summary
 from anon_batch.release.verify_versions import check_versions
 
 __all__ = ["Verification", "verify"]
@@ -56,4 +56,5 @@ def verify(release: Release, ledger: Ledger | None) -> Iterator[Verification]:
     merged = merged_summary(release, checker.stats, with_private=private is not None)
     check_totals(release, record, merged, result)
     check_gates(release, record, merged, result)
+    check_destroyed(release, record, ledger, result)
     yield result

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from anon_batch.config import GatesConfig, validate
 from anon_batch.errors import ConfigError, IntegrityError, ObjectNotFoundError
 from anon_batch.formats import layout
+from anon_batch.formats.destroyed_json import LEDGER, RUN_KEY
+from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.release import Release
 from anon_batch.formats.run_json import RunJson
 from anon_batch.formats.stats_json import StatsJson
@@ -113,3 +115,19 @@ def check_gates(release: Release, record: RunJson, merged: StatsJson, result: Ve
 
 def _nonzero(statuses: Mapping[str, int]) -> dict[str, int]:
     return {status: count for status, count in statuses.items() if count}
+
+
+def check_destroyed(release: Release, record: RunJson, ledger: Ledger | None, result: Verification) -> None:
+    """Check that nothing is there any more which destroyed.json says was destroyed."""
+    try:
+        destroyed = release.read_destroyed(record.run_id)
+    except (IntegrityError, ConfigError) as exc:
+        result.fault(str(exc))
+        return
+    for what, key in ((LEDGER, layout.LEDGER_PLAN), (RUN_KEY, layout.LEDGER_RUN_KEY)):
+        own = destroyed.find(what)
+        if own is not None and ledger is not None and ledger.storage.exists(ledger.address(key)):
+            result.fault(
+                f"{layout.DESTROYED}: says that the {what} was destroyed, but {ledger.address(key)} exists; "
+                f"`anon-batch keys destroy {what.replace(' ', '-')}` deletes it"
+            )

@@ -150,3 +150,10 @@ def sweep_partials(root: Path) -> int:
                     os.unlink(os.path.join(folder, name))
                     swept += 1
     return swept
+
+
+def prune(root: Path) -> None:
+    """Delete every empty folder below and including `root`; links and folders with files stay."""
+    for folder, _, _ in os.walk(root, topdown=False):
+        with contextlib.suppress(OSError):  # because it is not empty, or not ours
+            os.rmdir(folder)

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Self, TypeVar, cast
 import fsspec
 
 from anon_batch.config import StorageConfig
-from anon_batch.errors import ObjectExistsError, ObjectNotFoundError, StorageError
+from anon_batch.errors import CredentialsError, ObjectExistsError, ObjectNotFoundError, StorageError
 from anon_batch.storage import clients, local, s3, web
 from anon_batch.storage.addresses import is_http, is_local, is_s3, join, local_path
 from anon_batch.storage.answers import answer_of
@@ -172,6 +172,43 @@ class Storage:
                 for _ in pool.map(remove, _batches(many, size)):
                     pass
 
+    def versions(self, uri: str) -> Sequence[s3.ObjectVersion] | None:
+        """Return every version that a bucket holds of an object, or of all objects below a prefix; None if nobody can say.
+
+        Only S3 is asked. A store may refuse to say, and copies and snapshots are never known.
+        """
+        if not is_s3(uri):
+            return None
+        fs, path = self.filesystem(uri)
+        bucket, key, _ = fs.split_path(path)
+
+        def call(**parameters: str) -> Mapping[str, Any]:
+            request = functools.partial(fs.call_s3, "list_object_versions", **parameters)
+            return cast(Mapping[str, Any], self._retry(uri, request))
+
+        try:
+            return tuple(s3.versions_below(call, bucket, key.rstrip("/"), uri))
+        except ObjectNotFoundError:
+            return ()
+        except StorageError as exc:
+            if exc.retryable or isinstance(exc, CredentialsError):
+                raise
+            return None
+
+    def delete_versions(self, uri: str, versions: Sequence[s3.ObjectVersion]) -> None:
+        """Delete versions that `versions(uri)` returned, for good.
+
+        Raises:
+            StorageError: the store refuses; some may be deleted.
+        """
+        fs, path = self.filesystem(uri)
+        bucket, key, _ = fs.split_path(path.rstrip("/"))
+        for batch in _batches(versions, s3.DELETE_KEYS):
+            keys = ["/".join(filter(None, (key, own.key))) for own in batch]
+            ids = [own.version_id for own in batch]
+            if not self._retry(uri, lambda keys=keys, ids=ids: s3.delete_keys(fs, bucket, keys, ids)):  # type: ignore[misc]
+                raise StorageError("the store cannot delete versions", uri)
+
     def open(self, uri: str) -> BinaryIO:
         """Return a seekable reader, for libraries that need a file; the caller closes it.
 
@@ -197,6 +234,11 @@ class Storage:
         if not is_local(uri):
             return 0
         return local.sweep_partials(Path(local_path(uri)))
+
+    def prune(self, uri: str) -> None:
+        """Delete a local folder and its subfolders if no file is in any of them. No-op elsewhere."""
+        if is_local(uri):
+            local.prune(Path(local_path(uri)))
 
     def _ls(self, fs: fsspec.AbstractFileSystem, uri: str, folder: str) -> Sequence[Mapping[str, Any]]:
         return cast(Sequence[Mapping[str, Any]], self._retry(uri, lambda: fs.ls(folder, detail=True)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import fsspec
 
@@ -19,6 +19,14 @@ _PART_BYTES = 50 * 2**20
 _PARALLEL_PARTS = 10
 # The store has no bulk deletes, or XML cannot hold a key.
 _NO_BULK_CODES = frozenset({"NotImplemented", "MethodNotAllowed", "MalformedXML"})
+
+
+class ObjectVersion(NamedTuple):
+    """One version that a bucket holds: its key relative to the listed prefix, its id, and whether it only marks a deletion."""
+
+    key: str
+    version_id: str
+    is_marker: bool
 
 
 def renew(fs: fsspec.AbstractFileSystem) -> bool:
@@ -72,6 +80,36 @@ def list_below(
         parameters["ContinuationToken"] = token
 
 
+def versions_below(call: Callable[..., Mapping[str, Any]], bucket: str, root: str, uri: str) -> Iterator[ObjectVersion]:
+    """Yield every version of all objects below a prefix, or of one object, the marks of deletions included.
+
+    A bucket without versions has one of each object.
+
+    Args:
+        call: sends one `list_object_versions` request with these parameters, with retries.
+        bucket: its name.
+        root: the prefix without a trailing slash, or the key of the object.
+        uri: address, for messages.
+
+    Raises:
+        StorageError: the store refuses, or the listing is cut off.
+    """
+    parameters = {"Bucket": bucket, "Prefix": root}
+    while True:
+        page = call(**parameters)
+        for kind in ("Versions", "DeleteMarkers"):
+            for entry in page.get(kind, ()):
+                below = str(entry["Key"]).removeprefix(root)
+                if below == "" or below.startswith("/") or not root:  # because a prefix ends inside other names too
+                    yield ObjectVersion(below.lstrip("/"), str(entry["VersionId"]), kind == "DeleteMarkers")
+        if not page.get("IsTruncated"):
+            return
+        following = {"KeyMarker": page.get("NextKeyMarker"), "VersionIdMarker": page.get("NextVersionIdMarker")}
+        if not following["KeyMarker"] or following.items() <= parameters.items():
+            raise StorageError("the store does not say where its listing continues; it cannot be used", uri)
+        parameters.update({name: str(value) for name, value in following.items() if value})
+
+
 def put_parts(call: Callable[..., Mapping[str, Any]], bucket: str, key: str, data: bytes) -> None:
     """Write a large object in parts; it is there whole or not at all.
 
@@ -104,8 +142,8 @@ def put_parts(call: Callable[..., Mapping[str, Any]], bucket: str, key: str, dat
         raise
 
 
-def delete_keys(fs: fsspec.AbstractFileSystem, bucket: str, keys: Sequence[str]) -> bool:
-    """Delete up to 1,000 keys in one request; those that do not exist are fine.
+def delete_keys(fs: fsspec.AbstractFileSystem, bucket: str, keys: Sequence[str], versions: Sequence[str] = ()) -> bool:
+    """Delete up to 1,000 keys in one request; those that do not exist are fine. With `versions`, of each key that version.
 
     Because the bulk delete of s3fs expands wildcards in names and ignores refused keys, it is not used.
 
@@ -116,6 +154,8 @@ def delete_keys(fs: fsspec.AbstractFileSystem, bucket: str, keys: Sequence[str])
         OSError: a key was refused; s3fs's translation of S3's code.
     """
     objects = [{"Key": key} for key in keys]
+    for own, version_id in zip(objects, versions, strict=False):
+        own["VersionId"] = version_id
     try:
         answer = fs.call_s3("delete_objects", Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
     except (OSError, NotImplementedError) as exc:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from anon_batch.errors import ConfigError, IntegrityError
 from anon_batch.formats import layout
+from anon_batch.formats.destroyed_json import Destroyed
 from anon_batch.formats.gates_json import Gates
 from anon_batch.formats.release import Release
 from anon_batch.formats.run_json import RunJson
@@ -25,6 +26,7 @@ class FinishedRelease:
         gates: its gates.json.
         evidence: what was measured about it after its run.
         timeline: when its rows were committed; None if that cannot be read.
+        destroyed: what is recorded as destroyed of its ledger and its keys.
     """
 
     release: Release
@@ -33,6 +35,7 @@ class FinishedRelease:
     gates: Gates
     evidence: KeptEvidence = field(default_factory=KeptEvidence)
     timeline: Timeline | None = None
+    destroyed: Destroyed = field(default_factory=lambda: Destroyed(""))
 
 
 def read_finished(release: Release) -> FinishedRelease:
@@ -40,7 +43,7 @@ def read_finished(release: Release) -> FinishedRelease:
 
     Raises:
         ConfigError: there is no release, or it is not finished.
-        IntegrityError: run.json, stats.json or gates.json is damaged or missing.
+        IntegrityError: run.json, stats.json or gates.json is damaged or missing, or destroyed.json is damaged.
     """
     record = release.read_run_json()
     if not record.is_finished:
@@ -59,4 +62,5 @@ def read_finished(release: Release) -> FinishedRelease:
         gates,
         read_kept_evidence(release, record.run_id, stats),
         read_timeline(release, record),
+        release.read_destroyed(record.run_id),
     )

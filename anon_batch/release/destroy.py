@@ -1,0 +1,168 @@
+"""Destroy the ledger or the run key of a finished release, and record that in the release.
+
+A release is called unlinked on the word of a record. So a record is complete only when everything that it speaks of was deleted,
+and whatever dies on the way, the same command again ends what was begun.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from anon_batch.errors import ConfigError, StorageError
+from anon_batch.formats import layout
+from anon_batch.formats.destroyed_json import LEDGER, RUN_KEY, Destroyed, Destruction
+from anon_batch.formats.ledger import Ledger
+from anon_batch.formats.release import Release
+from anon_batch.formats.run_json import now
+from anon_batch.storage import ObjectVersion
+
+_SHOWN = 5
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Destroyer:
+    """Destroys private files of one finished release.
+
+    Args:
+        release: whose files they are; gets the record.
+        ledger: where they lie, or lay.
+        said_by: who says that no copy is left.
+    """
+
+    release: Release
+    ledger: Ledger
+    said_by: str
+
+    def count(self, what: str) -> int:
+        """Return how many objects would be deleted.
+
+        Raises:
+            ConfigError: the run is not finished, the ledger is of another run or holds other files, or there is nothing to delete
+                and no record of an earlier deletion.
+            StorageError, IntegrityError: ledger or release cannot be read.
+        """
+        run_id = self._finished_run()
+        known = self.release.read_destroyed(run_id).find(what)
+        plan = self.ledger.plan()
+        if plan is not None and plan.run_id != run_id:
+            raise ConfigError(f"ledger {self.ledger.uri} is of run {plan.run_id}, the release is of {run_id}")
+        if what == RUN_KEY:
+            found = int(self.ledger.storage.exists(self.ledger.address(layout.LEDGER_RUN_KEY)))
+            if plan is None and not self._is_destroyed(run_id):
+                raise ConfigError(f"no ledger at {self.ledger.uri}: name it with --ledger")
+            if not found and known is None:
+                raise ConfigError(
+                    f"{self.ledger.address(layout.LEDGER_RUN_KEY)} does not exist: the job named its own `run_key_file`, or "
+                    "the key is deleted already. Destroy every copy of it, then repeat this with --already-destroyed"
+                )
+            return found
+        keys = self._ledgers_keys()
+        if plan is None and known is None:
+            where = (
+                "no ledger"
+                if not keys
+                else f"a ledger without {layout.LEDGER_PLAN}, so that nobody knows of which run,"
+            )
+            raise ConfigError(
+                f"{where} at {self.ledger.uri}: name it with --ledger, or, if every copy of it is destroyed, repeat this with "
+                "--already-destroyed"
+            )
+        return len(keys)
+
+    def destroy(self, what: str) -> Destroyed:
+        """Delete what `count` counted, versions of it in its bucket too, as far as the store allows; return the record.
+
+        With the ledger goes the run key in it.
+
+        Raises:
+            ConfigError, StorageError, IntegrityError: as `count`, or the store refuses; the record is not complete then.
+        """
+        self.count(what)
+        run_id = self._finished_run()
+        key = self.release.read_destroyed(run_id).find(RUN_KEY)
+        begun = key is not None and not key.counts
+        if what == RUN_KEY or begun or self.ledger.storage.exists(self.ledger.address(layout.LEDGER_RUN_KEY)):
+            self._delete(run_id, RUN_KEY, [], layout.LEDGER_RUN_KEY)
+        if what == LEDGER:
+            others = [key for key in self._ledgers_keys() if key != layout.LEDGER_PLAN]
+            # The plan goes last, because it says whose ledger it is when the same command ends what this one began.
+            self._delete(run_id, LEDGER, others, layout.LEDGER_PLAN)
+            self.ledger.storage.prune(self.ledger.uri)
+        return self.release.read_destroyed(run_id)
+
+    def record(self, what: str) -> Destroyed:
+        """Record that something was destroyed by other means, on somebody's word; return the record.
+
+        Raises:
+            ConfigError: the run is not finished, or it is still there.
+        """
+        run_id = self._finished_run()
+        key = layout.LEDGER_RUN_KEY if what == RUN_KEY else layout.LEDGER_PLAN
+        if self.ledger.storage.exists(self.ledger.address(key)) or (what == LEDGER and self._ledgers_keys()):
+            raise ConfigError(f"the {what} is still at {self.ledger.uri}: repeat this without --already-destroyed")
+        return self._write(run_id, Destruction(what, now(), self.said_by, 0, None, complete=True))
+
+    def _finished_run(self) -> str:
+        record = self.release.read_run_json()
+        if not record.is_finished:
+            raise ConfigError(
+                f"{self.release.uri}: this run is not finished, and without its ledger and run key it never can be; run the "
+                "same job again to resume it first"
+            )
+        return record.run_id
+
+    def _is_destroyed(self, run_id: str) -> bool:
+        return self.release.read_destroyed(run_id).find(LEDGER) is not None
+
+    def _ledgers_keys(self) -> list[str]:
+        self.ledger.storage.sweep_partials(self.ledger.uri)
+        keys = [info.key for info in self.ledger.objects("")]
+        if foreign := [key for key in keys if not layout.is_ledgers(key)]:
+            more = f" and {len(foreign) - _SHOWN} more" if len(foreign) > _SHOWN else ""
+            raise ConfigError(
+                f"{self.ledger.uri} holds files that are not of the ledger: {', '.join(foreign[:_SHOWN])}{more}; move them "
+                "elsewhere first, or delete them if they are copies of it"
+            )
+        return keys
+
+    def _delete(self, run_id: str, what: str, others: Sequence[str], last: str) -> None:
+        """Delete keys below the ledger, then their versions; the record is begun before the last key goes, and ended after."""
+        known, is_there = (
+            self.release.read_destroyed(run_id).find(what),
+            self.ledger.storage.exists(self.ledger.address(last)),
+        )
+        new = Destruction(what, now(), self.said_by, len(others) + is_there, None, complete=False)
+        if known is not None:
+            since = new.destroyed_at if new.deleted_count or not known.counts else known.destroyed_at
+            new = dataclasses.replace(new, destroyed_at=since, deleted_count=new.deleted_count + known.deleted_count)
+        self.ledger.delete(others)
+        self._write(run_id, new)
+        self.ledger.delete([last])
+        self._write(run_id, dataclasses.replace(new, versions_left=self._delete_versions(what), complete=True))
+
+    def _delete_versions(self, what: str) -> int | None:
+        """Delete the versions that the bucket holds, as far as it lets us; return how many are left, None if nobody can say."""
+        storage = self.ledger.storage
+        uri = self.ledger.uri if what == LEDGER else self.ledger.address(layout.LEDGER_RUN_KEY)
+
+        def found() -> Sequence[ObjectVersion] | None:
+            versions = storage.versions(uri)
+            if versions is None or what == RUN_KEY:
+                return versions
+            return [own for own in versions if layout.is_ledgers(own.key)]
+
+        if (before := found()) is None:
+            return None
+        try:
+            storage.delete_versions(uri, before)
+        except StorageError as exc:
+            if exc.retryable:
+                raise
+        after = found()
+        return None if after is None else sum(not own.is_marker for own in after)
+
+    def _write(self, run_id: str, new: Destruction) -> Destroyed:
+        record = self.release.read_destroyed(run_id).with_(new)
+        self.release.write_destroyed(record)
+        return record
