@@ -38,8 +38,8 @@ class Destroyer:
         """Return how many objects would be deleted.
 
         Raises:
-            ConfigError: the run is not finished, the ledger is of another run or holds other files, or there is nothing to delete
-                and no record of an earlier deletion.
+            ConfigError: the run or a version is not finished, the ledger is of another run or holds other files, or there is
+                nothing to delete and no record of an earlier deletion.
             StorageError, IntegrityError: ledger or release cannot be read.
         """
         run_id = self._finished_run()
@@ -47,6 +47,11 @@ class Destroyer:
         plan = self.ledger.plan()
         if plan is not None and plan.run_id != run_id:
             raise ConfigError(f"ledger {self.ledger.uri} is of run {plan.run_id}, the release is of {run_id}")
+        if (unfinished := self.ledger.version_in_the_making()) is not None:
+            raise ConfigError(
+                f"version {unfinished.number} of {self.release.uri} is not finished, and without its ledger and run key it never "
+                "can be; repeat the command that began it first"
+            )
         if what == RUN_KEY:
             found = int(self.ledger.storage.exists(self.ledger.address(layout.LEDGER_RUN_KEY)))
             if plan is None and not self._is_destroyed(run_id):

@@ -20,6 +20,7 @@ from anon_batch.errors import AccessDeniedError, AnonBatchError, IntegrityError,
 from anon_batch.formats.destroyed_json import LEDGER, RUN_KEY, Destroyed, Destruction
 from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.release import Release
+from anon_batch.formats.version_plan import VersionPlan
 from anon_batch.pipeline.run import open_run
 from anon_batch.release.destroy import Destroyer
 from anon_batch.storage import Storage, join
@@ -103,6 +104,10 @@ def test_other_ledgers_other_files_and_unfinished_runs_are_refused(made: Path) -
     code, said = destroy(made, "ledger")
     assert (code, "not of the ledger: notes.txt" in said) == (2, True)
     (made / "o-ledger/notes.txt").unlink()
+    begun = VersionPlan(2, "erase", {}, "0" * 64)
+    Ledger(Storage(), str(made / "o-ledger")).publish_version_plan(begun)
+    assert "version 2 of" in destroy(made, "ledger")[1]
+    (made / "o-ledger/versions/2.json").unlink()
     record = json.loads((made / "o/run.json").read_bytes())
     (made / "o/run.json").write_text(json.dumps({**record, "state": "running"}))
     assert "not finished" in destroy(made, "ledger")[1]
