@@ -12,6 +12,7 @@ detection which was not anonymized.
 
 from __future__ import annotations
 
+import dataclasses
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -288,8 +289,10 @@ class Anonymizer:
         try:
             if isinstance(outcome, Clean):
                 return encode_clean(source, write.format, write.quality)
-            marked = write.mark_generated and bool(outcome.synthetic)
+            synthetic = bool(outcome.synthetic)
+            marked = synthetic and write.mark_generated
             encoded = encode_anonymized(source.decode(), outcome.result, write.format, write.quality, marked=marked)
+            encoded = dataclasses.replace(encoded, synthetic=synthetic)
             if encoded.data == source.data and not np.array_equal(outcome.pixels, source.decode().pixels):
                 raise WithheldError("encode", "the output is the source")
         except Exception as exc:

@@ -119,12 +119,14 @@ class EncodedImage:
         data: the file.
         format: Pillow's name of the format: JPEG, PNG, WEBP, ...
         width, height: of the upright image, px.
+        synthetic: whether a model generated a part of what it shows.
     """
 
     data: bytes
     format: str
     width: int
     height: int
+    synthetic: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -426,6 +428,11 @@ class ProvenanceRow:
     height: int | None = None
     regions: tuple[RegionRecord, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def synthetic(self) -> bool | None:
+        """Whether a model generated a part of what the output shows; None without an output."""
+        return None if self.output is None else any(region.synthetic for region in self.regions)
 
     def __post_init__(self) -> None:
         _require(self.status in STATUSES, f"status: {self.status!r}, expected one of {STATUSES}")

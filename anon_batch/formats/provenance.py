@@ -37,6 +37,9 @@ PROVENANCE_SCHEMA = pa.schema(
         column("width", pa.int32(), "px of the upright image; null if it could not be decoded"),
         column("height", pa.int32(), "px of the upright image; null if it could not be decoded"),
         column("regions", pa.list_(_REGION), "anonymized regions; empty if the image has none"),
+        column(
+            "synthetic", pa.bool_(), "true if a model generated what any region shows now; null if there is no output"
+        ),
         column("models", pa.list_(pa.string()), "`name@sha256` of every model of the run"),
         column("run_id", pa.string(), "id of the run"),
         column("tool_version", pa.string(), "version of anon-batch"),

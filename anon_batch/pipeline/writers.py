@@ -128,6 +128,7 @@ class ParquetSink(_CollectingSink):
         columns: dict[str, pa.Array] = {
             "image": pa.array(struct, pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
             "image_id": pa.array([row.image_id for row, _ in images]),
+            "synthetic": pa.array([image.synthetic for _, image in images]),
         }
         for column in self._extra:  # because shards without a value would differ from others, use the manifest's types
             columns[column.name] = pa.array([row.extra[column.name] for row, _ in images], column.type)
@@ -144,7 +145,8 @@ _HF_FEATURES: Mapping[str, Any] = {"info": {"features": {"image": {"_type": "Ima
 def _sample(row: ManifestRow, image: EncodedImage) -> Sample:
     member = layout.sample_member(row.index, image.format)
     key = member.rpartition(".")[0]
-    fields = {"image_id": row.image_id, "width": image.width, "height": image.height, **row.extra}
+    own = {"image_id": row.image_id, "width": image.width, "height": image.height, "synthetic": image.synthetic}
+    fields = {**own, **row.extra}
     return Sample(key, ((member, image.data), (f"{key}.json", _to_json(fields))))
 
 

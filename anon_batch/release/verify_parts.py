@@ -137,6 +137,11 @@ class PartsChecker:
             result.fault(f"{row['image_id']}: status {status} with reason {row['reason']!r}")
         if bool(row["regions"]) != (status == "anonymized"):
             result.fault(f"{row['image_id']}: status {status} with {len(row['regions'] or ())} regions")
+        generated = any(region["synthetic"] for region in row["regions"] or ())
+        if row["synthetic"] != (generated if published else None):
+            result.fault(
+                f"{row['image_id']}: status {status}, synthetic {row['synthetic']}, but {generated} by its regions"
+            )
 
 
 def _published(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -102,6 +102,7 @@ def test_tar_members_are_images_and_strict_json_of_every_column(base: str) -> No
         "image_id": "d/0.png",
         "width": 24,
         "height": 20,
+        "synthetic": False,
         "label": 3,
         "text": 'with "quotes"\n',
         "ratio": None,

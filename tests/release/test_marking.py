@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
+import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from metadata_scanner import scan_image, scan_release
@@ -19,12 +22,14 @@ from pipeline_fixtures import FACES, job, release, verdict
 from releases import RUN_KEY
 
 from anon_batch import Anonymizer
+from anon_batch.errors import ManifestError
 from anon_batch.formats.outputs import read_outputs
 from anon_batch.imaging.metadata.mark import PACKET, add_mark
 from anon_batch.imaging.metadata.strip import strip
 from anon_batch.outcomes import Withheld
 from anon_batch.pipeline.run import Run
 from anon_batch.records import EncodedImage, GroundTruth
+from anon_batch.release.card.metadata import write_metadata
 
 KINDS = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP", "tif": "TIFF", "gif": "GIF", "bmp": "BMP", "avif": "AVIF"}
 FACE = {"x1": 30.0, "y1": 25.0, "x2": 80.0, "y2": 85.0, "ignore": False}
@@ -202,3 +207,44 @@ def test_verify_refuses_a_mark_where_nothing_was_generated(made: Run) -> None:
         replace("empty.jpg", add_mark(_data(made, "empty.jpg"), "JPEG"))
         assert _about(made, "empty.jpg") == "carries a mark of generated content, but nothing generated"
         assert scan_image(_data(made, "empty.jpg"))
+
+
+@pytest.mark.parametrize("layout", ["files", "webdataset", "parquet"])
+def test_loaders_see_which_images_are_synthetic(base: Path, layout: str) -> None:
+    run = _release(base, layout + "-seen", write__layout=layout, engine__shard_rows=5)
+    rows = {row["image_id"]: row["synthetic"] for row in _rows(run)}
+    assert rows == {image_id: image_id in {*WITH_FACE, "marked-face.png"} for image_id in IDS}
+    folder = Path(run.release.uri)
+    if layout == "files":
+        write_metadata(run.release)
+        tables = [pq.read_table(folder / "images/metadata.parquet")]
+    else:
+        tables = [pq.read_table(path) for path in (folder / "shards").glob("*.parquet")]
+    seen = {row["image_id"]: row["synthetic"] for table in tables for row in table.to_pylist()}
+    for path in (folder / "shards").glob("*.tar"):
+        with tarfile.open(path) as tar:
+            members = [json.load(tar.extractfile(info)) for info in tar if info.name.endswith(".json")]  # type: ignore[arg-type]
+        seen |= {member["image_id"]: member["synthetic"] for member in members}
+    assert seen == rows
+
+
+def test_verify_compares_the_column_with_the_regions(made: Run) -> None:
+    with _damage(made):
+        for part in (Path(made.release.uri) / "provenance").iterdir():
+            table = pq.read_table(part)
+            turned = pc.invert(table.column("synthetic"))
+            pq.write_table(table.set_column(table.column_names.index("synthetic"), "synthetic", turned), part)
+        faults = verdict(made).faults
+    assert "empty.jpg: status clean, synthetic True, but False by its regions" in faults
+    assert len(faults) == len(IDS)
+
+
+def test_a_column_of_that_name_in_the_manifest_is_refused_with_advice(base: Path, tmp_path: Path) -> None:
+    table = pq.read_table(base / "m.parquet")
+    pq.write_table(table.append_column("synthetic", pa.array([True] * len(table))), tmp_path / "m.parquet")
+    (tmp_path / "key").write_bytes(RUN_KEY)
+    with pytest.raises(ManifestError, match=r"`synthetic`.*rename, e\.g\. source_synthetic"):
+        release(job(str(tmp_path)))
+    own = {"sources.columns": {"synthetic": "source_synthetic"}, "sources.allow": [str(base / "src")]}
+    renamed = release(job(str(tmp_path), **own))
+    assert all(row["source_synthetic"] is True and row["synthetic"] is not True for row in _rows(renamed))

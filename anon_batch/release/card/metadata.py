@@ -46,7 +46,7 @@ def _tables(release: Release) -> Iterator[pa.Table]:
         table = release.read_part(spec).table
         table = table.filter(pc.is_valid(table.column("output")))
         columns = {FILE_NAME: pc.utf8_slice_codeunits(table.column("output"), start)}
-        columns["image_id"] = table.column("image_id")
+        columns |= {name: table.column(name) for name in ("image_id", "synthetic")}
         for name in table.column_names:
             if name not in RESERVED_COLUMNS and name not in columns:
                 columns[name] = table.column(name)

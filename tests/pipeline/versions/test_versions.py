@@ -41,6 +41,7 @@ def _withheld(place: Release, ledger: Ledger, spec: ShardSpec, number: int) -> N
     stats.add_row("withheld", "check_failed")
     gone = {"status": "withheld", "reason": "check_failed"}
     nothing = {"output": None, "member": None, "sha256": None, "size_bytes": None, "format": None, "regions": []}
+    nothing["synthetic"] = None
     return NewRow({**public, **gone, **nothing}, {**private, **gone, "stats": stats.to_json()})
 
 

@@ -77,7 +77,7 @@ def test_hugging_face_and_webdataset_load_tars(base, tmp_path):
 def test_every_image_has_a_row_of_metadata(base):
     table = pq.read_table(base / "files/images/metadata.parquet")
     assert table.column("file_name").to_pylist() == IDS[:5]
-    assert set(table.column_names) == {"file_name", "image_id", "label", "a|`b`<i>"}
+    assert set(table.column_names) == {"file_name", "image_id", "synthetic", "label", "a|`b`<i>"}
 
 
 @pytest.mark.parametrize("layout", ["files", "webdataset", "parquet"])
