@@ -29,7 +29,9 @@ from anon_batch.imaging.metadata.strip import strip
 from anon_batch.outcomes import Withheld
 from anon_batch.pipeline.run import Run
 from anon_batch.records import EncodedImage, GroundTruth
+from anon_batch.release.card.card import render_card
 from anon_batch.release.card.metadata import write_metadata
+from anon_batch.release.report.finished import read_finished
 
 KINDS = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP", "tif": "TIFF", "gif": "GIF", "bmp": "BMP", "avif": "AVIF"}
 FACE = {"x1": 30.0, "y1": 25.0, "x2": 80.0, "y2": 85.0, "ignore": False}
@@ -248,3 +250,23 @@ def test_a_column_of_that_name_in_the_manifest_is_refused_with_advice(base: Path
     own = {"sources.columns": {"synthetic": "source_synthetic"}, "sources.allow": [str(base / "src")]}
     renamed = release(job(str(tmp_path), **own))
     assert all(row["source_synthetic"] is True and row["synthetic"] is not True for row in _rows(renamed))
+
+
+def test_the_card_says_how_many_images_are_synthetic_and_marked(base: Path, made: Run) -> None:
+    count = len(WITH_FACE) + 1
+    said = render_card(read_finished(made.release))
+    assert f"**Synthetic content:** {count} images show a face or another region that a model generated" in said
+    assert f"{count - 1} images hold a mark that says so" in said
+    assert "1 image holds none, because the format BMP has no place for it. There is no watermark." in said
+
+    off = render_card(read_finished(_release(base, "off-card", write__mark_generated=False).release))
+    assert f"{count} images show" in off
+    assert "The files themselves are not marked" in off
+    assert "a mark that says so" not in off
+
+    alike = render_card(read_finished(_release(base, "png-card", write__format="png").release))
+    assert "Each holds a mark that says so" in alike
+    assert "BMP" not in alike
+
+    none = render_card(read_finished(_release(base, "solid-card", anonymize__face__method="solid").release))
+    assert "**Synthetic content:** No image of this release shows anything that a model generated." in none

@@ -15,6 +15,7 @@ from anon_batch.formats.run_json import RunJson
 from anon_batch.models.registry import MODELS
 from anon_batch.records import STATUSES
 from anon_batch.release.card.croissant import asked_for
+from anon_batch.release.card.generated import describe_generated
 from anon_batch.release.report.finished import FinishedRelease
 from anon_batch.release.report.statement import state_what_it_is
 from anon_batch.release.report.words import clean
@@ -47,6 +48,7 @@ def render_card(finished: FinishedRelease) -> str:
         lost=list(_lost(summary["reasons"])),
         methods={str(name): int(count) for name, count in summary["methods"].items()},
         statement=state_what_it_is(summary["methods"], int(summary["regions_kept"]), asked_for(record)),
+        generated=describe_generated(finished.release, marked=record.mark_generated),
         gates=[
             (gate.name, _limit(gate), gate.note, "passed" if gate.passed else "exceeded")
             for gate in finished.gates.results
