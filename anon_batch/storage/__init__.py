@@ -8,6 +8,16 @@ from anon_batch.storage.addresses import absolute, is_http, is_local, join
 from anon_batch.storage.listing import ObjectInfo
 from anon_batch.storage.local import PARTIAL_PREFIX
 from anon_batch.storage.objects import Storage
-from anon_batch.storage.s3 import ObjectVersion
+from anon_batch.storage.s3 import ObjectVersion, RefusedVersion
 
-__all__ = ["PARTIAL_PREFIX", "ObjectInfo", "ObjectVersion", "Storage", "absolute", "is_http", "is_local", "join"]
+__all__ = [
+    "PARTIAL_PREFIX",
+    "ObjectInfo",
+    "ObjectVersion",
+    "RefusedVersion",
+    "Storage",
+    "absolute",
+    "is_http",
+    "is_local",
+    "join",
+]

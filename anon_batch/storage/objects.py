@@ -172,10 +172,16 @@ class Storage:
                 for _ in pool.map(remove, _batches(many, size)):
                     pass
 
-    def versions(self, uri: str) -> Sequence[s3.ObjectVersion] | None:
+    def versions(
+        self, uri: str, keep: Callable[[s3.ObjectVersion], bool] = lambda _: True
+    ) -> Sequence[s3.ObjectVersion] | None:
         """Return every version that a bucket holds of an object, or of all objects below a prefix; None if nobody can say.
 
         Only S3 is asked. A store may refuse to say, and copies and snapshots are never known.
+
+        Args:
+            uri: of the object or prefix.
+            keep: chooses what is returned, so that a large bucket takes no memory for the rest.
         """
         if not is_s3(uri):
             return None
@@ -187,7 +193,7 @@ class Storage:
             return cast(Mapping[str, Any], self._retry(uri, request))
 
         try:
-            return tuple(s3.versions_below(call, bucket, key.rstrip("/"), uri))
+            return tuple(own for own in s3.versions_below(call, bucket, key.rstrip("/"), uri) if keep(own))
         except ObjectNotFoundError:
             return ()
         except StorageError as exc:
@@ -195,19 +201,29 @@ class Storage:
                 raise
             return None
 
-    def delete_versions(self, uri: str, versions: Sequence[s3.ObjectVersion]) -> None:
-        """Delete versions that `versions(uri)` returned, for good.
+    def delete_versions(self, uri: str, versions: Sequence[s3.ObjectVersion]) -> Sequence[s3.RefusedVersion]:
+        """Delete versions that `versions(uri)` returned, for good; return those that the store refused to delete.
+
+        Because a version would be what every reader finds if the mark of its deletion went before it, marks go last, and those of
+        a key with a refused version stay.
 
         Raises:
-            StorageError: the store refuses; some may be deleted.
+            StorageError: the store refuses all; some may be deleted.
         """
         fs, path = self.filesystem(uri)
         bucket, key, _ = fs.split_path(path.rstrip("/"))
-        for batch in _batches(versions, s3.DELETE_KEYS):
-            keys = ["/".join(filter(None, (key, own.key))) for own in batch]
-            ids = [own.version_id for own in batch]
-            if not self._retry(uri, lambda keys=keys, ids=ids: s3.delete_keys(fs, bucket, keys, ids)):  # type: ignore[misc]
-                raise StorageError("the store cannot delete versions", uri)
+        refused: list[s3.RefusedVersion] = []
+        for markers in (False, True):
+            held = {own.version.key for own in refused}
+            some = [own for own in versions if own.is_marker == markers and own.key not in held]
+            for batch in _batches(some, s3.DELETE_KEYS):
+                names = [("/".join(filter(None, (key, own.key))), own.version_id) for own in batch]
+                answer = self._retry(uri, functools.partial(s3.delete_versions, fs, bucket, names))
+                if answer is None:
+                    raise StorageError("the store cannot delete versions", uri)
+                named = zip(names, batch, strict=True)
+                refused += [s3.RefusedVersion(own, answer[name]) for name, own in named if name in answer]
+        return refused
 
     def open(self, uri: str) -> BinaryIO:
         """Return a seekable reader, for libraries that need a file; the caller closes it.

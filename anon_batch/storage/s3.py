@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 import fsspec
 
-from anon_batch.errors import ObjectNotFoundError, StorageError
+from anon_batch.errors import CredentialsError, ObjectNotFoundError, StorageError
 from anon_batch.storage.answers import answer_of
+from anon_batch.storage.faults import translate
 from anon_batch.storage.listing import ObjectInfo
 
 DELETE_KEYS = 1000  # of one DeleteObjects request
@@ -19,14 +20,35 @@ _PART_BYTES = 50 * 2**20
 _PARALLEL_PARTS = 10
 # The store has no bulk deletes, or XML cannot hold a key.
 _NO_BULK_CODES = frozenset({"NotImplemented", "MethodNotAllowed", "MalformedXML"})
+_GONE_CODES = frozenset({"NoSuchKey", "NoSuchVersion"})
 
 
 class ObjectVersion(NamedTuple):
-    """One version that a bucket holds: its key relative to the listed prefix, its id, and whether it only marks a deletion."""
+    """One version that a bucket holds.
+
+    Args:
+        key: relative to the listed prefix.
+        version_id: the bucket's.
+        is_marker: whether it only marks a deletion.
+        is_latest: whether it is what a reader without a version id finds.
+    """
 
     key: str
     version_id: str
     is_marker: bool
+    is_latest: bool = False
+
+    @property
+    def is_current(self) -> bool:
+        """Whether it is an object that every reader finds, and not an earlier one."""
+        return self.is_latest and not self.is_marker
+
+
+class RefusedVersion(NamedTuple):
+    """A version that the store did not delete, and what it said."""
+
+    version: ObjectVersion
+    why: str
 
 
 def renew(fs: fsspec.AbstractFileSystem) -> bool:
@@ -101,7 +123,8 @@ def versions_below(call: Callable[..., Mapping[str, Any]], bucket: str, root: st
             for entry in page.get(kind, ()):
                 below = str(entry["Key"]).removeprefix(root)
                 if below == "" or below.startswith("/") or not root:  # because a prefix ends inside other names too
-                    yield ObjectVersion(below.lstrip("/"), str(entry["VersionId"]), kind == "DeleteMarkers")
+                    is_latest = bool(entry.get("IsLatest"))
+                    yield ObjectVersion(below.lstrip("/"), str(entry["VersionId"]), kind == "DeleteMarkers", is_latest)
         if not page.get("IsTruncated"):
             return
         following = {"KeyMarker": page.get("NextKeyMarker"), "VersionIdMarker": page.get("NextVersionIdMarker")}
@@ -142,8 +165,8 @@ def put_parts(call: Callable[..., Mapping[str, Any]], bucket: str, key: str, dat
         raise
 
 
-def delete_keys(fs: fsspec.AbstractFileSystem, bucket: str, keys: Sequence[str], versions: Sequence[str] = ()) -> bool:
-    """Delete up to 1,000 keys in one request; those that do not exist are fine. With `versions`, of each key that version.
+def delete_keys(fs: fsspec.AbstractFileSystem, bucket: str, keys: Sequence[str]) -> bool:
+    """Delete up to 1,000 keys in one request; those that do not exist are fine.
 
     Because the bulk delete of s3fs expands wildcards in names and ignores refused keys, it is not used.
 
@@ -153,21 +176,51 @@ def delete_keys(fs: fsspec.AbstractFileSystem, bucket: str, keys: Sequence[str],
     Raises:
         OSError: a key was refused; s3fs's translation of S3's code.
     """
-    objects = [{"Key": key} for key in keys]
-    for own, version_id in zip(objects, versions, strict=False):
-        own["VersionId"] = version_id
+    errors = _delete_objects(fs, bucket, [{"Key": key} for key in keys])
+    for refused in errors or ():
+        raise _refusal(refused)
+    return errors is not None
+
+
+def delete_versions(
+    fs: fsspec.AbstractFileSystem, bucket: str, objects: Sequence[tuple[str, str]]
+) -> Mapping[tuple[str, str], str] | None:
+    """Delete up to 1,000 versions, (key, version id) each, in one request; those that do not exist are fine.
+
+    Returns:
+        What the store refused for good -> what it said; None if it has no bulk deletes or cannot take a key.
+
+    Raises:
+        OSError: the store refused one for now; s3fs's translation of S3's code.
+    """
+    errors = _delete_objects(fs, bucket, [{"Key": key, "VersionId": own} for key, own in objects])
+    if errors is None:
+        return None
+    refused = {}
+    for own in errors:
+        fault = translate(_refusal(own), f"s3://{bucket}/{own.get('Key')}")
+        if fault.retryable or isinstance(fault, CredentialsError):
+            raise _refusal(own)
+        key, version_id = own.get("Key"), own.get("VersionId")  # which some stores leave out
+        for name in objects:
+            if name[0] == key and version_id in (None, name[1]):
+                refused[name] = f"{own.get('Code')}: {own.get('Message')}"
+    return refused
+
+
+def _delete_objects(
+    fs: fsspec.AbstractFileSystem, bucket: str, objects: Sequence[Mapping[str, str]]
+) -> Sequence[Mapping[str, str]] | None:
+    """Send one DeleteObjects request; return what was refused, None if the store cannot do it at all."""
     try:
         answer = fs.call_s3("delete_objects", Bucket=bucket, Delete={"Objects": objects, "Quiet": True})
     except (OSError, NotImplementedError) as exc:
         if isinstance(exc, NotImplementedError) or answer_of(exc).code in _NO_BULK_CODES:
-            return False
+            return None
         raise
     finally:
         fs.invalidate_cache()
-    for refused in answer.get("Errors", ()):
-        if refused.get("Code") != "NoSuchKey":
-            raise _refusal(refused)
-    return True
+    return [own for own in answer.get("Errors", ()) if own.get("Code") not in _GONE_CODES]
 
 
 def _refusal(refused: Mapping[str, str]) -> Exception:
