@@ -60,6 +60,9 @@ def _show_columns(report: BuildReport) -> None:
         out.print(line, markup=False)
     for old, new in report.renamed_columns.items():
         err.print(f"column {old} renamed to {new}", markup=False)
+    if report.differing_columns:
+        listed = ", ".join(report.differing_columns)
+        err.print(f"class names not kept, because the files disagree about them: {listed}", markup=False)
     if report.dropped_columns:
         err.print(f"columns not copied: {', '.join(report.dropped_columns)}", markup=False)
 

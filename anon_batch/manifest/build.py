@@ -102,7 +102,7 @@ def build_manifest(
         matcher = _matcher(storage, ground_truth, labels or LabelMap(), rows)
         path = Path(folder) / "manifest.parquet"
         labelled_count, regions_count = write_table(
-            path, rows.tables(), staged.extra_schema(), matcher=matcher, base=base, where=absolute(out_uri)
+            path, rows.tables(), rows.extra_schema(), matcher=matcher, base=base, where=absolute(out_uri)
         )
         shown_columns = _shown_columns(rows)
         skipped_uri = _publish(storage, path, report, out_uri, f"{stem}{SKIPPED_SUFFIX}")
@@ -117,10 +117,11 @@ def build_manifest(
         skipped_names={reason: tuple(shown) for reason, shown in report.names.items()},
         skipped_uri=skipped_uri,
         other_suffixes=dict(sorted(report.suffixes.items(), key=lambda item: (-item[1], item[0]))),
-        extra_columns=tuple(staged.extra_schema().names),
+        extra_columns=tuple(rows.extra_schema().names),
         columns=shown_columns,
         renamed_columns=report.renamed,
         dropped_columns=tuple(sorted(report.dropped)),
+        differing_columns=staged.differing,
         base_uri=base.written,
         prefixed=any(rows.prefixes),
         labelled_count=labelled_count,
@@ -201,7 +202,7 @@ def _matcher(storage: Storage, ground_truth: str | None, labels: LabelMap, rows:
 
 def _shown_columns(rows: ImportedRows) -> dict[str, Any]:
     """Return what a release of the manifest publishes and what not, as far as its first rows show."""
-    extra = rows.staged.extra_schema()
+    extra = rows.extra_schema()
     first = next(table for table in rows.tables() if len(table))
     columns = decide(first, extra)
     columns.apply(first)

@@ -33,6 +33,7 @@ class BuildReport:
         columns: which of them a release publishes and which not, judged by the first rows; see `ColumnFilter.report`.
         renamed_columns: column -> its new name, where the release needs the old one or it has another meaning.
         dropped_columns: columns that were dropped: binary data, second addresses, ignored, or not selected.
+        differing_columns: columns whose classes have other names, or none, in some of the files; the names are not kept.
         base_uri: what relative addresses start from, as written; None if all are absolute.
         prefixed: whether ids got the name of their source in front, because ids of several sources were equal.
         labelled_count: images with ground truth.
@@ -56,6 +57,7 @@ class BuildReport:
     columns: dict[str, Any] = field(default_factory=dict)
     renamed_columns: dict[str, str] = field(default_factory=dict)
     dropped_columns: tuple[str, ...] = ()
+    differing_columns: tuple[str, ...] = ()
     base_uri: str | None = None
     prefixed: bool = False
     labelled_count: int = 0

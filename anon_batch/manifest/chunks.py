@@ -53,9 +53,9 @@ class PlannedRows:
 
     @cached_property
     def extra_schema(self) -> pa.Schema:
-        """Names and types of the pass-through columns, without slices, which no release holds."""
+        """Names and types of the pass-through columns, without slices, which no release holds; features as metadata."""
         own = (field for field in self._chunk(0).schema if field.name not in FIXED_COLUMNS)
-        return pa.schema([field for field in own if not is_slice(field.name)])
+        return pa.schema([field for field in own if not is_slice(field.name)], self._chunk(0).schema.metadata)
 
     def _chunk(self, start: int) -> pa.Table:
         if start not in self._chunks:

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from anon_batch.errors import ManifestError, ObjectNotFoundError, StorageError
+from anon_batch.formats.features import read_features, to_metadata
 from anon_batch.manifest.addresses import base_of, cell_prefix, resolve
 from anon_batch.manifest.bounded_parquet import iter_tables
 from anon_batch.manifest.regions_column import ground_truths
@@ -72,8 +73,8 @@ class ManifestFile:
 
     @property
     def extra_schema(self) -> pa.Schema:
-        """Return names and types of the pass-through columns."""
-        return pa.schema(list(self.schema)[len(FIXED_COLUMNS) :])
+        """Return names and types of the pass-through columns, and their features as metadata."""
+        return pa.schema(list(self.schema)[len(FIXED_COLUMNS) :], self.schema.metadata)
 
     def iter_tables(self, columns: Sequence[str] | None = None, batch_rows: int = BATCH_ROWS) -> Iterator[pa.Table]:
         """Yield the rows in order, in tables of at most `batch_rows`; the bytes of an `image` column are never read.
@@ -160,7 +161,8 @@ def open_manifest(storage: Storage, uri: str, renames: Renames = MappingProxyTyp
     columns = read_names(file_schema.names, renames)
     kept = {name for name, _ in columns}
     fields = [pa.field(renames.get(f.name) or f.name, f.type) for f in file_schema if f.name in kept]
-    schema = normalised_schema(pa.schema(fields), where)
+    features = {renames.get(name) or name: own for name, own in read_features(metadata).items() if name in kept}
+    schema = normalised_schema(pa.schema(fields), where).with_metadata(to_metadata(features))
     if rows_count == 0:
         raise ManifestError(f"manifest {where} lists no image; {_HINT}")
     base = metadata[BASE_KEY].decode() if BASE_KEY in metadata else None

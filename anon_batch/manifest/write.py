@@ -69,7 +69,7 @@ def write_table(
     Args:
         path: of the local file.
         tables: the rows.
-        extra: the pass-through columns.
+        extra: the pass-through columns, with their features as metadata.
         matcher: gives the ground truth; None leaves the regions of `tables`.
         base: what addresses are written relative to.
         where: the manifest's address, for messages.
@@ -80,7 +80,7 @@ def write_table(
     Raises:
         ManifestError: rows that fail the check.
     """
-    metadata = {VERSION_KEY: MANIFEST_VERSION.encode(), COMPARED_KEY: b"1"}
+    metadata = {**(extra.metadata or {}), VERSION_KEY: MANIFEST_VERSION.encode(), COMPARED_KEY: b"1"}
     if base.written is not None:
         metadata[BASE_KEY] = base.written.encode()
     schema = pa.schema([*FIXED_SCHEMA, *extra], metadata=metadata)

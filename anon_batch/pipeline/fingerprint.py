@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from anon_batch import __version__
 from anon_batch.config import JobConfig
+from anon_batch.formats.features import read_features
 from anon_batch.formats.run_json import OUTPUT_SECTIONS
 
 _SHOWN_DIFFERENCES = 8
@@ -21,12 +22,17 @@ _DIGEST = re.compile(r"\b[0-9a-f]{16,}\b")
 
 
 class RowsDigest:
-    """Digest the values of tables, one after the other, independent of their chunks; nulls differ from empty values."""
+    """Digest the values of tables, one after the other, independent of their chunks, and the features of their columns.
+
+    Nulls differ from empty values.
+    """
 
     def __init__(self) -> None:
         self._columns: dict[str, Any] = {}
+        self._features: dict[str, Any] = {}
 
     def update(self, table: pa.Table) -> None:
+        self._features = self._features or read_features(table.schema.metadata)
         for name in table.column_names:
             digest = self._columns.setdefault(name, hashlib.sha256(f"{name}:{table.schema.field(name).type}".encode()))
             for chunk in table.column(name).chunks:
@@ -34,6 +40,7 @@ class RowsDigest:
 
     def hexdigest(self) -> str:
         parts = {name: digest.hexdigest() for name, digest in self._columns.items()}
+        parts["names of classes"] = json.dumps(self._features, sort_keys=True)
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

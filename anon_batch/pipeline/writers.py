@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from anon_batch.config import WriteConfig
 from anon_batch.formats import layout
+from anon_batch.formats.features import IMAGE, read_features, to_metadata
 from anon_batch.formats.parquet_shard import write_parquet_shard
 from anon_batch.formats.release import Release
 from anon_batch.formats.tar_shard import Sample, write_samples
@@ -46,7 +47,7 @@ def open_sink(write: WriteConfig, release: Release, key: str, extra: pa.Schema) 
         write: the job's section.
         release: receives the images.
         key: of the attempt's shard file, below OUTPUT; not used by the layout `files`.
-        extra: names and types of the pass-through columns.
+        extra: names and types of the pass-through columns, and their features as metadata.
     """
     keep_format = write.format == "keep"
     if write.layout == "files":
@@ -132,14 +133,12 @@ class ParquetSink(_CollectingSink):
         }
         for column in self._extra:  # because shards without a value would differ from others, use the manifest's types
             columns[column.name] = pa.array([row.extra[column.name] for row, _ in images], column.type)
-        table = pa.table(columns).replace_schema_metadata({"huggingface": json.dumps(_HF_FEATURES)})
+        features = {"image": IMAGE, **read_features(self._extra.metadata)}
+        table = pa.table(columns).replace_schema_metadata(to_metadata(features))
         return self._put(write_parquet_shard(table))
 
     def _path(self, row: ManifestRow, image: EncodedImage) -> str:
         return layout.output_name(row.image_id, image.format, self._keep_format)
-
-
-_HF_FEATURES: Mapping[str, Any] = {"info": {"features": {"image": {"_type": "Image"}}}}
 
 
 def _sample(row: ManifestRow, image: EncodedImage) -> Sample:

@@ -95,6 +95,7 @@ def test_run_json_and_the_report_say_what_is_not_published(tmp_path: Path) -> No
         "published": ["caption"],
         "withheld": {"origin": "address"},
         "blanked": {"caption": {"contact": 1}},
+        "features": {"caption": {"dtype": "string", "_type": "Value"}},
     }
     assert record.config["publish"] == {"columns": []}
     finished = read_finished(run.release)

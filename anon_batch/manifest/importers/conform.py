@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from anon_batch.formats.features import read_features, to_metadata
 from anon_batch.manifest.importers.report import ImportReport
 from anon_batch.manifest.rename import Renames
 from anon_batch.manifest.schema import (
@@ -27,7 +30,7 @@ _SHA256 = r"^[0-9a-fA-F]{64}$"
 
 
 def conform(table: pa.Table, report: ImportReport, renames: Renames, *, in_cells: bool) -> pa.Table:
-    """Return a table whose fixed columns have their types and whose other columns may be published.
+    """Return a table whose fixed columns have their types and whose other columns may be published, with their features.
 
     A column with the name of a fixed one but of another type or meaning (digests that are no SHA-256, one of `offset` and
     `length` without the other), and one with a name that the release itself uses, is renamed to `source_<name>`; a column that
@@ -39,7 +42,9 @@ def conform(table: pa.Table, report: ImportReport, renames: Renames, *, in_cells
         renames: what the user asked for, applied first.
         in_cells: whether the images are cells of Parquet files, which have no byte range.
     """
+    features = {renames.get(name, name): feature for name, feature in read_features(table.schema.metadata).items()}
     table = _renamed(table, report, renames)
+    kept: dict[str, Any] = {}
     foreign = _foreign_range(table.column_names, in_cells=in_cells)
     columns: dict[str, pa.Array | pa.ChunkedArray] = {}
     for name in table.column_names:
@@ -60,7 +65,9 @@ def conform(table: pa.Table, report: ImportReport, renames: Renames, *, in_cells
                 target = f"source_{target}"
             report.renamed[name] = target
         columns[target] = column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
-    return pa.table(columns)
+        if name in features:
+            kept[target] = features[name]
+    return pa.table(columns).replace_schema_metadata(to_metadata(kept))
 
 
 def _renamed(table: pa.Table, report: ImportReport, renames: Renames) -> pa.Table:

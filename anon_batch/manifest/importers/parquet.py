@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -12,10 +12,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from anon_batch.errors import ManifestError
+from anon_batch.formats.features import read_features, to_metadata
 from anon_batch.manifest.addresses import cell_prefix
 from anon_batch.manifest.bounded_parquet import iter_tables
 from anon_batch.manifest.importers.entries import BATCH_ROWS, Source
 from anon_batch.manifest.importers.report import ImportReport
+from anon_batch.manifest.importers.splits import splits_of_files
 from anon_batch.manifest.names import HashArray, hashes, unsafe
 from anon_batch.manifest.parquet_footer import RowGroup, read_row_groups
 from anon_batch.manifest.regions_column import is_text
@@ -84,18 +86,21 @@ def image_column(schema: pa.Schema) -> str | None:
 def read_tables(storage: Storage, source: Source, report: ImportReport) -> Iterator[pa.Table]:
     """Yield rows of all images: `uri` is `FILE#column=image&row=N`; the other columns pass through, image bytes are not read.
 
-    `image_id` is the `path` inside the struct when those of the whole source are safe and unique, else
-    `<file, without .parquet>/<row:08d>`. Images in further columns are dropped, as all binary data is.
+    `image_id` is the `path` inside the struct, below the name of the split if the files tell several, when those of the whole
+    source are safe and unique, else `<file, without .parquet>/<row:08d>`. Images in further columns are dropped, as all binary
+    data is.
 
     Raises:
         ManifestError: a file without images, or one that holds paths only.
     """
-    by_path = _paths_are_ids(storage, source)
+    splits = splits_of_files(source)
+    by_path = _paths_are_ids(storage, source, splits)
     for address in source.addresses:
         try:
             with open_parquet(storage, address) as parquet:
                 column = require_images(parquet, address)
-                yield from _file_tables(parquet, source, address, report, column=column, by_path=by_path)
+                prefix = None if not by_path else f"{splits[address]}/" if splits else ""
+                yield from _file_tables(parquet, source, address, report, column=column, by_path=prefix)
         except ManifestError as exc:
             if not source.several:
                 raise
@@ -104,21 +109,23 @@ def read_tables(storage: Storage, source: Source, report: ImportReport) -> Itera
 
 
 def _file_tables(
-    parquet: OpenParquet, source: Source, address: str, report: ImportReport, *, column: str, by_path: bool
+    parquet: OpenParquet, source: Source, address: str, report: ImportReport, *, column: str, by_path: str | None
 ) -> Iterator[pa.Table]:
     schema = parquet.schema
     left_out = {f.name for f in schema if is_image_struct(f.type) or f.name == "uri"} - {column}
     report.dropped.update(left_out)
     wanted = [n for n in schema.names if n not in (column, *left_out)]
+    features = to_metadata({n: f for n, f in read_features(schema.metadata).items() if n in wanted})
     own_ids = "image_id" in wanted and is_text(schema.field("image_id").type)
     start = 0
-    for batch in _batches(parquet, [*wanted, *([f"{column}.path"] if by_path else [])]):
+    for batch in _batches(parquet, [*wanted, *([] if by_path is None else [f"{column}.path"])]):
         numbers = np.arange(start, start + len(batch))
         columns = {n: batch.column(n) for n in wanted}
         if own_ids:
             ids = columns.pop("image_id")
-        elif by_path:
-            ids = pc.struct_field(batch.column(column), "path").cast(pa.string())
+        elif by_path is not None:
+            paths = pc.struct_field(batch.column(column), "path").cast(pa.string())
+            ids = pc.binary_join_element_wise(by_path, paths, "")
         else:
             ids = pa.array([f"{source.stem_of(address)}/{n:08d}" for n in numbers.tolist()], pa.string())
         if "image_id" in columns:  # e.g. a number: kept beside the text id
@@ -126,7 +133,7 @@ def _file_tables(
             report.renamed["image_id"] = "source_image_id"
         uris = pc.binary_join_element_wise(cell_prefix(address, column), pa.array(numbers).cast(pa.string()), "")
         report.found_count += len(batch)
-        yield pa.table({"image_id": ids, "uri": uris, **columns})
+        yield pa.table({"image_id": ids, "uri": uris, **columns}).replace_schema_metadata(features)
         start += len(batch)
 
 
@@ -170,7 +177,8 @@ def _bytes_all_null(parquet: OpenParquet, column: str) -> bool:
     )
 
 
-def _paths_are_ids(storage: Storage, source: Source) -> bool:
+def _paths_are_ids(storage: Storage, source: Source, splits: Mapping[str, str]) -> bool:
+    """Return whether the paths inside the images of all files are safe, and unique in their split."""
     known: list[HashArray] = []
     for address in source.addresses:
         try:
@@ -179,7 +187,7 @@ def _paths_are_ids(storage: Storage, source: Source) -> bool:
                     return False
                 if unsafe(paths).any():
                     return False
-                known.append(hashes(paths))
+                known.append(hashes(pc.binary_join_element_wise(splits.get(address, ""), paths, "/")))
         except ManifestError:
             if not source.several:  # otherwise the file is skipped when its rows are read
                 raise

@@ -10,6 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from anon_batch.errors import ManifestError
+from anon_batch.formats.features import features_of, to_metadata
+from anon_batch.manifest.publish.class_names import ClassNames
 from anon_batch.manifest.publish.cleaner import Cleaner, Holds, show
 from anon_batch.manifest.publish.structured import UNREADABLE
 from anon_batch.manifest.regions_column import is_text, plain_type
@@ -25,7 +27,7 @@ class ColumnFilter:
         listed: dotted paths that are published as they are.
 
     Attributes:
-        schema: of the published columns.
+        schema: of the published columns, with their features as metadata.
     """
 
     def __init__(self, extra: pa.Schema, withheld: Mapping[str, str], cleaner: Cleaner, listed: frozenset[str]) -> None:
@@ -33,7 +35,14 @@ class ColumnFilter:
         self._withheld = dict(withheld)
         self._cleaner = cleaner
         self._listed = listed
-        self.schema = pa.schema([field for field in map(self._published, extra) if field is not None])
+        fields = [field for field in map(self._published, extra) if field is not None]
+        names = ClassNames(listed)
+        self._features = {
+            name: names.clean(feature, name) for name, feature in features_of(pa.schema(fields, extra.metadata)).items()
+        }
+        self._withheld.update(names.withheld)
+        self._replaced_names = names.replaced
+        self.schema = pa.schema(fields, to_metadata(self._features))
 
     def apply(self, table: pa.Table) -> pa.Table:
         """Return a table with its pass-through columns filtered; other columns stay.
@@ -50,7 +59,7 @@ class ColumnFilter:
             if field.name not in self._listed and needs_look(column.type):
                 column = self._cleaned(column, field)
             columns[field.name] = column
-        return pa.table(columns)
+        return pa.table(columns).replace_schema_metadata(self.schema.metadata)
 
     def _cleaned(self, column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray | pa.Array:
         with explained(field.name, column.type):
@@ -63,16 +72,18 @@ class ColumnFilter:
 
         Returns:
             `published`: names of columns; `withheld`: column or key -> why; `blanked`: column or key -> why -> values that
-            were left out of a published one.
+            were left out of a published one; `features`: published column -> its type and names of classes, as Hugging Face
+            has them. The names of the classes of `label` are called `label.names`.
         """
         withheld = {show((name,)) if name in self._extra else name: why for name, why in self._withheld.items()}
-        blanked: dict[str, Counter[str]] = {}
+        blanked: dict[str, Counter[str]] = {path: Counter(kinds) for path, kinds in self._replaced_names.items()}
         for (path, kind), count in sorted(self._cleaner.blanked.items()):
             blanked.setdefault(path, Counter())[kind] += count
         return {
             "published": list(self.schema.names),
             "withheld": dict(sorted({**self._cleaner.removed, **withheld}.items())),
             "blanked": {path: dict(kinds) for path, kinds in blanked.items()},
+            "features": self._features,
         }
 
     def _published(self, field: pa.Field) -> pa.Field | None:

@@ -9,14 +9,13 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 from anon_batch.errors import ConfigError
+from anon_batch.formats.features import features_of
+from anon_batch.manifest.publish.class_names import paths_of_names
 from anon_batch.manifest.publish.cleaner import HIDDEN_KEY, Cleaner
 from anon_batch.manifest.publish.column_filter import ColumnFilter, explained, needs_look, what_holds
+from anon_batch.manifest.publish.values import is_too_much
 from anon_batch.manifest.slices import is_slice
 
-# Shares of the texts of a column or key above which all of it is withheld, else only those texts.
-MAX_SHARE = 0.05
-MAX_SHARE_OF_FEW = 0.25  # because one or two addresses among a few captions say little about the others
-FEW = 2
 PRIVATE_SLICE = "slice, only counted"
 
 
@@ -29,8 +28,8 @@ def decide(sample: pa.Table, extra: pa.Schema, listed: Sequence[str] = ()) -> Co
 
     Args:
         sample: rows of the manifest, with all pass-through columns.
-        extra: names and types of the pass-through columns.
-        listed: columns, or keys such as `json.url`, that are published as they are.
+        extra: names and types of the pass-through columns, and their features as metadata.
+        listed: columns, keys such as `json.url`, or names of classes such as `label.names`, that are published as they are.
 
     Raises:
         ConfigError: `listed` names a column or key that is not there, or a part of one that is withheld as a whole.
@@ -68,12 +67,13 @@ def _by_values(cleaner: Cleaner) -> dict[str, str]:
     return {
         path: max(sorted(kinds), key=kinds.__getitem__)
         for path, kinds in hits.items()
-        if kinds.total() > cleaner.seen[path] * (MAX_SHARE if kinds.total() > FEW else MAX_SHARE_OF_FEW)
+        if is_too_much(kinds.total(), cleaner.seen[path])
     }
 
 
 def _check_listed(listed: Sequence[str], extra: pa.Schema, cleaner: Cleaner, withheld: Mapping[str, str]) -> None:
-    known = [*extra.names, *sorted(name for name in cleaner.known if not name.endswith(HIDDEN_KEY))]
+    names = [path for column, feature in features_of(extra).items() for path in paths_of_names(feature, column)]
+    known = [*extra.names, *sorted(name for name in cleaner.known if not name.endswith(HIDDEN_KEY)), *names]
     whole = [*withheld, *cleaner.removed]
     for name in listed:
         if (

@@ -13,6 +13,10 @@ import pyarrow.compute as pc
 from anon_batch.manifest.publish.patterns import HARMLESS, RULES
 
 TOO_LONG = "too long to check"
+# Shares of the texts of a column or key above which all of it is withheld, else only those texts.
+MAX_SHARE = 0.05
+MAX_SHARE_OF_FEW = 0.25  # because one or two addresses among a few captions say little about the others
+FEW = 2
 MAX_CHARS = 100_000
 _BOUNDED = re.compile(r"\{(\d+),(\d+)\}")
 _COMPILED = tuple((rule, re.compile(rule.pattern, re.ASCII)) for rule in RULES)
@@ -29,6 +33,11 @@ _ANY = "|".join(f"(?:{_unbounded(rule.pattern)})" for rule in RULES)
 def _plain(text: str) -> str:
     """Return a text with full-width letters and signs as plain ones, because readers take them for the same."""
     return text if text.isascii() else unicodedata.normalize("NFKC", text)
+
+
+def is_too_much(hits: int, texts: int) -> bool:
+    """Return whether so many texts lead somewhere that the others should not be published either."""
+    return hits > texts * (MAX_SHARE if hits > FEW else MAX_SHARE_OF_FEW)
 
 
 def kind_of_text(text: str) -> str | None:
