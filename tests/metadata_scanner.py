@@ -89,7 +89,7 @@ def _marked(folder: Path) -> set[str]:
 
 def _images_of(folder: Path) -> Iterator[tuple[str, bytes]]:
     for path in sorted(folder.glob("images/**/*")):
-        is_columns = path == folder / "images/metadata.parquet"  # no image
+        is_columns = path.name == "metadata.parquet"  # no image
         if path.is_file() and not path.name.startswith(".") and not is_columns:
             yield str(path.relative_to(folder)), path.read_bytes()
     for path in sorted(folder.glob("shards/*.tar")):

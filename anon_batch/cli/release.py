@@ -49,8 +49,7 @@ def release(
     if not finished.gates.passed:
         err.print("not signed: a gate is exceeded", markup=False)
         raise typer.Exit(int(ExitCode.GATE_EXCEEDED))
-    if finished.run.layout == "files":
-        write_metadata(place)
+    write_metadata(place)
     write_card(finished)
     write_croissant(finished)
     count = write_attestation(place, key)

@@ -39,10 +39,10 @@ def features_of(schema: pa.Schema) -> dict[str, Any]:
 
     A column of a type that `datasets` does not know is left out.
     """
-    told = read_features(schema.metadata)
+    given = read_features(schema.metadata)
     found = {}
     for field in schema:
-        own = trim(told[field.name], field.type) if field.name in told else None
+        own = trim(given[field.name], field.type) if field.name in given else None
         found[field.name] = own if own is not None and fits(own, field.type) else feature_of(field.type)
     return {name: feature for name, feature in found.items() if feature is not None}
 

@@ -17,8 +17,8 @@ ATTESTATION = "attestation.json"
 DESTROYED = "destroyed.json"
 CARD = "README.md"
 CROISSANT = "croissant.json"
-IMAGES_METADATA = "images/metadata.parquet"
 PROVENANCE = "provenance"
+_METADATA = "metadata.parquet"
 IMAGES = "images"
 SHARDS = "shards"
 VERSIONS = "versions"
@@ -36,7 +36,6 @@ SINGLE_FILES = frozenset(
         DESTROYED,
         CARD,
         CROISSANT,
-        IMAGES_METADATA,
         REPORT,
         REPORT_JSON,
         REPORT_VERDICT,
@@ -113,6 +112,16 @@ def rows_part(start: int, count: int) -> str:
 def shard_file(shard: str, attempt_name: str, layout: str) -> str:
     """Return the key below OUTPUT of a shard's images in the layouts `webdataset` and `parquet`."""
     return f"{SHARDS}/{shard}-{attempt_name}.{'tar' if layout == 'webdataset' else 'parquet'}"
+
+
+def images_metadata(folder: str = "") -> str:
+    """Return the key below OUTPUT of the file with the columns of all images, or of those whose ids start with a folder."""
+    return posixpath.join(IMAGES, folder, _METADATA)
+
+
+def is_images_metadata(key: str) -> bool:
+    """Return whether a key is that of such a file; no image has this name, because each has the suffix of an image."""
+    return key.startswith(f"{IMAGES}/") and posixpath.basename(key) == _METADATA
 
 
 def image_key(output_name: str) -> str:

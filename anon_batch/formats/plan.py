@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from anon_batch.errors import IntegrityError, ResumeRefusedError
+from anon_batch.formats.splits import Split
 from anon_batch.formats.versions import explain_other_version
 
 PLAN_VERSION = 2
@@ -27,6 +28,7 @@ class Plan:
             own, so that two drivers that start at once do not overwrite each other's rows.
         created_at: UTC, ISO 8601.
         columns: which pass-through columns are published and which are not; see `RunJson`.
+        splits: ranges of rows; see `RunJson`.
         sources: address of the `manifest`, and `allow` of the job's `sources`, so that the same sources may be read again.
     """
 
@@ -38,11 +40,12 @@ class Plan:
     rows_id: str
     created_at: str
     columns: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    splits: tuple[Split, ...] = ()
     sources: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> bytes:
         """Return the content of plan.json."""
-        return json.dumps({"version": PLAN_VERSION, **dataclasses.asdict(self)}, indent=1, sort_keys=True).encode()
+        return json.dumps({"version": PLAN_VERSION, **dataclasses.asdict(self)}, indent=1).encode()
 
     @classmethod
     def from_json(cls, data: bytes, uri: str) -> Plan:
@@ -57,6 +60,7 @@ class Plan:
             version = fields.pop("version")
             if version != PLAN_VERSION:
                 raise ResumeRefusedError(explain_other_version(uri, "ledger", version, PLAN_VERSION))
+            fields["splits"] = tuple(map(Split.from_json, fields.get("splits", ())))
             plan = cls(**{**fields, "models": tuple(fields["models"])})
             if type(plan.total) is not int or type(plan.shard_rows) is not int:
                 raise TypeError("total and shard_rows must be whole numbers")

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from anon_batch import __version__
 from anon_batch.errors import ConfigError, IntegrityError
+from anon_batch.formats.splits import Split, metadata_keys
 from anon_batch.formats.versions import explain_other_version
 
 RUN_JSON_VERSION = 2
@@ -35,6 +36,7 @@ class RunJson:
         statuses: status -> rows; None while it runs.
         columns: which pass-through columns are `published`, which columns and keys are `withheld` and why, and how many values
             of published ones were `blanked` and why.
+        splits: what the published column `split` makes of the rows, if each split is one range of them.
         tool_version: version of the package that wrote it.
     """
 
@@ -48,6 +50,7 @@ class RunJson:
     finished_at: str | None = None
     statuses: Mapping[str, int] | None = None
     columns: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    splits: tuple[Split, ...] = ()
     tool_version: str = __version__
 
     @property
@@ -78,6 +81,11 @@ class RunJson:
         return stated
 
     @property
+    def metadata_keys(self) -> Mapping[str, tuple[int, int] | None]:
+        """Keys of the files with the columns of the images in the layout `files`; see `splits.metadata_keys`."""
+        return metadata_keys(self.splits) if self.layout == "files" else {}
+
+    @property
     def is_finished(self) -> bool:
         """Whether every row has its commit."""
         return self.state == "finished"
@@ -105,6 +113,7 @@ class RunJson:
             if version != RUN_JSON_VERSION:
                 raise ConfigError(explain_other_version(uri, "release", version, RUN_JSON_VERSION))
             fields.pop("tool")
+            fields["splits"] = tuple(map(Split.from_json, fields.get("splits", ())))
             record = cls(**{**fields, "models": tuple(fields["models"])})
             _check(record)
         except (ValueError, KeyError, TypeError, AttributeError) as exc:

@@ -13,17 +13,17 @@ import pyarrow.compute as pc
 
 from anon_batch.errors import ManifestError
 from anon_batch.formats.features import read_features, to_metadata
+from anon_batch.formats.splits import SPLIT_COLUMN
 from anon_batch.manifest.importers.conform import conform
 from anon_batch.manifest.importers.entries import Kind, Source
 from anon_batch.manifest.importers.find import find_source, read_source
 from anon_batch.manifest.importers.report import ImportReport
-from anon_batch.manifest.importers.splits import SPLIT_COLUMN
+from anon_batch.manifest.named_columns import DESCRIBING_FILES, LABEL_COLUMN, NamedColumns, find_named_columns
 from anon_batch.manifest.names import hashes, unsafe
 from anon_batch.manifest.rename import Renames, require_columns
 from anon_batch.manifest.repeated_ids import find_repeated
 from anon_batch.manifest.schema import FIXED_COLUMNS
 from anon_batch.manifest.staging import StagedTables
-from anon_batch.manifest.told_columns import DESCRIBING_FILES, LABEL_COLUMN, ToldColumns, tell_columns
 from anon_batch.storage import Storage
 
 _ARCHIVES = ("tar", "webdataset")
@@ -38,7 +38,7 @@ class ImportedRows:
         report: what was found and left out.
         parts: (position of the source, the source or what its folder holds of one kind).
         prefixes: of the ids of each source.
-        told: columns that the names of folders and files tell.
+        named: columns that the names of folders and files tell.
         left_out: part -> numbers of its rows that are not in the manifest.
     """
 
@@ -46,7 +46,7 @@ class ImportedRows:
     report: ImportReport
     parts: list[tuple[int, Source]] = field(default_factory=list)
     prefixes: list[str] = field(default_factory=list)
-    told: ToldColumns = field(default_factory=ToldColumns)
+    named: NamedColumns = field(default_factory=NamedColumns)
     left_out: dict[int, list[int]] = field(default_factory=dict)
 
     def tables(self) -> Iterator[pa.Table]:
@@ -57,8 +57,8 @@ class ImportedRows:
     def extra_schema(self) -> pa.Schema:
         """Return the pass-through columns, with their features as metadata; see `StagedTables.extra_schema`."""
         own = self.staged.extra_schema()
-        features = {**read_features(own.metadata), **self.told.features()}
-        return pa.schema([*own, *self.told.schema()], to_metadata(features))
+        features = {**read_features(own.metadata), **self.named.features()}
+        return pa.schema([*own, *self.named.schema()], to_metadata(features))
 
     def count_of(self, part: int) -> int:
         """Return the number of rows of one part."""
@@ -92,7 +92,7 @@ class ImportedRows:
                 keep = np.ones(len(table), np.bool_)
                 keep[mine] = False
                 table = table.filter(pa.array(keep))
-            table = self.told.add(table, self.parts[part][1])
+            table = self.named.add(table, self.parts[part][1])
             if prefix:
                 at = table.column_names.index("image_id")
                 ids = pc.binary_join_element_wise(prefix, table.column("image_id"), "")
@@ -126,7 +126,7 @@ def import_sources(
                 staged.add(len(rows.parts), _selected(whole, columns, report))
             rows.parts.append((at, part))
     if len(found) == 1:
-        rows.told = _told_columns(rows, columns, renames)
+        rows.named = _named_columns(rows, columns, renames)
     if report.columns:
         require_columns(sorted(report.columns), renames, "--rename or --ignore")
     rows.prefixes = _id_prefixes(found, rows)
@@ -134,7 +134,7 @@ def import_sources(
     return rows
 
 
-def _told_columns(rows: ImportedRows, columns: Sequence[str] | None, renames: Renames) -> ToldColumns:
+def _named_columns(rows: ImportedRows, columns: Sequence[str] | None, renames: Renames) -> NamedColumns:
     """Return what names tell beyond the columns that the source has itself."""
     report, staged = rows.report, rows.staged
     report.columns.update(name for name in (LABEL_COLUMN, SPLIT_COLUMN) if name in renames and renames[name] is None)
@@ -143,7 +143,7 @@ def _told_columns(rows: ImportedRows, columns: Sequence[str] | None, renames: Re
     if not {posixpath.basename(address) for address in report.containers}.isdisjoint(DESCRIBING_FILES):
         wanted.discard(LABEL_COLUMN)  # because that file says what the images are
     parts = [(source, partial(staged.tables, part)) for part, (_, source) in enumerate(rows.parts)]
-    return tell_columns(parts, label=LABEL_COLUMN in wanted, split=SPLIT_COLUMN in wanted)
+    return find_named_columns(parts, label=LABEL_COLUMN in wanted, split=SPLIT_COLUMN in wanted)
 
 
 def _screened(table: pa.Table, report: ImportReport) -> pa.Table:

@@ -60,6 +60,7 @@ class Run:
             models=self.plan.models,
             config=self.config.model_dump(mode="json", include={"name", *PUBLIC_SECTIONS}),
             columns=self.plan.columns,
+            splits=self.plan.splits,
         )
 
 
@@ -106,6 +107,7 @@ def open_run(config: JobConfig, models: Sequence[str], storage: Storage | None =
                 rows_id=rows_id,
                 created_at=now(),
                 columns=rows.columns,
+                splits=rows.splits,
                 sources={
                     "manifest": redact_address(absolute(config.manifest)),
                     "allow": None if config.sources.allow is None else list(config.sources.allow),

@@ -12,6 +12,7 @@ import pyarrow as pa
 from anon_batch.config import JobConfig
 from anon_batch.errors import ManifestError
 from anon_batch.formats.ledger import Ledger
+from anon_batch.formats.splits import Split
 from anon_batch.manifest import ManifestFile, RowChecker, open_manifest
 from anon_batch.manifest.allowed import AllowedSources
 from anon_batch.manifest.chunks import CHUNK_ROWS, chunk_to_parquet
@@ -23,6 +24,7 @@ from anon_batch.pipeline.fingerprint import RowsDigest
 from anon_batch.pipeline.foreign_columns import ForeignColumns
 from anon_batch.pipeline.sources_allowed import RefusedSources
 from anon_batch.pipeline.sources_outside import SourcesOutside
+from anon_batch.pipeline.split_ranges import SplitRanges
 from anon_batch.storage import absolute
 from anon_batch.storage.faults import writing
 
@@ -30,11 +32,12 @@ SAMPLE_ROWS = 8_192  # whose values are looked at to decide about a column
 
 
 class ScannedRows(NamedTuple):
-    """Number and digest of the rows of the job, and which of their columns are published."""
+    """Number and digest of the rows of the job, which of their columns are published, and their splits."""
 
     total: int
     sha256: str
     columns: Mapping[str, Any]
+    splits: tuple[Split, ...]
 
 
 def scan_manifest(config: JobConfig, ledger: Ledger, rows_id: str | None) -> ScannedRows:
@@ -67,9 +70,10 @@ def scan_manifest(config: JobConfig, ledger: Ledger, rows_id: str | None) -> Sca
         refused.check,
         *([] if rows_id is None else [boxes.feed, foreign.feed]),
     ]
-    columns = _choose_columns(manifest, config)
+    columns, splits = _choose_columns(manifest, config), SplitRanges()
     for whole in rebatch(_checked_and_sampled(manifest, checks, config, threshold), CHUNK_ROWS):
         table = columns.apply(whole)
+        splits.feed(table)
         for name, words in slices.private(whole).items():  # for the ledger alone
             table = table.append_column(name, words)
         digest.update(table)
@@ -90,7 +94,7 @@ def scan_manifest(config: JobConfig, ledger: Ledger, rows_id: str | None) -> Sca
             f"{config.manifest}: detector `manifest` takes the boxes of the column `regions`, and no row has any; "
             "build the manifest with --ground-truth, or choose another detector"
         )
-    return ScannedRows(total, digest.hexdigest(), columns.report())
+    return ScannedRows(total, digest.hexdigest(), columns.report(), splits.found())
 
 
 def _choose_columns(manifest: ManifestFile, config: JobConfig) -> ColumnFilter:

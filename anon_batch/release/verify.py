@@ -47,7 +47,7 @@ def verify(release: Release, ledger: Ledger | None) -> Iterator[Verification]:
             except (IntegrityError, ObjectNotFoundError) as exc:
                 result.fault(str(exc))
             yield result
-    check_names(release, checker.names, result)
+    check_names(release, record, checker.names, result)
     try:
         for fault in check_versions(release, record):
             result.fault(fault)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from anon_batch.config import GatesConfig, validate
 from anon_batch.errors import ConfigError, IntegrityError, ObjectNotFoundError
@@ -34,18 +34,19 @@ _IMAGE_COUNTS = {
 }  # what public parts say about the ground truth
 
 
-def check_names(release: Release, names: OutputNames, result: Verification) -> None:
+def check_names(release: Release, record: RunJson, names: OutputNames, result: Verification) -> None:
     """Check that no two rows name one image, and that nothing lies below OUTPUT but what the release is made of."""
+    described = layout.SINGLE_FILES | record.metadata_keys.keys()
     try:
         if duplicates := names.duplicates():
             result.fault(f"{duplicates} rows name an image that another row names too")
-        for key in names.orphans(lambda: _listed(release)):
+        for key in names.orphans(lambda: _listed(release, described)):
             result.fault(f"{key}: {_ORPHANS.get(key.partition('/')[0], _FOREIGN)}")
     except (IntegrityError, ObjectNotFoundError) as exc:
         result.fault(str(exc))
 
 
-def _listed(release: Release) -> Iterator[str]:
+def _listed(release: Release, described: Collection[str]) -> Iterator[str]:
     """Yield the keys below OUTPUT that only a row can explain."""
     for info in release.objects(""):
         folder, _, name = info.key.partition("/")
@@ -53,7 +54,7 @@ def _listed(release: Release) -> Iterator[str]:
         is_version = (
             folder == layout.VERSIONS and (layout.parse_version(name) or release.version + 1) <= release.version
         )
-        if not is_part and not is_version and info.key not in layout.SINGLE_FILES:
+        if not is_part and not is_version and info.key not in described:
             yield info.key
 
 

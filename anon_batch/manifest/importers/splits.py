@@ -11,7 +11,6 @@ import re
 
 from anon_batch.manifest.importers.entries import Source
 
-SPLIT_COLUMN = "split"
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 _WORDS = {
     **dict.fromkeys(("train", "training"), TRAIN),
@@ -35,8 +34,8 @@ def splits_of_files(source: Source) -> dict[str, str]:
     if not source.several:
         return {}
     found = {address: split_of(source.stem_of(address)) for address in source.addresses}
-    told = {address: split for address, split in found.items() if split is not None}
-    return told if len(told) == len(found) and set(told.values()) != {TRAIN} else {}
+    given = {address: split for address, split in found.items() if split is not None}
+    return given if len(given) == len(found) and set(given.values()) != {TRAIN} else {}
 
 
 def container_of(source: Source, uri: str) -> str:

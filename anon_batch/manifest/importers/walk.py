@@ -91,7 +91,10 @@ def _first_bytes(path: str) -> bytes:
 
 
 class _LocalWalk:
-    """Depth-first, each folder sorted by name, links to folders after all real ones, so that ids are real paths."""
+    """Files in the order of their paths as text, as buckets list them; what links to folders hold comes last.
+
+    Because links come after all real folders, ids are real paths.
+    """
 
     def __init__(self, root: str) -> None:
         self._root = root
@@ -106,19 +109,23 @@ class _LocalWalk:
 
     def _tree(self, key: str) -> Iterator[Found]:
         """Yield what is below a folder. Because trees may be deeper than Python's stack, the folders left are in a list."""
-        left = [key]
+        left = [self._folder(key)]
         while left:
-            folders: list[str] = []
-            yield from self._folder(left.pop(), folders)
-            left += reversed(folders)
+            for item in left[-1]:
+                if isinstance(item, str):
+                    left.append(self._folder(item))
+                    break
+                yield item
+            else:
+                left.pop()
 
-    def _folder(self, key: str, folders: list[str]) -> Iterator[Found]:
-        """Yield the files of a folder; add its folders to a list."""
+    def _folder(self, key: str) -> Iterator[Found | str]:
+        """Yield the files of a folder, and the keys of its folders."""
         path = os.path.join(self._root, key) if key else self._root
         try:
             status = os.stat(path)
             with os.scandir(path) as scanned:
-                found = sorted(scanned, key=lambda entry: entry.name)
+                found = sorted(scanned, key=_path_text)
         except FileNotFoundError:
             return  # deleted during the walk
         except OSError as exc:
@@ -140,7 +147,7 @@ class _LocalWalk:
             elif entry.name in VERSION_CONTROL:
                 yield Found(f"{child}/", reason="version_control")
             else:
-                folders.append(child)
+                yield child
 
     def _item(self, entry: os.DirEntry[str], key: str) -> Found | None:
         """Return a file or what is wrong with it; None for a folder."""
@@ -187,3 +194,8 @@ class _LocalWalk:
         if real.startswith(self._real_root.rstrip("/") + "/"):
             return ""
         return real if os.path.isdir(real) else os.path.dirname(real)
+
+
+def _path_text(entry: os.DirEntry[str]) -> str:
+    """Return the name as it stands in the paths of files: a folder's ends with a slash."""
+    return f"{entry.name}/" if entry.is_dir(follow_symlinks=False) else entry.name

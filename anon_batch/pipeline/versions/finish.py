@@ -94,7 +94,7 @@ def finish_version(
     if run_plan is None:
         raise IntegrityError(f"{ledger.uri}: no {layout.LEDGER_PLAN}")
     record = release.read_run_json()
-    release.delete(sorted(layout.DESCRIPTIONS))
+    release.delete(sorted({*layout.DESCRIPTIONS, *record.metadata_keys}))
     _delete_replaced(release)
     commits = read_commits(release, ledger, run_plan, effective(release.parts()))
     delete_orphans(release, ledger, run_plan, commits.winners)

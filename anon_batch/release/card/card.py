@@ -15,30 +15,33 @@ from anon_batch.formats.run_json import RunJson
 from anon_batch.models.registry import MODELS
 from anon_batch.records import STATUSES
 from anon_batch.release.card.croissant import asked_for
+from anon_batch.release.card.front_matter import describe_for_loaders
 from anon_batch.release.card.generated import describe_generated
+from anon_batch.release.card.split_images import count_split_images
 from anon_batch.release.report.finished import FinishedRelease
 from anon_batch.release.report.statement import state_what_it_is
 from anon_batch.release.report.words import clean
 from anon_batch.units import format_count, format_share
 
 _TEMPLATE = "card.md.jinja"
-_DATA_FILES = {
-    "files": f"{layout.IMAGES}/**",
-    "webdataset": f"{layout.SHARDS}/*.tar",
-    "parquet": f"{layout.SHARDS}/*.parquet",
-}
 
 
 def render_card(finished: FinishedRelease) -> str:
-    """Return README.md of a finished release; the same release gives the same text."""
+    """Return README.md of a finished release; the same release gives the same text.
+
+    Raises:
+        IntegrityError: a part of the provenance is damaged.
+        StorageError: it cannot be read.
+    """
     environment = Environment(  # noqa: S701  the text is Markdown, and `plain` escapes what would be more
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     environment.filters.update(count=format_count, percent=format_share, plain=_plain)
     record, summary = finished.run, finished.stats.summary
+    front_matter = describe_for_loaders(record, count_split_images(finished.release, record.splits))
     statuses = {status: int(summary["statuses"].get(status, 0)) for status in STATUSES}
     return environment.from_string(_read_template()).render(
-        front_matter=yaml.safe_dump(_front_matter(record), sort_keys=False, allow_unicode=True).rstrip(),
+        front_matter=yaml.safe_dump(front_matter, sort_keys=False, allow_unicode=True).rstrip(),
         name=record.name,
         layout=record.layout,
         record=record,
@@ -70,15 +73,6 @@ def write_card(finished: FinishedRelease) -> None:
 
 def _read_template() -> str:
     return resources.files(__package__).joinpath(_TEMPLATE).read_text(encoding="utf-8")
-
-
-def _front_matter(record: RunJson) -> dict[str, Any]:
-    """Return the card's metadata. In the layout `files` one loader reads all, so that the provenance is no second config."""
-    images = {"split": "train", "path": _DATA_FILES[record.layout]}
-    configs: list[dict[str, Any]] = [{"config_name": "default", "default": True, "data_files": [images]}]
-    if record.layout == "parquet":
-        configs.append({"config_name": "provenance", "data_files": f"{layout.PROVENANCE}/*.parquet"})
-    return {"pretty_name": clean(record.name), "tags": ["anonymized", "anon-batch"], "configs": configs}
 
 
 def _lost(reasons: Mapping[str, Any]) -> Iterator[tuple[str, int]]:

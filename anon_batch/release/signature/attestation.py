@@ -82,7 +82,8 @@ def _digests(release: Release) -> dict[str, str]:
 
 def _signed_keys(release: Release) -> Iterator[str]:
     for info in release.objects(""):
-        is_image = info.key.partition("/")[0] in (layout.IMAGES, layout.SHARDS) and info.key not in layout.SINGLE_FILES
+        in_images = info.key.partition("/")[0] in (layout.IMAGES, layout.SHARDS)
+        is_image = in_images and not layout.is_images_metadata(info.key)
         if not is_image and info.key != layout.ATTESTATION:
             yield info.key
 

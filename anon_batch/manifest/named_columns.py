@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from anon_batch.formats.features import CLASS_LABEL
+from anon_batch.formats.splits import SPLIT_COLUMN
 from anon_batch.manifest.importers.entries import Source
-from anon_batch.manifest.importers.splits import SPLIT_COLUMN, TRAIN, container_of, split_of
+from anon_batch.manifest.importers.splits import TRAIN, container_of, split_of
 
 LABEL_COLUMN = "label"
 DESCRIBING_FILES = frozenset({"metadata.csv", "metadata.jsonl", "metadata.parquet"})
@@ -29,7 +30,7 @@ _CELL = "#column=.*$"
 
 
 @dataclass(frozen=True, slots=True)
-class ToldColumns:
+class NamedColumns:
     """What to add to every row.
 
     Args:
@@ -70,10 +71,10 @@ class ToldColumns:
         return table
 
 
-def tell_columns(
+def find_named_columns(
     parts: Sequence[tuple[Source, Callable[[], Iterator[pa.Table]]]], *, label: bool, split: bool
-) -> ToldColumns:
-    """Return what the names tell. Whatever is not clear for every row is not told.
+) -> NamedColumns:
+    """Return what the names tell. Whatever is not clear for every row is not given.
 
     Args:
         parts: of one source, each with its rows before any prefix is added to their ids.
@@ -89,17 +90,17 @@ def tell_columns(
             for table in tables():
                 places.update(dict.fromkeys(_places(table, source).unique().to_pylist()))
                 if len(places) > _MAX_PLACES:
-                    return ToldColumns()
+                    return NamedColumns()
     labels = {place: posixpath.basename(place) for place in places}
     splits = {place: found for place in places if (found := split_of(place)) is not None}
     is_split = len(splits) == len(places) and set(splits.values()) != {TRAIN}
-    is_told = (
+    is_clear = (
         len(set(labels.values())) > 1
         and len({place.count("/") for place in places}) == 1
         and "" not in places
         and not (is_split and all(map(split_of, labels.values())))  # e.g. images in `train` and `val`, without classes
     )
-    return ToldColumns(labels if label and is_told else {}, splits if split and is_split else {})
+    return NamedColumns(labels if label and is_clear else {}, splits if split and is_split else {})
 
 
 def _tells_split(source: Source) -> bool:
