@@ -6,7 +6,9 @@ commits harmless: two commits either cover disjoint rows, or one contains the ot
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from bisect import bisect_right
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import pairwise
 
 from anon_batch.records import ShardSpec
 
@@ -16,19 +18,32 @@ _TAIL_SPLIT = 8
 _SMALLEST_TAIL_ROWS = 4
 
 
-def first_round(total: int, shard_rows: int) -> Iterator[ShardSpec]:
+def first_round(total: int, shard_rows: int, cuts: Sequence[int] = ()) -> Iterator[ShardSpec]:
     """Yield the shards of the first round, rows 0 .. total - 1: `shard_rows` each, and smaller ones at the end.
 
     The small shards at the end keep all workers busy. They depend on the numbers of rows alone, never on the workers, so that
     every cluster makes the same shards.
+
+    Args:
+        total: rows of the plan.
+        shard_rows: most rows of a shard.
+        cuts: ascending rows that begin a shard, because no shard may hold that row and the one before it.
     """
-    tail_from = max(0, (total // shard_rows - _TAIL_SHARDS + 1)) * shard_rows
-    for start in range(0, tail_from, shard_rows):
-        yield ShardSpec(start, shard_rows)
-    tail = total - tail_from
-    size = max(min(shard_rows, _SMALLEST_TAIL_ROWS), min(shard_rows, -(-tail // (_TAIL_SHARDS * _TAIL_SPLIT))))
-    for start in range(tail_from, total, size):
-        yield ShardSpec(start, min(size, total - start))
+    for start, stop, size in _stretches(total, shard_rows, cuts):
+        for at in range(start, stop, size):
+            yield ShardSpec(at, min(size, stop - at))
+
+
+def _stretches(total: int, shard_rows: int, cuts: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    """Yield the rows between two cuts, and the number of rows of their shards; the last ones in two parts."""
+    last = cuts[-1] if cuts else 0
+    for start, stop in pairwise((0, *cuts)):
+        yield start, stop, shard_rows
+    tail_from = last + max(0, ((total - last) // shard_rows - _TAIL_SHARDS + 1)) * shard_rows
+    if tail_from > last:
+        yield last, tail_from, shard_rows
+    shares = -(-(total - tail_from) // (_TAIL_SHARDS * _TAIL_SPLIT))
+    yield tail_from, total, max(min(shard_rows, _SMALLEST_TAIL_ROWS), min(shard_rows, shares))
 
 
 def split(spec: ShardSpec) -> list[ShardSpec]:
@@ -40,7 +55,11 @@ def split(spec: ShardSpec) -> list[ShardSpec]:
 
 
 def pending(
-    total: int, shard_rows: int, committed: Collection[ShardSpec], exhausted: Collection[ShardSpec]
+    total: int,
+    shard_rows: int,
+    committed: Collection[ShardSpec],
+    exhausted: Collection[ShardSpec],
+    cuts: Sequence[int] = (),
 ) -> Iterator[ShardSpec]:
     """Yield the shards that no commit covers yet, in row order.
 
@@ -49,6 +68,7 @@ def pending(
         shard_rows: rows of a shard of the first round.
         committed: shards that have a commit.
         exhausted: shards without attempts left.
+        cuts: as in `first_round`.
 
     Yields:
         Shards of the first round; in place of an exhausted or partly committed one, its splits. An exhausted single row is
@@ -56,8 +76,9 @@ def pending(
     """
     done = frozenset(committed)
     given_up = frozenset(exhausted)
-    begun = frozenset(parent for spec in done | given_up for parent in _parents(spec, shard_rows, total))
-    for spec in first_round(total, shard_rows):
+    stretches = list(_stretches(total, shard_rows, cuts))
+    begun = frozenset(parent for spec in done | given_up for parent in _parents(spec, stretches))
+    for spec in first_round(total, shard_rows, cuts):
         yield from _pending_below(spec, done, given_up, begun)
 
 
@@ -74,23 +95,15 @@ def _pending_below(
         yield spec
 
 
-def _parents(spec: ShardSpec, shard_rows: int, total: int) -> list[ShardSpec]:
-    root = _root(spec.start, shard_rows, total)
+def _parents(spec: ShardSpec, stretches: Sequence[tuple[int, int, int]]) -> list[ShardSpec]:
+    start, stop, size = stretches[bisect_right(stretches, spec.start, key=lambda stretch: stretch[0]) - 1]
+    at = spec.start - (spec.start - start) % size
+    root = ShardSpec(at, min(size, stop - at))
     chain = []
     while root.count > spec.count:
         chain.append(root)
         root = next(child for child in split(root) if child.start <= spec.start < child.stop)
     return chain
-
-
-def _root(row: int, shard_rows: int, total: int) -> ShardSpec:
-    tail_from = max(0, (total // shard_rows - _TAIL_SHARDS + 1)) * shard_rows
-    if row < tail_from:
-        return ShardSpec(row - row % shard_rows, shard_rows)
-    tail = list(first_round(total - tail_from, shard_rows))
-    size = tail[0].count
-    start = (row - tail_from) // size * size + tail_from
-    return ShardSpec(start, min(size, total - start))
 
 
 def effective(committed: Collection[ShardSpec]) -> list[ShardSpec]:

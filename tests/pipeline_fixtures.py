@@ -76,7 +76,7 @@ def job(base: str, output: str = "out", **overrides: Any) -> JobConfig:
 def process_all(run: Run) -> None:
     """Process all shards in this process, as a driver would; every shard must succeed."""
     processor = ShardProcessor(run)
-    for spec in pending(run.plan.total, run.plan.shard_rows, run.release.parts(), ()):
+    for spec in pending(run.plan.total, run.plan.shard_rows, run.release.parts(), (), run.plan.cuts):
         result = processor.process(spec)
         assert result.outcome in ("committed", "already_committed"), result.error
 
@@ -97,7 +97,7 @@ def verdict(run: Run, *, with_ledger: bool = True) -> Verification:
 
 
 def shards(run: Run) -> list[Any]:
-    return list(first_round(run.plan.total, run.plan.shard_rows))
+    return list(first_round(run.plan.total, run.plan.shard_rows, run.plan.cuts))
 
 
 class Silent:

@@ -43,6 +43,11 @@ class Plan:
     splits: tuple[Split, ...] = ()
     sources: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
+    @property
+    def cuts(self) -> tuple[int, ...]:
+        """Rows that begin a shard, ascending: the first ones of splits, because a shard of two could be loaded as neither."""
+        return tuple(split.start for split in self.splits[1:])
+
     def to_json(self) -> bytes:
         """Return the content of plan.json."""
         return json.dumps({"version": PLAN_VERSION, **dataclasses.asdict(self)}, indent=1).encode()

@@ -53,7 +53,7 @@ def drive(run: Run, reporter: Reporter, dispatch: Dispatch, stopping: Callable[[
             outcomes["committed"] += 1
             found.append(spec)
         last_error, committed_s = "", time.monotonic()
-        specs = pending(plan.total, plan.shard_rows, found, attempts.exhausted)
+        specs = pending(plan.total, plan.shard_rows, found, attempts.exhausted, plan.cuts)
         for result in dispatch(takewhile(lambda _: not (alike.reached or stopping()), specs)):
             outcomes[result.outcome] += 1
             reporter.shard(result)

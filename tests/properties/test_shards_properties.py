@@ -16,11 +16,23 @@ def _rows(specs: list[ShardSpec]) -> list[int]:
     return [row for spec in specs for row in range(spec.start, spec.stop)]
 
 
-@given(TOTALS, SHARD_ROWS)
-def test_the_first_round_has_every_row_once_in_order(total: int, shard_rows: int) -> None:
-    specs = list(first_round(total, shard_rows))
+@st.composite
+def _cuts(draw: st.DrawFn, total: int) -> tuple[int, ...]:
+    if total < 2:
+        return ()
+    return tuple(sorted(draw(st.sets(st.integers(1, total - 1), max_size=6))))
+
+
+@given(TOTALS, SHARD_ROWS, st.data())
+def test_the_first_round_has_every_row_once_in_order_and_no_shard_crosses_a_cut(
+    total: int, shard_rows: int, data: st.DataObject
+) -> None:
+    cuts = data.draw(_cuts(total))
+    specs = list(first_round(total, shard_rows, cuts))
     assert _rows(specs) == list(range(total))
     assert max(spec.count for spec in specs) <= shard_rows
+    assert {spec.start for spec in specs}.issuperset(cuts)
+    assert len(specs) <= len(list(first_round(total, shard_rows))) + 2 * len(cuts) + 32
 
 
 @given(st.integers(0, 10**9), st.integers(2, 5000))
@@ -38,10 +50,11 @@ def test_any_interleaving_of_commits_and_exhausted_attempts_covers_every_row(
 ) -> None:
     """A model of the run: each pass commits some pending shards and exhausts others; late commits of shards that were given
     up long ago arrive at any time."""
+    cuts = data.draw(_cuts(total))
     committed: set[ShardSpec] = set()
     exhausted: set[ShardSpec] = set()
     for _ in range(60):
-        todo = list(pending(total, shard_rows, committed, exhausted))
+        todo = list(pending(total, shard_rows, committed, exhausted, cuts))
         assert len(_rows(todo)) == len(set(_rows(todo))), "a row was planned twice"
         if not todo:
             break
@@ -57,7 +70,7 @@ def test_any_interleaving_of_commits_and_exhausted_attempts_covers_every_row(
         if exhausted and data.draw(st.booleans(), label="late"):
             committed.add(data.draw(st.sampled_from(sorted(exhausted)), label="late commit"))
     else:
-        for spec in pending(total, shard_rows, committed, exhausted):
+        for spec in pending(total, shard_rows, committed, exhausted, cuts):
             committed.add(spec)
     kept = effective(committed)
     assert _rows(kept) == list(range(total))

@@ -1,4 +1,4 @@
-"""A release is a twin of its source for Hugging Face `datasets`: the same splits, order, columns, classes and their names."""
+"""A release is a twin of its source for loaders: the same splits, keys, order, columns, classes and their names."""
 
 from __future__ import annotations
 
@@ -7,20 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+from folder_readers import image_folder, timm_folder, timm_hub
 from PIL import Image
-from pipeline_fixtures import job, release
-from releases import RUN_KEY
-from typer.testing import CliRunner
-
-from anon_batch.cli.app import app
+from twins import CLASSES, LOST, SPLITS, publish, write_folders, write_hub
 
 datasets = pytest.importorskip("datasets")
-
-# Names that YAML would read as something else, and those of the field.
-NAMES = ["tench, Tinca tinca", "no", "null", "1", "a: 'b' #\"c\"", "---", "日本 🐟", "*anchor"]
-LAYOUTS = ("files", "webdataset", "parquet")
-SPLITS = {"train": 6, "validation": 3, "test": 2}
+LAYOUTS = ("files", "parquet")
 
 
 @pytest.fixture(autouse=True)
@@ -29,78 +23,22 @@ def offline(monkeypatch, tmp_path):
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
 
 
-def drawn(seed: int, kind: str = "JPEG") -> bytes:
-    buffer = io.BytesIO()
-    pixels = np.random.default_rng(seed).integers(0, 255, (6, 8, 3), np.uint8)
-    Image.fromarray(pixels).resize((40, 32)).save(buffer, kind)
-    return buffer.getvalue()
-
-
-def publish(base: Path, source: Path, layout: str, **settings: Any) -> Path:
-    """Build the manifest of a source and make a signed release of it, as a user would; return OUTPUT."""
-    runner = CliRunner()
-    (base / "key").write_bytes(RUN_KEY)
-    built = runner.invoke(app, ["manifest", str(source), "-o", str(base / "m.parquet")])
-    assert built.exit_code == 0, built.output
-    keys = {"write__layout": layout, "detect__detectors": ["centerface"], "sources__allow": [str(source)], **settings}
-    release(job(str(base), layout, **keys))
-    if not (base / "sign").exists():
-        assert runner.invoke(app, ["keys", "new", "--sign", str(base / "sign")]).exit_code == 0
-    done = runner.invoke(app, ["release", str(base / layout), "--sign-key", str(base / "sign")])
-    assert done.exit_code == 0, done.output
-    checked = runner.invoke(app, ["verify", str(base / layout), "--no-ledger", "--key", str(base / "sign.pub")])
-    assert checked.exit_code == 0, checked.output
-    return base / layout
-
-
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory):
-    """A dataset as `push_to_hub` writes it."""
     base = tmp_path_factory.mktemp("hub")
-    features = datasets.Features(
-        {
-            "image": datasets.Image(),
-            "label": datasets.ClassLabel(names=NAMES),
-            "tags": datasets.List(datasets.ClassLabel(names=["x", "y"])),
-            "sizes": datasets.List(datasets.Value("uint8"), length=2),
-            "caption": datasets.Value("string"),
-            "objects": {"category": datasets.ClassLabel(names=["cat", "no"]), "area": datasets.Value("float32")},
-        }
-    )
-    (base / "src/data").mkdir(parents=True)
-    start = 0
-    for split, count in SPLITS.items():
-        rows = {
-            "image": [{"bytes": drawn(start + n), "path": f"{n}.jpg"} for n in range(count)],
-            "label": [(start + n) % len(NAMES) for n in range(count)],
-            "tags": [[n % 2, 1] for n in range(count)],
-            "sizes": [[n, 255] for n in range(count)],
-            "caption": [f"{split} {n}" for n in range(count)],
-            "objects": [{"category": n % 2, "area": 0.5} for n in range(count)],
-        }
-        start += count
-        path = base / f"src/data/{split}-00000-of-00001.parquet"
-        datasets.Dataset.from_dict(rows, features=features).to_parquet(path)
+    write_hub(base / "src")
+    for layout in LAYOUTS:
+        publish(base, base / "src", layout)
     return base
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A folder of classes, as image folders have them; one of the images is damaged."""
-    base = tmp_path_factory.mktemp("folder")
-    seed = 0
-    for split in ("test", "train", "val"):
-        for name in ("n02", "n01 x", "n01", "n01-b"):
-            for number in range(2 if split == "train" else 1):
-                path = base / "src" / split / name / f"{number}.{'png' if number else 'JPEG'}"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(drawn(seed, "PNG" if number else "JPEG"))
-                seed += 1
-    (base / "src" / LOST).write_bytes(b"no image")
+def folders(tmp_path_factory):
+    base = tmp_path_factory.mktemp("folders")
+    write_folders(base / "src")
+    for layout in LAYOUTS:
+        publish(base, base / "src", layout, gates__failed=0.5)
     return base
-
-
-LOST = "train/n01/1.png"
 
 
 def keys(rows: Any) -> list[str]:
@@ -115,22 +53,97 @@ def check_twins(source: Any, twin: Any, lost: tuple[str, ...] = ()) -> None:
         assert len(kept) == len(rows) - len([key for key in lost if key.startswith(split)])
         rows = rows.select(kept)
         assert {name: twin[split].features.get(name) for name in rows.features} == dict(rows.features)
-        plain = rows.column_names
-        plain.remove("image")
-        for name in plain:
-            assert twin[split][name][:] == rows[name][:], name
+        for name in rows.column_names:
+            if name != "image":
+                assert twin[split][name][:] == rows[name][:], name
         for ours, own in zip(twin[split]["image"], rows["image"], strict=True):
             assert np.array_equal(np.asarray(ours), np.asarray(own))
 
 
-@pytest.mark.parametrize("layout", ["files"])
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_columns_of_the_hub_keep_splits_order_and_classes(hub, layout):
-    check_twins(datasets.load_dataset(str(hub / "src")), datasets.load_dataset(str(publish(hub, hub / "src", layout))))
+    check_twins(datasets.load_dataset(str(hub / "src")), datasets.load_dataset(str(hub / layout)))
 
 
-@pytest.mark.parametrize("layout", ["files"])
-def test_folders_of_classes_keep_splits_order_and_classes(folder, layout):
-    out = publish(folder, folder / "src", layout, gates__failed=0.5)
-    source = datasets.load_dataset("imagefolder", data_dir=str(folder / "src"))
-    assert source["train"].features["label"].names == ["n01", "n01 x", "n01-b", "n02"]
-    check_twins(source, datasets.load_dataset(str(out)), (LOST,))
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_folders_of_classes_keep_splits_order_and_classes(folders, layout):
+    source = datasets.load_dataset("imagefolder", data_dir=str(folders / "src"))
+    assert source["train"].features["label"].names == sorted(CLASSES)
+    check_twins(source, datasets.load_dataset(str(folders / layout)), (LOST,))
+
+
+@pytest.mark.parametrize("reader", [image_folder, timm_folder])
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_readers_of_folders_find_the_same(folders, reader, split):
+    source, twin = reader(folders / "src" / split), reader(folders / "files/images" / split)
+    assert twin.class_to_idx == source.class_to_idx
+    assert twin.samples == [(path, number) for path, number in source.samples if f"{split}/{path}" != LOST]
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_timm_reads_the_same_from_the_hub_and_from_a_release(hub, split, tmp_path):
+    source, twin = (timm_hub(hub / name, split, tmp_path / name) for name in ("src", "parquet"))
+    assert twin[0] == source[0]
+    assert [label for _, label in twin[1]] == [label for _, label in source[1]]
+    for (ours, _), (own, _) in zip(twin[1], source[1], strict=True):
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(ours))), np.asarray(Image.open(io.BytesIO(own))))
+
+
+def test_pandas_reads_provenance_shards_and_columns(hub, folders):
+    provenance = pd.read_parquet(folders / "files/provenance")
+    assert provenance["status"].value_counts().to_dict() == {"clean": 15, "failed": 1}
+    assert provenance.groupby("split").size().to_dict() == {"train": 8, "validation": 4, "test": 4}
+    shards = pd.read_parquet(hub / "parquet/shards")
+    assert list(shards.columns[:4]) == ["image", "image_id", "synthetic", "label"]
+    assert shards["caption"][0].startswith("test")
+    train = pd.read_parquet(folders / "files/images/train/metadata.parquet")
+    assert list(train["file_name"]) == [path for path, _ in sorted(timm_folder(folders / "files/images/train").samples)]
+
+
+def _batches(pairs: list[tuple[Any, int]]) -> tuple[Any, Any]:
+    import torch
+
+    pixels = [
+        np.asarray(Image.open(own).convert("RGB") if isinstance(own, Path) else own, np.float32) for own, _ in pairs
+    ]
+    return torch.tensor(np.stack(pixels) / 255).permute(0, 3, 1, 2), torch.tensor([label for _, label in pairs])
+
+
+def _losses(batches: list[tuple[Any, Any]], classes: int, epochs: int = 12) -> list[float]:
+    """Return the loss of a small network after each pass over the batches."""
+    import torch
+
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 5, stride=4), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.LazyLinear(classes)
+    )
+    network(batches[0][0])
+    steps = torch.optim.Adam(network.parameters(), 0.02)
+    losses = []
+    for _ in range(epochs):
+        total = 0.0
+        for images, labels in batches:
+            loss = torch.nn.functional.cross_entropy(network(images), labels)
+            steps.zero_grad()
+            loss.backward()
+            steps.step()
+            total += float(loss.detach())
+        losses.append(total / len(batches))
+    return losses
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules")
+@pytest.mark.parametrize("loader", ["datasets from parquet", "datasets from files", "image folder"])
+def test_a_few_steps_of_training_learn_from_each_loader(hub, folders, loader):
+    import torch
+
+    if loader == "image folder":
+        root = folders / "files/images/train"
+        found = image_folder(root)
+        pairs, classes = [(root / path, label) for path, label in found.samples], len(found.class_to_idx)
+    else:
+        rows = datasets.load_dataset(str(hub / loader.rpartition(" ")[2]), split="train")
+        pairs, classes = [(row["image"], row["label"]) for row in rows], rows.features["label"].num_classes
+    loading = torch.utils.data.DataLoader(pairs, batch_size=3, collate_fn=_batches)
+    losses = _losses(list(loading), classes)
+    assert losses[-1] < 0.5 * losses[0], losses
