@@ -37,6 +37,7 @@ PROMISES: Mapping[str, str] = {
     "certified": r"\bcertifie[ds]\b|\bcertificate\b",
     "perfect": r"\bperfect(?:ly)?\b|\bunbreakable\b|\bfoolproof\b",
 }
+_ALL = {**CLAIMS, **PROMISES}
 
 
 def claims_in(text: str) -> list[str]:
@@ -52,9 +53,10 @@ def promises_in(text: str, quoted: Iterable[str] = ()) -> list[str]:
         quoted: names and sentences that the text repeats and that are no words of this package: they are not searched.
     """
     plain = _plain(text)
-    for other in sorted({_plain(own) for own in quoted if own.strip()}, key=len, reverse=True):
-        plain = plain.replace(other, " ")
-    return list(_found(plain, {**CLAIMS, **PROMISES}))
+    for other in sorted(set(map(_plain, quoted)), key=len, reverse=True):
+        if next(_found(other, _ALL), None) is not None:
+            plain = re.sub(rf"(?<!\w){re.escape(other)}(?!\w)", " ", plain)
+    return list(_found(plain, _ALL))
 
 
 def _found(text: str, patterns: Mapping[str, str]) -> Iterator[str]:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from anon_batch.cli.console import err, out
 from anon_batch.cli.gates import show_gates
 from anon_batch.cli.keys import read_key_file
-from anon_batch.cli.options import Output, StorageJob, ledger_of, storage_of
+from anon_batch.cli.options import Output, ledger_of, storage_of
 from anon_batch.cli.verify import print_faults, verdict_line
-from anon_batch.errors import ExitCode
+from anon_batch.config import load_job
+from anon_batch.errors import ConfigError, ExitCode, IntegrityError
+
+if TYPE_CHECKING:
+    from anon_batch.config import JobConfig
+    from anon_batch.formats.release import Release
+    from anon_batch.release.report.finished import FinishedRelease
 
 
 def release(
@@ -20,8 +27,18 @@ def release(
     sign_key: Annotated[
         Path, typer.Option(help="Private key that signs the release; `anon-batch keys new --sign FILE` makes one.")
     ],
-    job: StorageJob = None,
+    job: Annotated[
+        Path | None,
+        typer.Option(
+            "--job",
+            help="Job file whose `storage` section gives access to OUTPUT and ledger, and whose section `compliance`, if it says "
+            "anything, replaces what the release says.",
+        ),
+    ] = None,
     ledger: Annotated[str | None, typer.Option(help="Ledger of the run; default OUTPUT-ledger.")] = None,
+    no_ledger: Annotated[
+        bool, typer.Option("--no-ledger", help="Check the public part only, when the ledger is destroyed or elsewhere.")
+    ] = False,
 ) -> None:
     """Write the card of a release that `verify` finds complete and whose gates passed, and sign it.
 
@@ -31,15 +48,21 @@ def release(
     from anon_batch.release.card.card import write_card
     from anon_batch.release.card.croissant import write_croissant
     from anon_batch.release.card.metadata import write_metadata
+    from anon_batch.release.report.compute import compute_report
     from anon_batch.release.report.finished import read_finished
+    from anon_batch.release.report.page import write_report
     from anon_batch.release.signature.attestation import write_attestation
     from anon_batch.release.signature.signing_key import read_private
+    from anon_batch.release.verdict import kept_verdict
     from anon_batch.release.verify import verify
+    from anon_batch.release.words.statement import statement_of
 
     key = read_private(read_key_file(sign_key), str(sign_key))
     place = Release(storage_of(job), output)
+    if job is not None:
+        _renew_owner_words(place, load_job(job, {}))
     finished = read_finished(place)
-    for step in verify(place, ledger_of(place, ledger, no_ledger=False)):
+    for step in verify(place, ledger_of(place, ledger, no_ledger=no_ledger)):
         found = step
     print_faults(found.faults, found.faults_count)
     show_gates(finished.gates)
@@ -52,5 +75,31 @@ def release(
     write_metadata(place)
     write_card(finished)
     write_croissant(finished)
+    write_report(place, compute_report(finished, kept_verdict(place, finished.run, finished.stats)))
+    _check_words(finished)
     count = write_attestation(place, key)
+    out.print(f"says     {statement_of(finished).headline}", markup=False)
     out.print(f"signed   {count:,} files and, by the provenance, {found.objects:,} images", markup=False)
+
+
+def _renew_owner_words(release: Release, job: JobConfig) -> None:
+    """Write what the owner says in a job into run.json, unless the job says nothing."""
+    said = job.compliance.model_dump(mode="json")
+    if not any(said.values()):
+        return
+    record = release.read_run_json()
+    if job.name != record.name:
+        raise ConfigError(
+            f"the job is called `{job.name}`, the release at {release.uri} `{record.name}`; `--job` needs the release's own job"
+        )
+    release.write_run_json(dataclasses.replace(record, config={**record.config, "compliance": said}))
+
+
+def _check_words(finished: FinishedRelease) -> None:
+    from anon_batch.release.words.check import check_words
+
+    if found := check_words(finished.release, finished.run, finished.destroyed):
+        raise IntegrityError(
+            f"not signed: the release claims what no release may claim: {'; '.join(found[:5])}. If a measure was written by "
+            "hand, repeat it; otherwise report this"
+        )

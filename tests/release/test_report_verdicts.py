@@ -8,7 +8,6 @@ from anon_batch.config import GatesConfig
 from anon_batch.formats.gates_json import GateResult, Gates
 from anon_batch.release.report.measures import Measures
 from anon_batch.release.report.questions import answer_all
-from anon_batch.release.report.statement import state_what_it_is
 from anon_batch.release.report.verdicts import judge_gates, judge_whole
 from anon_batch.release.verdict import Verdict
 from anon_batch.stats.figure import Figure
@@ -93,28 +92,3 @@ def test_an_answer_without_a_measure_says_how_to_get_one_and_why_there_is_none()
 def test_an_exceeded_limit_shows_at_its_question() -> None:
     answers = answer_all(Measures({"missed.all": Figure(0.02, 0.01, 0.03)}), judge_gates(Gates((EXCEEDED, UNMEASURED))))
     assert [answer.chip for answer in answers] == ["limit exceeded", "not measured", "not measured"]
-
-
-@pytest.mark.parametrize(
-    ("methods", "word"),
-    [
-        ({"gan": 9, "pixelate": 1}, "Obfuscated"),
-        ({"blur": 1}, "Obfuscated"),
-        ({"gan": 9, "solid": 1}, "Replaced"),
-        ({"swap": 1}, "Replaced"),
-        ({"solid": 1, "inpaint": 1}, "Removed"),
-        ({"my_plugin": 1, "solid": 5}, "Obfuscated"),
-        ({}, "None"),
-    ],
-)
-def test_the_weakest_treatment_names_the_release(methods: dict[str, int], word: str) -> None:
-    statement = dict(state_what_it_is(methods, 0, ()))
-    assert statement["Treatment"].startswith(f"{word}.")
-    assert statement["For the holder of the ledger or the run key"].startswith("Pseudonymised")
-    assert statement["For a recipient of the release alone"].startswith("Unlinked")
-
-
-def test_kept_regions_and_published_links_are_stated() -> None:
-    statement = dict(state_what_it_is({"gan": 1}, 3, ("json.url",)))
-    assert "3 regions were left as in the source" in statement["Treatment"]
-    assert statement["For a recipient of the release alone"].startswith("Linked as far as these columns lead")

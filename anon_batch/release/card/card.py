@@ -14,16 +14,22 @@ from anon_batch.formats.gates_json import GateResult
 from anon_batch.formats.run_json import RunJson
 from anon_batch.models.registry import MODELS
 from anon_batch.records import STATUSES
-from anon_batch.release.card.croissant import asked_for
 from anon_batch.release.card.front_matter import describe_for_loaders
 from anon_batch.release.card.generated import describe_generated
 from anon_batch.release.card.split_images import count_split_images
+from anon_batch.release.report.compute import measures_of
+from anon_batch.release.report.document import Answer
 from anon_batch.release.report.finished import FinishedRelease
-from anon_batch.release.report.statement import state_what_it_is
+from anon_batch.release.report.questions import answer_all
+from anon_batch.release.report.verdicts import judge_gates
 from anon_batch.release.report.words import clean
+from anon_batch.release.words.limits import list_limits
+from anon_batch.release.words.owner import owner_words
+from anon_batch.release.words.statement import statement_of
 from anon_batch.units import format_count, format_share
 
 _TEMPLATE = "card.md.jinja"
+_MARKUP = "\\`*_{}[]<>#|!&~$"
 
 
 def render_card(finished: FinishedRelease) -> str:
@@ -36,9 +42,12 @@ def render_card(finished: FinishedRelease) -> str:
     environment = Environment(  # noqa: S701  the text is Markdown, and `plain` escapes what would be more
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
-    environment.filters.update(count=format_count, percent=format_share, plain=_plain)
+    environment.filters.update(count=format_count, percent=format_share, plain=_plain, prose=_prose)
     record, summary = finished.run, finished.stats.summary
     front_matter = describe_for_loaders(record, count_split_images(finished.release, record.splits))
+    methods = {str(name): int(count) for name, count in summary["methods"].items()}
+    answers = answer_all(measures_of(finished), judge_gates(finished.gates))
+    statement = statement_of(finished)
     statuses = {status: int(summary["statuses"].get(status, 0)) for status in STATUSES}
     return environment.from_string(_read_template()).render(
         front_matter=yaml.safe_dump(front_matter, sort_keys=False, allow_unicode=True).rstrip(),
@@ -49,8 +58,12 @@ def render_card(finished: FinishedRelease) -> str:
         statuses=statuses,
         images=statuses["anonymized"] + statuses["clean"],
         lost=list(_lost(summary["reasons"])),
-        methods={str(name): int(count) for name, count in summary["methods"].items()},
-        statement=state_what_it_is(summary["methods"], int(summary["regions_kept"]), asked_for(record)),
+        methods=methods,
+        headline=statement.headline,
+        statement=statement.aspects,
+        answers=[(answer.question, _measured(answer)) for answer in answers],
+        limits=list_limits(record, methods, int(summary["regions_kept"]), _measured(answers[0])),
+        owner=owner_words(record),
         generated=describe_generated(finished.release, marked=record.mark_generated),
         gates=[
             (gate.name, _limit(gate), gate.note, "passed" if gate.passed else "exceeded")
@@ -59,6 +72,7 @@ def render_card(finished: FinishedRelease) -> str:
         models=list(_models(record)),
         published=[str(name) for name in record.columns.get("published", [])],
         withheld={str(name): str(why) for name, why in record.columns.get("withheld", {}).items()},
+        blanked=list(_blanked(record)),
     )
 
 
@@ -83,6 +97,16 @@ def _lost(reasons: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
             yield status, int(inner)
 
 
+def _measured(answer: Answer) -> tuple[str, ...]:
+    """Return the sentences of an answer that something was measured for; none if nothing was."""
+    return answer.sentences if answer.figures else ()
+
+
+def _blanked(record: RunJson) -> Iterator[tuple[str, str, int]]:
+    for name, own in record.columns.get("blanked", {}).items():
+        yield from ((str(name), str(why), int(count)) for why, count in own.items())
+
+
 def _models(record: RunJson) -> Iterator[tuple[str, str, str, str]]:
     for model in record.models:
         name, _, digest = model.partition("@")
@@ -102,4 +126,18 @@ def _limit(gate: GateResult) -> str:
 def _plain(text: object) -> str:
     """Return text that Markdown shows as it is, on one line."""
     safe = " ".join(clean(str(text)).split())
-    return "".join(f"\\{char}" if char in "\\`*_{}[]<>#|!" else char for char in safe)
+    return "".join(f"\\{char}" if char in _MARKUP else char for char in safe)
+
+
+def _prose(text: str) -> str:
+    """Return sentences that Markdown shows as they are, on one line, with what stands between backticks as code."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:
+        return _plain(text)
+    return "".join(f"`{' '.join(clean(part).split())}`" if at % 2 else _edges(part) for at, part in enumerate(parts))
+
+
+def _edges(part: str) -> str:
+    """Return the text as `_plain` does, with the space around it."""
+    start, end = (" " if part[:1].isspace() else ""), (" " if part[-1:].isspace() and part.strip() else "")
+    return f"{start}{_plain(part)}{end}"

@@ -16,10 +16,10 @@ from anon_batch.formats.provenance import PROVENANCE_SCHEMA
 from anon_batch.formats.run_json import RunJson
 from anon_batch.models.registry import MODELS
 from anon_batch.release.report.finished import FinishedRelease
-from anon_batch.release.report.statement import state_what_it_is
+from anon_batch.release.words.owner import NOT_STATED
+from anon_batch.release.words.statement import statement_of
 from anon_batch.units import format_count
 
-NOT_STATED = "Not stated by the owner."
 CONFORMS_TO = ("http://mlcommons.org/croissant/1.1", "http://mlcommons.org/croissant/RAI/1.0")
 _PARQUET, _TAR = "application/x-parquet", "application/x-tar"
 _IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp", "image/tiff", "image/bmp", "image/gif", "image/avif")
@@ -146,7 +146,7 @@ def _data_type(arrow: str) -> str:
 def _responsible_ai(finished: FinishedRelease, images: int) -> dict[str, Any]:
     record, summary = finished.run, finished.stats.summary
     regions, rows = int(summary["regions_anonymized"]), int(summary["rows"])
-    statement = dict(state_what_it_is(summary["methods"], int(summary["regions_kept"]), asked_for(record)))
+    statement = dict(statement_of(finished).aspects)
     lost = ", ".join(f"{format_count(int(summary['statuses'].get(name, 0)))} {name}" for name in ("withheld", "failed"))
     done = f"{format_count(regions)} regions in {format_count(images)} images"
     gates = [f"{gate.name}: {gate.note}" for gate in finished.gates.results]
@@ -179,8 +179,3 @@ def _stated(record: RunJson) -> dict[str, str]:
     """Return the owner's words that Croissant has a key for; none for what is not stated."""
     keys = {"license": "licence", "citeAs": "citation"}
     return {key: text for key, name in keys.items() if (text := record.compliance.get(name))}
-
-
-def asked_for(record: RunJson) -> list[str]:
-    """Return the columns and keys that the job publishes although they look like addresses, digests or persons."""
-    return [str(name) for name in record.config.get("publish", {}).get("columns", [])]

@@ -7,21 +7,25 @@ from typing import Any
 
 from anon_batch.errors import IntegrityError
 from anon_batch.formats import layout
-from anon_batch.formats.run_json import RunJson
 from anon_batch.release.report.counted import counted
 from anon_batch.release.report.document import Report
 from anon_batch.release.report.finished import FinishedRelease
-from anon_batch.release.report.measures import gather
+from anon_batch.release.report.measures import Measures, gather
 from anon_batch.release.report.questions import answer_all
-from anon_batch.release.report.sections.contents import models_section, published_section, settings_section
+from anon_batch.release.report.sections.contents import (
+    models_section,
+    owner_section,
+    published_section,
+    settings_section,
+)
 from anon_batch.release.report.sections.evidence import evidence_sections
 from anon_batch.release.report.sections.found import found_section
 from anon_batch.release.report.sections.limits import limits_section
 from anon_batch.release.report.sections.rows import rows_section
 from anon_batch.release.report.sections.time import time_section
-from anon_batch.release.report.statement import state_what_it_is
 from anon_batch.release.report.verdicts import judge_gates, judge_whole
 from anon_batch.release.verdict import Verdict
+from anon_batch.release.words.statement import statement_of
 from anon_batch.stats import time_shares
 
 
@@ -44,9 +48,8 @@ def compute_report(finished: FinishedRelease, verdict: Verdict | None) -> Report
 
 def _report(finished: FinishedRelease, summary: Mapping[str, Any], verdict: Verdict | None) -> Report:
     record, gates = finished.run, judge_gates(finished.gates)
-    figures, tables = counted(summary)
-    measures = gather(figures, tables, {}, finished.evidence)
-    methods = {str(name): int(n) for name, n in summary["methods"].items()}
+    measures = measures_of(finished)
+    statement = statement_of(finished)
     return Report(
         name=record.name,
         run_id=record.run_id,
@@ -55,7 +58,9 @@ def _report(finished: FinishedRelease, summary: Mapping[str, Any], verdict: Verd
         finished_at=record.finished_at or "unknown",
         headline=judge_whole(gates, verdict),
         gates=gates,
-        statement=state_what_it_is(methods, int(summary["regions_kept"]), _asked_for(record)),
+        treatment=statement.treatment,
+        linkage={"holder": statement.holder, "recipient": statement.recipient},
+        statement=statement.aspects,
         answers=answer_all(measures, gates),
         sections=(
             *evidence_sections(measures, summary),
@@ -65,10 +70,13 @@ def _report(finished: FinishedRelease, summary: Mapping[str, Any], verdict: Verd
             models_section(record.models, measures.models),
             published_section(record.columns),
             settings_section(record),
+            owner_section(record),
             limits_section(measures),
         ),
     )
 
 
-def _asked_for(record: RunJson) -> list[str]:
-    return [str(name) for name in record.config.get("publish", {}).get("columns", [])]
+def measures_of(finished: FinishedRelease) -> Measures:
+    """Return what was measured about a finished release, by its run and after it."""
+    figures, tables = counted(finished.stats.summary)
+    return gather(figures, tables, {}, finished.evidence)

@@ -127,6 +127,8 @@ class Report:
         name, run_id, tool_version, created_at, finished_at: of the run.
         headline: the verdict on the whole.
         gates: each limit of the job.
+        treatment: the weakest treatment of a region; None if there is no region.
+        linkage: `holder` of ledger and keys, and `recipient` -> linkage.
         statement: what the release says it is: (aspect, words).
         answers: to the three questions.
         sections: the rest, in order.
@@ -139,6 +141,8 @@ class Report:
     finished_at: str
     headline: Headline
     gates: tuple[GateVerdict, ...]
+    treatment: str | None
+    linkage: Mapping[str, str]
     statement: tuple[tuple[str, str], ...]
     answers: tuple[Answer, ...]
     sections: tuple[Section, ...]
@@ -150,6 +154,8 @@ class Report:
             **{name: getattr(self, name) for name in ("name", "run_id", "tool_version", "created_at", "finished_at")},
             "headline": dataclasses.asdict(self.headline),
             "gates": [dataclasses.asdict(gate) for gate in self.gates],
+            "treatment": self.treatment,
+            "linkage": dict(self.linkage),
             "statement": dict(self.statement),
             "questions": [_answer_json(answer) for answer in self.answers],
             "sections": [

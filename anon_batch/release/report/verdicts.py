@@ -25,7 +25,7 @@ _FIND_MORE = (
     "`anon-batch review OUTPUT`."
 )
 _WORDS: Mapping[str, _Words] = {
-    "withheld": _Words("rows for which no safe output could be made, so that none is published", _REASONS),
+    "withheld": _Words("rows of which no output passed all checks, so that none is published", _REASONS),
     "failed": _Words("rows whose source could not be read", _REASONS),
     "residual": _Words(
         "images in which a face is left, by the residual check",

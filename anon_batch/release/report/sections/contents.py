@@ -11,6 +11,7 @@ from anon_batch.formats.provenance import PROVENANCE_SCHEMA
 from anon_batch.formats.run_json import PUBLIC_SECTIONS, RunJson
 from anon_batch.models.registry import MODELS
 from anon_batch.release.report.document import Block, Section, Text, table
+from anon_batch.release.words.owner import owner_words
 
 _UNKNOWN = "not known to this version: ask who ran the job"
 
@@ -70,6 +71,13 @@ def published_section(columns: Mapping[str, Any]) -> Section:
         ),
     ]
     return Section("published", "What is published", tuple(blocks))
+
+
+def owner_section(record: RunJson) -> Section:
+    """Return what the owner says about the release; nobody has checked it."""
+    note = "From the section `compliance` of the job. These are the owner's words: anon-batch did not check them."
+    blocks = table("owner", "What the owner says", {"about": "text", "words": "text"}, owner_words(record), note)
+    return Section("owner", "From the owner", tuple(blocks))
 
 
 def settings_section(record: RunJson) -> Section:

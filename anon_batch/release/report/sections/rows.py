@@ -14,7 +14,7 @@ MOST_REASONS = 40
 _MEANINGS = {
     "anonymized": "every detection is anonymized",
     "clean": "nothing was detected; published as it is, without metadata",
-    "withheld": "no safe output could be made, so there is none",
+    "withheld": "no output passed all checks, so there is none",
     "failed": "the source could not be read",
 }
 

@@ -1,0 +1,59 @@
+"""Limits of a release that no setting removes, as its card lists them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from anon_batch.formats.run_json import RunJson
+from anon_batch.release.words.table import TREATMENTS, count_treatments, kept_secrets
+from anon_batch.units import format_counted
+
+_MORE_THAN_FACES = (
+    "People can be recognised by more than a face: hair, ears and the outline of the head around a region, body, clothes, "
+    "tattoos, place, text, other images of the same scene."
+)
+_NEW_FACES = (
+    "A person who is in several images gets another face in each, and so do near-duplicates of an image and the images of a "
+    "burst."
+)
+_ALIKE = "Where the surroundings are alike, the new faces may be alike too, so that they do not rule out linking."
+_SAME_FACE = "A person keeps the same new face in several images, so that these images are linked."
+_SUMS_UP = (
+    "Near-duplicates, bursts and several images of a person each keep something of the same face; together they may give away "
+    "more than one of them alone."
+)
+_IDS = "Ids and published columns are the source's. Names of persons in texts are not recognised."
+
+
+def list_limits(run: RunJson, methods: Mapping[str, int], kept: int, missed: Sequence[str]) -> tuple[str, ...]:
+    """Return the limits of a release.
+
+    Args:
+        run: its run.json.
+        methods: method -> regions that it anonymized.
+        kept: regions left as they are on the owner's word.
+        missed: sentences with what was measured about missed faces; none if nothing was.
+    """
+    measured = " ".join(missed) or "How many that are was not measured."
+    limits = [f"Faces that no detector found are published as they are. {measured}"]
+    if kept:
+        regions = f"{format_counted(kept, 'region')} {'was' if kept == 1 else 'were'}"
+        limits.append(f"{regions} left as in the source, because the owner marked them to be kept.")
+    return (*limits, _MORE_THAN_FACES, *_across_images(run, methods), _IDS)
+
+
+def _across_images(run: RunJson, methods: Mapping[str, int]) -> Iterator[str]:
+    used = count_treatments(methods)
+    if "replaced" in used and any(secret.consistent for secret in kept_secrets(run)):
+        yield _SAME_FACE
+    elif "replaced" in used:
+        yield f"{_NEW_FACES} {_ALIKE}" if _follows_surroundings(run, methods) else _NEW_FACES
+    if "obfuscated" in used:
+        yield _SUMS_UP
+
+
+def _follows_surroundings(run: RunJson, methods: Mapping[str, int]) -> bool:
+    options: Mapping[str, Any] = run.config.get("anonymize", {}).get("options", {})
+    new = [method for method in methods if TREATMENTS.get(method) == "replaced"]
+    return any(options.get(method, {}).get("donor_by", "surroundings") != "subject" for method in new)
