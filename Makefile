@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: venv venv-test docs demo test lint fuzz test-full soak bench table clean
+.PHONY: venv venv-test docs demo test lint fuzz test-full soak bench table words clean
 
 venv: $(VENV)/.installed
 venv-test: $(VENV)/.installed-test
@@ -60,6 +60,10 @@ SECONDS ?= 60
 fuzz: venv-test
 	$(PIP) -e '.[fuzz]'
 	@for target in $(FUZZ); do PYTHONPATH=tests $(BIN)/python -m fuzz $$target --seconds $(SECONDS) || exit 1; done
+
+# Writes what releases say of themselves into tests/data/words, for comparison; read the difference before you commit it.
+words: venv-test
+	PYTHONPATH=tests $(BIN)/python tests/golden_words.py
 
 clean:
 	rm -rf demo site

@@ -18,7 +18,6 @@ from anon_batch.errors import ConfigError, ExitCode, IntegrityError
 
 if TYPE_CHECKING:
     from anon_batch.config import JobConfig
-    from anon_batch.formats.release import Release
     from anon_batch.release.report.finished import FinishedRelease
 
 
@@ -59,9 +58,9 @@ def release(
 
     key = read_private(read_key_file(sign_key), str(sign_key))
     place = Release(storage_of(job), output)
-    if job is not None:
-        _renew_owner_words(place, load_job(job, {}))
     finished = read_finished(place)
+    if job is not None:
+        finished = _with_owner_words(finished, load_job(job, {}))
     for step in verify(place, ledger_of(place, ledger, no_ledger=no_ledger)):
         found = step
     print_faults(found.faults, found.faults_count)
@@ -72,6 +71,7 @@ def release(
     if not finished.gates.passed:
         err.print("not signed: a gate is exceeded", markup=False)
         raise typer.Exit(int(ExitCode.GATE_EXCEEDED))
+    place.write_run_json(finished.run)
     write_metadata(place)
     write_card(finished)
     write_croissant(finished)
@@ -82,23 +82,24 @@ def release(
     out.print(f"signed   {count:,} files and, by the provenance, {found.objects:,} images", markup=False)
 
 
-def _renew_owner_words(release: Release, job: JobConfig) -> None:
-    """Write what the owner says in a job into run.json, unless the job says nothing."""
-    said = job.compliance.model_dump(mode="json")
+def _with_owner_words(finished: FinishedRelease, job: JobConfig) -> FinishedRelease:
+    """Return the release with what the owner says in a job, unless the job says nothing."""
+    said, record = job.compliance.model_dump(mode="json"), finished.run
     if not any(said.values()):
-        return
-    record = release.read_run_json()
+        return finished
     if job.name != record.name:
         raise ConfigError(
-            f"the job is called `{job.name}`, the release at {release.uri} `{record.name}`; `--job` needs the release's own job"
+            f"the job is called `{job.name}`, the release at {finished.release.uri} `{record.name}`; `--job` needs the "
+            "release's own job"
         )
-    release.write_run_json(dataclasses.replace(record, config={**record.config, "compliance": said}))
+    run = dataclasses.replace(record, config={**record.config, "compliance": said})
+    return dataclasses.replace(finished, run=run)
 
 
 def _check_words(finished: FinishedRelease) -> None:
     from anon_batch.release.words.check import check_words
 
-    if found := check_words(finished.release, finished.run, finished.destroyed):
+    if found := check_words(finished):
         raise IntegrityError(
             f"not signed: the release claims what no release may claim: {'; '.join(found[:5])}. If a measure was written by "
             "hand, repeat it; otherwise report this"

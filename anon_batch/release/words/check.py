@@ -11,44 +11,55 @@ from typing import Any
 from anon_batch.claims import promises_in
 from anon_batch.errors import ObjectNotFoundError
 from anon_batch.formats import layout
-from anon_batch.formats.destroyed_json import Destroyed
-from anon_batch.formats.release import Release
-from anon_batch.formats.run_json import RunJson
+from anon_batch.release.report.finished import FinishedRelease
 from anon_batch.release.report.words import clean
 from anon_batch.release.words.statement import NOT_CLAIMED
 
 # Every file of a release that says something in sentences.
 WORDED = (layout.CARD, layout.CROISSANT, layout.REPORT, layout.REPORT_JSON, layout.RUN)
 _ESCAPED = re.compile(r"\\([^\w\s])")
+_FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.S)
 _UNSEEN = re.compile(r"<style>.*?</style>|<[^>]*>", re.S)
 
 
-def check_words(release: Release, run: RunJson, destroyed: Destroyed) -> list[str]:
+def check_words(finished: FinishedRelease) -> list[str]:
     """Return a line for each word that claims too much in a file of a release, for example `README.md: "safe"`.
 
-    Names and texts that the manifest, the job or its owner gave are not searched here: the job refuses claims in `compliance`.
+    What the manifest, the job or its owner named is not searched here, such as a class called "safe"; the job refuses claims in
+    `compliance`.
 
     Raises:
         StorageError: a file cannot be read.
     """
-    quoted = [NOT_CLAIMED, *_strings(run.config), *_strings(run.columns), *(own.said_by for own in destroyed.things)]
+    quoted = [NOT_CLAIMED, *_named(finished)]
+    quoted += [clean(name) for name in quoted]
     found: list[str] = []
     for key in WORDED:
         try:
-            text = readable(key, release.read(key).decode("utf-8", errors="replace"))
+            text = readable(key, finished.release.read(key).decode("utf-8", errors="replace"))
         except ObjectNotFoundError:
             continue
-        found += [f'{key}: "{word}"' for word in promises_in(text, [*quoted, *map(clean, quoted)])]
+        found += [f'{key}: "{word}"' for word in promises_in(text, quoted)]
     return found
 
 
+def _named(finished: FinishedRelease) -> Iterator[str]:
+    """Yield every text that a release shows and that is no sentence of this package."""
+    yield from _strings(json.loads(finished.run.to_json()))
+    yield from _strings(finished.stats.summary)
+    yield from (own.said_by for own in finished.destroyed.things)
+    for evidence in finished.evidence.files.values():
+        for table in evidence.tables.values():
+            yield from _strings(table.rows)
+
+
 def readable(key: str, text: str) -> str:
-    """Return what a reader sees of a file, by its name: no markup, no escapes."""
+    """Return what a reader sees of a file, by its name: no markup, no escapes, no front matter."""
     if key.endswith(".json"):
         return "\n".join(_strings(json.loads(text)))
     if key.endswith(".html"):
         return html.unescape(_UNSEEN.sub(" ", text))
-    return _ESCAPED.sub(r"\1", text)
+    return _ESCAPED.sub(r"\1", _FRONT_MATTER.sub("", text, count=1))
 
 
 def _strings(value: Any) -> Iterator[str]:

@@ -39,7 +39,9 @@ def list_limits(run: RunJson, methods: Mapping[str, int], kept: int, missed: Seq
     limits = [f"Faces that no detector found are published as they are. {measured}"]
     if kept:
         regions = f"{format_counted(kept, 'region')} {'was' if kept == 1 else 'were'}"
-        limits.append(f"{regions} left as in the source, because the owner marked them to be kept.")
+        limits.append(
+            f"{regions} left as in the source, because the owner marked {'it' if kept == 1 else 'them'} to be kept."
+        )
     return (*limits, _MORE_THAN_FACES, *_across_images(run, methods), _IDS)
 
 

@@ -24,7 +24,7 @@ from anon_batch.release.words.table import (
 from anon_batch.units import format_counted
 
 TREATMENT = "Treatment"
-HOLDER = "For the holder of ledger or keys, as a rule the controller"
+HOLDER = "For the controller, who holds or held ledger and keys"
 RECIPIENT = "For a recipient of the release alone"
 NOT_CLAIMED = (
     "That the release is “anonymous” as laws use the word: it depends on what was missed, on what else the images show, and on "
@@ -58,12 +58,15 @@ class Statement:
 
     @property
     def headline(self) -> str:
-        """The words alone: treatment, linkage for the holder of ledger and keys, linkage for recipients."""
-        treatment = "no region anonymized" if self.treatment is None else self.treatment
+        """The words alone: treatment, linkage for the controller, linkage for recipients."""
+        treatment: str = "no region anonymized" if self.treatment is None else self.treatment
         if self.kept:
             treatment += f", but {format_counted(self.kept, 'region')} kept as in the source"
-        holder = f"{self.holder} for the holder of ledger and keys"
-        return f"{treatment[0].upper()}{treatment[1:]}; {holder}, {self.recipient} for recipients."
+        if self.holder == self.recipient:
+            linkage = f"{self.holder} for its controller and for recipients"
+        else:
+            linkage = f"{self.holder} for its controller, {self.recipient} for recipients"
+        return f"{treatment[0].upper()}{treatment[1:]}; {linkage}."
 
 
 def state_what_it_is(
@@ -126,7 +129,7 @@ def _treatment(used: Mapping[Treatment, int], methods: Mapping[str, int], kept: 
     if not methods.keys() <= TREATMENTS.keys():
         yield _UNKNOWN_METHOD
     if kept:
-        yield f"{_kept(kept)} left as in the source, because the owner marked them to be kept."
+        yield f"{_kept(kept)} left as in the source, because the owner marked {'it' if kept == 1 else 'them'} to be kept."
 
 
 def _kept(kept: int) -> str:
@@ -151,7 +154,7 @@ def _holder(
     if len(left) < len(own):
         yield "Copies and backups cannot be seen from here."
     if not left:
-        yield f"{_MATCH} So it stays personal data for a holder who keeps the sources."
+        yield "A controller who keeps the sources can still match each output with its source, so that it stays personal data."
 
 
 def _unrecorded(names: Sequence[str]) -> Iterator[str]:

@@ -142,6 +142,8 @@ def test_the_statement_is_an_in_toto_statement_of_slsa_provenance(base):
         "README.md",
         "croissant.json",
         "images/metadata.parquet",
+        "report/index.html",
+        "report/report.json",
     }
     assert set(names) == expected
     record = json.loads((base / "files/run.json").read_bytes())

@@ -1,0 +1,151 @@
+"""What a release says it is: every case of the table, word for word, and nothing that no release may claim."""
+
+from __future__ import annotations
+
+import json
+import re
+from itertools import product
+
+import golden_words
+import pytest
+from golden_words import FOLDER, OTHER_STATES, RELEASES, STATES, a_run, finished, statement
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anon_batch import plugins
+from anon_batch.claims import CLAIMS, PROMISES, promises_in
+from anon_batch.formats import layout
+from anon_batch.formats.destroyed_json import LEDGER, RUN_KEY, Destroyed, Destruction
+from anon_batch.release.card.card import render_card
+from anon_batch.release.card.croissant import describe
+from anon_batch.release.report.compute import compute_report
+from anon_batch.release.report.page import render
+from anon_batch.release.words.check import readable
+from anon_batch.release.words.statement import NOT_CLAIMED, state_what_it_is
+from anon_batch.release.words.table import LINKAGES, MEANINGS, TREATMENTS, Case
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), list(golden_words.files()), ids=[name for name, _ in golden_words.files()]
+)
+def test_the_words_are_those_of_the_golden_files(name: str, content: str) -> None:
+    assert content == (FOLDER / name).read_text(encoding="utf-8"), "if the new words are right: make words"
+
+
+def test_every_golden_file_is_one_of_these() -> None:
+    assert {path.name for path in FOLDER.iterdir()} == {name for name, _ in golden_words.files()}
+
+
+def test_every_method_of_this_package_has_a_treatment() -> None:
+    assert set(plugins.built_in("methods")) == set(TREATMENTS)
+    assert set(TREATMENTS.values()) == set(MEANINGS)
+
+
+def test_the_table_has_every_case() -> None:
+    assert set(LINKAGES) == {Case(*flags) for flags in product((True, False), repeat=3)}
+    for case, words in LINKAGES.items():
+        assert words.holder == "pseudonymised" or not case.secret_left
+        assert words.holder == words.recipient == "pseudonymised" or not case.consistent
+        assert words.recipient != "unlinked" or not case.columns_lead
+
+
+@given(
+    st.dictionaries(st.sampled_from([*TREATMENTS, "other"]), st.integers(1, 9)),
+    st.lists(
+        st.builds(
+            Destruction,
+            st.sampled_from([LEDGER, RUN_KEY]),
+            st.just(golden_words.WHEN),
+            st.just("x"),
+            st.integers(0, 3),
+            st.sampled_from([None, 0, 2]),
+            st.booleans(),
+        ),
+        unique_by=lambda own: own.what,
+    ),
+)
+def test_only_what_is_destroyed_as_a_whole_unlinks(methods: dict[str, int], things: list[Destruction]) -> None:
+    said = state_what_it_is(a_run(), methods, 0, Destroyed("r", tuple(things)))
+    all_gone = len([own for own in things if own.complete and own.versions_left in (None, 0)]) == 2
+    assert said.holder == ("unlinked" if all_gone else "pseudonymised")
+    assert said.recipient == "unlinked"
+    weakest = next((word for word in MEANINGS if word in {TREATMENTS.get(m, "obfuscated") for m in methods}), None)
+    assert said.treatment == weakest
+
+
+def _files(name: str, state: str, **keys: object) -> dict[str, str]:
+    release = finished(name, state, **keys)
+    report = compute_report(release, None)
+    return {
+        layout.CARD: render_card(release),
+        layout.CROISSANT: json.dumps(describe(release)),
+        layout.REPORT: render(report),
+        layout.REPORT_JSON: report.to_json().decode(),
+        layout.RUN: release.run.to_json().decode(),
+    }
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("name", RELEASES)
+def test_no_file_claims_what_no_release_may_claim(name: str, state: str) -> None:
+    for key, text in _files(name, state).items():
+        assert promises_in(readable(key, text), [NOT_CLAIMED]) == [], key
+
+
+@pytest.mark.parametrize("state", [*STATES, *OTHER_STATES])
+@pytest.mark.parametrize("name", RELEASES)
+def test_the_word_anonymous_stands_in_no_sentence_but_the_one_that_disclaims_it(name: str, state: str) -> None:
+    aspects = dict(statement(name, state).aspects)
+    assert aspects.pop("Not claimed") == NOT_CLAIMED
+    assert "anonymous" not in " ".join(aspects.values()).lower()
+
+
+def test_the_statements_are_the_same_everywhere() -> None:
+    files = _files("mixed", "run key destroyed")
+    said = statement("mixed", "run key destroyed")
+    content = json.loads(files[layout.REPORT_JSON])
+    assert content["statement"] == dict(said.aspects)
+    assert (content["treatment"], content["linkage"]) == (
+        "obfuscated",
+        {"holder": "pseudonymised", "recipient": "unlinked"},
+    )
+    assert json.loads(files[layout.CROISSANT])["rai:personalSensitiveInformation"] == list(dict(said.aspects).values())
+    for key in (layout.CARD, layout.REPORT):
+        text = " ".join(readable(key, files[key]).split())
+        for _, words in said.aspects:
+            assert words.replace("\u00a0", " ") in text.replace("\u00a0", " "), key
+
+
+def test_the_list_of_words_is_exact() -> None:
+    """Words that are nearly the forbidden ones, and that the files of a release need."""
+    assert promises_in("anonymized, anonymize, anonymization, anon-batch, safetensors, unsafe, 100.0 %") == []
+    for pattern in (*CLAIMS.values(), *PROMISES.values()):
+        assert re.compile(pattern)
+    assert promises_in("the column `safe` is published", ["safe"]) == []
+    assert promises_in("the column `safe` is published", ["e", "saf"]) == ["safe"]
+    assert promises_in("unsafe and safe", ["safe"]) == []
+
+
+def test_hostile_words_of_the_owner_are_shown_as_text() -> None:
+    hostile = "<script>alert(1)</script> | `x` [a](http://e) ![b](c) *d* # e\n---\n\n- f\n<!-- g -->  ${h} &amp; ~~i~~"
+    keys = {
+        f"compliance__{key}": hostile[:299] for key in ("controller", "contact", "uses", "licence", "source_licence")
+    }
+    files = _files("gan", "ledger kept", **keys)
+    card = files[layout.CARD]
+    [row] = [line for line in card.splitlines() if line.startswith("| Uses |")]
+    assert row.count("|") - row.count("\\|") == 3
+    assert card.count("\n---\n") == 1
+    assert "<script>" not in card
+    assert "<script>" not in files[layout.REPORT]
+    assert json.loads(files[layout.CROISSANT])["rai:dataUseCases"] == [hostile]
+
+
+def test_a_witness_with_markup_in_the_name_stays_text() -> None:
+    things = tuple(
+        Destruction(what, golden_words.WHEN, "`<b>x</b>` [y](z)", 1, None, complete=True) for what in (LEDGER, RUN_KEY)
+    )
+    release = finished("gan", "ledger kept")
+    object.__setattr__(release, "destroyed", Destroyed(release.run.run_id, things))
+    assert "“'\\<b\\>x\\</b\\>' \\[y\\](z)”" in render_card(release)
+    assert "<b>x" not in render(compute_report(release, None))
