@@ -25,8 +25,8 @@ A job file is YAML. `anon-batch config job.yaml` checks one and prints it with a
 any key on the command line and wins over the file. An unknown key or a wrong value stops the command before anything runs, with
 the nearest key that exists.
 
-Every key except the addresses, `run_key_file`, `gates`, `engine` (but for `engine.shard_rows`), `models` and `storage` is part of
-the run's [fingerprint](../guides/resume.md): it cannot change between two runs into one output.""",
+Every key except the addresses, `run_key_file`, `gates`, `compliance`, `engine` (but for `engine.shard_rows`), `models` and
+`storage` is part of the run's [fingerprint](../guides/resume.md): it cannot change between two runs into one output.""",
     "labels": """Every other key of `anonymize` is a label and has the keys of `default`, for example
 `anonymize.licence_plate.method`.""",
     "options": """## Options of methods and checks
@@ -60,6 +60,10 @@ The sum over all shards, written when a run finishes. `anon-batch report` shows 
     "gates": """## `gates.json`
 
 `passed` is true if every gate passed. `gates` lists the limits of the job file with these fields:""",
+    "destroyed": """## `destroyed.json`
+
+Written by `anon-batch keys destroy`; missing if nothing is on record. `run_id` is of the run, `things` lists what was
+destroyed with these fields:""",
     "run": """## `run.json`
 
 What made the release. It holds no address and no secret.""",
@@ -212,12 +216,14 @@ def exit_codes_page() -> str:
 
 def stats_page() -> str:
     """Return the page with the keys of the JSON files of a release, from the docstrings of what writes them."""
+    from anon_batch.formats.destroyed_json import Destruction
     from anon_batch.formats.gates_json import GateResult
     from anon_batch.formats.run_json import RunJson
     from anon_batch.stats.summary import KEYS
 
     parts = [INTRO["stats"], table(["Key", "Meaning"], [[f"`{key}`", meaning] for key, meaning in KEYS.items()])]
     parts += [INTRO["gates"], table(["Key", "Meaning"], docstring_items(GateResult))]
+    parts += [INTRO["destroyed"], table(["Key", "Meaning"], docstring_items(Destruction))]
     parts += [INTRO["run"], table(["Key", "Meaning"], docstring_items(RunJson))]
     return "\n\n".join(parts) + "\n"
 

@@ -8,12 +8,13 @@ from itertools import product
 
 import golden_words
 import pytest
+from document_blocks import ROOT
 from golden_words import FOLDER, OTHER_STATES, RELEASES, STATES, a_run, finished, statement
 from hypothesis import given
 from hypothesis import strategies as st
 
 from anon_batch import plugins
-from anon_batch.claims import CLAIMS, PROMISES, promises_in
+from anon_batch.claims import CLAIMS, PROMISES, claims_in, promises_in
 from anon_batch.formats import layout
 from anon_batch.formats.destroyed_json import LEDGER, RUN_KEY, Destroyed, Destruction
 from anon_batch.release.card.card import render_card
@@ -21,8 +22,9 @@ from anon_batch.release.card.croissant import describe
 from anon_batch.release.report.compute import compute_report
 from anon_batch.release.report.page import render
 from anon_batch.release.words.check import readable
+from anon_batch.release.words.owner import LABELS
 from anon_batch.release.words.statement import NOT_CLAIMED, state_what_it_is
-from anon_batch.release.words.table import LINKAGES, MEANINGS, TREATMENTS, Case
+from anon_batch.release.words.table import LINKAGES, MEANINGS, TREATMENTS, Case, Linkages
 
 
 @pytest.mark.parametrize(
@@ -149,3 +151,56 @@ def test_a_witness_with_markup_in_the_name_stays_text() -> None:
     object.__setattr__(release, "destroyed", Destroyed(release.run.run_id, things))
     assert "“'\\<b\\>x\\</b\\>' \\[y\\](z)”" in render_card(release)
     assert "<b>x" not in render(compute_report(release, None))
+
+
+GUIDE = (ROOT / "docs/guides/words.md").read_text(encoding="utf-8")
+
+
+def _table(first: str) -> list[list[str]]:
+    """Return the rows of the guide's table whose first heading is this."""
+    [block] = [own for own in re.findall(r"(?:^\|.*\n)+", GUIDE, re.MULTILINE) if own.startswith(f"| {first} |")]
+    return [[cell.strip() for cell in line.strip("|\n").split("|")] for line in block.splitlines()[2:]]
+
+
+def test_the_guide_has_the_table_of_treatments() -> None:
+    named = {word: (set(re.findall(r"`(\w+)`", methods)), meaning) for methods, word, meaning in _table("Methods")}
+    expected = {
+        word: ({method for method, own in TREATMENTS.items() if own == word}, meaning)
+        for word, meaning in MEANINGS.items()
+    }
+    assert named == expected
+
+
+def test_the_guide_has_the_table_of_linkage() -> None:
+    said = {
+        Case(secret_left=left == "one exists", consistent=False, columns_lead=lead == "yes"): Linkages(
+            holder, recipient
+        )
+        for left, lead, holder, recipient in _table("Ledger and run key")
+    }
+    assert said == {case: words for case, words in LINKAGES.items() if not case.consistent}
+
+
+def test_the_guide_names_every_key_of_the_owner() -> None:
+    for key in LABELS:
+        assert f"  {key}: " in GUIDE or f"`{key}`" in GUIDE, key
+
+
+# Where documents name a forbidden word because they forbid it, or say that it is not so.
+_ALLOWED = {
+    "docs/guides/words.md",
+    "docs/guides/report.md: anonymous",
+    "CHANGELOG.md: anonymous",
+    "CHANGELOG.md: GDPR-compliant",
+    "README.md: cannot be recognised",
+}
+
+
+def test_documents_claim_nothing_for_releases() -> None:
+    pages = [ROOT / name for name in ("README.md", "SECURITY.md", "CHANGELOG.md")] + sorted(
+        (ROOT / "docs").rglob("*.md")
+    )
+    found = {
+        f"{path.relative_to(ROOT)}: {word}" for path in pages for word in claims_in(path.read_text(encoding="utf-8"))
+    }
+    assert {own for own in found if own.partition(":")[0] not in _ALLOWED} <= _ALLOWED
