@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from anon_batch import __version__
 from anon_batch.cli import (
+    c2pa,
     config,
     diff,
     estimate,
@@ -52,6 +53,7 @@ app.command("estimate")(estimate.estimate)
 app.command("status")(status.status)
 app.command("verify")(verify.verify)
 app.command("release")(release.release)
+app.command("c2pa")(c2pa.c2pa)
 app.command("diff")(diff.diff)
 app.command("report")(report.report)
 app.command("review")(review.review)

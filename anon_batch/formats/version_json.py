@@ -1,6 +1,7 @@
 """versions/<n>.json: which parts make version n of a release, what changed, and the digest of its parent. Public.
 
-Version 1 is what the run made; `patch` and `erase` make the later ones. The file's existence is the commit of its version.
+Version 1 is what the run made; `patch`, `erase` and `c2pa` make the later ones. The file's existence is the commit
+of its version.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from anon_batch.errors import ConfigError, IntegrityError
 from anon_batch.formats.versions import explain_other_version
 
 VERSION_JSON_VERSION = 1
-KINDS = ("run", "patch", "erase")
+KINDS = ("run", "patch", "erase", "c2pa")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Version:
     """
 
     number: int
-    kind: Literal["run", "patch", "erase"]
+    kind: Literal["run", "patch", "erase", "c2pa"]
     run_id: str
     created_at: str
     parts_sha256: str

@@ -24,7 +24,7 @@ class VersionPlan:
 
     Args:
         number: of the version, from 2.
-        kind: `patch` or `erase`.
+        kind: `patch`, `erase` or `c2pa`.
         request: what was asked, as JSON values; the same command gives the same. It must not hold what is to be erased.
         parent_stats_sha256: digest of stats.json before the version.
         token: tells the files of this plan from those of an abandoned one.
@@ -33,7 +33,7 @@ class VersionPlan:
     """
 
     number: int
-    kind: Literal["patch", "erase"]
+    kind: Literal["patch", "erase", "c2pa"]
     request: Mapping[str, Any]
     parent_stats_sha256: str
     token: str = dataclasses.field(default_factory=lambda: secrets.token_hex(4))

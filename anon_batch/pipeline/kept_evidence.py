@@ -68,18 +68,20 @@ def read_kept_evidence(release: Release, run_id: str, stats: StatsJson) -> KeptE
 
 
 def _before_erasures(versions: Sequence[Version]) -> dict[str, str]:
-    """Map digests of stats.json before the last versions, as long as these only erased rows, to what a reader must know.
+    """Map digests of stats.json before the last versions, as long as these changed no pixel, to what a reader must know.
 
-    Because an erasure changes no image that is left, what was measured before it is still true of more rows.
+    Because an erasure changes no image that is left, what was measured before it is still true of more rows. Content
+    Credentials stand beside the pixels.
     """
     states: dict[str, str] = {}
     erased = 0
     for version in reversed(versions):
-        if version.kind != "erase":
+        if version.kind not in ("erase", "c2pa"):
             break
         erased += len(version.tombstones)
         rows = "1 row was" if erased == 1 else f"{erased:,} rows were"
-        states[version.parent_stats_sha256] = f"measured on version {version.number - 1}, before {rows} erased"
+        note = f"measured on version {version.number - 1}, before {rows} erased" if erased else ""
+        states[version.parent_stats_sha256] = note
     return states
 
 

@@ -13,6 +13,7 @@ from anon_batch.formats.release import Release
 from anon_batch.formats.shard_file import read_members
 from anon_batch.imaging.decode import decode
 from anon_batch.imaging.metadata.inspect import inspect
+from anon_batch.release.c2pa.credentials import split_credentials
 
 Members = Mapping[str, Mapping[str, bytes]]
 
@@ -25,6 +26,7 @@ def check_images(
     pool: ThreadPoolExecutor,
     *,
     mark_generated: bool,
+    credentials: bool,
 ) -> Iterator[list[str]]:
     """Read every image of a part.
 
@@ -35,6 +37,7 @@ def check_images(
         shard_sha256: of that file; empty if the layout has none.
         pool: threads to check on.
         mark_generated: whether images with a synthetic region must hold the mark; all others must not.
+        credentials: whether images with a synthetic region may hold Content Credentials.
 
     Yields:
         Faults of the shard file, then those of each image.
@@ -47,7 +50,7 @@ def check_images(
         named = {row["member"] for row in in_shards}
         members[shard_key] = _open_shard(release, shard_key, shard_sha256, named, faults)
     yield faults
-    yield from pool.map(partial(_check_image, release, members, mark_generated), rows)
+    yield from pool.map(partial(_check_image, release, members, mark_generated, credentials), rows)
 
 
 def _open_shard(release: Release, key: str, sha256: str, named: set[str], faults: list[str]) -> Mapping[str, bytes]:
@@ -71,7 +74,9 @@ def _open_shard(release: Release, key: str, sha256: str, named: set[str], faults
     return members
 
 
-def _check_image(release: Release, members: Members, mark_generated: bool, row: Mapping[str, Any]) -> list[str]:
+def _check_image(
+    release: Release, members: Members, mark_generated: bool, credentials: bool, row: Mapping[str, Any]
+) -> list[str]:
     name = row["output"] if row["member"] is None else f"{row['output']}:{row['member']}"
     try:
         data = release.read(row["output"]) if row["member"] is None else None
@@ -82,8 +87,10 @@ def _check_image(release: Release, members: Members, mark_generated: bool, row: 
         return [f"{name}: cannot be read ({exc})"]
     if (sha256 := hashlib.sha256(data).hexdigest()) != row["sha256"]:
         return [f"{name}: sha256 is {sha256}, provenance says {row['sha256']}"]
-    marked = mark_generated and any(region["synthetic"] for region in row["regions"] or ())
-    faults = [f"{name}: carries {item}" for item in inspect(data, marked=marked)]
+    synthetic = any(region["synthetic"] for region in row["regions"] or ())
+    plain, found = split_credentials(data) if credentials and synthetic else (data, [])
+    found += inspect(plain, marked=mark_generated and synthetic)
+    faults = [f"{name}: carries {item}" for item in found]
     try:
         image = decode(row["image_id"], data)
     except RowError as exc:

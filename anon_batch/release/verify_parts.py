@@ -103,9 +103,14 @@ class PartsChecker:
         published = _published(rows)
         self.names.add(spec, published)
         shard_key = layout.shard_file(spec.name, meta.attempt, self._record.layout)
-        mark_generated = self._record.mark_generated
         for faults in check_images(
-            self._release, published, shard_key, meta.shard_sha256, pool, mark_generated=mark_generated
+            self._release,
+            published,
+            shard_key,
+            meta.shard_sha256,
+            pool,
+            mark_generated=self._record.mark_generated,
+            credentials=any(version.kind == "c2pa" for version in self._release.versions),
         ):
             for fault in faults:
                 result.fault(fault)

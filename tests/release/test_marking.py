@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import json
@@ -70,7 +71,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return base
 
 
+@functools.cache
 def _release(base: Path, output: str, **keys: Any) -> Run:
+    """Make a release, once: what damages it restores it."""
     return release(job(str(base), output, **{"anonymize__face__method": "swap", **keys}))
 
 
@@ -213,7 +216,7 @@ def test_verify_refuses_a_mark_where_nothing_was_generated(made: Run) -> None:
 
 @pytest.mark.parametrize("layout", ["files", "webdataset", "parquet"])
 def test_loaders_see_which_images_are_synthetic(base: Path, layout: str) -> None:
-    run = _release(base, layout + "-seen", write__layout=layout, engine__shard_rows=5)
+    run = _release(base, layout + "-own", write__layout=layout, engine__shard_rows=5)
     rows = {row["image_id"]: row["synthetic"] for row in _rows(run)}
     assert rows == {image_id: image_id in {*WITH_FACE, "marked-face.png"} for image_id in IDS}
     folder = Path(run.release.uri)
@@ -259,7 +262,7 @@ def test_the_card_says_how_many_images_are_synthetic_and_marked(base: Path, made
     assert f"{count - 1} images hold a mark that says so" in said
     assert "1 image holds none, because the format BMP has no place for it. There is no watermark." in said
 
-    off = render_card(read_finished(_release(base, "off-card", write__mark_generated=False).release))
+    off = render_card(read_finished(_release(base, "off", write__mark_generated=False).release))
     assert f"{count} images show" in off
     assert "The files themselves are not marked" in off
     assert "a mark that says so" not in off
@@ -268,5 +271,5 @@ def test_the_card_says_how_many_images_are_synthetic_and_marked(base: Path, made
     assert "Each holds a mark that says so" in alike
     assert "BMP" not in alike
 
-    none = render_card(read_finished(_release(base, "solid-card", anonymize__face__method="solid").release))
+    none = render_card(read_finished(_release(base, "solid", anonymize__face__method="solid").release))
     assert "**Synthetic content:** No image of this release shows anything that a model generated." in none

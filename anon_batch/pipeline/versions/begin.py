@@ -36,7 +36,7 @@ class NewVersion(NamedTuple):
 
 
 def begin_version(
-    release: Release, ledger: Ledger, kind: Literal["patch", "erase"], request: Mapping[str, Any]
+    release: Release, ledger: Ledger, kind: Literal["patch", "erase", "c2pa"], request: Mapping[str, Any]
 ) -> NewVersion:
     """Begin the next version of a finished release, or go on with it if the same request began it.
 

@@ -38,6 +38,11 @@ def describe_generated(release: Release, *, marked: bool) -> str:
         said += f" {holders} a mark that says so: XMP with IPTC's digital source type `{_name(SOURCE_TYPE)}`."
     for name, count in unmarked.items():
         said += f" {_images(count, 'holds', 'hold')} none, because the format {name} has no place for it."
+    for version in release.versions:
+        if version.kind == "c2pa":
+            count = version.changes.get("signed", 0)
+            signed = _images(count, "was", "were")
+            said += f" {signed} signed in version {version.number} (Content Credentials, C2PA)."
     return f"{said} There is no watermark."
 
 
