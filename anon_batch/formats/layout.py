@@ -178,11 +178,6 @@ def output_name(image_id: str, image_format: str, keep_format: bool) -> str:
     return image_id + FORMAT_SUFFIXES[image_format][0]
 
 
-def sample_member(index: int, image_format: str) -> str:
-    """Return the name of an image inside a tar shard: its row number, because WebDataset keys are unique and have no dots."""
-    return f"{index:010d}{FORMAT_SUFFIXES[image_format][0]}"
-
-
 def possible_output_names(image_id: str, keep_format: bool) -> set[str]:
     """Return every name that `output_name` may give to an id, for any format of the source."""
     return {output_name(image_id, image_format, keep_format) for image_format in FORMAT_SUFFIXES}

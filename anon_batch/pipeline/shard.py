@@ -88,7 +88,7 @@ class ShardProcessor:
             return ShardResult(spec, "exhausted")
         rows = self._planned.read(spec)
         key = layout.shard_file(spec.name, attempt.name, write.layout)
-        sink = open_sink(write, run.release, key, self._planned.extra_schema)
+        sink = open_sink(write, run.release, key, self._planned.extra_schema, rows)
         stages = ImageStages(
             self.anonymizer,
             self._reader(),

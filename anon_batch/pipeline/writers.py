@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import math
 import threading
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import pyarrow as pa
 
@@ -16,7 +14,9 @@ from anon_batch.formats import layout
 from anon_batch.formats.features import IMAGE, read_features, to_metadata
 from anon_batch.formats.parquet_shard import write_parquet_shard
 from anon_batch.formats.release import Release
-from anon_batch.formats.tar_shard import Sample, write_samples
+from anon_batch.formats.tar_shard import write_samples
+from anon_batch.pipeline.sample_names import SampleNames
+from anon_batch.pipeline.tar_members import make_sample
 from anon_batch.records import EncodedImage, ManifestRow
 
 
@@ -40,7 +40,9 @@ class Sink(Protocol):
         """
 
 
-def open_sink(write: WriteConfig, release: Release, key: str, extra: pa.Schema) -> Sink:
+def open_sink(
+    write: WriteConfig, release: Release, key: str, extra: pa.Schema, rows: Sequence[ManifestRow] = ()
+) -> Sink:
     """Return the sink of `write.layout`.
 
     Args:
@@ -48,12 +50,13 @@ def open_sink(write: WriteConfig, release: Release, key: str, extra: pa.Schema) 
         release: receives the images.
         key: of the attempt's shard file, below OUTPUT; not used by the layout `files`.
         extra: names and types of the pass-through columns, and their features as metadata.
+        rows: all rows of the shard, in order; used by the layout `webdataset`, whose names are unique in the shard.
     """
     keep_format = write.format == "keep"
     if write.layout == "files":
         return FilesSink(release, keep_format)
     if write.layout == "webdataset":
-        return TarSink(release, key)
+        return TarSink(release, key, SampleNames(rows, write), extra)
     return ParquetSink(release, key, keep_format, extra)
 
 
@@ -96,17 +99,22 @@ class _CollectingSink:
 
 
 class TarSink(_CollectingSink):
-    """Write a WebDataset shard: `<row number>.<ext>` with the image and `<row number>.json` with its columns."""
+    """Write a WebDataset shard: images and the text members of their samples; see `make_sample` and `SampleNames`."""
+
+    def __init__(self, release: Release, key: str, names: SampleNames, extra: pa.Schema) -> None:
+        super().__init__(release, key)
+        self._names = names
+        self._extra = extra
 
     def add(self, row: ManifestRow, image: EncodedImage) -> ImageLocation:
         self._collect(row, image)
-        return ImageLocation(self._key, layout.sample_member(row.index, image.format))
+        return ImageLocation(self._key, self._names.image(row, image.format))
 
     def close(self) -> str:
         images = self._in_order()
         if not images:
             return ""
-        return self._put(write_samples(_sample(row, image) for row, image in images))
+        return self._put(write_samples(make_sample(row, image, self._names, self._extra) for row, image in images))
 
 
 class ParquetSink(_CollectingSink):
@@ -139,30 +147,3 @@ class ParquetSink(_CollectingSink):
 
     def _path(self, row: ManifestRow, image: EncodedImage) -> str:
         return layout.output_name(row.image_id, image.format, self._keep_format)
-
-
-def _sample(row: ManifestRow, image: EncodedImage) -> Sample:
-    member = layout.sample_member(row.index, image.format)
-    key = member.rpartition(".")[0]
-    own = {"image_id": row.image_id, "width": image.width, "height": image.height, "synthetic": image.synthetic}
-    fields = {**own, **row.extra}
-    return Sample(key, ((member, image.data), (f"{key}.json", _to_json(fields))))
-
-
-def _to_json(fields: Mapping[str, Any]) -> bytes:
-    try:
-        return json.dumps(fields, default=_json_value, allow_nan=False).encode()
-    except ValueError:  # because JSON has no NaN and no infinity
-        return json.dumps(_finite(fields), default=_json_value, allow_nan=False).encode()
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _json_value(value: Any) -> Any:
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)

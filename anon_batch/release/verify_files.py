@@ -11,6 +11,7 @@ from typing import Any
 from anon_batch.errors import ObjectNotFoundError, RowError, StorageError
 from anon_batch.formats.release import Release
 from anon_batch.formats.shard_file import read_members
+from anon_batch.formats.tar_shard import members_of
 from anon_batch.imaging.decode import decode
 from anon_batch.imaging.metadata.inspect import inspect
 from anon_batch.release.c2pa.credentials import split_credentials
@@ -69,7 +70,7 @@ def _open_shard(release: Release, key: str, sha256: str, named: set[str], faults
             members[name] = content
     except Exception as exc:  # because a damaged file may break its reader in any way
         faults.append(f"{key}: damaged ({type(exc).__name__}: {exc})")
-    orphans = set(members) - named - {f"{name.rpartition('.')[0]}.json" for name in named}
+    orphans = set(members) - named - set().union(*map(members_of, named))
     faults += [f"{key}: member {orphan} is in no provenance row" for orphan in sorted(orphans)]
     return members
 

@@ -82,6 +82,5 @@ def test_shard_files_hold_their_attempt_and_samples_have_one_dot() -> None:
     assert layout.shard_file("0000000004-4", "ab-1", "webdataset") == "shards/0000000004-4-ab-1.tar"
     assert layout.shard_file("0000000004-4", "ab-1", "parquet") == "shards/0000000004-4-ab-1.parquet"
     assert layout.audit_part("0000000004-4", "ab-1") == "audit/0000000004-4-ab-1.parquet"
-    assert layout.sample_member(7, "JPEG") == "0000000007.jpg"
     assert layout.rows_part(8192, 3) == "0000008192-3.parquet"
     assert layout.rows_folder("ab") == "rows/ab"

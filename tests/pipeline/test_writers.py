@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,14 +58,22 @@ def _image(seed: int) -> EncodedImage:
     return EncodedImage(image_bytes(seed), "PNG", 24, 20)
 
 
-def _open(layout: str, base: str, key: str = "shards/s", image_format: str = "keep") -> Sink:
+def _rows(extras: list[dict[str, Any]]) -> list[ManifestRow]:
+    return [ManifestRow(index + 100, f"d/{index}.png", "u", extra=extra) for index, extra in enumerate(extras)]
+
+
+def _open(
+    layout: str, base: str, key: str = "shards/s", image_format: str = "keep", rows: Sequence[ManifestRow] = ()
+) -> Sink:
     write = WriteConfig(layout=layout, format=image_format)  # type: ignore[arg-type]
-    return open_sink(write, Release(Storage(), base), key, EXTRA)
+    return open_sink(write, Release(Storage(), base), key, EXTRA, rows)
 
 
-def _fill(sink: Sink, order: list[int], extras: list[dict[str, Any]]) -> str:
+def _fill(layout: str, base: str, key: str, order: list[int], extras: list[dict[str, Any]], **write: str) -> str:
+    rows = _rows(extras)
+    sink = _open(layout, base, key, rows=rows, **write)
     for index in order:
-        sink.add(ManifestRow(index + 100, f"d/{index}.png", "u", extra=extras[index]), _image(index))
+        sink.add(rows[index], _image(index))
     return sink.close()
 
 
@@ -79,25 +88,25 @@ def test_files_are_named_by_their_ids(base: str) -> None:
 
 def test_tar_bytes_do_not_depend_on_the_order_of_threads(base: str) -> None:
     extras = [FULL, EMPTY, FULL]
-    first = _fill(_open("webdataset", base, "shards/1.tar"), [0, 1, 2], extras)
-    second = _fill(_open("webdataset", base, "shards/2.tar"), [2, 0, 1], extras)
+    first = _fill("webdataset", base, "shards/1.tar", [0, 1, 2], extras)
+    second = _fill("webdataset", base, "shards/2.tar", [2, 0, 1], extras)
     data = Storage().read(join(base, "shards/1.tar"))
     assert data == Storage().read(join(base, "shards/2.tar"))
     assert first == second == hashlib.sha256(data).hexdigest()
 
 
 def test_tar_members_are_images_and_strict_json_of_every_column(base: str) -> None:
-    _fill(_open("webdataset", base, "shards/1.tar"), [0, 1], [FULL, EMPTY])
+    _fill("webdataset", base, "shards/1.tar", [0, 1], [FULL, EMPTY])
     with tarfile.open(fileobj=io.BytesIO(Storage().read(join(base, "shards/1.tar")))) as tar:
         members = {info.name: (info, tar.extractfile(info).read()) for info in tar}  # type: ignore[union-attr]
-    assert list(members) == ["0000000100.png", "0000000100.json", "0000000101.png", "0000000101.json"]
-    assert members["0000000101.png"][1] == image_bytes(1)
+    assert list(members) == ["d/0.png", "d/0.cls", "d/0.json", "d/1.png", "d/1.json"]
+    assert members["d/1.png"][1] == image_bytes(1)
     assert all((info.mtime, info.uid, info.uname) == (0, 0, "") for info, _ in members.values())
 
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is no JSON")
 
-    fields = json.loads(members["0000000100.json"][1], parse_constant=refuse)
+    fields = json.loads(members["d/0.json"][1], parse_constant=refuse)
     assert fields == {
         "image_id": "d/0.png",
         "width": 24,
@@ -112,13 +121,13 @@ def test_tar_members_are_images_and_strict_json_of_every_column(base: str) -> No
         "price": "1.50",
         "day": "2024-01-02",
     }
-    empty = json.loads(members["0000000101.json"][1])
+    empty = json.loads(members["d/1.json"][1])
     assert {name: empty[name] for name in EXTRA.names} == EMPTY
 
 
 def test_parquet_shards_have_the_same_schema_for_any_values(base: str) -> None:
     digests = [
-        _fill(_open("parquet", base, f"shards/{n}.parquet"), [1, 0], extras)
+        _fill("parquet", base, f"shards/{n}.parquet", [1, 0], extras)
         for n, extras in enumerate([[FULL, EMPTY], [EMPTY, EMPTY]])
     ]
     tables = [pq.read_table(io.BytesIO(Storage().read(join(base, f"shards/{n}.parquet")))) for n in (0, 1)]
@@ -133,7 +142,7 @@ def test_parquet_shards_have_the_same_schema_for_any_values(base: str) -> None:
 
 
 def test_parquet_images_can_be_read_and_are_declared_to_hugging_face(base: str) -> None:
-    _fill(_open("parquet", base, "shards/1.parquet", "png"), [0], [FULL])
+    _fill("parquet", base, "shards/1.parquet", [0], [FULL], image_format="png")
     table = pq.read_table(io.BytesIO(Storage().read(join(base, "shards/1.parquet"))))
     assert table.schema.field("image").type == pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     assert json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]["image"] == {"_type": "Image"}

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from anon_batch.formats.tar_shard import CLASS, TEXT_FIELDS, sample_key
 from anon_batch.manifest.importers.classify import IMAGE
 from anon_batch.manifest.importers.entries import Entry, Source, entry_tables
 from anon_batch.manifest.importers.report import ImportReport
@@ -17,13 +18,12 @@ from anon_batch.manifest.importers.tar_index import RangeFile, TarMember, iter_m
 from anon_batch.manifest.names import has_image_suffix
 from anon_batch.storage import Storage
 
-FIELDS = ("json", "cls", "txt")
 _MAX_FIELD_BYTES = 2**20
 _PEEKED_MEMBERS = 256
 
 
 def read_tables(storage: Storage, source: Source, report: ImportReport) -> Iterator[pa.Table]:
-    """Yield rows of all images in the shards, with the text fields of their samples as columns `json`, `cls`, `txt`.
+    """Yield rows of all images in the shards, with the text fields of their samples as columns: see TEXT_FIELDS.
 
     `image_id` is `<shard, without .tar>/<member>`. Fields stay text. A member that
     is neither image nor field, a field over 1 MiB or not UTF-8, and the fields of a sample without an image
@@ -47,16 +47,14 @@ def is_webdataset(storage: Storage, address: str) -> bool:
             key, extension = split_key(member.path)
             if has_image_suffix(member.name):
                 kinds.setdefault(key, set()).add("image")
-            elif extension in FIELDS:
+            elif extension in TEXT_FIELDS:
                 kinds.setdefault(key, set()).add("field")
     return any(len(found) == 2 for found in kinds.values())
 
 
 def split_key(path: str) -> tuple[str, str]:
     """Return a member's sample key (its folder and its name up to the first dot) and its extension in lower case."""
-    folder, base = posixpath.split(path)
-    stem, _, extension = base.partition(".")
-    return (f"{folder}/{stem}" if folder else stem), extension.lower()
+    return sample_key(path), posixpath.basename(path).partition(".")[2].lower()
 
 
 class _Skips(NamedTuple):
@@ -78,7 +76,7 @@ def _sample(file: RangeFile, address: str, stem: str, members: list[TarMember], 
         extension = split_key(member.path)[1]
         if kind == IMAGE:
             continue
-        if member.kind != "file" or extension not in FIELDS:
+        if member.kind != "file" or extension not in TEXT_FIELDS:
             skips.skip(member, kind)
         elif not images:
             skips.skip(member, "unused_field", "no image in the sample")
@@ -87,7 +85,7 @@ def _sample(file: RangeFile, address: str, stem: str, members: list[TarMember], 
         elif extension in fields:
             skips.skip(member, "unused_field", "a second one in the sample")
         else:
-            fields[extension] = text.strip() if extension == "cls" else text
+            fields[extension] = text.strip() if extension == CLASS else text
             skips.report.fields_count += 1
     for member in images:
         yield Entry(f"{stem}/{member.path}", address, member.offset, member.length, extra=fields)

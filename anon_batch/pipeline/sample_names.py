@@ -1,0 +1,151 @@
+"""Name the samples of a tar shard: by the source's keys as far as these are safe and unique in the shard.
+
+Names depend on the planned rows of the shard alone, so that they are the same whichever rows end without an output.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from anon_batch.config import WriteConfig
+from anon_batch.formats.layout import FORMAT_SUFFIXES
+from anon_batch.formats.tar_shard import LONGEST_SUFFIX, fits_header, is_readable_key, record_of, sample_key
+from anon_batch.manifest.names import has_image_suffix, is_safe
+from anon_batch.records import ManifestRow
+
+KEY_COLUMN = "__key__"  # of a table that was made from a WebDataset
+_TAR = ".tar"
+_LONGEST_IMAGE = ".webp"
+
+Rows = tuple[ManifestRow, ...]
+
+
+class SampleNames:
+    """Names of the members of one shard.
+
+    The key of a row is, where no other sample of the shard has it,
+
+    1. the source's: its column `__key__`; the path inside its tar up to the first dot of the name; for an image that lies in no
+       tar its id without the suffix, with `_` for each dot in the name,
+    2. the row's id: up to the first dot of the name with the name of the source's tar in front, or with `_` for each dot,
+    3. `row-` and the number of the row.
+
+    Images of one tar that share a key and stand beside each other are one sample. Nothing else is ever joined.
+
+    Args:
+        rows: all rows of the shard, in order.
+        write: the job's section.
+    """
+
+    def __init__(self, rows: Sequence[ManifestRow], write: WriteConfig) -> None:
+        self._keep_format = write.format == "keep"
+        self._keys: dict[int, str] = {}
+        self._single: set[int] = set()
+        samples = [part for sample in _samples(rows) for part in self._divided(sample)]
+        for sample, key in zip(samples, self._choose(samples), strict=True):
+            self._keys.update((row.index, key) for row in sample)
+            if len(sample) == 1:
+                self._single.add(sample[0].index)
+
+    def key(self, row: ManifestRow) -> str:
+        """Return the key of a row's sample."""
+        return self._keys[row.index]
+
+    def image(self, row: ManifestRow, image_format: str) -> str:
+        """Return the name of a row's image, whose format is Pillow's name of one."""
+        return _image(self.key(row), row, FORMAT_SUFFIXES[image_format][0], keep_format=self._keep_format)
+
+    def record(self, row: ManifestRow, image: str, *, has_json: bool) -> str:
+        """Return the name of the record of a row.
+
+        Args:
+            row: of the shard.
+            image: name of its image.
+            has_json: whether the sample has a `.json` of the source.
+        """
+        return record_of(image) if has_json or row.index not in self._single else f"{self.key(row)}.json"
+
+    def _divided(self, sample: Rows) -> list[Rows]:
+        """Return a sample, or each of its rows alone if two of its images would have one name."""
+        names = Counter(self._longest_name(row, "k").lower() for row in sample)
+        return [sample] if max(names.values()) == 1 else [(row,) for row in sample]
+
+    def _choose(self, samples: Sequence[Rows]) -> list[str]:
+        chosen: dict[int, str] = {}
+        taken: set[str] = set()
+        for candidate in (_source_key, _id_key):
+            left = {at: candidate(sample[0]) for at, sample in enumerate(samples) if at not in chosen}
+            times = Counter(left.values())
+            found = {at: key for at, key in left.items() if times[key] == 1 and key not in taken}
+            found = {at: key for at, key in found.items() if self._is_usable(key, samples[at])}
+            chosen.update(found)
+            taken.update(found.values())
+        for at, sample in enumerate(samples):
+            if at not in chosen:
+                key = f"row-{sample[0].index:010d}"
+                while key in taken:
+                    key += "_"
+                chosen[at] = key
+                taken.add(key)
+        return [chosen[at] for at in range(len(samples))]
+
+    def _is_usable(self, key: str, sample: Rows) -> bool:
+        names = (self._longest_name(row, key) for row in sample)
+        return is_safe(key) and is_readable_key(key) and all(fits_header(name + LONGEST_SUFFIX) for name in names)
+
+    def _longest_name(self, row: ManifestRow, key: str) -> str:
+        return _image(key, row, _LONGEST_IMAGE, keep_format=self._keep_format)
+
+
+def _samples(rows: Sequence[ManifestRow]) -> Iterator[Rows]:
+    """Yield the rows of each sample: those of one tar that share a key and stand beside each other."""
+    for (address, _), beside in groupby(rows, key=lambda row: (_tar_of(row), _source_key(row))):
+        if address:
+            yield tuple(beside)
+        else:
+            yield from ((row,) for row in beside)
+
+
+def _tar_of(row: ManifestRow) -> str:
+    """Return the address of the tar that holds a row's image, "" if none does."""
+    return row.uri if row.offset is not None and row.uri.lower().endswith(_TAR) else ""
+
+
+def _source_key(row: ManifestRow) -> str:
+    if isinstance(given := row.extra.get(KEY_COLUMN), str):
+        return given
+    if _tar_of(row):
+        return sample_key(path_in_tar(row.image_id, row.uri))
+    folder, name = posixpath.split(row.image_id)
+    stem = posixpath.splitext(name)[0] if has_image_suffix(name) else name
+    return posixpath.join(folder, stem.replace(".", "_"))
+
+
+def _id_key(row: ManifestRow) -> str:
+    folder, name = posixpath.split(row.image_id)
+    return sample_key(row.image_id) if _tar_of(row) else posixpath.join(folder, name.replace(".", "_"))
+
+
+def path_in_tar(image_id: str, address: str) -> str:
+    """Return the path of an image inside its tar: its id without the path of the tar, which importers put in front.
+
+    Args:
+        image_id: `FOLDER/NAME/path/in/tar.jpg`, or the path alone.
+        address: of the tar, `.../FOLDER/NAME.tar`.
+    """
+    segments, tar = image_id.split("/"), address[: -len(_TAR)].split("/")
+    starts = [at for at in range(1, min(len(segments), len(tar) + 1)) if segments[:at] == tar[-at:]]
+    return "/".join(segments[max(starts, default=0) :])
+
+
+def _image(key: str, row: ManifestRow, suffix: str, *, keep_format: bool) -> str:
+    """Return the name of an image: with the source's own extension if it comes from a tar and its format is kept."""
+    name = posixpath.basename(row.image_id)
+    extension = name.partition(".")[2] if _tar_of(row) and has_image_suffix(name) else ""
+    if extension and keep_format:
+        return f"{key}.{extension}"
+    inner = posixpath.splitext(extension)[0] if "." in extension else ""
+    return f"{key}.{inner}{suffix}" if inner else key + suffix
