@@ -14,7 +14,7 @@ from anon_batch.cli.keys import read_key_file
 from anon_batch.cli.options import Output, ledger_of, storage_of
 from anon_batch.cli.verify import print_faults, verdict_line
 from anon_batch.config import load_job
-from anon_batch.errors import ConfigError, ExitCode, IntegrityError
+from anon_batch.errors import ConfigError, ExitCode
 
 if TYPE_CHECKING:
     from anon_batch.config import JobConfig
@@ -44,15 +44,9 @@ def release(
     Exit code 3 or 10 if it is not to be published.
     """
     from anon_batch.formats.release import Release
-    from anon_batch.release.card.card import write_card
-    from anon_batch.release.card.croissant import write_croissant
-    from anon_batch.release.card.metadata import write_metadata
-    from anon_batch.release.report.compute import compute_report
+    from anon_batch.release.describe import describe_release
     from anon_batch.release.report.finished import read_finished
-    from anon_batch.release.report.page import write_report
-    from anon_batch.release.signature.attestation import write_attestation
     from anon_batch.release.signature.signing_key import read_private
-    from anon_batch.release.verdict import kept_verdict
     from anon_batch.release.verify import verify
     from anon_batch.release.words.statement import statement_of
 
@@ -61,7 +55,7 @@ def release(
     finished = read_finished(place)
     if job is not None:
         finished = _with_owner_words(finished, load_job(job, {}))
-    for step in verify(place, ledger_of(place, ledger, no_ledger=no_ledger)):
+    for step in verify(place, ledger_of(place, ledger, no_ledger=no_ledger), described=False):
         found = step
     print_faults(found.faults, found.faults_count)
     show_gates(finished.gates)
@@ -71,13 +65,7 @@ def release(
     if not finished.gates.passed:
         err.print("not signed: a gate is exceeded", markup=False)
         raise typer.Exit(int(ExitCode.GATE_EXCEEDED))
-    place.write_run_json(finished.run)
-    write_metadata(place)
-    write_card(finished)
-    write_croissant(finished)
-    write_report(place, compute_report(finished, kept_verdict(place, finished.run, finished.stats)))
-    _check_words(finished)
-    count = write_attestation(place, key)
+    count = describe_release(finished, key)
     out.print(f"says     {statement_of(finished).headline}", markup=False)
     out.print(f"signed   {count:,} files and, by the provenance, {found.objects:,} images", markup=False)
 
@@ -94,13 +82,3 @@ def _with_owner_words(finished: FinishedRelease, job: JobConfig) -> FinishedRele
         )
     run = dataclasses.replace(record, config={**record.config, "compliance": said})
     return dataclasses.replace(finished, run=run)
-
-
-def _check_words(finished: FinishedRelease) -> None:
-    from anon_batch.release.words.check import check_words
-
-    if found := check_words(finished):
-        raise IntegrityError(
-            f"not signed: the release claims what no release may claim: {'; '.join(found[:5])}. If a measure was written by "
-            "hand, repeat it; otherwise report this"
-        )

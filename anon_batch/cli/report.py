@@ -9,6 +9,7 @@ import typer
 
 from anon_batch.cli.console import err, out, print_json, statuses_line
 from anon_batch.cli.options import Json, Output, StorageJob, ledger_of, storage_of
+from anon_batch.cli.signed import warn_if_signed
 from anon_batch.cli.tables import show_time_shares
 from anon_batch.cli.verify import print_faults, verdict_line
 from anon_batch.errors import ExitCode
@@ -46,6 +47,7 @@ def report(
         verdict = kept_verdict(release, finished.run, finished.stats)
     computed = compute_report(finished, verdict)
     uri = write_report(release, computed)
+    warn_if_signed(release, "report")
     time, rows = time_shares(finished.stats.summary), finished.stats.rows
     rate = time.images_per_s(rows)
     if json:

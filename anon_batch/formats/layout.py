@@ -17,6 +17,10 @@ ATTESTATION = "attestation.json"
 DESTROYED = "destroyed.json"
 CARD = "README.md"
 CROISSANT = "croissant.json"
+RISK = "risk.json"
+RISK_PAGE = "risk.md"
+LICENCES = "licences.json"
+CHECKSUMS = "SHA256SUMS"
 PROVENANCE = "provenance"
 _METADATA = "metadata.parquet"
 IMAGES = "images"
@@ -36,6 +40,10 @@ SINGLE_FILES = frozenset(
         DESTROYED,
         CARD,
         CROISSANT,
+        RISK,
+        RISK_PAGE,
+        LICENCES,
+        CHECKSUMS,
         REPORT,
         REPORT_JSON,
         REPORT_VERDICT,
@@ -44,6 +52,9 @@ SINGLE_FILES = frozenset(
 
 # What describes a version as a whole, and is made again for the next one.
 DESCRIPTIONS = SINGLE_FILES - {RUN, STATS, GATES, EVALUATION, REVIEW, DESTROYED}
+
+# What `anon-batch release` writes for every release, in this order.
+WRITTEN_AT_RELEASE = (LICENCES, RISK, RISK_PAGE, CROISSANT, CARD, CHECKSUMS, ATTESTATION)
 
 LEDGER_PLAN = "plan.json"
 LEDGER_ROWS = "rows"

@@ -52,7 +52,7 @@ def check_release(release: Release, ledger: Ledger | None) -> tuple[Verdict, lis
         StorageError, IntegrityError: as `verify`.
     """
     record, stats = release.read_run_json(), release.read_stats()
-    for step in verify(release, ledger):
+    for step in verify(release, ledger, described=False):  # because the report that this stands in is described too
         found = step
     verdict = Verdict(
         record.run_id,

@@ -9,6 +9,7 @@ from anon_batch.errors import IntegrityError, ObjectNotFoundError
 from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.release import Release
 from anon_batch.release.verification import Verification
+from anon_batch.release.verify_descriptions import check_descriptions
 from anon_batch.release.verify_parts import PartsChecker
 from anon_batch.release.verify_summaries import check_destroyed, check_gates, check_names, check_totals, merged_summary
 from anon_batch.release.verify_versions import check_versions
@@ -18,13 +19,14 @@ __all__ = ["Verification", "verify"]
 _CHECKERS = 4
 
 
-def verify(release: Release, ledger: Ledger | None) -> Iterator[Verification]:
+def verify(release: Release, ledger: Ledger | None, *, described: bool = True) -> Iterator[Verification]:
     """Check a release, shard by shard.
 
     Args:
         release: what to check.
         ledger: its ledger, whose rows the provenance must match; None checks the public files alone, that is, row numbers
             without gaps, but not the rows' ids.
+        described: check what `anon-batch release` wrote too; false for a caller who is about to write it again.
 
     Yields:
         The same growing record after every shard; the last one is the verdict.
@@ -57,4 +59,6 @@ def verify(release: Release, ledger: Ledger | None) -> Iterator[Verification]:
     check_totals(release, record, merged, result)
     check_gates(release, record, merged, result)
     check_destroyed(release, record, ledger, result)
+    if described:
+        check_descriptions(release, record, result)
     yield result

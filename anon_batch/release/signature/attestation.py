@@ -8,10 +8,8 @@ Source: in-toto Attestation Framework, Statement v1; its predicate is SLSA Prove
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -20,26 +18,29 @@ from anon_batch.errors import IntegrityError, ObjectNotFoundError
 from anon_batch.formats import layout
 from anon_batch.formats.release import Release
 from anon_batch.formats.run_json import RunJson
+from anon_batch.release.public_files import hash_public_files
 from anon_batch.release.signature.dsse import Envelope, sign
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "https://github.com/anon-batch/anon-batch/run/v1"
-_READERS = 16
 
 
-def write_attestation(release: Release, key: Ed25519PrivateKey) -> int:
-    """Sign a finished release: write attestation.json. Return the number of files that the statement lists.
+def write_attestation(release: Release, key: Ed25519PrivateKey, subjects: Mapping[str, str]) -> None:
+    """Sign a finished release: write attestation.json.
+
+    Args:
+        release: what is signed.
+        key: signs.
+        subjects: digests of all its public files, from `hash_public_files`.
 
     Raises:
         IntegrityError: run.json is damaged.
-        StorageError: a file cannot be read, or the attestation not written.
+        StorageError: the attestation cannot be written.
     """
-    subjects = _digests(release)
     payload = json.dumps(_statement(release.read_run_json(), subjects), indent=1).encode()
     release.put(layout.ATTESTATION, sign(PAYLOAD_TYPE, payload, key).to_json())
-    return len(subjects)
 
 
 def check_attestation(release: Release, key: Ed25519PublicKey) -> list[str]:
@@ -59,7 +60,7 @@ def check_attestation(release: Release, key: Ed25519PublicKey) -> list[str]:
         return [f"{layout.ATTESTATION}: missing; the release is not signed"]
     except IntegrityError as exc:
         return [str(exc)]
-    found = _digests(release)
+    found = hash_public_files(release)
     return [
         *(
             f"{name}: changed since the release was signed"
@@ -69,23 +70,6 @@ def check_attestation(release: Release, key: Ed25519PublicKey) -> list[str]:
         *(f"{name}: missing; the signed statement lists it" for name in sorted(signed.keys() - found.keys())),
         *(f"{name}: not in the signed statement" for name in sorted(found.keys() - signed.keys())),
     ]
-
-
-def _digests(release: Release) -> dict[str, str]:
-    def digest(key: str) -> str:
-        return hashlib.sha256(release.read(key)).hexdigest()
-
-    keys = sorted(_signed_keys(release))
-    with ThreadPoolExecutor(_READERS) as pool:
-        return dict(zip(keys, pool.map(digest, keys), strict=True))
-
-
-def _signed_keys(release: Release) -> Iterator[str]:
-    for info in release.objects(""):
-        in_images = info.key.partition("/")[0] in (layout.IMAGES, layout.SHARDS)
-        is_image = in_images and not layout.is_images_metadata(info.key)
-        if not is_image and info.key != layout.ATTESTATION:
-            yield info.key
 
 
 def _statement(record: RunJson, subjects: Mapping[str, str]) -> dict[str, Any]:

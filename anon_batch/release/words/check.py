@@ -16,7 +16,16 @@ from anon_batch.release.report.words import clean
 from anon_batch.release.words.statement import NOT_CLAIMED
 
 # Every file of a release that says something in sentences.
-WORDED = (layout.CARD, layout.CROISSANT, layout.REPORT, layout.REPORT_JSON, layout.RUN)
+WORDED = (
+    layout.CARD,
+    layout.CROISSANT,
+    layout.LICENCES,
+    layout.REPORT,
+    layout.REPORT_JSON,
+    layout.RISK,
+    layout.RISK_PAGE,
+    layout.RUN,
+)
 _ESCAPED = re.compile(r"\\([^\w\s])")
 _FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.S)
 _UNSEEN = re.compile(r"<style>.*?</style>|<[^>]*>", re.S)
