@@ -110,6 +110,11 @@ _WITHHELD = (
         "see the audit; grant the right to write there, shorten the id, or use another layout",
     ),
     ("incomplete", "a stage returned no result", "a bug in anon-batch: report it"),
+    (
+        "erased",
+        "the row was erased in a later version (`anon-batch erase`); only its place in the release is left",
+        "nothing; delete your copies of it with `anon-batch apply-tombstones`",
+    ),
 )
 
 REASONS: Mapping[str, Reason] = MappingProxyType(

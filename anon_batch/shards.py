@@ -6,7 +6,7 @@ commits harmless: two commits either cover disjoint rows, or one contains the ot
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 
@@ -140,3 +140,9 @@ def is_exhausted(attempts: Mapping[str, int], invocation: str, limit: int) -> bo
         limit: attempts for each invocation.
     """
     return attempts.get(invocation, 0) >= limit or sum(attempts.values()) >= 3 * limit
+
+
+def holds_any(spec: ShardSpec, numbers: Sequence[int]) -> bool:
+    """Return whether a shard holds one of these rows, sorted by number."""
+    at = bisect_left(numbers, spec.start)
+    return at < len(numbers) and numbers[at] < spec.stop

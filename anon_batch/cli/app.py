@@ -12,6 +12,7 @@ from anon_batch.cli import (
     c2pa,
     config,
     diff,
+    erase,
     estimate,
     evaluate,
     keys,
@@ -55,6 +56,7 @@ app.command("verify")(verify.verify)
 app.command("release")(release.release)
 app.command("c2pa")(c2pa.c2pa)
 app.command("diff")(diff.diff)
+app.command("erase")(erase.erase)
 app.command("report")(report.report)
 app.command("review")(review.review)
 app.command("evaluate")(evaluate.evaluate)

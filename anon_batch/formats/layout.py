@@ -63,8 +63,10 @@ LEDGER_AUDIT = "audit"
 LEDGER_RUN_KEY = "run.key"
 LEDGER_REVIEW = "review"
 LEDGER_VERSIONS = "versions"
-LEDGER_FILES = frozenset({LEDGER_PLAN, LEDGER_RUN_KEY})
-LEDGER_FOLDERS = frozenset({LEDGER_ROWS, LEDGER_ATTEMPTS, LEDGER_AUDIT, LEDGER_REVIEW, LEDGER_VERSIONS})
+LEDGER_PATCH = "patch"
+LEDGER_SURVIVORS = "survivors.json"
+LEDGER_FILES = frozenset({LEDGER_PLAN, LEDGER_RUN_KEY, LEDGER_SURVIVORS})
+LEDGER_FOLDERS = frozenset({LEDGER_ROWS, LEDGER_ATTEMPTS, LEDGER_AUDIT, LEDGER_REVIEW, LEDGER_VERSIONS, LEDGER_PATCH})
 
 FORMAT_SUFFIXES: dict[str, tuple[str, ...]] = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -79,6 +81,7 @@ IMAGE_SUFFIXES: tuple[str, ...] = tuple(s for suffixes in FORMAT_SUFFIXES.values
 
 _PART = re.compile(r"^(\d{10})-([1-9]\d*)(?:\.v([1-9]\d*))?\.parquet\Z", re.ASCII)
 _VERSION = re.compile(r"^([1-9]\d*)\.json\Z", re.ASCII)
+_SHARDS_FILE = re.compile(r"^(\d{10})-([1-9]\d*)[-.][^/]+\Z", re.ASCII)
 _ATTEMPT = re.compile(r"^(\d{10})-([1-9]\d*)/([^/]+)\Z", re.ASCII)
 
 
@@ -168,6 +171,12 @@ def parse_version(name: str) -> int | None:
     """Return the number of a version's file name; None for any other name."""
     match = _VERSION.match(name)
     return int(match[1]) if match else None
+
+
+def parse_shards_file(name: str) -> ShardSpec | None:
+    """Return the rows of a file that is named after a shard or a chunk of rows; None for any other name."""
+    match = _SHARDS_FILE.match(name)
+    return ShardSpec(int(match[1]), int(match[2])) if match else None
 
 
 def parse_attempt(key: str) -> tuple[ShardSpec, str] | None:

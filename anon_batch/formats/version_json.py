@@ -27,11 +27,11 @@ class Tombstone:
 
     Args:
         row: its number in the release, from 0.
-        sha256: digest of the output that it had, by which a recipient finds a copy; empty if it had none.
+        digest: of the output that it had, by which a recipient finds a copy, see `tombstone.digest_of`; empty if it had none.
     """
 
     row: int
-    sha256: str = ""
+    digest: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ def _check(version: Version) -> None:
     if type(version.number) is not int or version.number < 1:
         raise TypeError(f"number: {version.number!r}, expected a number from 1")
     for tombstone in version.tombstones:
-        if type(tombstone.row) is not int or tombstone.row < 0 or not isinstance(tombstone.sha256, str):
+        if type(tombstone.row) is not int or tombstone.row < 0 or not isinstance(tombstone.digest, str):
             raise TypeError("a tombstone is a row number from 0 and a digest")
     if not isinstance(version.changes, dict) or not all(type(count) is int for count in version.changes.values()):
         raise TypeError("changes must be a mapping of whole numbers")

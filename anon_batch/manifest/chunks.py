@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import OrderedDict
+from collections.abc import Iterator
 from functools import cached_property
 
 import pyarrow as pa
@@ -66,15 +67,31 @@ class PlannedRows:
         return self._chunks[start]
 
     def _read_chunk(self, start: int) -> pa.Table:
-        count = min(CHUNK_ROWS, self._total - start)
-        uri = self._ledger.rows_address(self._rows_id, start, count)
-        try:
-            table = pq.read_table(io.BytesIO(self._ledger.storage.read(uri)), page_checksum_verification=True)
-        except (pa.ArrowException, OSError) as exc:
-            raise IntegrityError(f"{uri}: damaged ({exc})") from None
-        if len(table) != count:
-            raise IntegrityError(f"{uri}: {len(table)} rows, expected {count}")
-        return table
+        return read_chunk(self._ledger, self._rows_id, self._total, start)
+
+
+def iter_chunks(ledger: Ledger, rows_id: str, total: int) -> Iterator[tuple[int, pa.Table]]:
+    """Yield the first row number and the rows of every chunk of a plan, in order; raise as `read_chunk`."""
+    for start in range(0, total, CHUNK_ROWS):
+        yield start, read_chunk(ledger, rows_id, total, start)
+
+
+def read_chunk(ledger: Ledger, rows_id: str, total: int, start: int) -> pa.Table:
+    """Return the chunk whose first row is `start`.
+
+    Raises:
+        IntegrityError: it is damaged, or has not the rows that the plan says.
+        ObjectNotFoundError: it is missing.
+    """
+    count = min(CHUNK_ROWS, total - start)
+    uri = ledger.rows_address(rows_id, start, count)
+    try:
+        table = pq.read_table(io.BytesIO(ledger.storage.read(uri)), page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as exc:
+        raise IntegrityError(f"{uri}: damaged ({exc})") from None
+    if len(table) != count:
+        raise IntegrityError(f"{uri}: {len(table)} rows, expected {count}")
+    return table
 
 
 def chunk_to_parquet(table: pa.Table) -> bytes:

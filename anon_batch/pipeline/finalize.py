@@ -16,6 +16,7 @@ from anon_batch.formats.plan import Plan
 from anon_batch.formats.release import Release
 from anon_batch.formats.run_json import RunJson
 from anon_batch.formats.stats_json import StatsJson
+from anon_batch.formats.tombstone import ERASED
 from anon_batch.pipeline.gates import evaluate_gates
 from anon_batch.pipeline.kept_evidence import read_kept_evidence
 from anon_batch.pipeline.private_stats import read_all
@@ -114,8 +115,9 @@ def _unpublished(run: Run, lossy: list[ShardSpec]) -> Iterator[str]:
     """Yield every key that a row without an output may have had."""
 
     def ids(spec: ShardSpec) -> list[str]:
-        rows = run.release.read_part(spec).table.select(["image_id", "output"]).to_pylist()
-        return [row["image_id"] for row in rows if row["output"] is None]
+        rows = run.release.read_part(spec).table.select(["image_id", "output", "reason"]).to_pylist()
+        # An erased row has no image id any more, and another image may have a name like the one in its place.
+        return [row["image_id"] for row in rows if row["output"] is None and row["reason"] != ERASED]
 
     keep_format = run.config.write.format == "keep"
     with ThreadPoolExecutor(_READERS) as pool:

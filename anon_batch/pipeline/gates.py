@@ -13,6 +13,7 @@ from anon_batch.config import GatesConfig
 from anon_batch.formats import layout
 from anon_batch.formats.gates_json import GateKind, GateResult, Gates
 from anon_batch.formats.stats_json import StatsJson
+from anon_batch.formats.tombstone import ERASED
 from anon_batch.pipeline.kept_evidence import KeptEvidence
 from anon_batch.stats.figure import Figure
 from anon_batch.stats.missed import ALL, FROM_MIN_SIDE, MIN_SIDE_PX
@@ -63,11 +64,17 @@ def common_failure(stats: StatsJson) -> tuple[str, str] | None:
 
 
 def _withheld(stats: StatsJson, _: KeptEvidence) -> _Measured:
-    return _share(stats.statuses.get("withheld", 0), stats.rows, "rows")
+    erased = _erased(stats)
+    return _share(stats.statuses.get("withheld", 0) - erased, stats.rows - erased, "rows")
 
 
 def _failed(stats: StatsJson, _: KeptEvidence) -> _Measured:
-    return _share(stats.statuses.get("failed", 0), stats.rows, "rows")
+    return _share(stats.statuses.get("failed", 0), stats.rows - _erased(stats), "rows")
+
+
+def _erased(stats: StatsJson) -> int:
+    """Return the number of erased rows, which say nothing about how well the run worked."""
+    return int(stats.summary["reasons"].get("withheld", {}).get(ERASED, 0))
 
 
 def _residual(stats: StatsJson, _: KeptEvidence) -> _Measured:

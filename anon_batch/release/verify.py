@@ -51,7 +51,7 @@ def verify(release: Release, ledger: Ledger | None, *, described: bool = True) -
             yield result
     check_names(release, record, checker.names, result)
     try:
-        for fault in check_versions(release, record):
+        for fault in check_versions(release, record, checker.erased):
             result.fault(fault)
     except (IntegrityError, ObjectNotFoundError) as exc:
         result.fault(str(exc))

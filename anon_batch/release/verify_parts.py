@@ -12,6 +12,7 @@ from anon_batch.formats import layout
 from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.release import Release
 from anon_batch.formats.run_json import RunJson
+from anon_batch.formats.tombstone import ERASED, LEFT_OF_ERASED, erased_id
 from anon_batch.manifest.chunks import PlannedRows
 from anon_batch.pipeline.private_stats import with_private
 from anon_batch.records import STATUSES, ShardSpec
@@ -33,6 +34,7 @@ class PartsChecker:
     Attributes:
         stats: merged statistics of the checked parts.
         names: names of the outputs of the checked parts.
+        erased: numbers of the erased rows of the checked parts.
     """
 
     def __init__(self, release: Release, record: RunJson, result: Verification) -> None:
@@ -40,6 +42,7 @@ class PartsChecker:
         self._record = record
         self._result = result
         self.stats = ShardStats()
+        self.erased: set[int] = set()
         self.names = OutputNames(lambda spec: _published(release.read_part(spec).table.to_pylist()))
 
     def check_coverage(self) -> list[ShardSpec]:
@@ -98,8 +101,11 @@ class PartsChecker:
         statuses = Counter(str(row["status"]) for row in rows)
         result.accounted += len(rows)
         result.statuses.update(statuses)
-        for row in rows:
+        for number, row in enumerate(rows, spec.start):
             self._check_row(row)
+            if row["reason"] == ERASED:
+                self.erased.add(number)
+                self._check_erased(number, row)
         published = _published(rows)
         self.names.add(spec, published)
         shard_key = layout.shard_file(spec.name, meta.attempt, self._record.layout)
@@ -147,6 +153,15 @@ class PartsChecker:
             result.fault(
                 f"{row['image_id']}: status {status}, synthetic {row['synthetic']}, but {generated} by its regions"
             )
+
+    def _check_erased(self, number: int, row: Mapping[str, Any]) -> None:
+        """Check that nothing of an erased row is left but its place."""
+        if row["image_id"] != erased_id(number):
+            self._result.fault(f"row {number}: erased, but its id is {row['image_id']!r}")
+        if left := sorted(
+            name for name, value in row.items() if name not in LEFT_OF_ERASED and value not in (None, [])
+        ):
+            self._result.fault(f"row {number}: erased, but {', '.join(left)} is left")
 
 
 def _published(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -61,11 +61,13 @@ def rewrite_part(new: NewVersion, spec: ShardSpec, rows: Mapping[int, NewRow]) -
     files = new.run.layout == "files"
     key, shard_sha256 = ("", "") if files else _write_shard_file(new, spec, old, rows)
     public = {number: _put_image(new, row) if files else _inside(row) for number, row in rows.items()}
-    audit = _replaced(new.ledger.read_audit(spec, old.meta.attempt), spec, {n: row.audit for n, row in rows.items()})
+    audit = replace_rows(
+        new.ledger.read_audit(spec, old.meta.attempt), spec.start, {n: row.audit for n, row in rows.items()}
+    )
     stats = _count_again(audit, ShardStats.from_json(old.meta.stats))
     meta = PartMeta(spec.name, new.attempt, new.run.run_id, old.meta.finished_at, stats.to_json(), shard_sha256)
     new.ledger.put_audit(spec, new.attempt, _to_parquet(audit, meta))
-    table = _replaced(old.table, spec, public)
+    table = replace_rows(old.table, spec.start, public)
     if not files:  # because every row names the shard file, those that were kept name the new one
         output = pc.if_else(pc.is_valid(table.column("member")), pa.scalar(key), pa.scalar(None, pa.string()))
         table = table.set_column(table.column_names.index("output"), table.field("output"), output)
@@ -119,15 +121,24 @@ def _put_image(new: NewVersion, row: NewRow) -> Mapping[str, Any]:
     return {**row.provenance, "output": key, "member": None}
 
 
-def _replaced(table: pa.Table, spec: ShardSpec, rows: Mapping[int, Mapping[str, Any]]) -> pa.Table:
-    """Return the table with the rows of these numbers replaced; a column that a new row leaves out is null."""
+def replace_rows(table: pa.Table, start: int, rows: Mapping[int, Mapping[str, Any]]) -> pa.Table:
+    """Return the table with the rows of these numbers replaced; a column that a new row leaves out is null.
+
+    Args:
+        table: rows, the first of them with the number `start`.
+        start: number in the whole release.
+        rows: number in the whole release -> column -> value.
+
+    Raises:
+        ValueError: a new row has a column that the table has not.
+    """
     pieces: list[pa.Table] = []
     at = 0
     for number in sorted(rows):
         if unknown := sorted(set(rows[number]) - set(table.column_names)):
             raise ValueError(f"columns {unknown} are not in the part")
         row = {name: rows[number].get(name) for name in table.column_names}
-        offset = number - spec.start
+        offset = number - start
         pieces += [table.slice(at, offset - at), pa.Table.from_pylist([row], table.schema)]
         at = offset + 1
     return pa.concat_tables([*pieces, table.slice(at)])

@@ -1,0 +1,132 @@
+"""What is to be erased, and which rows that is: by id, by address of the source, or by the value of a column."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from anon_batch.errors import ConfigError
+from anon_batch.formats.ledger import Ledger
+from anon_batch.formats.plan import Plan
+from anon_batch.formats.tombstone import erased_id, parse_erased_id
+from anon_batch.manifest.chunks import iter_chunks
+from anon_batch.redaction import redact_address
+from anon_batch.storage import absolute
+
+
+@dataclass(frozen=True, slots=True)
+class EraseRequest:
+    """What is to be erased: every row that one of these names.
+
+    Args:
+        ids: of images.
+        sources: addresses: of a file, with all of its members or cells; of a folder; or, with `*` at the end, a beginning.
+        columns: (name, value) of a published column, compared as text.
+    """
+
+    ids: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    columns: tuple[tuple[str, str], ...] = ()
+
+    def digest(self, run_id: str) -> str:
+        """Return a digest by which the ledger recognises the same request, without holding what was erased."""
+        own = [sorted(set(self.ids)), sorted(set(self.sources)), sorted(set(self.columns))]
+        return hashlib.sha256(json.dumps([run_id, own]).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class FoundRow:
+    """A row to erase: its number in the release, its id, and the address of its original."""
+
+    number: int
+    image_id: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class FoundRows:
+    """The rows that a request names, in order, and what of it names no row."""
+
+    rows: Sequence[FoundRow]
+    missing: Sequence[str] = field(default_factory=tuple)
+
+
+def find_rows(ledger: Ledger, plan: Plan, request: EraseRequest) -> FoundRows:
+    """Return the rows that a request names; rows that are erased already are not found.
+
+    Args:
+        ledger: holds the rows of the plan, which are read once, chunk by chunk.
+        plan: of the run.
+        request: what is to be erased.
+
+    Raises:
+        ConfigError: a column does not exist, or another row has the id that an erased row would get.
+        IntegrityError: the ledger is damaged.
+    """
+    ids, met = set(request.ids), set[str]()
+    found: list[FoundRow] = []
+    taken: dict[int, int] = {}
+    for start, table in iter_chunks(ledger, plan.rows_id, plan.total):
+        _check_columns(request, table)
+        values = {name: table.column(name).to_pylist() for name, _ in request.columns}
+        pairs = zip(table.column("image_id").to_pylist(), table.column("uri").to_pylist(), strict=True)
+        for offset, (image_id, uri) in enumerate(pairs):
+            number = parse_erased_id(image_id)
+            if number == start + offset and not uri:
+                continue
+            if number is not None:
+                taken[number] = start + offset
+            names = [
+                *([image_id] if image_id in ids else []),
+                *(source for source in request.sources if _is_of(uri, source)),
+                *(_show(name, value) for name, value in request.columns if _text(values[name][offset]) == value),
+            ]
+            if names:
+                met.update(names)
+                found.append(FoundRow(start + offset, image_id, redact_address(uri)))
+    numbers = {row.number for row in found}
+    for row in found:
+        if taken.get(row.number, row.number) not in numbers:
+            raise ConfigError(
+                f"another image has the id {erased_id(row.number)!r}, which {row.image_id!r} would get; erase it too"
+            )
+    return FoundRows(found, [name for name in _names(request) if name not in met])
+
+
+def _names(request: EraseRequest) -> Iterator[str]:
+    yield from dict.fromkeys((*request.ids, *request.sources))
+    yield from (_show(name, value) for name, value in dict.fromkeys(request.columns))
+
+
+def _is_of(uri: str, source: str) -> bool:
+    """Return whether the original at an address belongs to a source that was named."""
+    wanted = absolute(source[:-1] if source.endswith("*") else source)
+    if source.endswith("/*"):
+        wanted += "/"
+    for own in (absolute(uri), redact_address(absolute(uri))):
+        if own == wanted or own.startswith((f"{wanted.rstrip('/')}/", f"{wanted}#", f"{wanted}::")):
+            return True
+        if source.endswith("*") and own.startswith(wanted):
+            return True
+    return False
+
+
+def _check_columns(request: EraseRequest, table: pa.Table) -> None:
+    for name, _ in request.columns:
+        if name not in table.column_names:
+            raise ConfigError(
+                f"--column {name}: the ledger has no such column, because the manifest has none or it is not published; "
+                "name the rows by --ids or --source"
+            )
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _show(name: str, value: str) -> str:
+    return f"{name}={value}"
