@@ -89,9 +89,7 @@ def test_erased_rows_are_in_no_object_and_all_others_stay(made: Run, tmp_path: P
     assert run_command("release", made.release.uri, "--sign-key", key)[0] in (0, 10)
     code, said = run_command("erase", made.release.uri, "--ids", GONE[0], "--ids", GONE[1], "--yes", "--sign-key", key)
     assert code == 0, said
-    assert all(str(tmp_path / "src" / image_id) in said for image_id in GONE), (
-        "the owner sees what is left to delete"
-    )
+    assert all(str(tmp_path / "src" / image_id) in said for image_id in GONE), "the owner sees what is left to delete"
     assert_forgotten(tmp_path)
     after = rows_of(made.release.uri)
     assert [row["image_id"] for row in after] == [f"erased/{n}" if n in (1, 6) else IDS[n] for n in range(9)]
