@@ -13,6 +13,7 @@ from anon_batch.cli.options import Json
 from anon_batch.cli.tables import add, show, table
 from anon_batch.config import SourcesConfig, StorageConfig, load_job
 from anon_batch.errors import ConfigError, ExitCode
+from anon_batch.manifest.importers.report import printable
 from anon_batch.storage import Storage, absolute
 from anon_batch.units import format_share
 
@@ -120,7 +121,11 @@ def _show_groups(result: Difference) -> None:
     made = table("By group, those that lost most first", "group", *columns)
     for name, own in rows[:_SHOWN_GROUPS]:
         lost = [own[what] for what in ("withheld", "failed", "missing")]
-        add(made, name, *(f"{number:,}" for number in (own["source"], _published(own), *lost, own["anonymized"])))
+        add(
+            made,
+            printable(name),
+            *(f"{number:,}" for number in (own["source"], _published(own), *lost, own["anonymized"])),
+        )
     show(made)
     if len(rows) > _SHOWN_GROUPS:
         out.print(f"{len(rows) - _SHOWN_GROUPS:,} more groups: --json shows all")

@@ -70,6 +70,11 @@ def paths_of_names(feature: Any, column: str) -> list[str]:
     return paths
 
 
+def is_other_name(name: str, number: int) -> bool:
+    """Return whether this may stand for the name of a class that is not published."""
+    return name.rstrip("*") == f"class {number}"
+
+
 def _other_name(number: int, names: Collection[str]) -> str:
     name = f"class {number}"
     while name in names:  # because names are unique

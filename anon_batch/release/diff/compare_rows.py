@@ -26,6 +26,7 @@ from anon_batch.records import ManifestRow
 from anon_batch.release.diff.pixels import compare, count_inside
 from anon_batch.release.diff.result import Difference
 from anon_batch.release.diff.rows import Pair, ReleaseRow, iter_pairs
+from anon_batch.release.diff.values import Values
 
 _READERS = 8
 _HASHES = 2**64
@@ -66,12 +67,16 @@ def compare_rows(
         IntegrityError: run.json or a part of the provenance is damaged.
         CredentialsError, TransientStorageError: storage cannot be used.
     """
-    sample = release.read_run_json().config.get("sample") or {}
+    record = release.read_run_json()
+    sample = record.config.get("sample") or {}
     result = Difference(is_part=sample.get("limit") is not None)
     columns = settings.by or tuple(name for name in USUAL_GROUPS if name in manifest.extra_schema.names)
-    walk = _Walk(reader, release, settings, columns, result)
+    values = Values(manifest.extra_schema, record)
+    for column in values.other_names():
+        result.add("other class names", None, column)
+    walk = _Walk(reader, release, settings, columns, values, result)
     with ThreadPoolExecutor(_READERS) as pool:
-        for batch in iter_pairs(manifest, release):
+        for batch in iter_pairs(manifest, release, values.compared):
             walk.compare(batch, pool)
             yield result
     yield result
@@ -84,10 +89,11 @@ class _Walk:
         release: Release,
         settings: DiffSettings,
         columns: tuple[str, ...],
+        values: Values,
         result: Difference,
     ) -> None:
         self._reader, self._release, self._settings = reader, release, settings
-        self._columns, self._result = columns, result
+        self._columns, self._values, self._result = columns, values, result
 
     def compare(self, batch: Sequence[Pair], pool: ThreadPoolExecutor) -> None:
         to_look_at: list[tuple[ManifestRow, ReleaseRow]] = []
@@ -114,6 +120,8 @@ class _Walk:
 
     def _count(self, source: ManifestRow, released: ReleaseRow) -> None:
         group = self._group(source)
+        if self._values.differ(source.extra, released.extra):
+            self._result.add("other values", group, source.image_id)
         self._result.add("released", group)
         self._result.add(released.status, group)
         if released.reason is not None:
@@ -147,6 +155,6 @@ class _Walk:
 
     def _group(self, row: ManifestRow) -> str | None:
         if self._columns:
-            return " / ".join(str(row.extra.get(name)) for name in self._columns)
+            return " / ".join(self._values.show(name, row.extra.get(name)) for name in self._columns)
         folder = posixpath.dirname(row.image_id).partition("/")[0]
         return folder or None

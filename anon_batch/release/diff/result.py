@@ -12,7 +12,10 @@ _OTHERS = "(others)"
 MOSTLY = 0.5
 
 # What contradicts "only pixels inside regions changed".
-FAULTS = ("changed outside", "other size", "not in the source", "source unreadable", "source changed", "output damaged")
+FAULTS = (
+    *("changed outside", "other size", "not in the source", "source unreadable", "source changed", "output damaged"),
+    *("other values", "other class names"),
+)
 
 
 @dataclass(slots=True)

@@ -17,7 +17,10 @@ _BATCH_ROWS = 256
 
 
 class ReleaseRow(NamedTuple):
-    """A row of the provenance; `key` and `member` say where its output is, an empty key that there is none."""
+    """A row of the provenance; `key` and `member` say where its output is, an empty key that there is none.
+
+    `extra` holds the columns that are compared.
+    """
 
     image_id: str
     status: str
@@ -26,6 +29,7 @@ class ReleaseRow(NamedTuple):
     member: str | None
     sha256: str
     regions: tuple[Extent, ...]
+    extra: Mapping[str, Any]
 
 
 class Pair(NamedTuple):
@@ -35,17 +39,22 @@ class Pair(NamedTuple):
     released: ReleaseRow | None
 
 
-def iter_pairs(manifest: ManifestFile, release: Release) -> Iterator[list[Pair]]:
+def iter_pairs(manifest: ManifestFile, release: Release, columns: Sequence[str] = ()) -> Iterator[list[Pair]]:
     """Yield all rows of both, in the order of the source, in lists whose outputs are near each other.
 
     The rows of a release stand in the order of its manifest. So a row of the source that is not the next one of the release is
     missing there, and a row of the release that never is the next one is in no place of the source, or in another order.
 
+    Args:
+        manifest: lists the source.
+        release: what was made of it.
+        columns: pass-through columns to read of both.
+
     Raises:
         IntegrityError: a part of the release is damaged.
         ManifestError: the manifest is damaged.
     """
-    released = _release_rows(release)
+    released = _release_rows(release, columns)
     waiting = next(released, None)
     batch: list[Pair] = []
     for row in _source_rows(manifest):
@@ -74,13 +83,15 @@ def _source_rows(manifest: ManifestFile) -> Iterator[ManifestRow]:
         start += len(table)
 
 
-def _release_rows(release: Release) -> Iterator[ReleaseRow]:
+def _release_rows(release: Release, columns: Sequence[str]) -> Iterator[ReleaseRow]:
     for spec in effective(release.parts()):
-        for row in release.read_part(spec).table.select(list(_COLUMNS)).to_pylist():
-            yield _release_row(row)
+        table = release.read_part(spec).table
+        names = [name for name in columns if name in table.column_names]
+        for row in table.select([*_COLUMNS, *names]).to_pylist():
+            yield _release_row(row, {name: row[name] for name in names})
 
 
-def _release_row(row: Mapping[str, Any]) -> ReleaseRow:
+def _release_row(row: Mapping[str, Any], extra: Mapping[str, Any]) -> ReleaseRow:
     return ReleaseRow(
         row["image_id"],
         row["status"],
@@ -89,6 +100,7 @@ def _release_row(row: Mapping[str, Any]) -> ReleaseRow:
         row["member"],
         row["sha256"] or "",
         tuple(_extents(row["regions"] or ())),
+        extra,
     )
 
 

@@ -16,6 +16,7 @@ from pipeline_fixtures import image_bytes, job, release, write_dataset
 from typer.testing import CliRunner
 
 from anon_batch.cli.app import app
+from anon_batch.formats.features import to_metadata
 
 IDS = [f"{'train' if n < 5 else 'val'}/{n}.png" for n in range(8)]
 PIXELS = 24 * 20
@@ -89,6 +90,46 @@ def test_groups_come_from_the_named_columns_or_the_folders(copy):
     rewrite(copy, lambda table: table.drop_columns(["label"]))
     groups = diff(copy)["groups"]
     assert {name: own["released"] for name, own in groups.items()} == {"train": 5, "val": 3}
+
+
+def test_another_value_of_a_column_is_noticed(copy):
+    for part in (copy / "files/provenance").rglob("*.parquet"):
+        table = pq.read_table(part)
+        labels = ["another" if own == IDS[3] else label for own, label in zip(*columns_of(table), strict=True)]
+        labels = [None if own == IDS[5] else label for own, label in zip(columns_of(table)[0], labels, strict=True)]
+        pq.write_table(table.set_column(table.column_names.index("label"), "label", pa.array(labels)), part)
+    found = diff(copy, code=3)
+    assert (found["names"], found["counts"]["other values"]) == ({"other values": [IDS[3]]}, 1)  # one was left out
+
+
+def columns_of(table):
+    return [table.column(name).to_pylist() for name in ("image_id", "label")]
+
+
+@pytest.fixture
+def classes(tmp_path):
+    names = ["cat\x1b[31m", "[bold]dog", "a@example.com", *(f"class of {n}" for n in range(9))]
+    features = to_metadata({"label": {"names": names, "_type": "ClassLabel"}})
+    write_dataset(str(tmp_path), IDS, label=pa.array([n % 3 for n in range(8)]), score=pa.array([float("nan")] * 8))
+    pq.write_table(pq.read_table(tmp_path / "m.parquet").replace_schema_metadata(features), tmp_path / "m.parquet")
+    release(job(str(tmp_path), "files"))
+    return tmp_path, names
+
+
+def test_classes_are_shown_by_their_names(classes):
+    folder, names = classes
+    groups = diff(folder)["groups"]
+    assert {name: own["source"] for name, own in groups.items()} == {names[0]: 3, names[1]: 3, names[2]: 2}
+    done = CliRunner().invoke(app, ["diff", str(folder / "m.parquet"), str(folder / "files")])
+    assert " [bold]dog " in done.stdout
+    assert "\x1b" not in done.stdout
+
+
+def test_other_names_of_classes_are_noticed(classes):
+    folder, names = classes
+    features = to_metadata({"label": {"names": names[::-1], "_type": "ClassLabel"}})
+    pq.write_table(pq.read_table(folder / "m.parquet").replace_schema_metadata(features), folder / "m.parquet")
+    assert diff(folder, code=3)["names"] == {"other class names": ["label"]}
 
 
 def test_the_terminal_says_it_in_plain_words(base):
