@@ -47,6 +47,7 @@ def release(
     from anon_batch.release.describe import describe_release
     from anon_batch.release.report.finished import read_finished
     from anon_batch.release.signature.signing_key import read_private
+    from anon_batch.release.verdict import keep_verdict, kept_verdict
     from anon_batch.release.verify import verify
     from anon_batch.release.words.statement import statement_of
 
@@ -65,6 +66,9 @@ def release(
     if not finished.gates.passed:
         err.print("not signed: a gate is exceeded", markup=False)
         raise typer.Exit(int(ExitCode.GATE_EXCEEDED))
+    verdict = kept_verdict(place, finished.run, finished.stats)
+    if verdict is None or verdict.faults_count or verdict.with_ledger == no_ledger:
+        keep_verdict(place, found, with_ledger=not no_ledger)  # else kept, so that signing again changes no byte
     count = describe_release(finished, key)
     out.print(f"says     {statement_of(finished).headline}", markup=False)
     out.print(f"signed   {count:,} files and, by the provenance, {found.objects:,} images", markup=False)

@@ -12,6 +12,7 @@ from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.release import Release
 from anon_batch.formats.run_json import RunJson, now
 from anon_batch.formats.stats_json import StatsJson
+from anon_batch.release.verification import Verification
 from anon_batch.release.verify import verify
 
 
@@ -51,9 +52,23 @@ def check_release(release: Release, ledger: Ledger | None) -> tuple[Verdict, lis
     Raises:
         StorageError, IntegrityError: as `verify`.
     """
-    record, stats = release.read_run_json(), release.read_stats()
     for step in verify(release, ledger, described=False):  # because the report that this stands in is described too
         found = step
+    return keep_verdict(release, found, with_ledger=ledger is not None), found.faults
+
+
+def keep_verdict(release: Release, found: Verification, *, with_ledger: bool) -> Verdict:
+    """Write and return the verdict on the state that a release is in now.
+
+    Args:
+        release: a finished release.
+        found: by `verify`.
+        with_ledger: whether that compared it with the ledger.
+
+    Raises:
+        StorageError, IntegrityError: run.json or stats.json cannot be read, or the verdict not written.
+    """
+    record, stats = release.read_run_json(), release.read_stats()
     verdict = Verdict(
         record.run_id,
         stats.sha256,
@@ -62,10 +77,10 @@ def check_release(release: Release, ledger: Ledger | None) -> tuple[Verdict, lis
         found.accounted,
         found.objects,
         found.faults_count,
-        ledger is not None,
+        with_ledger,
     )
     release.put(layout.REPORT_VERDICT, json.dumps(dataclasses.asdict(verdict), indent=1).encode())
-    return verdict, found.faults
+    return verdict
 
 
 def kept_verdict(release: Release, record: RunJson, stats: StatsJson) -> Verdict | None:

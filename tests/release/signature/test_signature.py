@@ -148,6 +148,7 @@ def test_the_statement_is_an_in_toto_statement_of_slsa_provenance(base):
         "images/metadata.parquet",
         "report/index.html",
         "report/report.json",
+        "report/verification.json",
     }
     assert set(names) == expected
     record = json.loads((base / "files/run.json").read_bytes())

@@ -57,6 +57,7 @@ def write_job(folder: Path, **keys: object) -> Path:
 def test_words_follow_the_state_of_ledger_and_keys(copy: Path) -> None:
     assert "says     Removed; pseudonymised for its controller, unlinked for recipients." in sign(copy)[1]
     assert "pseudonymised" in (copy / "o/README.md").read_text()
+    assert "ids compared with the private ledger" in (copy / "o/report/index.html").read_text()
     destroy = ["keys", "destroy", "ledger", copy / "o", "--by", "Jane Doe", "--yes"]
     code, said = run(*destroy)
     assert (code, "sign it again" in said) == (0, True)
@@ -68,6 +69,7 @@ def test_words_follow_the_state_of_ledger_and_keys(copy: Path) -> None:
         text = (copy / "o" / name).read_text()
         assert "Jane Doe" in text, name
         assert "Pseudonymised" not in text, name
+    assert "ids not compared with the private ledger" in (copy / "o/report/index.html").read_text()
     assert run("verify", copy / "o", "--no-ledger", "--key", copy / "sign.pub")[0] == 0
 
 
