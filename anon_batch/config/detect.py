@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -24,6 +24,9 @@ class DetectorConfig(Section):
     )
     scale: float | None = Field(
         None, gt=0, le=8, description="Resize factor before this detector; null takes `detect.scale`."
+    )
+    refine: bool | None = Field(
+        None, description="Whether its small faces are refined; null takes `detect.refine_small`."
     )
     options: dict[str, Any] = Field(
         default_factory=dict, description="The detector's own options, which it checks itself; built-in ones have none."
@@ -57,9 +60,27 @@ class TileConfig(Section):
         return self
 
 
+# What a preset sets, unless the job names the key itself. Measured in docs/results/detectors.md.
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "fast": {"detectors": ["centerface"], "refine_small": False, "rotated": False},
+    "balanced": {"detectors": ["centerface"], "refine_small": True, "rotated": True},
+    "recall": {
+        "detectors": ["centerface", {"name": "yunet_n", "threshold": 0.22, "refine": False}],
+        "refine_small": True,
+        "rotated": True,
+    },
+}
+
+
 class DetectConfig(Section):
     """What to find in the images, and how."""
 
+    preset: Literal["fast", "balanced", "recall"] = Field(
+        "balanced",
+        description="`fast`: one look; `balanced`: small faces are refined, and images that may be rotated are searched in all "
+        "positions; `recall`: with a second detector, `yunet_n`, which must be downloaded. Sets `detectors`, `refine_small` and "
+        "`rotated`, unless the job names them itself.",
+    )
     detectors: tuple[DetectorConfig, ...] = Field(
         (DetectorConfig(name="centerface"),),
         min_length=1,
@@ -95,8 +116,13 @@ class DetectConfig(Section):
     )
     refine_small: bool = Field(
         True,
-        description="Run the network once more on each small face, cropped and enlarged: better boxes, landmarks and scores for "
-        "one or two milliseconds a face.",
+        description="Run the network once more on each small face, cropped and enlarged: better boxes, landmarks and scores, and "
+        "faces that it was not sure of before, for about a millisecond a face.",
+    )
+    rotated: bool = Field(
+        True,
+        description="Search an image in which no face is certain in the three other positions too, because it may be rotated "
+        "without a tag that says so.",
     )
     batch_size: int = Field(8, ge=1, le=1024, description="Images in one call of the detector.")
     backend: Literal["auto", "onnxruntime", "openvino", "torch"] = Field(
@@ -109,6 +135,14 @@ class DetectConfig(Section):
         description="Numeric precision of the CenterFace model. `int8`: 8-bit integers, twice as fast, on onnxruntime only; "
         "`auto`: int8 on onnxruntime, else fp32.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_preset(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        preset = data.get("preset", "balanced")
+        return {**PRESETS[preset], **data} if isinstance(preset, str) and preset in PRESETS else data
 
     @field_validator("detectors", mode="before")
     @classmethod

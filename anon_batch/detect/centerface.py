@@ -9,10 +9,9 @@ import numpy.typing as npt
 from pydantic import BaseModel
 
 from anon_batch.detect.letterbox import find_in_batches
+from anon_batch.detect.looks import build_looks
 from anon_batch.detect.precision import centerface_model
 from anon_batch.detect.protocol import FAILURE, Detector, DetectorSettings, RealArray, checked_detections
-from anon_batch.detect.refine import UNCONFIRMED, RefiningDetector
-from anon_batch.detect.tiling import TiledDetector
 from anon_batch.errors import WithheldError
 from anon_batch.geometry import non_maximum_suppression
 from anon_batch.models.backends import choose_backend, open_network
@@ -93,8 +92,4 @@ def create(options: BaseModel, runtime: Runtime, settings: DetectorSettings) -> 
         threads=runtime.threads,
         device=runtime.device,
     )
-    finder = CenterFace(network, settings.threshold(DEFAULT_THRESHOLD), model)
-    tiled = TiledDetector(finder, settings.scale, detect)
-    if not detect.refine_small:
-        return tiled
-    return RefiningDetector(tiled, CenterFace(network, UNCONFIRMED, model), settings.scale)
+    return build_looks(lambda threshold: CenterFace(network, threshold, model), settings, DEFAULT_THRESHOLD)

@@ -42,6 +42,11 @@ class DetectorSettings:
         """Return the resize factor before this detector."""
         return self.config.scale or self.detect.scale
 
+    @property
+    def refines(self) -> bool:
+        """Return whether small objects are looked at again, enlarged."""
+        return self.detect.refine_small if self.config.refine is None else self.config.refine
+
     def threshold(self, default: float) -> float:
         """Return the lowest score of a detection: the job's, else the detector's default."""
         return default if self.config.threshold is None else self.config.threshold

@@ -17,9 +17,8 @@ import numpy as np
 from pydantic import BaseModel
 
 from anon_batch.detect.letterbox import find_in_batches
+from anon_batch.detect.looks import build_looks
 from anon_batch.detect.protocol import FAILURE, Detector, DetectorSettings, RealArray, checked_detections
-from anon_batch.detect.refine import UNCONFIRMED, RefiningDetector
-from anon_batch.detect.tiling import TiledDetector
 from anon_batch.errors import WithheldError
 from anon_batch.geometry import non_maximum_suppression
 from anon_batch.models.backends import choose_backend, open_network
@@ -95,7 +94,4 @@ def create(options: BaseModel, runtime: Runtime, settings: DetectorSettings) -> 
         threads=runtime.threads,
         device=runtime.device,
     )
-    tiled = TiledDetector(YuNet(name, network, settings.threshold(DEFAULT_THRESHOLD)), settings.scale, detect)
-    if not detect.refine_small:
-        return tiled
-    return RefiningDetector(tiled, YuNet(name, network, UNCONFIRMED), settings.scale)
+    return build_looks(lambda threshold: YuNet(name, network, threshold), settings, DEFAULT_THRESHOLD)

@@ -146,7 +146,7 @@ def load_scorer(scorer: DetectorConfig, job: JobConfig, runtime: Runtime) -> Ens
     Raises:
         UnknownNameError, ModelError, ConfigError: as `build_detector`.
     """
-    changes = {"detectors": (scorer,), "min_side_px": 0.0, "refine_small": False}
+    changes = {"detectors": (scorer,), "min_side_px": 0.0, "refine_small": False, "rotated": False}
     return build_detector(job.detect.model_copy(update=changes), runtime)
 
 

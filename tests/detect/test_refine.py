@@ -84,7 +84,7 @@ def image_of(height=200, width=300, square=None, value=0):
 
 def refine(boxes, scores, answers, scale=1.0):
     finder = Again(answers)
-    [found] = RefiningDetector(First(boxes, scores), finder, scale).detect([image_of()])
+    [found] = RefiningDetector(First(boxes, scores), finder, scale, 0.15).detect([image_of()])
     return found, finder
 
 
@@ -94,7 +94,7 @@ def test_boxes_found_in_a_crop_are_returned_in_px_of_the_image(place, off):
     x, y = place
     image = image_of(square=(x, y, 12), value=250)
     rough = np.array([x, y, x + 12, y + 12]) + np.array([*off, *off])
-    [found] = RefiningDetector(First([rough], [0.3]), Squares(), 1.0).detect([image])
+    [found] = RefiningDetector(First([rough], [0.3]), Squares(), 1.0, 0.15).detect([image])
     np.testing.assert_allclose(found.boxes[0], [x, y, x + 12, y + 12], atol=0.35)  # a border's half pixels stay dark
     np.testing.assert_allclose(found.landmarks[0], found.boxes[0][:2][None].repeat(5, 0), atol=1e-3)
     assert found.scores.tolist() == pytest.approx([0.9])
@@ -103,7 +103,7 @@ def test_boxes_found_in_a_crop_are_returned_in_px_of_the_image(place, off):
 def test_refinement_keeps_the_landmarks_of_other_windows():
     first = First([[100, 60, 112, 72]], [0.3])
     first.found = replace(first.found, witnesses=np.ones((1, 1, 5, 2), np.float32))
-    [found] = RefiningDetector(first, Squares(), 1.0).detect([image_of(square=(100, 60, 12), value=250)])
+    [found] = RefiningDetector(first, Squares(), 1.0, 0.15).detect([image_of(square=(100, 60, 12), value=250)])
     np.testing.assert_array_equal(found.witnesses, first.found.witnesses)
 
 
@@ -222,3 +222,25 @@ def test_refinement_raises_scores_of_small_faces_and_batching_changes_nothing(bu
         [alone] = built[True].detect([image])
         np.testing.assert_array_equal(alone.boxes, together.boxes)
         np.testing.assert_array_equal(alone.scores, together.scores)
+
+
+def test_a_face_counts_if_one_of_the_two_looks_is_sure_of_it():
+    boxes = [[20, 20, 52, 52], [100, 20, 132, 52], [150, 20, 182, 52], [190, 20, 290, 120]]
+    sure, unsure = ([[32, 32, 96, 96]], [0.6]), ([[32, 32, 96, 96]], [0.1])
+    found, finder = refine(boxes, [0.11, 0.12, 0.16, 0.14], [sure, unsure, unsure])
+    assert len(finder.pieces) == 3
+    np.testing.assert_array_equal(found.boxes, [boxes[0], boxes[2]])
+    assert found.scores.tolist() == pytest.approx([0.6, 0.1])
+
+
+@given(st.floats(-12, 12), st.floats(-12, 12), st.floats(0.6, 1.6))
+def test_both_looks_boxes_are_covered_where_they_disagree(across, down, size):
+    first = np.array([100, 60, 132, 92], np.float32)
+    side = 64 * size
+    again = [[64 + across - side / 2, 64 + down - side / 2, 64 + across + side / 2, 64 + down + side / 2]]
+    found, _ = refine([first], [0.9], [(again, [0.8])])
+    second = (np.asarray(again[0]) - 64) / 2 + np.array([116, 76, 116, 76])
+    overlap = float(pairwise_iou(first[None], second[None].astype(np.float32))[0, 0])
+    if overlap >= 0.31 and abs(overlap - 0.7) > 0.01:
+        around = np.concatenate([np.minimum(first[:2], second[:2]), np.maximum(first[2:], second[2:])])
+        np.testing.assert_allclose(found.boxes[0], second if overlap >= 0.7 else around, atol=1e-3)

@@ -136,7 +136,9 @@ class Residual(ImageCheck):
             own if own.threshold is not None else own.model_copy(update={"threshold": self.options.threshold})
             for own in chosen
         ]
-        config = detect.model_copy(update={"detectors": tuple(low), "scale": 1.0, "refine_small": False})
+        config = detect.model_copy(
+            update={"detectors": tuple(low), "scale": 1.0, "refine_small": False, "rotated": False}
+        )
         self._detect, self._detector = detect, build_detector(config, self._runtime)
         self.models = (*self._detector.models, *([MODEL_NAME] if self._bank else []))
 
