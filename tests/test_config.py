@@ -12,6 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from anon_batch.config import JobConfig, StorageConfig, describe, load_job, parse_override
+from anon_batch.config.detect import DetectConfig
 from anon_batch.errors import ConfigError
 
 NEEDED = {"manifest": "m.parquet", "output": "out"}
@@ -97,7 +98,7 @@ def test_unknown_keys_name_the_nearest(key: str, nearest: str | None) -> None:
             "detect.thresold",
             "did you mean `threshold` of an item of `detect.detectors`, e.g. [{name: ..., threshold: ...}]?",
         ),
-        ("detect.zzz", "unknown key `detect.zzz`; keys of `detect`: detectors, scale, "),
+        ("detect.zzz", "unknown key `detect.zzz`; keys of `detect`: preset, detectors, scale, "),
         ("engine.precision", "; keys of `engine`: "),
         ("zzz", "; known keys: name, manifest, output, "),
         ("anonymize.plate.zzz", "; keys of `anonymize.plate`: method, fallback, "),
@@ -409,3 +410,29 @@ def test_frozen_and_picklable() -> None:
 def test_places(keys: dict[str, Any], output: str, ledger: str) -> None:
     config = _load(**keys)
     assert (config.output_uri, config.ledger_uri) == (output, ledger)
+
+
+@pytest.mark.parametrize(
+    ("given", "detectors", "refine_small", "rotated"),
+    [
+        ({}, ["centerface"], True, True),
+        ({"preset": "balanced"}, ["centerface"], True, True),
+        ({"preset": "fast"}, ["centerface"], False, False),
+        ({"preset": "recall"}, ["centerface", "yunet_n"], True, True),
+        ({"preset": "recall", "detectors": ["manifest"]}, ["manifest"], True, True),
+        ({"preset": "fast", "refine_small": True}, ["centerface"], True, False),
+        ({"rotated": False}, ["centerface"], True, False),
+    ],
+)
+def test_a_preset_sets_what_the_job_does_not_name(
+    given: dict[str, Any], detectors: list[str], refine_small: bool, rotated: bool
+) -> None:
+    config = DetectConfig(**given)
+    assert [own.name for own in config.detectors] == detectors
+    assert (config.refine_small, config.rotated) == (refine_small, rotated)
+    assert DetectConfig(**config.model_dump(mode="json")) == config
+
+
+def test_an_unknown_preset_is_refused() -> None:
+    with pytest.raises(ValidationError, match="preset"):
+        DetectConfig(preset="best")
