@@ -21,7 +21,7 @@ from anon_batch.detect.protocol import Detector, Finder
 from anon_batch.geometry import pairwise_iou
 from anon_batch.records import Detections, FloatArray, PixelArray, Preview
 
-PROPOSED = 2 / 3  # of the threshold: least score in the first look of a face that the second look may confirm
+PROPOSED = 2 / 3  # of the threshold: least score in the first look of a face that the refinement may confirm
 UNCONFIRMED = 0.05  # least score in the refinement pass, and the score of a face that it does not find
 SIDE_PX = 128  # of the crop that the network sees; the face takes half of it
 _FACE_PX = 64.0
