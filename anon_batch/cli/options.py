@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from anon_batch.config import StorageConfig, load_job, parse_override
-from anon_batch.errors import ConfigError
+from anon_batch.errors import AccessDeniedError, ConfigError
 from anon_batch.storage import Storage
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def ledger_of(release: Release, ledger: str | None, *, no_ledger: bool) -> Ledge
 
     Raises:
         ConfigError: there is no release, or no ledger.
+        AccessDeniedError: the ledger is not for this reader.
         IntegrityError: run.json is damaged.
     """
     if no_ledger:
@@ -56,7 +57,12 @@ def ledger_of(release: Release, ledger: str | None, *, no_ledger: bool) -> Ledge
 
     record = release.read_run_json()  # because a wrong address of the release is the likelier mistake
     found = Ledger(release.storage, ledger or f"{release.uri}-ledger")
-    if not found.exists():
+    try:
+        is_there = found.exists()
+    except AccessDeniedError as exc:
+        message = f"{exc.message}. Readers without the ledger use --no-ledger, which checks the public part only"
+        raise AccessDeniedError(message, exc.uri) from None
+    if not is_there:
         gone = release.read_destroyed(record.run_id).find(LEDGER)
         why = "" if gone is None else f" (it was destroyed, {gone.destroyed_at})"
         raise ConfigError(

@@ -16,7 +16,13 @@ from typing import Any, BinaryIO, Self, TypeVar, cast
 import fsspec
 
 from anon_batch.config import StorageConfig
-from anon_batch.errors import CredentialsError, ObjectExistsError, ObjectNotFoundError, StorageError
+from anon_batch.errors import (
+    AccessDeniedError,
+    CredentialsError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+    StorageError,
+)
 from anon_batch.storage import clients, local, s3, web
 from anon_batch.storage.addresses import is_http, is_local, is_s3, join, local_path
 from anon_batch.storage.answers import answer_of
@@ -71,12 +77,14 @@ class Storage:
 
     def read(self, uri: str, offset: int | None = None, length: int | None = None) -> bytes:
         """Return the object's bytes, or `length` of them from `offset` (fewer if it ends before)."""
-        return self._retry(uri, lambda: self._read(uri, offset, length), "read a row")
+        with self._missing_reported(uri):
+            return self._retry(uri, lambda: self._read(uri, offset, length), "read a row")
 
     def size(self, uri: str) -> int:
         """Return the object's size in bytes."""
         fs, path = self.filesystem(uri)
-        size = self._retry(uri, lambda: self._with_reason(uri, lambda: fs.size(path)), "read a row")
+        with self._missing_reported(uri):
+            size = self._retry(uri, lambda: self._with_reason(uri, lambda: fs.size(path)), "read a row")
         if size is None:
             raise StorageError("the server does not send the size; copy the object to a store that does", uri)
         return int(size)
@@ -87,7 +95,11 @@ class Storage:
             return os.path.exists(local_path(uri))
         fs, path = self.filesystem(uri)
         strict = {"strict": True} if is_http(uri) else {}  # because otherwise an unreachable server counts as "no"
-        return bool(self._retry(uri, lambda: self._with_reason(uri, lambda: fs.exists(path, **strict))))
+        try:
+            with self._missing_reported(uri):
+                return bool(self._retry(uri, lambda: self._with_reason(uri, lambda: fs.exists(path, **strict))))
+        except ObjectNotFoundError:
+            return False
 
     def list(self, uri: str, *, markers: bool = False) -> Iterator[ObjectInfo]:
         """Yield all objects below a prefix in a fixed order; yield nothing if it does not exist.
@@ -291,6 +303,28 @@ class Storage:
         except OSError as exc:
             if answer_of(exc).code in ("400", "403"):
                 self._read(uri, 0, 1)
+            raise
+
+    @contextlib.contextmanager
+    def _missing_reported(self, uri: str) -> Iterator[None]:
+        """Say "not found" where S3 says "denied" for an object that is not there, as it does to who may list one prefix only.
+
+        Because such a request names no prefix, a policy with a condition on `s3:prefix` does not cover it. A listing tells.
+        """
+        try:
+            yield
+        except AccessDeniedError as exc:
+            if not is_s3(uri):
+                raise
+            try:
+                fs, path = self.filesystem(uri)
+                bucket, key, _ = fs.split_path(path)
+                request = functools.partial(fs.call_s3, "list_objects_v2", Bucket=bucket, Prefix=key, MaxKeys=1)
+                first = self._retry(uri, request).get("Contents", [])  # the key itself comes before all longer ones
+            except StorageError:
+                raise exc from None
+            if key and [entry["Key"] for entry in first] != [key]:
+                raise ObjectNotFoundError("not found", uri) from exc
             raise
 
     def _put(self, uri: str, data: bytes) -> None:
