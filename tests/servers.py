@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import re
 import shutil
 import socket
@@ -34,12 +35,16 @@ class S3Server:
 
     Args:
         endpoint_url: http address on loopback.
-        access_key, secret_key: of a user who may do everything.
+        access_key, secret_key: of a user, who may do everything in buckets of their own.
     """
 
     endpoint_url: str
     access_key: str = "testkey"
     secret_key: str = field(default="testsecret1234567890", repr=False)
+
+    def of_reader(self) -> S3Server:
+        """The same server for Ceph's user `reader`, who has no buckets and sees what bucket policies let them see."""
+        return dataclasses.replace(self, access_key="readerkey", secret_key="readersecret12345678")
 
     @property
     def env(self) -> dict[str, str]:
@@ -185,8 +190,9 @@ def ceph_server(folder: Path) -> Iterator[S3Server]:
         start("radosgw", "-n", "client.rgw.a")
         wait_for(lambda: _answers(server.endpoint_url), "Ceph's gateway", 180)
         admin = ("radosgw-admin", "-c", str(config), "-n", "client.rgw.a", "--admin-socket=")
-        keys = (f"--access-key={server.access_key}", f"--secret-key={server.secret_key}")
-        _finish(folder, *admin, "user", "create", "--uid=test", "--display-name=test", *keys)
+        for name, user in (("test", server), ("reader", server.of_reader())):
+            keys = (f"--access-key={user.access_key}", f"--secret-key={user.secret_key}")
+            _finish(folder, *admin, "user", "create", f"--uid={name}", f"--display-name={name}", *keys)
         yield server
 
 
