@@ -377,7 +377,8 @@ def test_errors_that_no_retry_can_fix_are_not_retried(
             with pytest.raises(expected, match=said) as caught:
                 call()
             assert type(caught.value) is expected
-            assert proxy.hits() == number
+            listing = code == "AccessDenied" and number >= 3  # whether the object that may not be read is there
+            assert proxy.hits() == number + listing
         if status in (400, 403):  # asked by HEAD, whose refusal has no code
             with pytest.raises(expected, match=said):
                 storage.size(uri)
