@@ -3,12 +3,14 @@
     ANON_BATCH_TEST_DATA     folder with photos/, pairs/, faces/ and plates/
     ANON_BATCH_TEST_MODELS   folder with weights; by default `models` below ANON_BATCH_TEST_DATA or beside it
 
-Tests that need them are skipped where they are missing, and fail instead with `--require-data` or `--require-weights`.
+Tests that need them are skipped where they are missing, and fail instead with `--require-data` or `--require-weights`; those that
+need a program, with `--require-tools`.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ MODELS_VARIABLE = "ANON_BATCH_TEST_MODELS"
 NO_DATA = "data: "
 NO_WEIGHTS = "weights: "
 NO_GPU = "gpu: "
+NO_TOOL = "tools: "
 
 _NOWHERE = Path(os.devnull)
 
@@ -46,6 +49,11 @@ def needs_data(*folders: Path) -> pytest.MarkDecorator:
     return pytest.mark.skipif(
         bool(missing), reason=f"{NO_DATA}{DATA_VARIABLE} names no folder with {', '.join(missing)}"
     )
+
+
+def needs_tool(name: str, package: str) -> pytest.MarkDecorator:
+    """Return a mark that skips tests where a program is missing; `package` of Debian has it."""
+    return pytest.mark.skipif(shutil.which(name) is None, reason=f"{NO_TOOL}no {name} (Debian: {package})")
 
 
 def weights_reason(*names: str) -> str:

@@ -21,6 +21,7 @@ _REQUIRE = {
     "--require-data": external_data.NO_DATA,
     "--require-weights": external_data.NO_WEIGHTS,
     "--require-gpu": external_data.NO_GPU,
+    "--require-tools": external_data.NO_TOOL,
 }
 _NOT_REACHED = "time: not reached before --stop-after-s"
 

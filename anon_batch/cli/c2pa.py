@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,8 @@ from anon_batch.cli.console import err, out
 from anon_batch.cli.keys import read_key_file
 from anon_batch.cli.options import Output, StorageJob, storage_of
 from anon_batch.units import format_counted
+
+_SHOW_EVERY_S = 5.0
 
 
 def c2pa(
@@ -34,11 +37,21 @@ def c2pa(
     place = Release(storage_of(job), output)
     place.read_run_json()  # because a wrong address of the release is the likelier mistake
     private = Ledger(place.storage, ledger or f"{place.uri}-ledger")
-    done = sign_images(
-        place, private, signer, lambda count: err.print(f"{format_counted(count, 'image')} signed", markup=False)
-    )
+    done = sign_images(place, private, signer, _Progress().show)
     if not done.images:
         out.print("nothing to sign: no JPEG, PNG or WebP with generated content is without a signature", markup=False)
         return
     out.print(f"signed   {format_counted(done.images, 'image')}: version {done.version}", markup=False)
     out.print("next     anon-batch release, which writes card and signature of the new version", markup=False)
+
+
+class _Progress:
+    """Print how many images are signed, once in a while."""
+
+    def __init__(self) -> None:
+        self._shown_at = time.monotonic()
+
+    def show(self, count: int) -> None:
+        if time.monotonic() - self._shown_at >= _SHOW_EVERY_S:
+            self._shown_at = time.monotonic()
+            err.print(f"{format_counted(count, 'image')} signed", markup=False)

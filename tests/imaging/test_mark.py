@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
 import struct
 import subprocess
 import xml.etree.ElementTree as ET
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import external_data
 import numpy as np
 import pytest
 from metadata_scanner import scan_image
@@ -228,7 +228,7 @@ def test_readers_find_the_source_type(name: str, files: dict[str, tuple[bytes, b
 
 
 @pytest.mark.full
-@pytest.mark.skipif(shutil.which("exiftool") is None, reason="tools: no exiftool (Debian: libimage-exiftool-perl)")
+@external_data.needs_tool("exiftool", "libimage-exiftool-perl")
 @pytest.mark.parametrize("name", SOURCES)
 def test_exiftool_reads_the_source_type(name: str, files: dict[str, tuple[bytes, bytes]], tmp_path: Path) -> None:
     path = tmp_path / f"a.{name.split(maxsplit=1)[0].lower()}"

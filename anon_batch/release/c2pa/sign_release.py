@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -23,6 +24,8 @@ from anon_batch.release.c2pa.carriers import FORMATS
 from anon_batch.release.c2pa.credentials import add_credentials, split_credentials
 from anon_batch.release.c2pa.signer import Signer
 from anon_batch.shards import effective
+
+_SHARDS = 4  # in memory at a time
 
 
 class Image(NamedTuple):
@@ -73,14 +76,20 @@ def sign_images(release: Release, ledger: Ledger, signer: Signer, progress: Call
     if begun is None and not any(True for spec in specs for _ in _signed(release, spec, signer)):
         return Signed(release.version, 0)
     new = begin_version(release, ledger, "c2pa", {"certificates": signer.chain_sha256})
-    parts, count = [], 0
-    for spec in specs:
+
+    def sign_shard(spec: ShardSpec) -> int:
         signed = dict(_signed(release, spec, signer))
         if signed:
             rewrite_part(new, spec, _new_rows(new, spec, signed))
-            parts.append(spec)
-            count += len(signed)
-            progress(count)
+        return len(signed)
+
+    parts, count = [], 0
+    with ThreadPoolExecutor(_SHARDS) as pool:
+        for spec, signed_count in zip(specs, pool.map(sign_shard, specs), strict=True):
+            if signed_count:
+                parts.append(spec)
+                count += signed_count
+                progress(count)
     publish_version(new, parts, changes={"signed": count})
     finish_version(release, ledger)
     return Signed(new.plan.number, count)
