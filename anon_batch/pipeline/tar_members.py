@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from anon_batch.formats.tar_shard import CLASS, JSON, TEXT, TEXT_FIELDS, Sample
+from anon_batch.manifest.regions_column import is_text
 from anon_batch.pipeline.sample_names import KEY_COLUMN, SampleNames
 from anon_batch.records import EncodedImage, ManifestRow
 
@@ -32,7 +33,7 @@ def make_sample(row: ManifestRow, image: EncodedImage, names: SampleNames, extra
         extra: names and types of these columns.
     """
     key, image_name = names.key(row), names.image(row, image.format)
-    fields = [name for name in extra.names if _is_member(name, row)]
+    fields = [field.name for field in extra if _is_member(field, row)]
     others = {name: row.extra.get(name) for name in extra.names if name not in fields and name != KEY_COLUMN}
     own = {"image_id": row.image_id, "width": image.width, "height": image.height, "synthetic": image.synthetic}
     members = [(image_name, image.data)]
@@ -41,8 +42,9 @@ def make_sample(row: ManifestRow, image: EncodedImage, names: SampleNames, extra
     return Sample(key, tuple(members))
 
 
-def _is_member(name: str, row: ManifestRow) -> bool:
-    return name in _ANYWHERE or (name in TEXT_FIELDS and row.offset is not None)
+def _is_member(field: pa.Field, row: ManifestRow) -> bool:
+    is_text_of_tar = field.name in TEXT_FIELDS and row.offset is not None and is_text(field.type)
+    return field.name in _ANYWHERE or is_text_of_tar  # a number is the class that a folder of the tar stands for
 
 
 def _texts(row: ManifestRow, fields: list[str], extra: pa.Schema) -> Iterator[tuple[str, bytes]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ import pandas as pd
 import pytest
 from folder_readers import image_folder, timm_folder, timm_hub
 from PIL import Image
-from twins import CLASSES, LOST, SPLITS, publish, write_folders, write_hub
+from twins import CLASSES, LOST, SPLITS, drawn, publish, write_folders, write_hub
 
 datasets = pytest.importorskip("datasets")
-LAYOUTS = ("files", "parquet")
+LAYOUTS = ("files", "webdataset", "parquet")
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +46,24 @@ def keys(rows: Any) -> list[str]:
     return [image["path"] for image in rows.cast_column("image", datasets.Image(decode=False))["image"]]
 
 
+def load(release: Path) -> Any:
+    """Return the data set; of tars with the columns that others have, from their members."""
+    found = datasets.load_dataset(str(release))
+    if release.name != "webdataset":
+        return found
+    images = [name for name in next(iter(found.values())).column_names if name in ("jpg", "JPEG", "png")]
+    for split, rows in found.items():
+        assert rows["cls"][:] == rows.flatten()["json.label"][:]
+        assert rows.features["cls"] == rows.features["json"]["label"]
+        columns = {name: [own[name] for own in rows["json"]] for name in rows.features["json"]}
+        for name in images:
+            rows = rows.cast_column(name, datasets.Image(decode=False))
+        columns["image"] = [next(filter(None, own)) for own in zip(*(rows[name] for name in images), strict=True)]
+        features = {**rows.features["json"], "image": datasets.Image()}
+        found[split] = datasets.Dataset.from_dict(columns, features=datasets.Features(features))
+    return found
+
+
 def check_twins(source: Any, twin: Any, lost: tuple[str, ...] = ()) -> None:
     """Check splits, order, columns with their features, values and pixels; `lost` are the images that were withheld."""
     assert set(twin) == set(source)
@@ -62,14 +81,62 @@ def check_twins(source: Any, twin: Any, lost: tuple[str, ...] = ()) -> None:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_columns_of_the_hub_keep_splits_order_and_classes(hub, layout):
-    check_twins(datasets.load_dataset(str(hub / "src")), datasets.load_dataset(str(hub / layout)))
+    check_twins(datasets.load_dataset(str(hub / "src")), load(hub / layout))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_folders_of_classes_keep_splits_order_and_classes(folders, layout):
     source = datasets.load_dataset("imagefolder", data_dir=str(folders / "src"))
     assert source["train"].features["label"].names == sorted(CLASSES)
-    check_twins(source, datasets.load_dataset(str(folders / layout)), (LOST,))
+    check_twins(source, load(folders / layout), (LOST,))
+
+
+def write_tar(path: Path, members: dict[str, bytes]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as tar:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        {"cls": b"1", "txt": b"a cat"},
+        {"cls": b"2", "caption": "an ð animal".encode(), "text": b"x"},
+        {"json": b'{"size": 3}', "cls": b"1"},
+        {},
+    ],
+    ids=lambda texts: "+".join(texts) or "nothing",
+)
+def test_shards_of_samples_have_the_columns_of_their_source(tmp_path, texts):
+    for split, count in (("train", 6), ("val", 2)):
+        members = {}
+        for number in range(count):
+            kind = "png" if number > 4 and "json" not in texts else "jpg"  # later than a loader looks for columns
+            members[f"{number:03}.{kind}"] = drawn(number, {"png": "PNG", "jpg": "JPEG"}[kind])
+            members.update((f"{number:03}.{name}", data) for name, data in texts.items())
+        write_tar(tmp_path / f"src/set-{split}-0.tar", members)
+    source = datasets.load_dataset(str(tmp_path / "src"), split="validation")
+    twin = datasets.load_dataset(str(publish(tmp_path, tmp_path / "src", "webdataset")))
+    assert {split: len(rows) for split, rows in twin.items()} == {"train": 6, "validation": 2}
+    plain = [name for name in source.column_names if name not in ("jpg", "__url__")]
+    assert {name: twin["validation"].features[name] for name in plain} == {
+        name: source.features[name] for name in plain
+    }
+    assert {name: twin["validation"][name][:] for name in plain} == {name: source[name][:] for name in plain}
+    assert keys_of(twin["train"]) == [f"{number:03}" for number in range(6)]
+
+
+def keys_of(rows: Any) -> list[str]:
+    return [key.rpartition("/")[2] for key in rows["__key__"]]
+
+
+def test_folders_in_a_tar_are_classes(tmp_path):
+    write_tar(tmp_path / "src.tar", {f"{name}/{number}.jpg": drawn(number) for name in "ba" for number in range(2)})
+    rows = load(publish(tmp_path, tmp_path / "src.tar", "webdataset"))["train"]
+    assert (rows.features["label"].names, rows["label"][:]) == (["a", "b"], [1, 1, 0, 0])
 
 
 @pytest.mark.parametrize("reader", [image_folder, timm_folder])

@@ -17,6 +17,7 @@ from anon_batch.records import STATUSES
 from anon_batch.release.card.front_matter import describe_for_loaders
 from anon_batch.release.card.generated import describe_generated
 from anon_batch.release.card.split_images import count_split_images
+from anon_batch.release.card.tar_features import TarMembers, read_tar_members
 from anon_batch.release.report.compute import measures_of
 from anon_batch.release.report.document import Answer
 from anon_batch.release.report.finished import FinishedRelease
@@ -44,7 +45,8 @@ def render_card(finished: FinishedRelease) -> str:
     )
     environment.filters.update(count=format_count, percent=format_share, plain=_plain, prose=_prose)
     record, summary = finished.run, finished.stats.summary
-    front_matter = describe_for_loaders(record, count_split_images(finished.release, record.splits))
+    tars = read_tar_members(finished.release) if record.layout == "webdataset" else TarMembers()
+    front_matter = describe_for_loaders(record, count_split_images(finished.release, record.splits), tars)
     methods = {str(name): int(count) for name, count in summary["methods"].items()}
     answers = answer_all(measures_of(finished), judge_gates(finished.gates))
     statement = statement_of(finished)

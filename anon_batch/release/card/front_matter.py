@@ -13,6 +13,7 @@ from anon_batch.formats.features import IMAGE, to_yaml
 from anon_batch.formats.run_json import RunJson
 from anon_batch.formats.splits import Split
 from anon_batch.release.card.split_images import SplitImages, shard_patterns
+from anon_batch.release.card.tar_features import TarMembers, tar_features
 from anon_batch.release.report.words import clean
 
 _SHARDS = {"webdataset": f"{layout.SHARDS}/*.tar", "parquet": f"{layout.SHARDS}/*.parquet"}
@@ -22,17 +23,22 @@ _TEXT: Mapping[str, Any] = {"dtype": "string", "_type": "Value"}
 _FLAG: Mapping[str, Any] = {"dtype": "bool", "_type": "Value"}
 
 
-def describe_for_loaders(record: RunJson, images: SplitImages) -> dict[str, Any]:
+def describe_for_loaders(record: RunJson, images: SplitImages, tars: TarMembers) -> dict[str, Any]:
     """Return the metadata as YAML values.
 
     In the layouts `files` and `webdataset` one loader reads all configurations, so that the provenance is none of them.
+
+    Args:
+        record: run.json.
+        images: how many each split has.
+        tars: what members they have, in the layout `webdataset`.
     """
     files = list(_data_files(record, images))
     configs: list[dict[str, Any]] = [{"config_name": "default", "default": True, "data_files": files}]
     if record.layout == "parquet":
         configs.append({"config_name": "provenance", "data_files": f"{layout.PROVENANCE}/*.parquet"})
     card = {"pretty_name": clean(record.name), "tags": ["anonymized", "anon-batch"], "configs": configs}
-    features = _features(record)
+    features = _features(record, tars)
     return {**card, "dataset_info": {"config_name": "default", "features": to_yaml(features)}} if features else card
 
 
@@ -64,10 +70,12 @@ def _data_files(record: RunJson, images: SplitImages) -> Iterator[dict[str, Any]
             yield {"split": split.name, "path": paths}
 
 
-def _features(record: RunJson) -> dict[str, Any]:
+def _features(record: RunJson, tars: TarMembers) -> dict[str, Any]:
     """Return column -> feature of what loaders find; nothing where that is not known of every column."""
     known, published = record.columns.get("features", {}), record.columns.get("published", [])
-    if record.layout == "webdataset" or set(known) != set(published):
+    if set(known) != set(published):
         return {}
+    if record.layout == "webdataset":
+        return tar_features({name: known[name] for name in published}, tars)
     own = {"image": IMAGE, "image_id": _TEXT, "synthetic": _FLAG}
     return {**own, **{name: known[name] for name in published}}
