@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from anon_batch.config.section import Section
 
@@ -16,6 +16,11 @@ class WriteConfig(Section):
         "files",
         description="`files`: one object for each image; `webdataset`: one tar for each shard; `parquet`: one Parquet file "
         "with an `image` struct for each shard.",
+    )
+    shards: Literal["rows", "source"] = Field(
+        "rows",
+        description="What a shard is: `rows`, `engine.shard_rows` rows; `source`, a tar or Parquet file of the source, for the "
+        "layouts `webdataset` and `parquet`, with at most 65,536 images and 4 GiB, because a shard is written from memory.",
     )
     format: Literal["keep", "jpeg", "png", "webp"] = Field(
         "keep", description="`keep` writes each image in its own format; any other value is the format of all outputs."
@@ -37,3 +42,9 @@ class WriteConfig(Section):
         if isinstance(value, int) and not 1 <= value <= 100:
             raise ValueError(f"{value} is not `keep` or 1 to 100")
         return value
+
+    @model_validator(mode="after")
+    def _shards_of_a_layout_with_shards(self) -> WriteConfig:
+        if self.shards == "source" and self.layout == "files":
+            raise ValueError("`shards: source` needs the layout `webdataset` or `parquet`; `files` writes no shards")
+        return self

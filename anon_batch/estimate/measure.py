@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from anon_batch.config import JobConfig, SampleConfig
@@ -22,6 +22,7 @@ from anon_batch.pipeline.private_stats import read_all
 from anon_batch.pipeline.rounds import drive
 from anon_batch.pipeline.run import Run, open_run
 from anon_batch.pipeline.shard import ShardProcessor
+from anon_batch.pipeline.source_shards import SourceShards
 from anon_batch.records import ShardResult, ShardSpec
 from anon_batch.shards import effective
 from anon_batch.stats import ShardStats, TimeShares, merge_all, summarise, time_shares
@@ -52,6 +53,7 @@ class Measurement:
         provenance_bytes, audit_bytes, rows_bytes: size of the parts of OUTPUT and LEDGER.
         cpus: of this machine.
         models: `name@sha256`.
+        source_shards: of the job, if it keeps the shards of the source.
     """
 
     rows: int
@@ -70,6 +72,7 @@ class Measurement:
     rows_bytes: int
     cpus: int
     models: tuple[str, ...]
+    source_shards: int | None = None
 
     @property
     def images_per_s(self) -> float:
@@ -122,7 +125,8 @@ def measure(config: JobConfig, rows: int, note: Callable[[str], None]) -> Measur
         effective(run.release.parts())  # as a run does to find out what is done
         drive(run, _Silent(), worker.dispatch)
         finalize(run)
-        return _measurement(run, storage, worker, total, models)
+        found = _measurement(run, storage, worker, total, models)
+    return found if config.write.shards == "rows" else replace(found, source_shards=_count_source_shards(config))
 
 
 class _SampleWorker:
@@ -185,8 +189,24 @@ def _sample_job(config: JobConfig, limit: int | None, folder: Path) -> JobConfig
             "ledger": str(folder / "ledger"),
             "run_key_file": None,
             "sample": SampleConfig(limit=limit, seed=config.sample.seed),
+            "write": config.write.model_copy(
+                update={"shards": "rows"}
+            ),  # because a sample has no whole shard of the source
         }
     )
+
+
+def _count_source_shards(config: JobConfig) -> int:
+    """Return the number of the source's shards.
+
+    Raises:
+        ManifestError: it has none, or too large ones, as when the job starts.
+    """
+    shards = SourceShards(config.manifest, config.engine.shard_rows)
+    manifest = open_manifest(Storage(config.storage), absolute(config.manifest), config.sources.columns)
+    for table in manifest.iter_tables(["image_id", "uri", "offset", "length", "size_bytes"]):
+        shards.feed(table)
+    return len(shards.finish()[0])
 
 
 def _measurement(

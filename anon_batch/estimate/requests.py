@@ -67,6 +67,8 @@ def scale_requests(
     """
     shard_rows, total = config.engine.shard_rows, found.total_rows
     shards, chunks = sum(1 for _ in first_round(total, shard_rows)), math.ceil(total / CHUNK_ROWS)
+    if found.source_shards is not None:
+        shards, shard_rows = found.source_shards, math.ceil(total / found.source_shards)
     factors: Mapping[Unit, float] = {
         "row": total / found.rows,
         "shard": shards / found.shards,

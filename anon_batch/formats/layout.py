@@ -21,6 +21,8 @@ RISK = "risk.json"
 RISK_PAGE = "risk.md"
 LICENCES = "licences.json"
 CHECKSUMS = "SHA256SUMS"
+SHARD_INFO = "_info.json"
+SHARD_INDEX = "wids.json"
 PROVENANCE = "provenance"
 _METADATA = "metadata.parquet"
 IMAGES = "images"
@@ -44,6 +46,8 @@ SINGLE_FILES = frozenset(
         RISK_PAGE,
         LICENCES,
         CHECKSUMS,
+        SHARD_INFO,
+        SHARD_INDEX,
         REPORT,
         REPORT_JSON,
         REPORT_VERDICT,

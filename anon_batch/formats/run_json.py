@@ -36,6 +36,7 @@ class RunJson:
         statuses: status -> rows; None while it runs.
         columns: which pass-through columns are `published`, which columns and keys are `withheld` and why, and how many values
             of published ones were `blanked` and why.
+        source_shards: number of the source's shards, if the release keeps these; one with more parts had to divide some.
         splits: what the published column `split` makes of the rows, if each split is one range of them.
         tool_version: version of the package that wrote it.
     """
@@ -51,6 +52,7 @@ class RunJson:
     statuses: Mapping[str, int] | None = None
     columns: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     splits: tuple[Split, ...] = ()
+    source_shards: int | None = None
     tool_version: str = __version__
 
     @property
@@ -134,6 +136,8 @@ def _check(record: RunJson) -> None:
         isinstance(record.config.get(section, {}), dict) for section in PUBLIC_SECTIONS
     ):
         raise TypeError("config must be a mapping of sections")
+    if record.source_shards is not None and type(record.source_shards) is not int:
+        raise TypeError(f"source_shards: {record.source_shards!r}, expected a number")
     if not isinstance(record.columns, dict):
         raise TypeError("columns must be a mapping")
     statuses = {} if record.statuses is None else record.statuses

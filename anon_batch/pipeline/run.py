@@ -61,6 +61,7 @@ class Run:
             config=self.config.model_dump(mode="json", include={"name", *PUBLIC_SECTIONS}),
             columns=self.plan.columns,
             splits=self.plan.splits,
+            source_shards=len(self.plan.source_shards) or None,
         )
 
 
@@ -101,13 +102,14 @@ def open_run(config: JobConfig, models: Sequence[str], storage: Storage | None =
             Plan(
                 run_id=secrets.token_hex(8),
                 total=rows.total,
-                shard_rows=config.engine.shard_rows,
+                shard_rows=rows.shard_rows,
                 models=tuple(models),
                 fingerprint=current,
                 rows_id=rows_id,
                 created_at=now(),
                 columns=rows.columns,
                 splits=rows.splits,
+                source_shards=rows.source_shards,
                 sources={
                     "manifest": redact_address(absolute(config.manifest)),
                     "allow": None if config.sources.allow is None else list(config.sources.allow),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import pyarrow as pa
@@ -78,7 +78,7 @@ class FilesSink:
 
 
 class _CollectingSink:
-    """Collect the images of a shard, at most `engine.shard_rows`."""
+    """Collect the images of a shard."""
 
     def __init__(self, release: Release, key: str) -> None:
         self._release = release
@@ -97,6 +97,11 @@ class _CollectingSink:
     def _in_order(self) -> list[tuple[ManifestRow, EncodedImage]]:
         return [self._images[index] for index in sorted(self._images)]
 
+    def _take_in_order(self) -> Iterator[tuple[ManifestRow, EncodedImage]]:
+        """Yield the images and forget each, because a tar with all of them is in memory at the end."""
+        for index in sorted(self._images):
+            yield self._images.pop(index)
+
 
 class TarSink(_CollectingSink):
     """Write a WebDataset shard: images and the text members of their samples; see `make_sample` and `SampleNames`."""
@@ -111,9 +116,9 @@ class TarSink(_CollectingSink):
         return ImageLocation(self._key, self._names.image(row, image.format))
 
     def close(self) -> str:
-        images = self._in_order()
-        if not images:
+        if not self._images:
             return ""
+        images = self._take_in_order()
         return self._put(write_samples(make_sample(row, image, self._names, self._extra) for row, image in images))
 
 

@@ -8,6 +8,7 @@ from anon_batch.errors import IntegrityError
 from anon_batch.release.card.card import write_card
 from anon_batch.release.card.croissant import write_croissant
 from anon_batch.release.card.metadata import write_metadata
+from anon_batch.release.card.shard_index import write_shard_index
 from anon_batch.release.checksums import write_checksums
 from anon_batch.release.licences import write_licences
 from anon_batch.release.public_files import hash_public_files
@@ -39,6 +40,7 @@ def describe_release(finished: FinishedRelease, key: Ed25519PrivateKey) -> int:
     release = finished.release
     release.write_run_json(finished.run)
     write_metadata(release)
+    write_shard_index(release)
     write_report(release, compute_report(finished, kept_verdict(release, finished.run, finished.stats)))
     write_licences(finished)
     write_risk(finished)
