@@ -27,7 +27,8 @@ def first_round(total: int, shard_rows: int, cuts: Sequence[int] = ()) -> Iterat
     Args:
         total: rows of the plan.
         shard_rows: most rows of a shard.
-        cuts: ascending rows that begin a shard, because no shard may hold that row and the one before it.
+        cuts: ascending rows that begin a shard, because no shard may hold that row and the one before it. With `total` as the
+            last one, no shard is made smaller at the end.
     """
     for start, stop, size in _stretches(total, shard_rows, cuts):
         for at in range(start, stop, size):

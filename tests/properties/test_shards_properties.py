@@ -20,7 +20,8 @@ def _rows(specs: list[ShardSpec]) -> list[int]:
 def _cuts(draw: st.DrawFn, total: int) -> tuple[int, ...]:
     if total < 2:
         return ()
-    return tuple(sorted(draw(st.sets(st.integers(1, total - 1), max_size=6))))
+    inside = tuple(sorted(draw(st.sets(st.integers(1, total - 1), max_size=6))))
+    return (*inside, total) if draw(st.booleans()) else inside  # the last one too, as for the shards of a source
 
 
 @given(TOTALS, SHARD_ROWS, st.data())
@@ -31,8 +32,20 @@ def test_the_first_round_has_every_row_once_in_order_and_no_shard_crosses_a_cut(
     specs = list(first_round(total, shard_rows, cuts))
     assert _rows(specs) == list(range(total))
     assert max(spec.count for spec in specs) <= shard_rows
-    assert {spec.start for spec in specs}.issuperset(cuts)
+    assert {spec.start for spec in specs}.issuperset({*cuts} - {total})
     assert len(specs) <= len(list(first_round(total, shard_rows))) + 2 * len(cuts) + 32
+
+
+@given(TOTALS, SHARD_ROWS, st.data())
+def test_shards_that_begin_and_end_at_cuts_are_whole(total: int, shard_rows: int, data: st.DataObject) -> None:
+    cuts = tuple(sorted({*data.draw(_cuts(total)), total}))
+    bounds = list(zip((0, *cuts[:-1]), cuts, strict=True))
+    largest = max(stop - start for start, stop in bounds)
+    assert [(spec.start, spec.stop) for spec in first_round(total, largest, cuts)] == bounds
+    specs = list(first_round(total, shard_rows, cuts))
+    assert _rows(specs) == list(range(total))
+    kept = data.draw(st.sets(st.sampled_from(specs)))
+    assert _rows(sorted([*kept, *pending(total, shard_rows, kept, (), cuts)])) == list(range(total))
 
 
 @given(st.integers(0, 10**9), st.integers(2, 5000))

@@ -89,6 +89,8 @@ class Cleaner:
             self._blank(path, UNREADABLE)
             return None
         if isinstance(value, Folded):
+            if not isinstance(value.value, str):  # because one that cannot be read says little about those that can
+                self.seen[_capped(path, self.seen)] += 1
             inner = self._clean(value.value, path)
             return None if inner is None else value.text if inner == _bare(value.value) else fold(inner)
         if isinstance(value, dict):
