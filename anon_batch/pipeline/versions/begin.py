@@ -57,6 +57,11 @@ def begin_version(
     number = release.version + 1
     plan = VersionPlan(number, kind, request, release.read_stats().sha256)
     begun = ledger.version_in_the_making()
+    if begun is not None and release.versions and begun.number == release.version:
+        raise ResumeRefusedError(
+            f"{release.uri}: `anon-batch {begun.kind}` has published version {begun.number} and did not end. Run that command "
+            "again to finish it, then this one"
+        )
     plan = ledger.publish_version_plan(plan) if begun is None else begun
     if plan.number != number:
         raise IntegrityError(

@@ -70,9 +70,10 @@ def sign_images(release: Release, ledger: Ledger, signer: Signer, progress: Call
         raise ConfigError(
             f"{release.uri}: its images are not marked as generated (`write.mark_generated: false`), so nothing is signed"
         )
-    finish_version(release, ledger)
-    specs = effective(release.parts())
     begun = ledger.version_in_the_making()
+    if begun is not None and begun.kind == "c2pa" and finish_version(release, ledger) is not None:
+        begun = None  # because an earlier call was killed after it published its version
+    specs = effective(release.parts())
     if begun is None and not any(True for spec in specs for _ in _signed(release, spec, signer)):
         return Signed(release.version, 0)
     new = begin_version(release, ledger, "c2pa", {"certificates": signer.chain_sha256})

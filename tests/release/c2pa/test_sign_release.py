@@ -29,6 +29,8 @@ from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.outputs import read_outputs
 from anon_batch.formats.release import Release
 from anon_batch.pipeline.run import Run
+from anon_batch.pipeline.versions.begin import begin_version
+from anon_batch.pipeline.versions.finish import publish_version
 from anon_batch.release.c2pa.credentials import add_credentials, split_credentials
 from anon_batch.release.c2pa.sign_release import Image as Place
 from anon_batch.release.c2pa.sign_release import Signed, sign_images
@@ -316,3 +318,30 @@ def test_a_release_without_generated_images_has_nothing_to_sign(made: dict[str, 
     done = _command(run, key, cert)
     assert (done.exit_code, "nothing to sign" in done.output) == (0, True)
     assert not (Path(run.release.uri) / "versions").exists()
+
+
+@pytest.mark.parametrize("form", ["png", "webp"])
+def test_images_in_another_format_are_signed_too(made: dict[str, Run], form: str) -> None:
+    base = str(Path(made["files"].release.uri).parent)
+    keys: dict[str, Any] = {"anonymize__face__method": "swap", "write__format": form}
+    run = release(job(base, form, **keys))
+    assert _sign(run) == Signed(2, 5)
+    assert verdict(run).faults == []
+    assert {row["output"] for name, row in _rows(run).items() if row["synthetic"]} == {
+        f"images/{name}.v2.{form}" if not name.endswith(form) else f"images/{name.removesuffix(f'.{form}')}.v2.{form}"
+        for name in IDS
+        if "empty" not in name
+    }
+
+
+def test_a_version_that_another_command_published_and_did_not_end_is_not_finished_here(
+    copy: Callable[..., Run],
+) -> None:
+    """Because that command may have more to delete, for example from the ledger."""
+    run = copy("files")
+    place, ledger = run.release, run.ledger
+    begin_version(place, ledger, "erase", {"rows": []})
+    publish_version(begin_version(place, ledger, "erase", {"rows": []}), [])
+    with pytest.raises(ResumeRefusedError, match="`anon-batch erase` has published version 2 and did not end"):
+        _sign(run)
+    assert ledger.version_in_the_making() is not None
