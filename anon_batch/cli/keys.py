@@ -11,7 +11,6 @@ import typer
 
 from anon_batch.cli.console import err, out
 from anon_batch.cli.options import Output, StorageJob, storage_of
-from anon_batch.cli.signed import warn_if_signed
 from anon_batch.errors import ConfigError
 from anon_batch.units import format_counted
 
@@ -112,7 +111,11 @@ def destroy(
             "`anon-batch keys destroy run-key OUTPUT --already-destroyed`.",
             markup=False,
         )
-    warn_if_signed(place, "destroyed.json")
+    no_ledger = " --no-ledger" if record.find(LEDGER) is not None else ""
+    err.print(
+        f"Card, report and signature are of the state before: `anon-batch release OUTPUT{no_ledger} --sign-key KEY` renews them.",
+        markup=False,
+    )
 
 
 def _ask(ledger: Ledger, what: str, count: int, *, yes: bool) -> None:

@@ -18,19 +18,18 @@ from anon_batch.release.card.front_matter import describe_for_loaders
 from anon_batch.release.card.generated import describe_generated
 from anon_batch.release.card.split_images import count_split_images
 from anon_batch.release.card.tar_features import TarMembers, read_tar_members
+from anon_batch.release.markdown import plain, prose
 from anon_batch.release.report.compute import measures_of
 from anon_batch.release.report.document import Answer
 from anon_batch.release.report.finished import FinishedRelease
 from anon_batch.release.report.questions import answer_all
 from anon_batch.release.report.verdicts import judge_gates
-from anon_batch.release.report.words import clean
 from anon_batch.release.words.limits import list_limits
 from anon_batch.release.words.owner import owner_words
 from anon_batch.release.words.statement import statement_of
 from anon_batch.units import format_count, format_share
 
 _TEMPLATE = "card.md.jinja"
-_MARKUP = "\\`*_{}[]<>#|!&~$"
 
 
 def render_card(finished: FinishedRelease) -> str:
@@ -43,7 +42,7 @@ def render_card(finished: FinishedRelease) -> str:
     environment = Environment(  # noqa: S701  the text is Markdown, and `plain` escapes what would be more
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
-    environment.filters.update(count=format_count, percent=format_share, plain=_plain, prose=_prose)
+    environment.filters.update(count=format_count, percent=format_share, plain=plain, prose=prose)
     record, summary = finished.run, finished.stats.summary
     tars = read_tar_members(finished.release) if record.layout == "webdataset" else TarMembers()
     front_matter = describe_for_loaders(record, count_split_images(finished.release, record.splits), tars)
@@ -123,23 +122,3 @@ def _models(record: RunJson) -> Iterator[tuple[str, str, str, str]]:
 
 def _limit(gate: GateResult) -> str:
     return f"{'at most' if gate.kind == 'at_most' else 'at least'} {format_share(gate.limit)}"
-
-
-def _plain(text: object) -> str:
-    """Return text that Markdown shows as it is, on one line."""
-    safe = " ".join(clean(str(text)).split())
-    return "".join(f"\\{char}" if char in _MARKUP else char for char in safe)
-
-
-def _prose(text: str) -> str:
-    """Return sentences that Markdown shows as they are, on one line, with what stands between backticks as code."""
-    parts = text.split("`")
-    if len(parts) % 2 == 0:
-        return _plain(text)
-    return "".join(f"`{' '.join(clean(part).split())}`" if at % 2 else _edges(part) for at, part in enumerate(parts))
-
-
-def _edges(part: str) -> str:
-    """Return the text as `_plain` does, with the space around it."""
-    start, end = (" " if part[:1].isspace() else ""), (" " if part[-1:].isspace() and part.strip() else "")
-    return f"{start}{_plain(part)}{end}"

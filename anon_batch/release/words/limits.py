@@ -19,6 +19,10 @@ _NEW_FACES = (
 )
 _ALIKE = "Where the surroundings are alike, the new faces may be alike too, so that they do not rule out linking."
 _SAME_FACE = "A person keeps the same new face in several images, so that these images are linked."
+_BY_ITSELF = (
+    "Each image is anonymized by itself: nothing marks a person as the same in several images, in near-duplicates or in a "
+    "burst."
+)
 _SUMS_UP = (
     "Near-duplicates, bursts and several images of a person each keep something of the same face; together they may give away "
     "more than one of them alone."
@@ -51,6 +55,8 @@ def _across_images(run: RunJson, methods: Mapping[str, int]) -> Iterator[str]:
         yield _SAME_FACE
     elif "replaced" in used:
         yield f"{_NEW_FACES} {_ALIKE}" if _follows_surroundings(run, methods) else _NEW_FACES
+    elif "removed" in used:
+        yield _BY_ITSELF
     if "obfuscated" in used:
         yield _SUMS_UP
 

@@ -178,7 +178,7 @@ def _recipient(word: Linkage, asked_for: Sequence[str]) -> Iterator[str]:
     if word == "pseudonymised":
         yield "Pseudonymised. A person has the same face in several images, so that these images are linked."
     elif word == "unlinked":
-        yield "Unlinked. No file of the release holds an address or a detection's box of its source."
+        yield "Unlinked. The release holds no address and no detection's box of a source, and no column that looks like a link."
     if asked_for:
         listed = ", ".join(f"`{name.replace('`', chr(39))}`" for name in asked_for)
         so_far = "Linked as far as these columns lead" if word == "linked" else "These columns lead further"

@@ -60,7 +60,7 @@ def test_words_follow_the_state_of_ledger_and_keys(copy: Path) -> None:
     assert "ids compared with the private ledger" in (copy / "o/report/index.html").read_text()
     destroy = ["keys", "destroy", "ledger", copy / "o", "--by", "Jane Doe", "--yes"]
     code, said = run(*destroy)
-    assert (code, "sign it again" in said) == (0, True)
+    assert (code, "release OUTPUT --no-ledger --sign-key KEY` renews" in said) == (0, True)
     assert run("verify", copy / "o", "--no-ledger", "--key", copy / "sign.pub")[0] == 3
     code, said = sign(copy)
     assert (code, "it was destroyed" in said, "--no-ledger" in said) == (2, True, True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from itertools import product
@@ -19,9 +20,13 @@ from anon_batch.formats import layout
 from anon_batch.formats.destroyed_json import LEDGER, RUN_KEY, Destroyed, Destruction
 from anon_batch.release.card.card import render_card
 from anon_batch.release.card.croissant import describe
+from anon_batch.release.licences import list_licences
 from anon_batch.release.report.compute import compute_report
 from anon_batch.release.report.page import render
-from anon_batch.release.words.check import readable
+from anon_batch.release.risk.page import render_risk
+from anon_batch.release.risk.worksheet import fill_worksheet
+from anon_batch.release.words.check import WORDED, readable
+from anon_batch.release.words.limits import list_limits
 from anon_batch.release.words.owner import LABELS
 from anon_batch.release.words.statement import NOT_CLAIMED, state_what_it_is
 from anon_batch.release.words.table import LINKAGES, MEANINGS, TREATMENTS, Case, Linkages
@@ -77,20 +82,25 @@ def test_only_what_is_destroyed_as_a_whole_unlinks(methods: dict[str, int], thin
 
 def _files(name: str, state: str, **keys: object) -> dict[str, str]:
     release = finished(name, state, **keys)
-    report = compute_report(release, None)
+    report, worksheet = compute_report(release, None), fill_worksheet(release)
     return {
         layout.CARD: render_card(release),
         layout.CROISSANT: json.dumps(describe(release)),
         layout.REPORT: render(report),
         layout.REPORT_JSON: report.to_json().decode(),
         layout.RUN: release.run.to_json().decode(),
+        layout.RISK: worksheet.to_json().decode(),
+        layout.RISK_PAGE: render_risk(worksheet),
+        layout.LICENCES: json.dumps([dataclasses.asdict(own) for own in list_licences(release)]),
     }
 
 
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("name", RELEASES)
 def test_no_file_claims_what_no_release_may_claim(name: str, state: str) -> None:
-    for key, text in _files(name, state).items():
+    files = _files(name, state)
+    assert set(files) == set(WORDED)
+    for key, text in files.items():
         assert promises_in(readable(key, text), [NOT_CLAIMED]) == [], key
 
 
@@ -151,6 +161,35 @@ def test_a_witness_with_markup_in_the_name_stays_text() -> None:
     object.__setattr__(release, "destroyed", Destroyed(release.run.run_id, things))
     assert "“'\\<b\\>x\\</b\\>' \\[y\\](z)”" in render_card(release)
     assert "<b>x" not in render(compute_report(release, None))
+
+
+@pytest.mark.parametrize(
+    ("methods", "says", "not_says"),
+    [
+        ({"gan": 1}, ("another face in each", "do not rule out linking"), ("Each image is anonymized by itself",)),
+        (
+            {"solid": 1},
+            ("Each image is anonymized by itself",),
+            ("another face in each", "several images of a person each"),
+        ),
+        ({"blur": 1, "solid": 1}, ("several images of a person each keep", "by itself"), ("another face in each",)),
+        ({}, ("no detector found",), ("another face", "by itself")),
+    ],
+)
+def test_limits_are_those_of_the_methods(
+    methods: dict[str, int], says: tuple[str, ...], not_says: tuple[str, ...]
+) -> None:
+    text = " ".join(list_limits(a_run(), methods, 0, ()))
+    assert "was not measured" in text
+    assert all(own in text for own in says)
+    assert not any(own in text for own in not_says)
+
+
+def test_limits_know_what_chooses_the_new_face() -> None:
+    run = a_run(anonymize__options={"gan": {"donor_by": "subject"}})
+    assert "alike" not in " ".join(list_limits(run, {"gan": 1}, 0, ()))
+    assert "alike" in " ".join(list_limits(run, {"gan": 1, "swap": 1}, 0, ()))
+    assert "2 regions were left as in the source" in " ".join(list_limits(run, {}, 2, ("0 of 3 were missed.",)))
 
 
 GUIDE = (ROOT / "docs/guides/words.md").read_text(encoding="utf-8")
