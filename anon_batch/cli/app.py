@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from anon_batch import __version__
 from anon_batch.cli import (
+    apply_tombstones,
     c2pa,
     config,
     diff,
@@ -57,6 +58,7 @@ app.command("release")(release.release)
 app.command("c2pa")(c2pa.c2pa)
 app.command("diff")(diff.diff)
 app.command("erase")(erase.erase)
+app.command("apply-tombstones")(apply_tombstones.apply_tombstones)
 app.command("report")(report.report)
 app.command("review")(review.review)
 app.command("evaluate")(evaluate.evaluate)

@@ -95,7 +95,7 @@ def finish_version(
         raise IntegrityError(f"{ledger.uri}: no {layout.LEDGER_PLAN}")
     record = release.read_run_json()
     release.delete(sorted({*layout.DESCRIPTIONS, *record.metadata_keys}))
-    _delete_replaced(release)
+    delete_replaced(release)
     commits = read_commits(release, ledger, run_plan, effective(release.parts()))
     delete_orphans(release, ledger, run_plan, commits.winners)
     if clean is not None:
@@ -106,7 +106,7 @@ def finish_version(
     return finished
 
 
-def _delete_replaced(release: Release) -> None:
+def delete_replaced(release: Release) -> None:
     """Delete the parts that the current version replaced, and before them the images that they alone name."""
     for name in release.other_parts():
         if name.version > release.version:

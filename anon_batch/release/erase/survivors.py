@@ -134,7 +134,7 @@ def _current(folder: StoredFolder, wanted: Callable[[str], bool]) -> set[str]:
 
 
 def _is_image(key: str) -> bool:
-    return key.startswith(f"{layout.IMAGES}/") and key not in layout.SINGLE_FILES
+    return key.startswith(f"{layout.IMAGES}/") and not layout.is_images_metadata(key)
 
 
 def _may_hold(key: str, rows: Sequence[int], *, is_ledger: bool) -> bool:

@@ -9,7 +9,7 @@ Source: in-toto Attestation Framework, Statement v1; its predicate is SLSA Prove
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -43,10 +43,15 @@ def write_attestation(release: Release, key: Ed25519PrivateKey, subjects: Mappin
     release.put(layout.ATTESTATION, sign(PAYLOAD_TYPE, payload, key).to_json())
 
 
-def check_attestation(release: Release, key: Ed25519PublicKey) -> list[str]:
+def check_attestation(release: Release, key: Ed25519PublicKey, only: Sequence[str] | None = None) -> list[str]:
     """Return what contradicts the signed statement; nothing if it holds.
 
     It covers the images only together with `verify`, which compares them with the provenance.
+
+    Args:
+        release: the release.
+        key: of the one who signed it.
+        only: the files that are looked at, where others are not there; None looks at all.
 
     Raises:
         StorageError: a file cannot be read.
@@ -61,6 +66,8 @@ def check_attestation(release: Release, key: Ed25519PublicKey) -> list[str]:
     except IntegrityError as exc:
         return [str(exc)]
     found = hash_public_files(release)
+    if only is not None:
+        signed, found = ({name: own for name, own in some.items() if name in only} for some in (signed, found))
     return [
         *(
             f"{name}: changed since the release was signed"
