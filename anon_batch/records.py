@@ -97,6 +97,7 @@ class ManifestRow:
         regions: ground truth, or the boxes to anonymize; None means unknown, which differs from no region.
         extra: the manifest's other columns, passed through to the release.
         slices: the manifest's private columns `slice_*`, for the statistics alone: column -> value.
+        drawn: what people drew around something that the run missed; anonymized besides what the detectors find.
     """
 
     index: int
@@ -109,6 +110,7 @@ class ManifestRow:
     regions: GroundTruth | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
     slices: Mapping[str, str] = field(default_factory=dict)
+    drawn: Detections | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,6 +16,7 @@ import numpy as np
 from anon_batch import keys
 from anon_batch.anonymize.ladder import Ladder
 from anon_batch.anonymize.protocol import CheckedImage, ImageCheck
+from anon_batch.detect.drawn import is_drawn
 from anon_batch.detect.ensemble import Ensemble
 from anon_batch.detect.given_boxes import GivenBoxes
 from anon_batch.detect.kept import kept_by_owner
@@ -41,6 +42,7 @@ class Item:
         result: the new pixels; None before rendering, or when there is nothing to render.
         error: why the image is withheld.
         checks: (check, what it counts) -> count.
+        drawn: what people drew, to anonymize besides what is found.
     """
 
     source: SourceImage
@@ -50,6 +52,7 @@ class Item:
     result: AnonymizedImage | None = None
     error: RowError | None = None
     checks: Counter[tuple[str, str]] = field(default_factory=Counter)
+    drawn: Detections | None = None
 
 
 def decode_preview(source: SourceImage, max_side_px: int | None) -> RowError | None:
@@ -86,7 +89,9 @@ def detect(items: Sequence[Item], detector: Ensemble, max_side_px: int | None) -
         if isinstance(answer, RowError):
             item.error = answer
         else:
-            item.detections = answer
+            # Never merged with what is found, because the one would then lie where the other is no longer covered. After it, so
+            # that what was found keeps its indices and so its seeds.
+            item.detections = answer if item.drawn is None else Detections.merge([answer, item.drawn])
 
 
 def _detect_in_one_call(
@@ -136,7 +141,7 @@ def _choose_regions(item: Item, detections: Detections, ladder: Ladder) -> None:
     regions = ladder.policy.regions_of(detections, item.source.width, item.source.height)
     if len(regions) != len(detections):
         raise WithheldError("incomplete", f"{len(regions)} regions for {len(detections)} detections")
-    kept = kept_by_owner(detections, item.ground_truth)
+    kept = kept_by_owner(detections, item.ground_truth) & ~is_drawn(detections)  # because a person saw it in the output
     item.regions = tuple(region for region in regions if not kept[region.index])
 
 

@@ -19,6 +19,7 @@ from anon_batch.cli import (
     keys,
     manifest,
     models,
+    patch,
     release,
     report,
     review,
@@ -57,6 +58,7 @@ app.command("verify")(verify.verify)
 app.command("release")(release.release)
 app.command("c2pa")(c2pa.c2pa)
 app.command("diff")(diff.diff)
+app.command("patch")(patch.patch)
 app.command("erase")(erase.erase)
 app.command("apply-tombstones")(apply_tombstones.apply_tombstones)
 app.command("report")(report.report)

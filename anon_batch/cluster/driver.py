@@ -81,12 +81,13 @@ def run_job(config: JobConfig, reporter: Reporter, stopping: Callable[[], bool] 
         done.update(ShardStats.from_json(meta.stats).statuses)
     reporter.started(run, done, resumed=resumed)
     if done.total() < run.plan.total:
-        _run_on_ray(run, reporter, stopping)
+        process_shards(run, reporter, stopping)
     stats, gates = finalize(run)
     return RunSummary(run, stats, gates, time.monotonic() - begin)
 
 
-def _run_on_ray(run: Run, reporter: Reporter, stopping: Callable[[], bool]) -> None:
+def process_shards(run: Run, reporter: Reporter, stopping: Callable[[], bool] = lambda: False) -> None:
+    """Process the shards of a run that have no commit yet, on Ray; raise as `run_job`."""
     engine = run.config.engine
     with connected(engine):
         pool = shard_pool(run, worker_count(engine), reporter.note)

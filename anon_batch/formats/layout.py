@@ -152,10 +152,10 @@ def version_file(number: int) -> str:
     return f"{VERSIONS}/{number}.json"
 
 
-def versioned(output_name: str, version: int) -> str:
-    """Return the name that an output has from a later version on: `a/b.jpg` becomes `a/b.v2.jpg`."""
+def versioned(output_name: str, version: int, token: str = "") -> str:
+    """Return the name that an output has from a later version on: `a/b.jpg` becomes `a/b.v2.jpg`, or `a/b.v2-TOKEN.jpg`."""
     stem, suffix = posixpath.splitext(output_name)
-    return f"{stem}.v{version}{suffix}"
+    return f"{stem}.v{version}{'-' if token else ''}{token}{suffix}"
 
 
 def version_attempt(version: int, token: str) -> str:

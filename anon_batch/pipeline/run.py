@@ -95,7 +95,7 @@ def open_run(config: JobConfig, models: Sequence[str], storage: Storage | None =
     rows = scan_manifest(config, ledger, None if resumed else rows_id)
     if rows.total == 0:
         raise ManifestError(f"{config.manifest}: no rows")
-    run_key = _run_key(config, ledger, create=not resumed)
+    run_key = read_run_key(config, ledger, create=not resumed)
     current = fingerprint(config, rows.sha256, rows.total, models, run_key)
     if plan is None:
         plan = ledger.publish_plan(
@@ -181,7 +181,13 @@ def _check_not_destroyed(release: Release, run_id: str) -> None:
         )
 
 
-def _run_key(config: JobConfig, ledger: Ledger, *, create: bool) -> bytes:
+def read_run_key(config: JobConfig, ledger: Ledger, *, create: bool = False) -> bytes:
+    """Return the secret that seeds derive from; with `create`, make one unless the job names a file.
+
+    Raises:
+        ConfigError: the job's file cannot be used.
+        ResumeRefusedError: the key of the ledger does not exist any more.
+    """
     if config.run_key_file is not None:
         return _read_key_file(ledger.storage, config.run_key_file)
     if create:

@@ -183,7 +183,8 @@ class ImageStages:
         """Detect and anonymize."""
         opened = [read for read in batch if isinstance(read.source, SourceImage)]
         sources = [read.source for read in opened if isinstance(read.source, SourceImage)]
-        outcomes = iter(self._anonymizer.process(sources, [read.row.regions for read in opened], self.timer))
+        truths, drawn = [read.row.regions for read in opened], [read.row.drawn for read in opened]
+        outcomes = iter(self._anonymizer.process(sources, truths, self.timer, drawn=drawn))
         return [
             AnonymizedRow(read, read.source if isinstance(read.source, Withheld) else next(outcomes)) for read in batch
         ]

@@ -77,6 +77,17 @@ class FilesSink:
         return ""
 
 
+class NoSink:
+    """Refuse images, because nothing is to be written."""
+
+    def add(self, row: ManifestRow, image: EncodedImage) -> ImageLocation:
+        raise AssertionError(f"{row.image_id}: nothing is to be written")
+
+    def close(self) -> str:
+        """Do nothing."""
+        return ""
+
+
 class _CollectingSink:
     """Collect the images of a shard."""
 

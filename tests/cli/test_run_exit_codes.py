@@ -23,7 +23,7 @@ Main = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Main:
     """Exit code, output, errors of the entry point."""
-    monkeypatch.setattr(driver, "_run_on_ray", lambda run, *_: process_all(run))
+    monkeypatch.setattr(driver, "process_shards", lambda run, *_: process_all(run))
 
     def call(*args: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["anon-batch", *args])
@@ -124,7 +124,7 @@ def test_errors_that_end_a_run(
     def fail(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr(driver, "_run_on_ray", fail)
+    monkeypatch.setattr(driver, "process_shards", fail)
     found, out, err = main(*run_args)
     assert (found, said in err, out) == (code, True, "")
 

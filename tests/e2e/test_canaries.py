@@ -187,7 +187,7 @@ def check(base: Path, call: Call, *settings: str) -> str:
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Call:
     """Call commands here, without Ray."""
-    monkeypatch.setattr(driver, "_run_on_ray", lambda run, *_: process_all(run))
+    monkeypatch.setattr(driver, "process_shards", lambda run, *_: process_all(run))
     for name, value in ENV.items():
         monkeypatch.setenv(name, value)
 

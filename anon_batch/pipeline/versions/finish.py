@@ -98,6 +98,7 @@ def finish_version(
     delete_replaced(release)
     commits = read_commits(release, ledger, run_plan, effective(release.parts()))
     delete_orphans(release, ledger, run_plan, commits.winners)
+    _delete_patch_files(ledger)
     if clean is not None:
         clean(plan)
     limits = validate(GatesConfig, record.gates, f"{layout.RUN}: gates")
@@ -114,6 +115,12 @@ def delete_replaced(release: Release) -> None:
         old = _outputs(release, name.spec, name.version)
         release.delete(sorted(old - _outputs(release, name.spec, None)))
         release.delete([layout.provenance_part(name.spec.name, name.version)])
+
+
+def _delete_patch_files(ledger: Ledger) -> None:
+    """Delete what patches kept while they worked: it is about the version before, and may hold rows that were erased."""
+    ledger.delete(f"{layout.LEDGER_PATCH}/{info.key}" for info in ledger.objects(layout.LEDGER_PATCH))
+    ledger.storage.prune(ledger.address(layout.LEDGER_PATCH))
 
 
 def _outputs(release: Release, spec: ShardSpec, version: int | None) -> set[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from anon_batch.errors import IntegrityError
+from anon_batch.errors import IntegrityError, ObjectExistsError
 from anon_batch.formats import layout
 from anon_batch.formats.part import PartMeta, to_parquet
 from anon_batch.formats.release import Part
@@ -117,7 +117,13 @@ def _put_image(new: NewVersion, row: NewRow) -> Mapping[str, Any]:
     if row.name is None or not isinstance(row.content, bytes):
         return {**row.provenance, "output": None, "member": None}
     key = layout.image_key(layout.versioned(row.name, new.plan.number))
-    new.release.put(key, row.content)
+    try:
+        new.release.storage.put_if_absent(new.release.address(key), row.content)
+    except (
+        ObjectExistsError
+    ):  # because an id may look like the name of a later version, as `a.v2.jpg` does beside `a.jpg`
+        key = layout.image_key(layout.versioned(row.name, new.plan.number, new.plan.token))
+        new.release.put(key, row.content)
     return {**row.provenance, "output": key, "member": None}
 
 
