@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from anon_batch.config import JobConfig
+from anon_batch.config import JobConfig, load_job
 from anon_batch.formats import layout
 from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.release import Release
@@ -19,7 +19,6 @@ from anon_batch.pipeline.patch.tasks import FindResult, FindTask
 from anon_batch.pipeline.preflight import preflight
 from anon_batch.pipeline.run import Run
 from anon_batch.pipeline.shard import ShardProcessor
-from anon_batch.config import load_job
 from anon_batch.shards import effective, pending
 from anon_batch.storage import Storage
 

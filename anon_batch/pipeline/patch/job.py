@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -112,8 +113,7 @@ def job_base(release: Release, ledger: Ledger) -> dict[str, Any]:
     sections = {name: record.config[name] for name in OUTPUT_SECTIONS if name in record.config and name != "sample"}
     return {
         "name": record.name or "release",
-        **sections,
-        **current_settings(record, release.versions),
+        **copy.deepcopy({**sections, **current_settings(record, release.versions)}),  # because `--set` changes it
         "manifest": plan.sources.get("manifest") or "none",
         "sources": {"allow": plan.sources.get("allow")},
         "output": release.uri,

@@ -91,7 +91,7 @@ def find_rows(job: PatchJob, workers: Workers, reporter: Reporter) -> TouchedRow
 
     def done(task: FindTask, own: TouchedRows) -> None:
         found[task.rows.name] = own
-        if job.changes.search != "none" and not own.unsearched:  # else it is quicker, or worth, to look again
+        if job.changes.search != "none" and not own.unsearched:  # else it is quick, or may end better, next time
             kept.write(task, own)
         reporter.done(task.rows.count)
 
