@@ -6,6 +6,8 @@ import dataclasses
 import secrets
 from collections.abc import Sequence
 
+import pyarrow as pa
+
 from anon_batch.config import JobConfig
 from anon_batch.errors import ConfigError, ManifestError, ResumeRefusedError, StorageError
 from anon_batch.formats import layout
@@ -16,6 +18,8 @@ from anon_batch.formats.run_json import PUBLIC_SECTIONS, RunJson, now
 from anon_batch.manifest.chunks import PlannedRows
 from anon_batch.pipeline.fingerprint import differences, fingerprint
 from anon_batch.pipeline.scan_manifest import scan_manifest
+from anon_batch.pipeline.writers import Sink, open_sink
+from anon_batch.records import ManifestRow
 from anon_batch.redaction import redact_address
 from anon_batch.storage import Storage, absolute
 from anon_batch.storage.faults import writing
@@ -49,6 +53,10 @@ class Run:
     def planned_rows(self) -> PlannedRows:
         """Return a reader of the plan's rows."""
         return PlannedRows(self.ledger, self.plan.rows_id, self.plan.total)
+
+    def open_sink(self, key: str, extra: pa.Schema, rows: Sequence[ManifestRow]) -> Sink:
+        """Return what takes the images of one attempt at a shard; see `writers.open_sink`."""
+        return open_sink(self.config.write, self.release, key, extra, rows)
 
     def describe(self) -> RunJson:
         """Return what is published about the run: no address and no secret."""

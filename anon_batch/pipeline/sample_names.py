@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import posixpath
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 from anon_batch.config import WriteConfig
@@ -53,6 +53,19 @@ class SampleNames:
     def key(self, row: ManifestRow) -> str:
         """Return the key of a row's sample."""
         return self._keys[row.index]
+
+    def keep(self, published: Mapping[int, str]) -> None:
+        """Let rows keep the keys under which they are published already; another row that has chosen one of them gets its number.
+
+        Args:
+            published: number of a row of the shard -> its key.
+        """
+        chosen = dict(self._keys)
+        shared = {key for number, key in published.items() if chosen.get(number) == key}  # with the rest of its sample
+        for number, key in chosen.items():
+            if number not in published and key in set(published.values()) - shared:
+                self._keys[number] = f"row-{number:010d}"
+        self._keys.update(published)
 
     def image(self, row: ManifestRow, image_format: str) -> str:
         """Return the name of a row's image, whose format is Pillow's name of one."""

@@ -22,7 +22,6 @@ from anon_batch.pipeline.executor import InlineExecutor, RowExecutor
 from anon_batch.pipeline.run import Run
 from anon_batch.pipeline.stages import FinishedRow, ImageStages
 from anon_batch.pipeline.timing import Stopwatch, WorkerClock
-from anon_batch.pipeline.writers import open_sink
 from anon_batch.records import ManifestRow, ShardResult, ShardSpec
 from anon_batch.redaction import redact
 from anon_batch.stats import ShardStats
@@ -88,7 +87,7 @@ class ShardProcessor:
             return ShardResult(spec, "exhausted")
         rows = self._planned.read(spec)
         key = layout.shard_file(spec.name, attempt.name, write.layout)
-        sink = open_sink(write, run.release, key, self._planned.extra_schema, rows)
+        sink = run.open_sink(key, self._planned.extra_schema, rows)
         stages = ImageStages(
             self.anonymizer,
             self._reader(),

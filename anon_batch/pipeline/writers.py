@@ -149,17 +149,28 @@ class ParquetSink(_CollectingSink):
         images = self._in_order()
         if not images:
             return ""
-        struct = [{"bytes": image.data, "path": self._path(row, image)} for row, image in images]
-        columns: dict[str, pa.Array] = {
-            "image": pa.array(struct, pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
-            "image_id": pa.array([row.image_id for row, _ in images]),
-            "synthetic": pa.array([image.synthetic for _, image in images]),
-        }
-        for column in self._extra:  # because shards without a value would differ from others, use the manifest's types
-            columns[column.name] = pa.array([row.extra[column.name] for row, _ in images], column.type)
-        features = {"image": IMAGE, **read_features(self._extra.metadata)}
-        table = pa.table(columns).replace_schema_metadata(to_metadata(features))
-        return self._put(write_parquet_shard(table))
+        return self._put(write_parquet_shard(make_table(images, self._keep_format, self._extra)))
 
     def _path(self, row: ManifestRow, image: EncodedImage) -> str:
         return layout.output_name(row.image_id, image.format, self._keep_format)
+
+
+def make_table(images: Sequence[tuple[ManifestRow, EncodedImage]], keep_format: bool, extra: pa.Schema) -> pa.Table:
+    """Return images as rows of a Parquet shard.
+
+    Args:
+        images: rows of the manifest with their outputs.
+        keep_format: whether outputs keep the formats of their sources.
+        extra: names and types of the pass-through columns, and their features as metadata.
+    """
+    paths = [layout.output_name(row.image_id, image.format, keep_format) for row, image in images]
+    struct = [{"bytes": image.data, "path": path} for (_, image), path in zip(images, paths, strict=True)]
+    columns: dict[str, pa.Array] = {
+        "image": pa.array(struct, pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+        "image_id": pa.array([row.image_id for row, _ in images]),
+        "synthetic": pa.array([image.synthetic for _, image in images]),
+    }
+    for column in extra:  # because shards without a value would differ from others, use the manifest's types
+        columns[column.name] = pa.array([row.extra[column.name] for row, _ in images], column.type)
+    features = {"image": IMAGE, **read_features(extra.metadata)}
+    return pa.table(columns).replace_schema_metadata(to_metadata(features))

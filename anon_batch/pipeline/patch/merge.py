@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import hashlib
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,16 +16,17 @@ import pyarrow as pa
 from anon_batch.errors import IntegrityError
 from anon_batch.formats import layout
 from anon_batch.formats.release import Release
-from anon_batch.formats.shard_contents import Entry, read_entries
 from anon_batch.formats.touched_rows import TouchedRow
+from anon_batch.pipeline.patch.entries import ShardEntries
+from anon_batch.pipeline.patch.job import PatchJob
 from anon_batch.pipeline.patch.staging import StagedRun
 from anon_batch.pipeline.versions.begin import NewVersion
 from anon_batch.pipeline.versions.rewrite import NewRow, rewrite_part
-from anon_batch.records import ShardSpec
+from anon_batch.records import EncodedImage, ManifestRow, ShardSpec
 from anon_batch.shards import effective, gaps
 
 _WRITERS = 4  # shards in memory at a time
-_KEPT_SHARDS = 2 * _WRITERS  # of the staged run
+_KEPT_SHARDS = 2 * _WRITERS  # parts of the staged run
 _COMPARED = ("status", "reason", "sha256", "regions")
 
 
@@ -53,11 +56,10 @@ class _Shard(NamedTuple):
     spec: ShardSpec
     public: pa.Table
     audit: pa.Table
-    entries: Mapping[str, Entry]
 
 
 class StagedRows:
-    """The finished rows of a staged run, by their position. Keeps the shards that were read last; threads may share it.
+    """The finished rows of a staged run, by their position. Keeps the parts that were read last; threads may share it.
 
     Args:
         run: the staged run, whose rows all have a commit.
@@ -79,39 +81,40 @@ class StagedRows:
         for spec in self._specs:
             yield from self._run.release.read_part(spec).table.select(["image_id", *_COMPARED]).to_pylist()
 
-    def new_row(self, position: int) -> NewRow:
+    def new_row(self, position: int, entries: ShardEntries, row: ManifestRow) -> NewRow:
         """Return a row as it goes into the release.
 
+        Args:
+            position: in the staged run.
+            entries: of the shard of the release that holds it.
+            row: of the manifest.
+
         Raises:
-            IntegrityError: a file of the staged run is damaged.
+            IntegrityError: an image of the staged run is damaged.
         """
         shard = self._shard(position)
         at = position - shard.spec.start
         public, audit = shard.public.slice(at, 1).to_pylist()[0], shard.audit.slice(at, 1).to_pylist()[0]
-        if (output := public["output"]) is None:
+        if public["output"] is None:
             return NewRow(public, audit)
-        if (member := public["member"]) is not None:
-            return NewRow(public, audit, member, shard.entries[member])
-        return NewRow(public, audit, output.removeprefix(f"{layout.IMAGES}/"), self._run.release.read(output))
+        data = self._run.release.read(public["output"])
+        if hashlib.sha256(data).hexdigest() != public["sha256"]:
+            raise IntegrityError(
+                f"{self._run.release.address(public['output'])}: damaged, its digest is not the one in its part"
+            )
+        image = EncodedImage(data, public["format"], public["width"], public["height"], public["synthetic"])
+        return NewRow(public, audit, *entries.entry(row, image))
 
     def _shard(self, position: int) -> _Shard:
-        with self._lock:  # while it is read too, so that no shard is read twice
-            spec = next(own for own in self._specs if own.start <= position < own.stop)
+        with self._lock:  # while it is read too, so that no part is read twice
+            spec = self._specs[bisect.bisect_right(self._specs, position, key=lambda own: own.start) - 1]
             if spec not in self._kept:
-                self._kept[spec] = self._read(spec)
+                part = self._run.release.read_part(spec)
+                self._kept[spec] = _Shard(spec, part.table, self._run.ledger.read_audit(spec, part.meta.attempt))
                 if len(self._kept) > _KEPT_SHARDS:
                     self._kept.popitem(last=False)
             self._kept.move_to_end(spec)
             return self._kept[spec]
-
-    def _read(self, spec: ShardSpec) -> _Shard:
-        run = self._run
-        part = run.release.read_part(spec)
-        entries: Mapping[str, Entry] = {}
-        if part.meta.shard_sha256:
-            key = layout.shard_file(spec.name, part.meta.attempt, run.config.write.layout)
-            entries = read_entries(run.release.read(key), key)
-        return _Shard(spec, part.table, run.ledger.read_audit(spec, part.meta.attempt), entries)
 
 
 def compare_rows(release: Release, staged: StagedRows, touched: Sequence[TouchedRow]) -> Changed:
@@ -145,11 +148,14 @@ def compare_rows(release: Release, staged: StagedRows, touched: Sequence[Touched
     return Changed(rows, dict(sorted(statuses.items())), dict(sorted(whys.items())), len(touched) - whys.total())
 
 
-def merge_rows(new: NewVersion, staged: StagedRows, changed: Changed, done: Callable[[int], None]) -> None:
+def merge_rows(
+    new: NewVersion, job: PatchJob, staged: StagedRows, changed: Changed, done: Callable[[int], None]
+) -> None:
     """Rewrite the parts that hold changed rows; those that were written before are left as they are.
 
     Args:
         new: the version in the making.
+        job: what the patch does.
         staged: the rows done again.
         changed: what `compare_rows` returned.
         done: called with the number of changed rows of each finished part.
@@ -158,11 +164,19 @@ def merge_rows(new: NewVersion, staged: StagedRows, changed: Changed, done: Call
         IntegrityError: release, ledger or staged run is damaged.
         StorageError: something cannot be read or written.
     """
+    planned, lock = job.planned_rows(), threading.Lock()
 
     def rewrite(spec: ShardSpec) -> int:
         own = changed.rows[spec]
         if not new.release.storage.exists(new.release.address(layout.provenance_part(spec.name, new.plan.number))):
-            rewrite_part(new, spec, {number: staged.new_row(position) for number, position in own})
+            with lock:
+                rows = planned.read(spec)
+            members = new.release.read_part(spec).table.column("member").to_pylist()
+            entries = ShardEntries(job.config.write, rows, members, planned.extra_schema)
+            done_again = {
+                number: staged.new_row(position, entries, rows[number - spec.start]) for number, position in own
+            }
+            rewrite_part(new, spec, done_again)
         return len(own)
 
     with ThreadPoolExecutor(_WRITERS) as pool:

@@ -165,7 +165,7 @@ def _make(job: PatchJob, new: NewVersion, found: TouchedRows, workers: Workers, 
         _KeptFindings(job).delete()
         return PatchSummary(None, _whys(touched.rows), touched.unsearched, changed)
     reporter.started("put into the release", changed.count)
-    merge_rows(new, staged, changed, reporter.done)
+    merge_rows(new, job, staged, changed, reporter.done)
     publish_version(
         new,
         list(changed.rows),

@@ -9,6 +9,8 @@ import dataclasses
 import secrets
 from collections.abc import Sequence
 
+import pyarrow as pa
+
 from anon_batch.errors import IntegrityError, ObjectExistsError, ObjectNotFoundError
 from anon_batch.formats import layout
 from anon_batch.formats.ledger import Ledger
@@ -20,10 +22,11 @@ from anon_batch.manifest.chunks import PlannedRows
 from anon_batch.pipeline.patch.drawn import to_detections
 from anon_batch.pipeline.patch.job import PatchJob
 from anon_batch.pipeline.run import Run
-from anon_batch.records import ManifestRow, ShardSpec
+from anon_batch.pipeline.writers import ImageLocation, Sink
+from anon_batch.records import EncodedImage, ManifestRow, ShardSpec
 from anon_batch.storage import join
 
-MAX_SHARD_ROWS = 32  # because a shard of the release takes its rows out of whole staged shard files
+MAX_SHARD_ROWS = 64  # because a patch is small, and each worker should get some of it
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -103,6 +106,10 @@ class StagedRun(Run):
     staging: Staging
     whole: Plan
 
+    def open_sink(self, key: str, extra: pa.Schema, rows: Sequence[ManifestRow]) -> Sink:
+        """Return what takes the images: one object each in any layout, because a shard's names depend on all of its rows."""
+        return StagedSink(self.release)
+
     def planned_rows(self) -> PlannedRows:
         """Return a reader of the rows."""
         if (touched := self.staging.read_rows()) is None:
@@ -110,6 +117,22 @@ class StagedRun(Run):
                 f"{self.staging.ledger.address(self.staging.folder)}: another process has ended this patch"
             )
         return TouchedPlannedRows(self.staging.ledger, self.whole, touched.rows)
+
+
+class StagedSink:
+    """Write one object for each image, named by the number of its row."""
+
+    def __init__(self, release: Release) -> None:
+        self._release = release
+
+    def add(self, row: ManifestRow, image: EncodedImage) -> ImageLocation:
+        key = layout.image_key(f"{row.index:010d}")
+        self._release.put(key, image.data)
+        return ImageLocation(key, None)
+
+    def close(self) -> str:
+        """Do nothing, because every image is written already."""
+        return ""
 
 
 class TouchedPlannedRows(PlannedRows):
