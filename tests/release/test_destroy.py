@@ -76,6 +76,7 @@ def test_the_ledger_with_the_run_key_in_it(made: Path) -> None:
     assert run("verify", made / "o", "--no-ledger")[0] == 0
     with pytest.raises(ResumeRefusedError, match="was destroyed"):
         open_run(job(str(made), "o", run_key_file=None), ())
+    assert "its ledger was destroyed" in run("erase", made / "o", "--ids", "0.png")[1]
     before = things(made)
     assert destroy(made, "ledger")[0] == 0
     assert things(made) == before

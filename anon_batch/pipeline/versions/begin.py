@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from anon_batch.errors import ConfigError, IntegrityError, ResumeRefusedError
 from anon_batch.formats import layout
+from anon_batch.formats.destroyed_json import LEDGER
 from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.release import Release
 from anon_batch.formats.run_json import RunJson
@@ -84,6 +85,10 @@ def check_finished(release: Release, ledger: Ledger) -> RunJson:
             f"{release.uri}: this run is not finished; run the same job again to resume it, then make a new version"
         )
     plan = ledger.plan()
+    if plan is None and (gone := release.read_destroyed(record.run_id).find(LEDGER)) is not None:
+        raise ConfigError(
+            f"{release.uri}: its ledger was destroyed ({gone.destroyed_at}), so it can get no new version"
+        )
     if plan is None:
         raise ConfigError(f"{ledger.uri}: no ledger here (no {layout.LEDGER_PLAN}); name the ledger of {release.uri}")
     if plan.run_id != record.run_id:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,6 +18,12 @@ from anon_batch.release.card.tar_features import TarMembers, tar_features
 from anon_batch.release.report.words import clean
 
 _SHARDS = {"webdataset": f"{layout.SHARDS}/*.tar", "parquet": f"{layout.SHARDS}/*.parquet"}
+# Identifiers of the Hub that data is published under; they are SPDX's in small letters.
+_HUB_LICENCE = re.compile(
+    r"cc0-1\.0|cc-by-(?:[234]\.0|2\.5)|cc-by-(?:sa|nc|nc-sa|nc-nd)-[34]\.0|cc-by-nc(?:-sa)?-2\.0|cc-by-nd-4\.0|odbl|odc-by|pddl|"
+    r"c-uda|cdla-(?:permissive-[12]|sharing-1)\.0|gfdl|mit|apache-2\.0|bsd-[23]-clause"
+)
+_LICENCE_NAME = re.compile(r"[\w .,;:()/+-]{1,80}")
 _ALL = "train"  # what loaders call the split of everything
 _ORDER = ("train", "validation", "test")
 _TEXT: Mapping[str, Any] = {"dtype": "string", "_type": "Value"}
@@ -37,9 +44,20 @@ def describe_for_loaders(record: RunJson, images: SplitImages, tars: TarMembers)
     configs: list[dict[str, Any]] = [{"config_name": "default", "default": True, "data_files": files}]
     if record.layout == "parquet":
         configs.append({"config_name": "provenance", "data_files": f"{layout.PROVENANCE}/*.parquet"})
-    card = {"pretty_name": clean(record.name), "tags": ["anonymized", "anon-batch"], "configs": configs}
+    about = {"pretty_name": clean(record.name), **_licence(record), "tags": ["anonymized", "anon-batch"]}
+    card = {**about, "configs": configs}
     features = _features(record, tars)
     return {**card, "dataset_info": {"config_name": "default", "features": to_yaml(features)}} if features else card
+
+
+def _licence(record: RunJson) -> dict[str, str]:
+    """Return the licence of the release as the Hub has it: one of its identifiers, or `other` with its name, if it is short."""
+    stated = " ".join((record.compliance.get("licence") or "").split())
+    if not stated:
+        return {}
+    if _HUB_LICENCE.fullmatch(stated.lower()):
+        return {"license": stated.lower()}
+    return {"license": "other", **({"license_name": stated} if _LICENCE_NAME.fullmatch(stated) else {})}
 
 
 def loadable_splits(record: RunJson, images: SplitImages) -> list[Split]:

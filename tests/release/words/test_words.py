@@ -9,6 +9,7 @@ from itertools import product
 
 import golden_words
 import pytest
+import yaml
 from document_blocks import ROOT
 from golden_words import FOLDER, OTHER_STATES, RELEASES, STATES, a_run, finished, statement
 from hypothesis import given
@@ -151,6 +152,21 @@ def test_hostile_words_of_the_owner_are_shown_as_text() -> None:
     assert "<script>" not in card
     assert "<script>" not in files[layout.REPORT]
     assert json.loads(files[layout.CROISSANT])["rai:dataUseCases"] == [hostile]
+
+
+@pytest.mark.parametrize(
+    ("licence", "expected"),
+    [
+        (None, {}),
+        ("CC-BY-4.0", {"license": "cc-by-4.0"}),
+        ("ImageNet terms of access", {"license": "other", "license_name": "ImageNet terms of access"}),
+        ("ours: `no` | \n---\nx", {"license": "other"}),
+    ],
+)
+def test_the_hub_finds_the_licence(licence: str | None, expected: dict[str, str]) -> None:
+    keys = {} if licence is None else {"compliance__licence": licence}
+    front = next(yaml.safe_load_all(render_card(finished("gan", "ledger kept", **keys)).split("\n---\n")[0]))
+    assert {key: text for key, text in front.items() if key.startswith("license")} == expected
 
 
 def test_a_witness_with_markup_in_the_name_stays_text() -> None:
