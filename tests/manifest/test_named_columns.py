@@ -13,7 +13,7 @@ import pytest
 from pipeline_fixtures import image_bytes
 
 from anon_batch.errors import ManifestError
-from anon_batch.formats.features import class_names, read_features
+from anon_batch.formats.features import class_names, read_features, to_metadata
 from anon_batch.manifest.build import build_manifest
 from anon_batch.manifest.importers.splits import split_of
 from anon_batch.storage import Storage
@@ -76,6 +76,14 @@ def test_a_file_that_describes_the_images_says_what_they_are(tmp_path: Path, nam
         '{"file_name": "a/1.png", "label": 7}\n' if name[-1] == "l" else "file_name\na/1.png\n"
     )
     assert named(build(tmp_path, "src")) == {}
+
+
+def test_a_table_of_images_keeps_its_classes(tmp_path: Path) -> None:
+    folder(tmp_path, "a/1.png", "b/1.png")
+    features = to_metadata({"label": {"names": ["x", "y"], "_type": "ClassLabel"}})
+    rows = pa.table({"file_name": ["a/1.png", "b/1.png"], "label": [1, 0]}).replace_schema_metadata(features)
+    pq.write_table(rows, tmp_path / "src/metadata.parquet")
+    assert named(build(tmp_path, "src/metadata.parquet")) == {"label": ["y", "x"]}
 
 
 def test_columns_are_left_out_on_request(tmp_path: Path) -> None:

@@ -177,15 +177,12 @@ def _batches(pairs: list[tuple[Any, int]]) -> tuple[Any, Any]:
 
 
 def _losses(batches: list[tuple[Any, Any]], classes: int, epochs: int = 12) -> list[float]:
-    """Return the loss of a small network after each pass over the batches."""
+    """Return the loss of a linear layer after each pass over the batches of images of 40 x 32 px."""
     import torch
 
     torch.manual_seed(0)
-    network = torch.nn.Sequential(
-        torch.nn.Conv2d(3, 8, 5, stride=4), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.LazyLinear(classes)
-    )
-    network(batches[0][0])
-    steps = torch.optim.Adam(network.parameters(), 0.02)
+    network = torch.nn.Sequential(torch.nn.AvgPool2d(4), torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 10, classes))
+    steps = torch.optim.Adam(network.parameters(), 0.05)
     losses = []
     for _ in range(epochs):
         total = 0.0
@@ -199,7 +196,6 @@ def _losses(batches: list[tuple[Any, Any]], classes: int, epochs: int = 12) -> l
     return losses
 
 
-@pytest.mark.filterwarnings("ignore:Lazy modules")
 @pytest.mark.parametrize("loader", ["datasets from parquet", "datasets from files", "image folder"])
 def test_a_few_steps_of_training_learn_from_each_loader(hub, folders, loader):
     import torch

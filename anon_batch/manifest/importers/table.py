@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from anon_batch.errors import ManifestError
+from anon_batch.formats.features import read_features, to_metadata
 from anon_batch.manifest.addresses import folder_of, resolve
 from anon_batch.manifest.check_ids import shorten
 from anon_batch.manifest.importers.classify import TABLE_SUFFIXES
@@ -89,7 +90,8 @@ def _rows(raw: pa.Table, source: Source, address: str, start: int) -> pa.Table:
             pa.string(),
         )
     others = [n for n in raw.column_names if n not in (*ADDRESS_COLUMNS, "image_id", "image")]
-    return pa.table({**columns, **{n: raw.column(n) for n in others}})
+    features = {n: feature for n, feature in read_features(raw.schema.metadata).items() if n in others}
+    return pa.table({**columns, **{n: raw.column(n) for n in others}}).replace_schema_metadata(to_metadata(features))
 
 
 def _id_of(text: str | None, stem: str, row: int, *, is_safe: bool) -> str:

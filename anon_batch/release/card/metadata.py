@@ -6,6 +6,7 @@ Every image has a row, because the loader drops those that have none. Where each
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +20,7 @@ from anon_batch.formats.release import Release
 from anon_batch.shards import effective
 
 FILE_NAME = "file_name"
+_LOADED = re.compile(r"(?:^|_)file_names?$")  # columns that the loader takes for files to open
 
 
 def write_metadata(release: Release) -> dict[str, int]:
@@ -71,7 +73,7 @@ class _File:
         columns = {FILE_NAME: pc.utf8_slice_codeunits(table.column("output"), skip)}
         columns |= {name: table.column(name) for name in ("image_id", "synthetic")}
         for name in table.column_names:
-            if name not in RESERVED_COLUMNS and name not in columns:
+            if name not in RESERVED_COLUMNS and name not in columns and not _LOADED.search(name):
                 columns[name] = table.column(name)
         written = pa.table(columns)
         own = {name: feature for name, feature in features.items() if name in columns}
