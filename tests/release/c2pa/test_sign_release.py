@@ -40,6 +40,7 @@ from anon_batch.release.report.finished import read_finished
 from anon_batch.storage import Storage
 
 LAYOUTS = ["files", "webdataset", "parquet"]
+QUICKLY = ["files", *(pytest.param(own, marks=pytest.mark.full) for own in LAYOUTS[1:])]
 KINDS = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP", "gif": "GIF", "bmp": "BMP"}
 FACE = {"x1": 30.0, "y1": 25.0, "x2": 80.0, "y2": 85.0, "ignore": False}
 SIGNED = ["a b/it's.jpg", "b.png", "c.webp"]
@@ -244,7 +245,7 @@ def _files(folder: Path, pair: tuple[bytes, bytes] = PEM) -> tuple[Path, Path]:
     return folder / "key.pem", folder / "cert.pem"
 
 
-@pytest.mark.parametrize("own", LAYOUTS)
+@pytest.mark.parametrize("own", QUICKLY)
 def test_the_command_is_followed_by_release_and_verify(copy: Callable[..., Run], own: str, tmp_path: Path) -> None:
     run, (key, cert) = copy(own), _files(tmp_path / "keys")
     sign = tmp_path / "sign"
@@ -320,7 +321,7 @@ def test_a_release_without_generated_images_has_nothing_to_sign(made: dict[str, 
     assert not (Path(run.release.uri) / "versions").exists()
 
 
-@pytest.mark.parametrize("form", ["png", "webp"])
+@pytest.mark.parametrize("form", ["png", pytest.param("webp", marks=pytest.mark.full)])
 def test_images_in_another_format_are_signed_too(made: dict[str, Run], form: str) -> None:
     base = str(Path(made["files"].release.uri).parent)
     keys: dict[str, Any] = {"anonymize__face__method": "swap", "write__format": form}
