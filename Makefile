@@ -40,6 +40,11 @@ test: lint
 test-full: venv-test
 	$(BIN)/python -m pytest -m full --durations 10 $(PYTEST)
 
+# Other people's tools open the same signed releases: datasets, webdataset, mlcroissant, pandas, exiftool, openssl, and readers written as
+# those of torchvision and timm. Fails where a program of the system is missing, and says what to install.
+open-with: venv-test
+	$(BIN)/python -m pytest tests/e2e/test_open_with.py --require-tools $(PYTEST)
+
 # A thousand runs that are killed, stopped and starved at random moments, about twenty minutes. SOAK adds options: `--seed 7`, `--only 23`.
 soak: venv-test
 	PYTHONPATH=tests $(BIN)/python -m soak --rounds 1000 $(SOAK)
