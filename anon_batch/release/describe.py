@@ -6,10 +6,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from anon_batch.errors import IntegrityError
 from anon_batch.release.card.card import write_card
-from anon_batch.release.card.croissant import write_croissant
 from anon_batch.release.card.metadata import write_metadata
 from anon_batch.release.card.shard_index import write_shard_index
 from anon_batch.release.checksums import write_checksums
+from anon_batch.release.croissant.describe import write_croissant
 from anon_batch.release.licences import write_licences
 from anon_batch.release.public_files import hash_public_files
 from anon_batch.release.report.compute import compute_report

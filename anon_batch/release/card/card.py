@@ -12,12 +12,13 @@ from jinja2 import Environment, StrictUndefined
 from anon_batch.formats import layout
 from anon_batch.formats.gates_json import GateResult
 from anon_batch.formats.run_json import RunJson
-from anon_batch.models.registry import MODELS
 from anon_batch.records import STATUSES
 from anon_batch.release.card.front_matter import describe_for_loaders
 from anon_batch.release.card.generated import describe_generated
+from anon_batch.release.card.history import list_versions
 from anon_batch.release.card.split_images import count_split_images
 from anon_batch.release.card.tar_features import TarMembers, read_tar_members
+from anon_batch.release.licences import find_contradictions, list_licences
 from anon_batch.release.markdown import plain, prose
 from anon_batch.release.report.compute import measures_of
 from anon_batch.release.report.document import Answer
@@ -70,7 +71,9 @@ def render_card(finished: FinishedRelease) -> str:
             (gate.name, _limit(gate), gate.note, "passed" if gate.passed else "exceeded")
             for gate in finished.gates.results
         ],
-        models=list(_models(record)),
+        versions=list_versions(finished),
+        licences=list_licences(finished),
+        contradictions=find_contradictions(finished),
         published=[str(name) for name in record.columns.get("published", [])],
         withheld={str(name): str(why) for name, why in record.columns.get("withheld", {}).items()},
         blanked=list(_blanked(record)),
@@ -106,18 +109,6 @@ def _measured(answer: Answer) -> tuple[str, ...]:
 def _blanked(record: RunJson) -> Iterator[tuple[str, str, int]]:
     for name, own in record.columns.get("blanked", {}).items():
         yield from ((str(name), str(why), int(count)) for why, count in own.items())
-
-
-def _models(record: RunJson) -> Iterator[tuple[str, str, str, str]]:
-    for model in record.models:
-        name, _, digest = model.partition("@")
-        entry = MODELS.get(name)
-        yield (
-            name,
-            digest,
-            "not known" if entry is None else entry.licence,
-            "not known" if entry is None else entry.trained_on,
-        )
 
 
 def _limit(gate: GateResult) -> str:

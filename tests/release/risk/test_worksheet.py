@@ -46,11 +46,8 @@ def base(tmp_path_factory):
     write_dataset(
         str(folder),
         IDS,
-        extra={
-            "label": pa.array([1] * 6),
-            "md5": pa.array(["0" * 32] * 6),
-            "ground": pa.array([_truth(n) for n in range(6)], FACES),
-        },
+        faces=pa.array([_truth(n) for n in range(6)], FACES),
+        extra={"label": pa.array([1] * 6), "md5": pa.array(["0" * 32] * 6)},
     )
     release(job(str(folder), "bare"))
     release(job(str(folder), "full", **{f"compliance__{name}": text for name, text in STATED.items()}))

@@ -96,7 +96,7 @@ def test_the_owner_may_speak_after_the_run(copy: Path) -> None:
     own = write_job(copy, compliance={"contact": "faces@example.org", "licence": "CC0-1.0"})
     assert sign(copy, "--job", own)[0] == 0
     assert "| Contact | faces@example.org |" in (copy / "o/README.md").read_text()
-    assert json.loads((copy / "o/croissant.json").read_bytes())["license"] == "CC0-1.0"
+    assert json.loads((copy / "o/croissant.json").read_bytes())["license"] == "https://spdx.org/licenses/CC0-1.0.html"
     assert "faces@example.org" in (copy / "o/report/index.html").read_text()
     assert sign(copy, "--job", write_job(copy))[0] == 0  # a job that gives access alone takes no word back
     assert "faces@example.org" in (copy / "o/README.md").read_text()

@@ -20,7 +20,7 @@ from anon_batch.claims import CLAIMS, PROMISES, claims_in, promises_in
 from anon_batch.formats import layout
 from anon_batch.formats.destroyed_json import LEDGER, RUN_KEY, Destroyed, Destruction
 from anon_batch.release.card.card import render_card
-from anon_batch.release.card.croissant import describe
+from anon_batch.release.croissant.describe import describe
 from anon_batch.release.licences import list_licences
 from anon_batch.release.report.compute import compute_report
 from anon_batch.release.report.page import render
