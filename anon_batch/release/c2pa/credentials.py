@@ -44,15 +44,16 @@ def split_credentials(data: bytes) -> tuple[bytes, list[str]]:
 
 def _faults(found: Found, data: bytes) -> Iterator[str]:
     """Yield faults: because all but certificates and signature follows from the image, the block is written again."""
+    length = len(found.block)
+    digest = hashlib.sha256(data[: found.start] + data[found.start + length :]).digest()
     try:
         protected, signature = read_signature(found.store)
+        binding = Binding(found.start, length, digest).padded(protected, len(signature))
+        written = wrap(build_store(binding, protected, signature), found.format)
     except ValueError as exc:
         yield f"Content Credentials that cannot be read ({exc})"
         return
-    length = len(found.block)
-    digest = hashlib.sha256(data[: found.start] + data[found.start + length :]).digest()
-    binding = Binding(found.start, length, digest).padded(protected, len(signature))
-    if wrap(build_store(binding, protected, signature), found.format) != found.block:
+    if written != found.block:
         yield "Content Credentials of another image, or that say more than that parts of it were generated"
     if (fault := find_signature_fault(protected, signed_bytes(binding, protected), signature)) is not None:
         yield f"Content Credentials with {fault}"

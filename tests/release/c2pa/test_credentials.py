@@ -16,7 +16,7 @@ from PIL import Image
 
 from anon_batch.imaging.metadata.inspect import inspect
 from anon_batch.imaging.metadata.mark import SOURCE_TYPE, add_mark
-from anon_batch.release.c2pa.carriers import wrap
+from anon_batch.release.c2pa.carriers import insert, wrap
 from anon_batch.release.c2pa.cbor import Tagged, decode, encode
 from anon_batch.release.c2pa.credentials import add_credentials, split_credentials
 from anon_batch.release.c2pa.signer import Signer, load_signer
@@ -142,13 +142,26 @@ def test_credentials_of_another_image_are_refused() -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_a_store_that_is_none_is_a_fault(kind: str) -> None:
-    from anon_batch.release.c2pa.carriers import insert
-
     for store in (b"", b"jumb", b"c2pa.signature\0" + bytes(20), b"c2pa.signature\0" + bytes(8) + encode([1])):
         broken = insert(FILES[kind], kind, wrap(store, kind))
         plain, faults = split_credentials(broken)
         assert plain == FILES[kind]
         assert any("cannot be read" in fault for fault in faults)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_no_damage_breaks_the_check(kind: str) -> None:
+    signed = add_credentials(FILES[kind], kind, _signer())
+    rng = np.random.default_rng(5)
+    for _ in range(300):
+        start, stop = np.sort(rng.integers(0, len(signed), 2))
+        other = rng.bytes(int(rng.integers(0, 40)))
+        plain, faults = split_credentials(signed[:start] + other + signed[stop:])
+        assert faults or inspect(plain, marked=True)
+    for length in (64_000, 64_900):  # what would be too long when it is written again
+        signature = encode(Tagged(18, [bytes(length), {}, None, b""]))
+        store = b"c2pa.signature\0" + bytes(8) + signature
+        assert split_credentials(insert(FILES[kind], kind, wrap(store, kind)))[1]
 
 
 def test_certificates_that_do_not_fit_are_an_error() -> None:
