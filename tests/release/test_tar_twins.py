@@ -169,6 +169,24 @@ def test_several_images_of_a_sample_stay_one_sample(tmp_path: Path) -> None:
     assert [shard["nsamples"] for shard in index["shardlist"]] == [3]
 
 
+def test_one_image_of_a_sample_is_erased_with_its_record_alone(tmp_path: Path) -> None:
+    views = {"left.jpg": drawn(1), "right.jpg": drawn(2)}
+    _write(tmp_path / "src/a.tar", [{"__key__": f"{n}", **views, "cls": b"1", "txt": b"t"} for n in range(3)])
+    release = publish(tmp_path, tmp_path / "src", "webdataset")
+    key = ["--sign-key", str(tmp_path / "sign")]
+    done = CliRunner().invoke(app, ["erase", str(release), "--ids", "a/1.left.jpg", "--yes", *key])
+    assert done.exit_code == 0, done.output
+    checked = CliRunner().invoke(app, ["verify", str(release), "--key", str(tmp_path / "sign.pub")])
+    assert checked.exit_code == 0, checked.output
+    source, found = read_tars([tmp_path / "src/a.tar"]), read_tars(tars(release / "shards"))
+    del source[1]["left.jpg"]
+    check_equal(source, found)
+    names = {"right.jpg", "right.jpg.json", "cls", "txt"}
+    assert found[1].keys() - {"__key__", "__url__", "__local_path__"} == names
+    assert [json.loads((release / name).read_bytes()) for name in ("_info.json", "wids.json")]
+    assert b"a/1.left" not in b"".join(_decoded(path) for path in release.rglob("*") if path.is_file())
+
+
 def test_texts_that_may_not_be_published_are_empty_in_every_sample(tmp_path: Path) -> None:
     samples = [_sample(n, f"{n:03d}") for n in range(30)]
     samples[1]["txt"] = f"write to {EMAIL}".encode()
