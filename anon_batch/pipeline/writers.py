@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import pyarrow as pa
@@ -108,11 +108,6 @@ class _CollectingSink:
     def _in_order(self) -> list[tuple[ManifestRow, EncodedImage]]:
         return [self._images[index] for index in sorted(self._images)]
 
-    def _take_in_order(self) -> Iterator[tuple[ManifestRow, EncodedImage]]:
-        """Yield the images and forget each, because a tar with all of them is in memory at the end."""
-        for index in sorted(self._images):
-            yield self._images.pop(index)
-
 
 class TarSink(_CollectingSink):
     """Write a WebDataset shard: images and the text members of their samples; see `make_sample` and `SampleNames`."""
@@ -127,9 +122,9 @@ class TarSink(_CollectingSink):
         return ImageLocation(self._key, self._names.image(row, image.format))
 
     def close(self) -> str:
-        if not self._images:
+        images = self._in_order()
+        if not images:
             return ""
-        images = self._take_in_order()
         return self._put(write_samples(make_sample(row, image, self._names, self._extra) for row, image in images))
 
 

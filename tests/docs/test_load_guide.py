@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import types
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 from document_blocks import blocks
 from folder_readers import image_folder, timm_folder
+from tar_readers import timm_wds
 from twins import drawn, publish
 
 PAGE = "docs/guides/load.md"
@@ -17,13 +20,13 @@ PAGE = "docs/guides/load.md"
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as the guide describes it, with a release of it in two layouts."""
+    """A folder as the guide describes it, with a release of it in each layout."""
     folder = tmp_path_factory.mktemp("load")
     names = [f"{split}/{name}/{n}.jpg" for split in ("train", "val") for name in ("cat", "dog") for n in "12"]
     for number, path in enumerate(names):
         (folder / "photos" / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / "photos" / path).write_bytes(drawn(number))
-    for layout in ("files", "parquet"):
+    for layout in ("files", "parquet", "webdataset"):
         publish(folder, folder / "photos", layout)
     return folder
 
@@ -62,10 +65,29 @@ def test_hugging_face(base: Path, layout: str, capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().out == "cat (40, 32)\n"
 
 
-@pytest.mark.parametrize("tool", ["torchvision", "timm"])
+@pytest.mark.parametrize("tool", ["torchvision", 'create_dataset("", '], ids=["torchvision", "timm"])
 def test_image_folders(tool: str, capsys: pytest.CaptureFixture[str]) -> None:
     run(tool)
     assert capsys.readouterr().out == "{'cat': 0, 'dog': 1}\n"
+
+
+def test_tars(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("release").unlink()
+    Path("release").symlink_to(base / "webdataset")
+    monkeypatch.setenv("WIDS_CACHE", str(tmp_path / "wids"))
+    made = types.SimpleNamespace(create_dataset=lambda _, root, split: timm_wds(Path(root), split).samples)
+    monkeypatch.setitem(sys.modules, "timm.data", made)
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # both packages leave closing their files to the collector, and warn of themselves
+        run("import webdataset")
+        run("wds/release")
+        run("import wids")["samples"].close()
+        gc.collect()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "train/cat/1 (40, 32) 0"
+    assert lines[-2:] == ["4", "8 train/cat/1"]
 
 
 def test_tables(capsys: pytest.CaptureFixture[str]) -> None:

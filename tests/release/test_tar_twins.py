@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import tarfile
 from pathlib import Path
@@ -22,6 +23,7 @@ from anon_batch.cli.app import app
 from anon_batch.errors import UsageError
 from anon_batch.formats.release import Release
 from anon_batch.pipeline.run import open_run
+from anon_batch.release.card.shard_index import describe_shards
 from anon_batch.storage import Storage
 
 COUNTS = {"train-0000": 5, "train-0001": 6, "val-0000": 3}
@@ -95,7 +97,15 @@ def test_keys_members_order_and_shards_are_the_sources(sets: Path) -> None:
 def test_the_last_shard_is_not_made_smaller_and_no_shard_is_by_rows(sets: Path) -> None:
     parts = Release(Storage(), str(sets / "webdataset")).parts()
     assert [spec.count for spec in parts] == list(COUNTS.values())
-    assert Release(Storage(), str(sets / "webdataset")).read_run_json().source_shards == len(COUNTS)
+    record = Release(Storage(), str(sets / "webdataset")).read_run_json()
+    assert record.source_shards == len(COUNTS)
+    said = describe_shards(record, len(COUNTS))
+    assert said in (sets / "webdataset/README.md").read_text()
+    assert "divided" not in said
+    assert describe_shards(record, 5) == (
+        "The source has 3 shards. Some were divided, so that this release has 5, in the same order."
+    )
+    assert describe_shards(dataclasses.replace(record, source_shards=None), 5) == ""
 
 
 def test_timm_finds_splits_lengths_and_classes(sets: Path) -> None:

@@ -16,6 +16,7 @@ from anon_batch.records import STATUSES
 from anon_batch.release.card.front_matter import describe_for_loaders
 from anon_batch.release.card.generated import describe_generated
 from anon_batch.release.card.history import list_versions
+from anon_batch.release.card.shard_index import describe_shards
 from anon_batch.release.card.split_images import count_split_images
 from anon_batch.release.card.tar_features import TarMembers, read_tar_members
 from anon_batch.release.licences import find_contradictions, list_licences
@@ -28,6 +29,7 @@ from anon_batch.release.report.verdicts import judge_gates
 from anon_batch.release.words.limits import list_limits
 from anon_batch.release.words.owner import owner_words
 from anon_batch.release.words.statement import statement_of
+from anon_batch.shards import effective
 from anon_batch.units import format_count, format_share
 
 _TEMPLATE = "card.md.jinja"
@@ -56,6 +58,7 @@ def render_card(finished: FinishedRelease) -> str:
         name=record.name,
         layout=record.layout,
         record=record,
+        shards=describe_shards(record, len(effective(finished.release.parts()))),
         rows=int(summary["rows"]),
         statuses=statuses,
         images=statuses["anonymized"] + statuses["clean"],

@@ -16,6 +16,7 @@ from anon_batch.formats.release import Release
 from anon_batch.formats.run_json import RunJson
 from anon_batch.formats.tar_shard import sample_key
 from anon_batch.shards import effective
+from anon_batch.units import format_count, format_counted
 
 _ALL = "train"  # what loaders call the split of everything
 
@@ -41,6 +42,24 @@ def write_shard_index(release: Release) -> None:
     shards = list(_shards(release, record))
     release.put(layout.SHARD_INFO, _to_json({"splits": _splits(record, shards)}))
     release.put(layout.SHARD_INDEX, _to_json(_index(record, shards)))
+
+
+def describe_shards(record: RunJson, parts_count: int) -> str:
+    """Return whether the shards are those of the source, as a sentence; "" if the release was not asked to keep them.
+
+    Args:
+        record: of the release.
+        parts_count: shards that it has.
+    """
+    kept = record.source_shards
+    if kept is None:
+        return ""
+    if kept == parts_count:
+        return "Each shard holds the images of one tar or Parquet file of the source, in the same order."
+    return (
+        f"The source has {format_counted(kept, 'shard')}. Some were divided, so that this release has "
+        f"{format_count(parts_count)}, in the same order."
+    )
 
 
 def _shards(release: Release, record: RunJson) -> Iterator[_Shard]:
