@@ -80,10 +80,10 @@ def _tar(file: BinaryIO, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
 def _parquet(file: BinaryIO, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
     parquet = pq.ParquetFile(file)
     for group in range(parquet.num_row_groups):
-        paths = parquet.read_row_group(group, columns=["image.path"]).column("image").to_pylist()
+        paths = parquet.read_row_group(group, columns=["image.path"], use_threads=False).column("image").to_pylist()
         if wanted.isdisjoint(cell["path"] for cell in paths):  # because the bytes are the costly part
             continue
-        for cell in parquet.read_row_group(group, columns=["image"]).column("image").to_pylist():
+        for cell in parquet.read_row_group(group, columns=["image"], use_threads=False).column("image").to_pylist():
             if cell["path"] in wanted:
                 yield cell["path"], cell["bytes"]
 

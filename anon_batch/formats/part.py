@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from anon_batch.errors import IntegrityError, TransientStorageError
+from anon_batch.formats.parquet_file import read_parquet
 from anon_batch.formats.versions import explain_other_version
 
 FORMAT_VERSION = 3
@@ -131,7 +132,7 @@ def read_part(data: bytes, uri: str, schema: pa.Schema) -> pa.Table:
         IntegrityError: the file is damaged, or lacks a column.
     """
     try:
-        table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
+        table = read_parquet(data, checksums=True)
         table.validate(full=True)  # because text that is not UTF-8 would raise later, at any use
     except (pa.ArrowException, OSError) as exc:
         raise IntegrityError(f"{uri}: damaged Parquet file ({exc})") from None

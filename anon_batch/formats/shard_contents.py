@@ -5,14 +5,13 @@ What is kept is copied as it is: all members of a sample, all columns of a row.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from anon_batch.formats.parquet_file import read_parquet
 from anon_batch.formats.parquet_shard import write_parquet_shard
 from anon_batch.formats.tar_shard import Sample, read_samples, write_samples
 
@@ -31,7 +30,7 @@ def read_entries(data: bytes, key: str) -> Mapping[str, Entry]:
     """
     if key.endswith(".tar"):
         return {name: sample.with_image(name) for sample in read_samples(data) for name in sample.images}
-    table = pq.read_table(io.BytesIO(data))
+    table = read_parquet(data)
     names = pc.struct_field(table.column("image").combine_chunks(), "path").to_pylist()
     return {name: table.slice(at, 1) for at, name in enumerate(names)}
 

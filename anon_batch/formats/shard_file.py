@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 
-import pyarrow.parquet as pq
-
 from anon_batch.formats import tar_shard
+from anon_batch.formats.parquet_file import read_parquet
 
 
 def read_members(data: bytes, key: str) -> Iterator[tuple[str, bytes]]:
@@ -23,5 +21,5 @@ def read_members(data: bytes, key: str) -> Iterator[tuple[str, bytes]]:
 
 
 def _parquet_members(data: bytes) -> Iterator[tuple[str, bytes]]:
-    for cell in pq.read_table(io.BytesIO(data), columns=["image"]).column("image").to_pylist():
+    for cell in read_parquet(data, ["image"]).column("image").to_pylist():
         yield cell["path"], cell["bytes"]

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from anon_batch.errors import IntegrityError
+from anon_batch.formats.parquet_file import read_parquet
 from anon_batch.formats.verdicts_json import DrawnBox
 
 _META_KEY = b"anon_batch"
@@ -83,7 +84,7 @@ class TouchedRows:
             IntegrityError: it is damaged.
         """
         try:
-            table = pq.read_table(io.BytesIO(data), page_checksum_verification=True)
+            table = read_parquet(data, checksums=True)
             meta = json.loads((table.schema.metadata or {})[_META_KEY])
             if meta["version"] != _FORMAT or not table.schema.equals(_SCHEMA):
                 raise ValueError("of another version of anon-batch")

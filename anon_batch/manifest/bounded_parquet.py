@@ -44,7 +44,7 @@ def iter_tables(
     _check_columns(file, columns, where)
     parts: list[pa.Table] = []
     held_rows = held_bytes = budget_rows = start = 0
-    for batch in parquet.iter_batches(min(PART_ROWS, batch_rows), columns=list(columns)):
+    for batch in parquet.iter_batches(min(PART_ROWS, batch_rows), columns=list(columns), use_threads=False):
         part = pa.Table.from_batches([batch])
         budget_rows += len(part)
         held_bytes += sum(map(_expanded_bytes, part.columns))

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from anon_batch.errors import IntegrityError
 from anon_batch.formats.ledger import Ledger
+from anon_batch.formats.parquet_file import read_parquet
 from anon_batch.manifest.read import rows_from_table
 from anon_batch.manifest.schema import FIXED_COLUMNS
 from anon_batch.manifest.slices import is_slice
@@ -86,7 +87,7 @@ def read_chunk(ledger: Ledger, rows_id: str, total: int, start: int) -> pa.Table
     count = min(CHUNK_ROWS, total - start)
     uri = ledger.rows_address(rows_id, start, count)
     try:
-        table = pq.read_table(io.BytesIO(ledger.storage.read(uri)), page_checksum_verification=True)
+        table = read_parquet(ledger.storage.read(uri), checksums=True)
     except (pa.ArrowException, OSError) as exc:
         raise IntegrityError(f"{uri}: damaged ({exc})") from None
     if len(table) != count:

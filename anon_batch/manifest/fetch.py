@@ -145,5 +145,5 @@ class SourceReader:
                 raise FailedError("source_unreadable", f"{uri} column {column}: {problem}")
             # Because a value that many rows share is stored once, keep it once: a file of kilobytes may unpack to gigabytes.
             parquet = pq.ParquetFile(file, read_dictionary=shared_columns(self._groups[group], column))
-            self._group = parquet.read_row_group(group, columns=[column]).column(column)
+            self._group = parquet.read_row_group(group, columns=[column], use_threads=False).column(column)
         self._group_key = (uri, column, group)

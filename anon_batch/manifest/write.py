@@ -116,7 +116,7 @@ def _attach(table: pa.Table, matcher: RegionMatcher) -> pa.Table:
 
 def _written_ids(path: Path) -> Iterator[pa.Table]:
     with contextlib.closing(pq.ParquetFile(path)) as parquet:
-        for batch in parquet.iter_batches(ROW_GROUP_ROWS, columns=["image_id"]):
+        for batch in parquet.iter_batches(ROW_GROUP_ROWS, columns=["image_id"], use_threads=False):
             yield pa.Table.from_batches([batch])
 
 

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from anon_batch.formats import layout
+from anon_batch.formats.parquet_file import read_parquet
 from anon_batch.formats.stored_folder import StoredFolder
 from anon_batch.formats.tar_shard import Sample, is_image, read_samples, write_samples
 from anon_batch.formats.tombstone import digest_of
@@ -95,7 +96,7 @@ class _Finder:
     def look_at_table(self, key: str) -> None:
         """Write a Parquet file again without the rows of erased images: those with the bytes, the name or the digest of one."""
         try:
-            table = pq.read_table(pa.BufferReader(self._read(key)))
+            table = read_parquet(self._read(key))
         except (pa.ArrowException, OSError):
             self.result.unread.append(key)
             return
