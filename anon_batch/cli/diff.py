@@ -87,6 +87,8 @@ def _show(result: Difference) -> None:
     out.print(f"  with an image        {_published(counts):>12,}")
     for name, count in sorted(lost.items()):
         out.print(f"  {name.replace(':', ': '):20} {count:>12,}", markup=False)
+    if counts["erased"]:
+        out.print(f"  erased since         {counts['erased']:>12,}")
     out.print("pixels of the images")
     for name, text in _OUTCOMES.items():
         if counts[name] or name in ("equal", "changed in regions"):
@@ -117,10 +119,13 @@ def _show_groups(result: Difference) -> None:
     if len(result.groups) < 2:
         return
     rows = sorted(result.groups.items(), key=lambda own: (_published(own[1]) - own[1]["source"], own[0]))
-    columns = ("source", "with an image", "withheld", "failed", "missing", "anonymized")
+    reasons: tuple[str, ...] = ("withheld", "failed", "missing")
+    if result.counts["erased"]:  # because a terminal has no room for all
+        reasons = (*(name for name in reasons if result.counts[name]), "erased")
+    columns = ("source", "with an image", *reasons, "anonymized")
     made = table("By group, those that lost most first", "group", *columns)
     for name, own in rows[:_SHOWN_GROUPS]:
-        lost = [own[what] for what in ("withheld", "failed", "missing")]
+        lost = [own[what] for what in reasons]
         add(
             made,
             printable(name),

@@ -19,7 +19,7 @@ def status(output: Output, job: StorageJob = None, json: Json = False) -> None:
     state = read_status(release)
     gates = release.read_gates() if state.state == "finished" else None
     if json:
-        print_json({**dataclasses.asdict(state), **gates_for_machines(gates)})
+        print_json({**dataclasses.asdict(state), "version": release.version, **gates_for_machines(gates)})
         return
     rate = f"{state.images_per_s:.1f} images/s" if state.images_per_s else "rate unknown"
     left = f", {format_duration(state.left_s)} left" if state.state != "finished" and state.left_s is not None else ""
@@ -30,5 +30,9 @@ def status(output: Output, job: StorageJob = None, json: Json = False) -> None:
         markup=False,
     )
     out.print(statuses_line(state.statuses), markup=False)
+    if release.versions:
+        last, erased = release.versions[-1], sum(len(own.tombstones) for own in release.versions)
+        gone = f"; {format_counted(erased, 'row')} erased in all" if erased else ""
+        out.print(f"version {last.number}, by `{last.kind}` on {last.created_at}{gone}", markup=False)
     out.print(f"started {state.created_at}, last commit {state.last_commit_at or 'none yet'}", markup=False)
     show_gates(gates)

@@ -76,7 +76,7 @@ def compare_rows(
         result.add("other class names", None, column)
     walk = _Walk(reader, release, settings, columns, values, result)
     with ThreadPoolExecutor(_READERS) as pool:
-        for batch in iter_pairs(manifest, release, values.compared):
+        for batch in iter_pairs(manifest, release, values.compared, is_part=result.is_part):
             walk.compare(batch, pool)
             yield result
     yield result
@@ -103,6 +103,10 @@ class _Walk:
             if released is None:
                 if source is not None:
                     self._result.add("missing", self._group(source), source.image_id)
+                continue
+            if released.is_erased:
+                self._result.add("released", None if source is None else self._group(source))
+                self._result.add("erased", None if source is None else self._group(source))
                 continue
             if source is None:
                 self._result.add("not in the source", None, released.image_id)

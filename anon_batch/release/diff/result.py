@@ -24,8 +24,8 @@ class Difference:
 
     Args:
         is_part: whether the release is of a sample of the source, so that rows may be missing.
-        counts: what was found -> rows: `source`, `released`, `missing`, statuses, `status:reason`, outcomes of `pixels.compare`,
-            and the names of FAULTS.
+        counts: what was found -> rows: `source`, `released`, `missing`, `erased`, statuses, `status:reason`, outcomes of
+            `pixels.compare`, and the names of FAULTS.
         groups: value of the chosen columns -> the same counts.
         pixels: of the images that were compared.
         pixels_in_regions: how many of them lie in regions, and so are not compared.

@@ -248,3 +248,36 @@ def test_a_release_without_an_image_says_that_no_pixels_were_compared(tmp_path):
     done = CliRunner().invoke(app, ["diff", str(tmp_path / "m.parquet"), str(tmp_path / "lossy")])
     assert done.exit_code == 0
     assert done.stdout.splitlines()[-1] == "no row differs, and no pixels were compared"
+
+
+def erase(folder: Path, layout: str, *ids: str) -> None:
+    named = [word for image_id in ids for word in ("--ids", image_id)]
+    done = CliRunner().invoke(app, ["erase", str(folder / layout), *named, "--yes"])
+    assert done.exit_code == 0, done.output
+
+
+@pytest.mark.parametrize(
+    ("layout", "gone"), [("files", IDS[:1]), ("webdataset", IDS[3:6]), ("parquet", [IDS[1], IDS[7]])]
+)
+def test_erased_rows_are_not_lost(copy, layout, gone):
+    erase(copy, layout, *gone)
+    left = len(IDS) - len(gone)
+    found = diff(copy, layout)
+    counts = found["counts"]
+    assert (counts["source"], counts["released"], counts["erased"]) == (8, 8, len(gone))
+    assert sum(own["erased"] for own in found["groups"].values() if "erased" in own) == len(gone)
+    assert (found["faults_count"], "missing" in counts) == (0, False)
+    assert counts["equal"] + counts["changed in regions"] == left
+    rewrite(copy, lambda table: table.filter(pa.array([own not in gone for own in IDS])))  # as the owner should do
+    counts = diff(copy, layout)["counts"]
+    assert (counts["source"], counts["released"], counts["erased"]) == (left, 8, len(gone))
+    done = CliRunner().invoke(app, ["diff", str(copy / "m.parquet"), str(copy / layout)])
+    assert f"erased since {len(gone):>20}" in done.stdout
+
+
+def test_erased_rows_of_a_sample_stand_for_no_row(copy):
+    place = Path(release(job(str(copy), "part", sample__limit=5)).release.uri).name
+    part = min((copy / place / "provenance").iterdir())
+    erase(copy, place, pq.read_table(part).column("image_id")[1].as_py())
+    counts = diff(copy, place)["counts"]
+    assert (counts["released"], counts["erased"], counts["missing"]) == (5, 1, 4)
