@@ -45,7 +45,7 @@ RELEASES: Mapping[str, tuple[Mapping[str, int], int]] = {
 
 
 def _gone(what: str, **more: Any) -> Destruction:
-    own = {"deleted_count": 7, "versions_left": None, "complete": True, **more}
+    own = {"deleted_count": 7, "versions_left": 0, "complete": True, **more}
     return Destruction(what, WHEN, "Jane Doe, data protection", **own)
 
 
@@ -59,6 +59,10 @@ STATES: Mapping[str, tuple[Destruction, ...]] = {
 OTHER_STATES: Mapping[str, tuple[Destruction, ...]] = {
     "ledger destroyed, run key elsewhere": (_gone(LEDGER),),
     "versions of the ledger left in its bucket": (_gone(RUN_KEY), _gone(LEDGER, versions_left=12)),
+    "both destroyed, the store does not say more": (
+        _gone(RUN_KEY, versions_left=None),
+        _gone(LEDGER, versions_left=None),
+    ),
     "destruction begun": (_gone(RUN_KEY), _gone(LEDGER, complete=False)),
 }
 IDENTITY = Secret("identity key", "gives a person the same face", lambda run: True, consistent=True)

@@ -15,7 +15,7 @@ from anon_batch.formats.destroyed_json import LEDGER, RUN_KEY, Destroyed, Destru
 from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.release import Release
 from anon_batch.formats.run_json import now
-from anon_batch.storage import ObjectVersion
+from anon_batch.storage import PARTIAL_PREFIX, ObjectVersion
 
 _SHOWN = 5
 
@@ -106,7 +106,10 @@ class Destroyer:
         key = layout.LEDGER_RUN_KEY if what == RUN_KEY else layout.LEDGER_PLAN
         if self.ledger.storage.exists(self.ledger.address(key)) or (what == LEDGER and self._ledgers_keys()):
             raise ConfigError(f"the {what} is still at {self.ledger.uri}: repeat this without --already-destroyed")
-        return self._write(run_id, Destruction(what, now(), self.said_by, 0, None, complete=True))
+        known, versions = self.release.read_destroyed(run_id).find(what), self._versions(what)
+        left = _count(versions) if versions is not None or known is None else known.versions_left
+        deleted = 0 if known is None else known.deleted_count
+        return self._write(run_id, Destruction(what, now(), self.said_by, deleted, left, complete=True))
 
     def _finished_run(self) -> str:
         record = self.release.read_run_json()
@@ -121,9 +124,8 @@ class Destroyer:
         return self.release.read_destroyed(run_id).find(LEDGER) is not None
 
     def _ledgers_keys(self) -> list[str]:
-        self.ledger.storage.sweep_partials(self.ledger.uri)
         keys = [info.key for info in self.ledger.objects("")]
-        if foreign := [key for key in keys if not layout.is_ledgers(key)]:
+        if foreign := [key for key in keys if not layout.is_ledgers(key) and not key.startswith(PARTIAL_PREFIX)]:
             more = f" and {len(foreign) - _SHOWN} more" if len(foreign) > _SHOWN else ""
             raise ConfigError(
                 f"{self.ledger.uri} holds files that are not of the ledger: {', '.join(foreign[:_SHOWN])}{more}; move them "
@@ -133,10 +135,8 @@ class Destroyer:
 
     def _delete(self, run_id: str, what: str, others: Sequence[str], last: str) -> None:
         """Delete keys below the ledger, then their versions; the record is begun before the last key goes, and ended after."""
-        known, is_there = (
-            self.release.read_destroyed(run_id).find(what),
-            self.ledger.storage.exists(self.ledger.address(last)),
-        )
+        known = self.release.read_destroyed(run_id).find(what)
+        is_there = self.ledger.storage.exists(self.ledger.address(last))
         new = Destruction(what, now(), self.said_by, len(others) + is_there, None, complete=False)
         if known is not None:
             since = new.destroyed_at if new.deleted_count or not known.counts else known.destroyed_at
@@ -148,26 +148,28 @@ class Destroyer:
 
     def _delete_versions(self, what: str) -> int | None:
         """Delete the versions that the bucket holds, as far as it lets us; return how many are left, None if nobody can say."""
-        storage = self.ledger.storage
-        uri = self.ledger.uri if what == LEDGER else self.ledger.address(layout.LEDGER_RUN_KEY)
-
-        def found() -> Sequence[ObjectVersion] | None:
-            versions = storage.versions(uri)
-            if versions is None or what == RUN_KEY:
-                return versions
-            return [own for own in versions if layout.is_ledgers(own.key)]
-
-        if (before := found()) is None:
+        if (versions := self._versions(what)) is None:
             return None
         try:
-            storage.delete_versions(uri, before)
+            self.ledger.storage.delete_versions(self._prefix(what), versions)
         except StorageError as exc:
             if exc.retryable:
                 raise
-        after = found()
-        return None if after is None else sum(not own.is_marker for own in after)
+        return _count(self._versions(what))
+
+    def _versions(self, what: str) -> Sequence[ObjectVersion] | None:
+        keep = (lambda own: layout.is_ledgers(own.key)) if what == LEDGER else (lambda own: True)
+        return self.ledger.storage.versions(self._prefix(what), keep)
+
+    def _prefix(self, what: str) -> str:
+        return self.ledger.uri if what == LEDGER else self.ledger.address(layout.LEDGER_RUN_KEY)
 
     def _write(self, run_id: str, new: Destruction) -> Destroyed:
         record = self.release.read_destroyed(run_id).with_(new)
         self.release.write_destroyed(record)
         return record
+
+
+def _count(versions: Sequence[ObjectVersion] | None) -> int | None:
+    """Return how many versions hold content, and do not only mark a deletion."""
+    return None if versions is None else sum(not own.is_marker for own in versions)

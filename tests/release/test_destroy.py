@@ -66,7 +66,8 @@ def test_the_run_key_alone(made: Path) -> None:
 
 
 def test_the_ledger_with_the_run_key_in_it(made: Path) -> None:
-    (made / "o-ledger/audit/.partial-1").write_bytes(b"half of an audit part")
+    for name in ("audit/.partial-1", ".partial-2"):
+        (made / "o-ledger" / name).write_bytes(b"half of a part")
     code, said = destroy(made, "ledger")
     assert (code, "ledger: deleted" in said, "run key: deleted 1 object" in said) == (0, True, True)
     assert not (made / "o-ledger").exists()
@@ -83,6 +84,7 @@ def test_the_ledger_with_the_run_key_in_it(made: Path) -> None:
 
 
 def test_nothing_goes_without_a_yes(made: Path) -> None:
+    (made / "o-ledger/.partial-1").write_bytes(b"half a plan")
     before = set(made.rglob("*"))
     code, said = run("keys", "destroy", "ledger", made / "o", "--by", WHO, typed="n\n")
     assert (code, "nothing was deleted" in said) == (2, True)
@@ -227,6 +229,8 @@ def test_versions_in_a_bucket_are_deleted_or_counted(s3: S3Server, monkeypatch: 
         assert all(own.complete and own.versions_left and not own.counts for own in record.things)
         held = client.list_object_versions(Bucket=bucket, Prefix="a/o-ledger/")
         assert len(held["Versions"]) > 3
+        left = record.find(LEDGER).versions_left
+        assert destroyer.record(LEDGER).find(LEDGER).versions_left == left  # no word makes them go
         record = destroyer.destroy(LEDGER)
         record = destroyer.destroy(RUN_KEY)
         assert {own.what: own.versions_left for own in record.things} == {"ledger": 0, "run key": 0}

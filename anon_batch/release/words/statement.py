@@ -171,7 +171,10 @@ def _fate(record: Destruction) -> str:
         return f"The {record.what} was deleted ({when}), but its bucket still holds {left} of it."
     if not record.complete:
         return f"To delete the {record.what} was begun ({when}), and not ended."
-    return f"The {record.what} was destroyed ({when}); “{record.said_by.replace('`', chr(39))}” answers for it."
+    unknown = " Whether its store holds earlier versions is not known." if record.versions_left is None else ""
+    return (
+        f"The {record.what} was destroyed ({when}); “{record.said_by.replace('`', chr(39))}” answers for it.{unknown}"
+    )
 
 
 def _recipient(word: Linkage, asked_for: Sequence[str]) -> Iterator[str]:
