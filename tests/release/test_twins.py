@@ -139,6 +139,25 @@ def test_folders_in_a_tar_are_classes(tmp_path):
     assert (rows.features["label"].names, rows["label"][:]) == (["a", "b"], [1, 1, 0, 0])
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_split_that_lost_all_images_does_not_stop_the_others(tmp_path, layout):
+    for name in ("test/a/1.jpg", "test/it's #1: {x}/1.jpg", "val/a/1.jpg"):
+        (tmp_path / "src" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "src" / name).write_bytes(drawn(1) if name.startswith("test") else b"no image")
+    out = publish(tmp_path, tmp_path / "src", layout, gates__failed=0.5)
+    assert {split: len(rows) for split, rows in load(out).items()} == {"test": 2}
+    assert load(out)["test"].features["label"].names == ["a", "it's #1: {x}"]
+    assert "| validation | 1 | 0 |" in (out / "README.md").read_text()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_single_image_of_a_single_split(tmp_path, layout):
+    (tmp_path / "src/test").mkdir(parents=True)
+    (tmp_path / "src/test/1.jpg").write_bytes(drawn(1))
+    found = datasets.load_dataset(str(publish(tmp_path, tmp_path / "src", layout)))
+    assert {split: len(rows) for split, rows in found.items()} == {"test": 1}
+
+
 @pytest.mark.parametrize("reader", [image_folder, timm_folder])
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 def test_readers_of_folders_find_the_same(folders, reader, split):

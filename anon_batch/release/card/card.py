@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator, Mapping
 from importlib import resources
 from typing import Any
@@ -48,7 +49,8 @@ def render_card(finished: FinishedRelease) -> str:
     environment.filters.update(count=format_count, percent=format_share, plain=plain, prose=prose)
     record, summary = finished.run, finished.stats.summary
     tars = read_tar_members(finished.release) if record.layout == "webdataset" else TarMembers()
-    front_matter = describe_for_loaders(record, count_split_images(finished.release, record.splits), tars)
+    in_splits = count_split_images(finished.release, record.splits)
+    front_matter = describe_for_loaders(record, in_splits, tars)
     methods = {str(name): int(count) for name, count in summary["methods"].items()}
     answers = answer_all(measures_of(finished), judge_gates(finished.gates))
     statement = statement_of(finished)
@@ -63,6 +65,8 @@ def render_card(finished: FinishedRelease) -> str:
         statuses=statuses,
         images=statuses["anonymized"] + statuses["clean"],
         lost=list(_lost(summary["reasons"])),
+        splits=[(own.name, own.stop - own.start, in_splits.counts[own.name]) for own in record.splits],
+        folders=[posixpath.dirname(key) for key in record.metadata_keys],
         methods=methods,
         headline=statement.headline,
         statement=statement.aspects,
