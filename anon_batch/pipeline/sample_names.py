@@ -19,6 +19,7 @@ from anon_batch.records import ManifestRow
 KEY_COLUMN = "__key__"  # of a table that was made from a WebDataset
 _TAR = ".tar"
 _LONGEST_IMAGE = ".webp"
+_MOST_EXTENSION_BYTES = 60  # so that a tar's header has room for `row-`, a number and LONGEST_SUFFIX
 
 Rows = tuple[ManifestRow, ...]
 
@@ -158,6 +159,8 @@ def _image(key: str, row: ManifestRow, suffix: str, *, keep_format: bool) -> str
     """Return the name of an image: with the source's own extension if it comes from a tar and its format is kept."""
     name = posixpath.basename(row.image_id)
     extension = name.partition(".")[2] if _tar_of(row) and has_image_suffix(name) else ""
+    if len(extension.encode()) > _MOST_EXTENSION_BYTES:
+        extension = ""
     if extension and keep_format:
         return f"{key}.{extension}"
     inner = posixpath.splitext(extension)[0] if "." in extension else ""

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anon_batch.config import WriteConfig
-from anon_batch.formats.tar_shard import Sample, read_samples, write_samples
+from anon_batch.formats.tar_shard import LONGEST_SUFFIX, Sample, fits_header, read_samples, write_samples
 from anon_batch.manifest.names import is_safe
 from anon_batch.pipeline.sample_names import SampleNames, path_in_tar
 from anon_batch.records import ManifestRow
@@ -89,7 +89,9 @@ def test_the_path_in_a_tar_is_the_id_without_the_path_of_the_tar() -> None:
 
 SEGMENTS = st.sampled_from(["a", "b", "s", "a.b", "a_b", "__x__", "row-0000000001", ".h", "é", "k" * 99])
 MEMBERS = st.lists(SEGMENTS, min_size=1, max_size=3).map("/".join)
-IMAGES = st.tuples(MEMBERS, st.sampled_from(["", ".left"]), st.sampled_from([".jpg", ".JPG", ".png"])).map("".join)
+IMAGES = st.tuples(
+    MEMBERS, st.sampled_from(["", ".left", ".v" * 40, "." + "w" * 61]), st.sampled_from([".jpg", ".JPG", ".png"])
+).map("".join)
 TARS = st.sampled_from(["a", "b", "s/a", ""])
 
 
@@ -103,6 +105,7 @@ def test_no_two_samples_are_joined_and_no_image_is_lost(images: list[tuple[str, 
     samples = [
         Sample(names.key(row), ((name, str(row.index).encode()),)) for row, name in zip(rows, images_of, strict=True)
     ]
+    assert all(fits_header(name + LONGEST_SUFFIX) for name in images_of)
     found = list(read_samples(write_samples(samples)))
     assert [data for sample in found for _, data in sample.members] == [str(row.index).encode() for row in rows]
     assert len({sample.key for sample in found}) == len(found)
