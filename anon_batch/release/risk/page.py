@@ -8,7 +8,7 @@ from itertools import groupby
 from jinja2 import Environment, StrictUndefined
 
 from anon_batch.formats import layout
-from anon_batch.release.markdown import plain
+from anon_batch.release.markdown import plain, prose
 from anon_batch.release.report.finished import FinishedRelease
 from anon_batch.release.report.words import format_interval, format_number, format_percent
 from anon_batch.release.risk.entries import Entry
@@ -81,7 +81,7 @@ def _interval(entry: Entry) -> str:
 
 def _basis(entry: Entry) -> str:
     """Return where the entry is from, or what it needs, with what a reader must know."""
-    note = plain(entry.note.removeprefix("not measured: "))
+    note = prose(entry.note.removeprefix("not measured: "))
     if not entry.is_answered:
         command = f" (`{entry.command}`)" if entry.command else ""
         return f"needs {entry.needs}{command}{f'; {note}' if note and not note.endswith('measures it') else ''}"

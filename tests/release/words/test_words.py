@@ -259,3 +259,17 @@ def test_documents_claim_nothing_for_releases() -> None:
         f"{path.relative_to(ROOT)}: {word}" for path in pages for word in claims_in(path.read_text(encoding="utf-8"))
     }
     assert {own for own in found if own.partition(":")[0] not in _ALLOWED} <= _ALLOWED
+
+
+@pytest.mark.parametrize(
+    ("text", "claimed"),
+    [
+        ("<tr><td>100.0\u00a0%</td></tr><tr><td>anonymized faces alone</td></tr>", False),
+        ("<p>found <b>100.0 %</b></p><li>anonymized</li>", False),
+        ("<p>100.0 % <b>anonymized</b></p>", True),
+        ("<p>ful<b>ly</b> <i>anonymized</i></p>", False),  # shown as two words
+        ("<p><span>fully</span> <i>anonymized</i></p>", True),
+    ],
+)
+def test_cells_side_by_side_make_no_claim(text: str, claimed: bool) -> None:
+    assert bool(promises_in(readable("report/index.html", text))) is claimed
