@@ -93,8 +93,10 @@ class RunJson:
         return self.state == "finished"
 
     def finished(self, statuses: Mapping[str, int]) -> RunJson:
-        """Return the description of the finished run; `statuses` maps status -> rows."""
-        return dataclasses.replace(self, state="finished", finished_at=now(), statuses=dict(statuses))
+        """Return the description of the finished run; `statuses` maps status -> rows. A later version keeps its time."""
+        return dataclasses.replace(
+            self, state="finished", finished_at=self.finished_at or now(), statuses=dict(statuses)
+        )
 
     def to_json(self) -> bytes:
         """Return the content of run.json."""

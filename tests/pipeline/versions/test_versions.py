@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -275,3 +276,13 @@ def test_a_version_is_read_as_it_was_written() -> None:
             Version.from_json(damage, "u")
     with pytest.raises(ConfigError, match="Update anon-batch"):
         Version.from_json(version.to_json().replace(b'"version": 1', b'"version": 9'), "u")
+
+
+def test_a_later_version_keeps_the_time_at_which_the_run_finished(run: Run) -> None:
+    record = run.release.read_run_json()
+    place = Release(run.storage, run.release.uri)
+    place.write_run_json(dataclasses.replace(record, finished_at="2020-01-01T00:00:00+00:00"))
+    _withhold(run, [1])
+    assert place.read_run_json().finished_at == "2020-01-01T00:00:00+00:00"
+    place.look_up_versions()
+    assert place.versions[0].created_at == "2020-01-01T00:00:00+00:00"
