@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from anon_batch.cli.console import err
-from anon_batch.cli.erased import for_machines, show_places, show_rows, show_version
+from anon_batch.cli.erased import for_machines, show_places, show_rows, show_twins, show_version
 from anon_batch.cli.keys import read_key_file
 from anon_batch.cli.options import Json, Output, StorageJob, storage_of
 from anon_batch.cli.release import release as write_release
@@ -89,6 +89,7 @@ def erase(
         _check(eraser, found, ignore_missing=ignore_missing)
         if not json:
             show_rows(found, eraser.plan)
+            show_twins(found.twins)
         version = None
     if found.rows and not dry_run:
         _ask(found, yes=yes)

@@ -30,7 +30,7 @@ def show_rows(found: FoundRows, plan: Plan) -> None:
         return
     out.print(f"{format_counted(len(found.rows), 'row')} to erase, and where the originals are:", markup=False)
     for row in found.rows:
-        out.print(f"  {row.image_id}  {row.source}", markup=False)
+        out.print(f"  {_shown(row.image_id)}  {_shown(row.source)}", markup=False)
     out.print(
         "The originals stay: delete them yourself. Their addresses are kept nowhere after this.",
         markup=False,
@@ -39,6 +39,19 @@ def show_rows(found: FoundRows, plan: Plan) -> None:
         out.print(
             f"Delete the rows from the manifest too, or another run of it publishes them: {manifest}", markup=False
         )
+
+
+def show_twins(twins: Sequence[str]) -> None:
+    """Print images that show the same original and are not erased."""
+    if twins:
+        shown = ", ".join(_shown(own) for own in twins[:_SHOWN])
+        more = f" and {len(twins) - _SHOWN:,} more" if len(twins) > _SHOWN else ""
+        err.print(f"not erased, though made of the same originals: {shown}{more}", markup=False)
+
+
+def _shown(name: str) -> str:
+    """Return a whole name as a terminal may show it."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in name)
 
 
 def show_version(release: Release, version: Version, *, is_new: bool, key: Path | None) -> None:
@@ -83,7 +96,10 @@ def _show_versions(place: Place) -> None:
         markup=False,
     )
     for own in place.versions[:_SHOWN]:
-        out.print(f"  {own.key}  {'mark of a deletion' if own.is_marker else 'version'} {own.version_id}", markup=False)
+        out.print(
+            f"  {_shown(own.key)}  {'mark of a deletion' if own.is_marker else 'version'} {own.version_id}",
+            markup=False,
+        )
     if len(place.versions) > _SHOWN:
         out.print(f"  and {len(place.versions) - _SHOWN:,} more", markup=False)
 
@@ -93,6 +109,7 @@ def for_machines(found: FoundRows, version: Version | None, places: Sequence[Pla
     print_json(
         {
             "dry_run": dry_run,
+            "same_originals": list(found.twins),
             "rows": [{"row": own.number, "image_id": own.image_id, "source": own.source} for own in found.rows],
             "missing": list(found.missing),
             "version": None if version is None else version.number,

@@ -86,7 +86,9 @@ def _before_erasures(versions: Sequence[Version]) -> dict[str, str]:
 
 
 def _with_note(evidence: Evidence, note: str) -> Evidence:
-    figures = {
-        name: replace(own, note=f"{note}; {own.note}" if own.note else note) for name, own in evidence.figures.items()
-    }
-    return replace(evidence, figures=figures)
+    def noted(own: Figure) -> Figure:
+        if own.value is None:  # because nothing was measured
+            return own
+        return replace(own, note=f"{note}; {own.note}" if own.note else note)
+
+    return replace(evidence, figures={name: noted(own) for name, own in evidence.figures.items()})

@@ -15,7 +15,7 @@ from anon_batch.formats.plan import Plan
 from anon_batch.formats.tombstone import erased_id, parse_erased_id
 from anon_batch.manifest.chunks import iter_chunks
 from anon_batch.redaction import redact_address
-from anon_batch.storage import absolute
+from anon_batch.storage import absolute, is_http
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +40,34 @@ class EraseRequest:
 
 @dataclass(frozen=True, slots=True)
 class FoundRow:
-    """A row to erase: its number in the release, its id, and the address of its original."""
+    """A row to erase.
+
+    Args:
+        number: in the release.
+        image_id: its id.
+        source: address of its original, as it may be shown.
+        original: whole address, and the first byte in it of a member of a tar.
+    """
 
     number: int
     image_id: str
     source: str
+    original: tuple[str, int | None]
 
 
 @dataclass(frozen=True, slots=True)
 class FoundRows:
-    """The rows that a request names, in order, and what of it names no row."""
+    """The rows that a request names, in order.
+
+    Args:
+        rows: to erase.
+        missing: what of the request names no row.
+        twins: ids of other rows with the same originals.
+    """
 
     rows: Sequence[FoundRow]
     missing: Sequence[str] = field(default_factory=tuple)
+    twins: Sequence[str] = field(default_factory=tuple)
 
 
 def find_rows(ledger: Ledger, plan: Plan, request: EraseRequest) -> FoundRows:
@@ -73,8 +88,7 @@ def find_rows(ledger: Ledger, plan: Plan, request: EraseRequest) -> FoundRows:
     for start, table in iter_chunks(ledger, plan.rows_id, plan.total):
         _check_columns(request, table)
         values = {name: table.column(name).to_pylist() for name, _ in request.columns}
-        pairs = zip(table.column("image_id").to_pylist(), table.column("uri").to_pylist(), strict=True)
-        for offset, (image_id, uri) in enumerate(pairs):
+        for offset, (image_id, uri, first_byte) in enumerate(_rows(table)):
             number = parse_erased_id(image_id)
             if number == start + offset and not uri:
                 continue
@@ -82,19 +96,35 @@ def find_rows(ledger: Ledger, plan: Plan, request: EraseRequest) -> FoundRows:
                 taken[number] = start + offset
             names = [
                 *([image_id] if image_id in ids else []),
-                *(source for source in request.sources if _is_of(uri, source)),
+                *(source for source in request.sources if is_of(uri, source)),
                 *(_show(name, value) for name, value in request.columns if _text(values[name][offset]) == value),
             ]
             if names:
                 met.update(names)
-                found.append(FoundRow(start + offset, image_id, redact_address(uri)))
+                found.append(FoundRow(start + offset, image_id, redact_address(uri), (uri, first_byte)))
     numbers = {row.number for row in found}
     for row in found:
         if taken.get(row.number, row.number) not in numbers:
             raise ConfigError(
                 f"another image has the id {erased_id(row.number)!r}, which {row.image_id!r} would get; erase it too"
             )
-    return FoundRows(found, [name for name in _names(request) if name not in met])
+    missing = [name for name in _names(request) if name not in met]
+    return FoundRows(found, missing, list(_twins(ledger, plan, found)) if found else [])
+
+
+def _twins(ledger: Ledger, plan: Plan, found: Sequence[FoundRow]) -> Iterator[str]:
+    """Yield the ids of rows that are not found and have the original of one that is, by its address and place in it."""
+    numbers = {row.number for row in found}
+    originals = {row.original for row in found}
+    for start, table in iter_chunks(ledger, plan.rows_id, plan.total):
+        for offset, (image_id, *original) in enumerate(_rows(table)):
+            if tuple(original) in originals and start + offset not in numbers:
+                yield image_id
+
+
+def _rows(table: pa.Table) -> Iterator[tuple[str, str, int | None]]:
+    """Yield id, address and first byte of the original of each row."""
+    yield from zip(*(table.column(name).to_pylist() for name in ("image_id", "uri", "offset")), strict=True)
 
 
 def _names(request: EraseRequest) -> Iterator[str]:
@@ -102,13 +132,14 @@ def _names(request: EraseRequest) -> Iterator[str]:
     yield from (_show(name, value) for name, value in dict.fromkeys(request.columns))
 
 
-def _is_of(uri: str, source: str) -> bool:
+def is_of(uri: str, source: str) -> bool:
     """Return whether the original at an address belongs to a source that was named."""
     wanted = absolute(source[:-1] if source.endswith("*") else source)
     if source.endswith("/*"):
         wanted += "/"
+    ends = ["#", "::", *(["?"] if is_http(wanted) else [])]  # of a cell, of a chained address, of a query
     for own in (absolute(uri), redact_address(absolute(uri))):
-        if own == wanted or own.startswith((f"{wanted.rstrip('/')}/", f"{wanted}#", f"{wanted}::")):
+        if own == wanted or own.startswith((f"{wanted.rstrip('/')}/", *(wanted + end for end in ends))):
             return True
         if source.endswith("*") and own.startswith(wanted):
             return True

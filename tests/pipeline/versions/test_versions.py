@@ -252,6 +252,7 @@ def test_evidence_outlives_an_erasure_and_says_so_but_no_patch(run: Run) -> None
     kept = read_kept_evidence(place, run.plan.run_id, place.read_stats())
     figure = kept.figure(layout.EVALUATION, "missed.all")
     assert (figure.value, figure.note) == (0.1, "measured on version 1, before 1 row was erased; by hand")
+    assert kept.figure(layout.EVALUATION, "x").note == Figure.missing("no model").note
     _withhold(run, [2], "erase")
     place.look_up_versions()
     kept = read_kept_evidence(place, run.plan.run_id, place.read_stats())

@@ -22,7 +22,7 @@ from anon_batch.formats.verdicts_json import DrawnBox, Verdict, Verdicts
 from anon_batch.pipeline.finalize import finalize
 from anon_batch.pipeline.run import Run, open_run
 from anon_batch.release.erase.erase import Eraser
-from anon_batch.release.erase.request import EraseRequest
+from anon_batch.release.erase.request import EraseRequest, is_of
 from anon_batch.shards import effective
 from anon_batch.storage import Storage
 
@@ -247,6 +247,44 @@ def test_gates_count_no_erased_row(flat: Run) -> None:
     assert (withheld.value, withheld.passed, withheld.note) == (0.0, True, "0 of 8 rows")
 
 
+def test_rows_with_the_same_original_are_named(tmp_path: Path) -> None:
+    uris = [str(tmp_path / "src" / image_id) for image_id in (*IDS[:8], IDS[1])]
+    write_dataset(str(tmp_path), IDS, uri=pa.array(uris))
+    place = release(job(str(tmp_path))).release.uri
+    code, said = run_command("erase", place, "--ids", IDS[1], "--dry-run")
+    assert (code, f"not erased, though made of the same originals: {IDS[8]}" in said) == (0, True)
+    code, said = run_command("erase", place, "--source", uris[1], "--yes")
+    assert (code, "same originals" in said, "erased 2 rows" in said) == (0, False, True)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_odd_names_are_erased_too(tmp_path: Path, layout: str) -> None:
+    ids = ['a b/it\'s "x".png', "-o.png", "ärger/ü.png", "x/y.v2.png", "100%.png", "last.png"]
+    write_dataset(str(tmp_path), ids)
+    run = release(job(str(tmp_path), write__layout=layout))
+    for image_id in ids[:-1]:
+        code, said = run_command("erase", f"{run.release.uri}/", f"--ids={image_id}", "--yes")
+        assert code == 0, said
+    assert [row["reason"] for row in rows_of(run.release.uri)] == [*["erased"] * 5, None]
+    assert verdict(run).faults == []
+    assert run_command("erase", run.release.uri, "--ids", "last.png", "--yes")[0] == 2
+
+
+def test_members_of_a_tar_are_found_by_its_address() -> None:
+    tar, parquet = "s3://b/a/x.tar", "s3://b/a/x.parquet#column=image&row=3"
+    assert is_of(tar, "s3://b/a/x.tar")
+    assert is_of(parquet, "s3://b/a/x.parquet")
+    assert is_of(parquet, parquet)
+    assert not is_of("s3://b/a/x.parquet#column=image&row=31", parquet)
+    assert is_of(tar, "s3://b/a/")
+    assert is_of(tar, "s3://b/a/*")
+    assert not is_of("s3://b/ab/x.tar", "s3://b/a")
+    assert is_of("s3://b/ab/x.tar", "s3://b/a*")
+    assert is_of("https://h/x.jpg?sig=1", "https://h/x.jpg")
+    assert is_of("https://h/x.jpg?sig=1", "https://h/x.jpg?***"), "as it is shown"
+    assert not is_of("s3://b/x?y.jpg", "s3://b/x")
+
+
 def _erase(base: Path, storage: Storage, request: EraseRequest) -> None:
     eraser = Eraser(Release(storage, str(base / "out")), Ledger(storage, str(base / "out-ledger")))
     found = eraser.find(request)
@@ -275,6 +313,8 @@ def _die_and_go_on(tmp_path: Path, layout: str, *, after: bool, step: int) -> No
         write_dataset(str(base), IDS, columns)
         run = release(job(str(base), write__layout=layout))
         _review(run)
+        for name in ("README.md", "SHA256SUMS", "report/index.html"):  # as if it had been signed
+            run.release.put(name, GONE[0].encode())
         request = EraseRequest(ids=GONE)
         dying = DyingStorage(run.config.storage, dies_at or None, after=after)
         if dies_at:
