@@ -29,7 +29,7 @@ class Plan:
         created_at: UTC, ISO 8601.
         columns: which pass-through columns are published and which are not; see `RunJson`.
         splits: ranges of rows; see `RunJson`.
-        source_shards: first rows of the shards of the first round, if they are those of the source.
+        starts: first rows of the shards of the first round, if these follow the source; none if each has `shard_rows` rows.
         sources: address of the `manifest`, and `allow` of the job's `sources`, so that the same sources may be read again.
     """
 
@@ -42,17 +42,17 @@ class Plan:
     created_at: str
     columns: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     splits: tuple[Split, ...] = ()
-    source_shards: tuple[int, ...] = ()
+    starts: tuple[int, ...] = ()
     sources: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def cuts(self) -> tuple[int, ...]:
         """Rows that begin a shard, ascending: the first ones of splits, because a shard of two could be loaded as neither.
 
-        The shards of the source begin and end at cuts, so that those at the end are not made smaller.
+        Shards that follow the source begin and end at cuts, so that those at the end are not made smaller.
         """
         splits = {split.start for split in self.splits[1:]}
-        return tuple(sorted(splits | {*self.source_shards[1:], self.total} if self.source_shards else splits))
+        return tuple(sorted(splits | {*self.starts[1:], self.total} if self.starts else splits))
 
     def to_json(self) -> bytes:
         """Return the content of plan.json."""
@@ -72,12 +72,12 @@ class Plan:
             if version != PLAN_VERSION:
                 raise ResumeRefusedError(explain_other_version(uri, "ledger", version, PLAN_VERSION))
             fields["splits"] = tuple(map(Split.from_json, fields.get("splits", ())))
-            fields["source_shards"] = tuple(fields.get("source_shards", ()))
+            fields["starts"] = tuple(fields.get("starts", ()))
             plan = cls(**{**fields, "models": tuple(fields["models"])})
             if type(plan.total) is not int or type(plan.shard_rows) is not int:
                 raise TypeError("total and shard_rows must be whole numbers")
-            if any(type(row) is not int for row in plan.source_shards):
-                raise TypeError("source_shards must be whole numbers")
+            if any(type(row) is not int for row in plan.starts):
+                raise TypeError("starts must be whole numbers")
             if not all(isinstance(own, dict) for own in (plan.fingerprint, plan.columns, plan.sources)):
                 raise TypeError("fingerprint, columns and sources must be mappings")
         except (ValueError, KeyError, TypeError, AttributeError) as exc:

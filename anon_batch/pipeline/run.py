@@ -69,7 +69,7 @@ class Run:
             config=self.config.model_dump(mode="json", include={"name", *PUBLIC_SECTIONS}),
             columns=self.plan.columns,
             splits=self.plan.splits,
-            source_shards=len(self.plan.source_shards) or None,
+            source_shards=len(self.plan.starts) if self.config.write.shards == "source" else None,
         )
 
 
@@ -117,7 +117,7 @@ def open_run(config: JobConfig, models: Sequence[str], storage: Storage | None =
                 created_at=now(),
                 columns=rows.columns,
                 splits=rows.splits,
-                source_shards=rows.source_shards,
+                starts=rows.starts,
                 sources={
                     "manifest": redact_address(absolute(config.manifest)),
                     "allow": None if config.sources.allow is None else list(config.sources.allow),

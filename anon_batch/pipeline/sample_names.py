@@ -17,6 +17,7 @@ from anon_batch.manifest.names import has_image_suffix, is_safe
 from anon_batch.records import ManifestRow
 
 KEY_COLUMN = "__key__"  # of a table that was made from a WebDataset
+MOST_IMAGES = 100  # of a sample, because `clip.000017.jpg` is one of many frames rather than a view of a sample
 _TAR = ".tar"
 _LONGEST_IMAGE = ".webp"
 _MOST_EXTENSION_BYTES = 60  # so that a tar's header has room for `row-`, a number and LONGEST_SUFFIX
@@ -32,9 +33,10 @@ class SampleNames:
     1. the source's: its column `__key__`; the path inside its tar up to the first dot of the name; for an image that lies in no
        tar its id without the suffix, with `_` for each dot in the name,
     2. the row's id: up to the first dot of the name with the name of the source's tar in front, or with `_` for each dot,
-    3. `row-` and the number of the row.
+    3. in a tar, the path without its suffix, with `_` for each dot in the name,
+    4. `row-` and the number of the row.
 
-    Images of one tar that share a key and stand beside each other are one sample. Nothing else is ever joined.
+    Images of one tar that share a key and stand beside each other, at most MOST_IMAGES, are one sample. Nothing else is joined.
 
     Args:
         rows: all rows of the shard, in order.
@@ -45,6 +47,7 @@ class SampleNames:
         self._keep_format = write.format == "keep"
         self._keys: dict[int, str] = {}
         self._single: set[int] = set()
+        self._alone: set[int] = set()
         samples = [part for sample in _samples(rows) for part in self._divided(sample)]
         for sample, key in zip(samples, self._choose(samples), strict=True):
             self._keys.update((row.index, key) for row in sample)
@@ -70,7 +73,7 @@ class SampleNames:
 
     def image(self, row: ManifestRow, image_format: str) -> str:
         """Return the name of a row's image, whose format is Pillow's name of one."""
-        return _image(self.key(row), row, FORMAT_SUFFIXES[image_format][0], keep_format=self._keep_format)
+        return self._name(row, self.key(row), FORMAT_SUFFIXES[image_format][0])
 
     def record(self, row: ManifestRow, image: str, *, has_json: bool) -> str:
         """Return the name of the record of a row.
@@ -83,14 +86,17 @@ class SampleNames:
         return record_of(image) if has_json or row.index not in self._single else f"{self.key(row)}.json"
 
     def _divided(self, sample: Rows) -> list[Rows]:
-        """Return a sample, or each of its rows alone if two of its images would have one name."""
-        names = Counter(self._longest_name(row, "k").lower() for row in sample)
-        return [sample] if max(names.values()) == 1 else [(row,) for row in sample]
+        """Return a sample, or each of its rows alone if it has too many images, or two that would have one name."""
+        names = {self._name(row, "k").lower() for row in sample}
+        if len(names) == len(sample) <= MOST_IMAGES:
+            return [sample]
+        self._alone.update(row.index for row in sample)
+        return [(row,) for row in sample]
 
     def _choose(self, samples: Sequence[Rows]) -> list[str]:
         chosen: dict[int, str] = {}
         taken: set[str] = set()
-        for candidate in (_source_key, _id_key):
+        for candidate in (_source_key, _id_key, _flat_key):
             left = {at: candidate(sample[0]) for at, sample in enumerate(samples) if at not in chosen}
             times = Counter(left.values())
             found = {at: key for at, key in left.items() if times[key] == 1 and key not in taken}
@@ -107,11 +113,16 @@ class SampleNames:
         return [chosen[at] for at in range(len(samples))]
 
     def _is_usable(self, key: str, sample: Rows) -> bool:
-        names = (self._longest_name(row, key) for row in sample)
+        names = (self._name(row, key) for row in sample)
         return is_safe(key) and is_readable_key(key) and all(fits_header(name + LONGEST_SUFFIX) for name in names)
 
-    def _longest_name(self, row: ManifestRow, key: str) -> str:
-        return _image(key, row, _LONGEST_IMAGE, keep_format=self._keep_format)
+    def _name(self, row: ManifestRow, key: str, suffix: str = _LONGEST_IMAGE) -> str:
+        """Return the name of an image: with the source's own extension if it comes from a tar and its format is kept."""
+        extension = _extension(row, is_alone=row.index in self._alone)
+        if extension and self._keep_format:
+            return f"{key}.{extension}"
+        inner = posixpath.splitext(extension)[0] if "." in extension else ""
+        return f"{key}.{inner}{suffix}" if inner else key + suffix
 
 
 def _samples(rows: Sequence[ManifestRow]) -> Iterator[Rows]:
@@ -133,14 +144,22 @@ def _source_key(row: ManifestRow) -> str:
         return given
     if _tar_of(row):
         return sample_key(path_in_tar(row.image_id, row.uri))
-    folder, name = posixpath.split(row.image_id)
-    stem = posixpath.splitext(name)[0] if has_image_suffix(name) else name
-    return posixpath.join(folder, stem.replace(".", "_"))
+    return _without_dots(row.image_id)
 
 
 def _id_key(row: ManifestRow) -> str:
     folder, name = posixpath.split(row.image_id)
     return sample_key(row.image_id) if _tar_of(row) else posixpath.join(folder, name.replace(".", "_"))
+
+
+def _flat_key(row: ManifestRow) -> str:
+    return _without_dots(path_in_tar(row.image_id, row.uri)) if _tar_of(row) else ""
+
+
+def _without_dots(path: str) -> str:
+    folder, name = posixpath.split(path)
+    stem = posixpath.splitext(name)[0] if has_image_suffix(name) else name
+    return posixpath.join(folder, stem.replace(".", "_"))
 
 
 def path_in_tar(image_id: str, address: str) -> str:
@@ -155,13 +174,10 @@ def path_in_tar(image_id: str, address: str) -> str:
     return "/".join(segments[max(starts, default=0) :])
 
 
-def _image(key: str, row: ManifestRow, suffix: str, *, keep_format: bool) -> str:
-    """Return the name of an image: with the source's own extension if it comes from a tar and its format is kept."""
+def _extension(row: ManifestRow, *, is_alone: bool) -> str:
+    """Return what stands behind the key in the name of an image of a tar: `left.jpg`, or the suffix if it shares no sample."""
     name = posixpath.basename(row.image_id)
-    extension = name.partition(".")[2] if _tar_of(row) and has_image_suffix(name) else ""
-    if len(extension.encode()) > _MOST_EXTENSION_BYTES:
-        extension = ""
-    if extension and keep_format:
-        return f"{key}.{extension}"
-    inner = posixpath.splitext(extension)[0] if "." in extension else ""
-    return f"{key}.{inner}{suffix}" if inner else key + suffix
+    if not _tar_of(row) or not has_image_suffix(name):
+        return ""
+    extension = posixpath.splitext(name)[1].removeprefix(".") if is_alone else name.partition(".")[2]
+    return extension if len(extension.encode()) <= _MOST_EXTENSION_BYTES else ""

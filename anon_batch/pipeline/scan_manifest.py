@@ -22,7 +22,7 @@ from anon_batch.manifest.sampling import sample_hashes, sample_threshold
 from anon_batch.pipeline.check_boxes import BoxScale
 from anon_batch.pipeline.fingerprint import RowsDigest
 from anon_batch.pipeline.foreign_columns import ForeignColumns
-from anon_batch.pipeline.source_shards import SourceShards
+from anon_batch.pipeline.shard_starts import ShardStarts
 from anon_batch.pipeline.sources_allowed import RefusedSources
 from anon_batch.pipeline.sources_outside import SourcesOutside
 from anon_batch.pipeline.split_ranges import SplitRanges
@@ -35,14 +35,14 @@ SAMPLE_ROWS = 8_192  # whose values are looked at to decide about a column
 class ScannedRows(NamedTuple):
     """Number and digest of the rows of the job, which of their columns are published, their splits, and their shards.
 
-    `source_shards` are the first rows of the source's shards if the job keeps these, and `shard_rows` those of the largest one.
+    `starts` are the first rows of the shards if they follow the source, and `shard_rows` the rows of the largest one.
     """
 
     total: int
     sha256: str
     columns: Mapping[str, Any]
     splits: tuple[Split, ...]
-    source_shards: tuple[int, ...]
+    starts: tuple[int, ...]
     shard_rows: int
 
 
@@ -77,12 +77,11 @@ def scan_manifest(config: JobConfig, ledger: Ledger, rows_id: str | None) -> Sca
         *([] if rows_id is None else [boxes.feed, foreign.feed]),
     ]
     columns, splits = _choose_columns(manifest, config), SplitRanges()
-    shards = SourceShards(config.manifest, config.engine.shard_rows) if config.write.shards == "source" else None
+    starts = ShardStarts(config)
     for whole in rebatch(_checked_and_sampled(manifest, checks, config, threshold), CHUNK_ROWS):
         table = columns.apply(whole)
         splits.feed(table)
-        if shards is not None:
-            shards.feed(table)
+        starts.feed(table)
         for name, words in slices.private(whole).items():  # for the ledger alone
             table = table.append_column(name, words)
         digest.update(table)
@@ -103,8 +102,8 @@ def scan_manifest(config: JobConfig, ledger: Ledger, rows_id: str | None) -> Sca
             f"{config.manifest}: detector `manifest` takes the boxes of the column `regions`, and no row has any; "
             "build the manifest with --ground-truth, or choose another detector"
         )
-    source_shards, shard_rows = ((), config.engine.shard_rows) if shards is None else shards.finish()
-    return ScannedRows(total, digest.hexdigest(), columns.report(), splits.found(), source_shards, shard_rows)
+    found = splits.found()
+    return ScannedRows(total, digest.hexdigest(), columns.report(), found, *starts.finish(found))
 
 
 def _choose_columns(manifest: ManifestFile, config: JobConfig) -> ColumnFilter:

@@ -60,6 +60,7 @@ def _in(tar: str, *members: str) -> list[tuple[str, str]]:
         (["row-0000000001.jpg", "__x__.jpg"], ["row-0000000001.jpg", "__x___jpg.jpg"]),
         ([f"{'f' * 200}.jpg", f"{'d/' * 60}{'g' * 60}.jpg"], ["row-0000000000.jpg", f"{'d/' * 60}{'g' * 60}.jpg"]),
         (["noname"], ["noname.jpg"]),
+        (_in("s", *(f"c.{n}.jpg" for n in range(101))), [f"c_{n}.jpg" for n in range(101)]),  # frames of a clip
     ],
 )  # fmt: skip
 def test_names(images: list[Any], expected: list[str]) -> None:

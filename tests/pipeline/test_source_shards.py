@@ -74,7 +74,7 @@ def test_a_shard_that_does_not_fit_into_memory_is_refused(rows: list[tuple[str, 
 
 
 def test_a_plan_keeps_the_shards() -> None:
-    plan = Plan("r", 9, 5, (), {}, "x", "2026-01-01", source_shards=(0, 5, 7))
+    plan = Plan("r", 9, 5, (), {}, "x", "2026-01-01", starts=(0, 5, 7))
     assert plan.cuts == (5, 7, 9)
     assert Plan.from_json(plan.to_json(), "u") == plan
 

@@ -167,16 +167,17 @@ def test_keys_that_shards_of_rows_cannot_keep_carry_the_name_of_their_tar(sets: 
         assert len(set(keys)) == len(keys)
 
 
-def test_several_images_of_a_sample_stay_one_sample(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kept", ["source", "rows"])
+def test_several_images_of_a_sample_stay_one_sample(tmp_path: Path, kept: str) -> None:
     views = {"left.jpg": drawn(1), "right.jpg": drawn(2), "mask.png": drawn(3, "PNG")}
     _write(tmp_path / "src/a.tar", [{"__key__": f"d/{n}", **views, "cls": b"1"} for n in range(3)])
-    release = publish(tmp_path, tmp_path / "src", "webdataset", write__shards="source")
+    release = publish(tmp_path, tmp_path / "src", "webdataset", write__shards=kept)
     found = read_tars(tars(release / "shards"))
     check_equal(read_tars(tars(tmp_path / "src")), found)
     records = [json.loads(found[0][f"{name}.json"])["image_id"] for name in views]
     assert records == [f"a/d/0.{name}" for name in views]
     index = json.loads((release / "wids.json").read_bytes())
-    assert [shard["nsamples"] for shard in index["shardlist"]] == [3]
+    assert [shard["nsamples"] for shard in index["shardlist"]] == ([3] if kept == "source" else [1, 1, 1])
 
 
 def test_one_image_of_a_sample_is_erased_with_its_record_alone(tmp_path: Path) -> None:
