@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from anon_batch.pipeline.patch.patch import PatchSummary
 
 _WHYS = {
-    "detections": "other detections",
+    "detections": "for other detections",
     "retry": "to retry",
-    "settings": "other settings",
-    "verdict": "boxes that people drew",
+    "settings": "for other settings",
+    "verdict": "for boxes that people drew",
 }
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from anon_batch.config import JobConfig
 from anon_batch.errors import ConfigError, IntegrityError, ResumeRefusedError, unknown_name
 from anon_batch.formats import layout
+from anon_batch.formats.destroyed_json import RUN_KEY
 from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.plan import Plan
 from anon_batch.formats.release import Release
@@ -157,6 +158,7 @@ def open_patch(
             "again to finish it, then this one"
         )
     models = tuple(load_models(config))
+    _check_run_key(release, ledger, config, record.run_id)
     run_key = read_run_key(config, ledger)
     before = current_settings(record, release.versions)
     check_same_job(
@@ -165,6 +167,17 @@ def open_patch(
     changes = compare_settings(before, config, current_models(plan, release.versions), models)
     drawn, boxless = read_drawn_boxes(ledger, record.run_id)
     return PatchJob(release, ledger, record, plan, config, models, run_key, ask, changes, drawn, boxless)
+
+
+def _check_run_key(release: Release, ledger: Ledger, config: JobConfig, run_id: str) -> None:
+    if config.run_key_file is not None or ledger.run_key() is not None:
+        return
+    gone = release.read_destroyed(run_id).find(RUN_KEY)
+    raise ResumeRefusedError(
+        f"the run key of {release.uri} was destroyed ({gone.destroyed_at}), so no row can be done again with the same seeds"
+        if gone is not None
+        else f"no run key in {ledger.uri}: the run took it from a file; name it by --job, or --set run_key_file=FILE"
+    )
 
 
 def _check_reasons(codes: Sequence[str]) -> None:

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from patch_fixtures import Here, audit_of, files_of, images_of, patch_release, private_files, review, rows_of
+from PIL import Image
 from pipeline_fixtures import BOX as FACE
 from pipeline_fixtures import FACES, image_bytes, job, release, verdict, write_dataset
+from typer.testing import CliRunner
 
+from anon_batch import plugins
+from anon_batch.cli.app import app
 from anon_batch.errors import ConfigError, ResumeRefusedError, UnknownNameError
 from anon_batch.formats import layout
 from anon_batch.formats.evidence_json import Evidence, Sample
+from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.release import Release
+from anon_batch.formats.shard_file import read_members
 from anon_batch.formats.verdicts_json import DrawnBox
 from anon_batch.pipeline.kept_evidence import read_kept_evidence
 from anon_batch.pipeline.patch.job import Ask
 from anon_batch.pipeline.run import Run
+from anon_batch.release.erase.erase import Eraser
+from anon_batch.release.erase.request import EraseRequest
 from anon_batch.stats.figure import Figure
 from anon_batch.storage import Storage
 
@@ -214,7 +226,7 @@ def test_pass_through_columns_keep_their_values(tmp_path: Path) -> None:
         "share": pa.array([0.5, None, float("nan")] * 3),
         "slice_light": pa.array(["night", "day", "day"] * 3),
     }
-    for own in LAYOUTS:
+    for own in ("webdataset", "parquet"):
         base = str(tmp_path / own)
         write_dataset(base, IDS, extra)
         run = release(job(base, write__layout=own, detect__detectors=WITHOUT_FACES))
@@ -225,9 +237,7 @@ def test_pass_through_columns_keep_their_values(tmp_path: Path) -> None:
                 assert old[name] == new[name]
             assert str(old["share"]) == str(new["share"])
         fresh = release(job(base, "fresh", write__layout=own))
-        if own != "files":
-            one, other = (_shards(place) for place in (run, fresh))
-            assert one == other
+        assert _shards(run) == _shards(fresh)
         assert verdict(run).faults == []
 
 
@@ -289,3 +299,96 @@ def test_a_search_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
     summary = patch_release(run, job=job(str(tmp_path)), workers=second)
     assert (len(first.searched), second.searched, summary.version) == (3, [], 2)
     assert private_files(run) == []
+
+
+@pytest.mark.parametrize("own", LAYOUTS)
+def test_erased_rows_stay_erased_and_patched_ones_can_be_erased(own: str, tmp_path: Path) -> None:
+    write_dataset(str(tmp_path), IDS)
+    run = release(job(str(tmp_path), write__layout=own, detect__detectors=WITHOUT_FACES))
+    review(run, {IDS[0]: [BOX], IDS[1]: [BOX]})
+    _erase(run, IDS[0])
+    patch_release(run, Ask(verdicts=True, retry=("write",)), job(str(tmp_path), write__layout=own))
+    rows = rows_of(run)
+    anonymized = [index for index, row in enumerate(rows) if row["status"] == "anonymized"]
+    assert (rows[0]["status"], anonymized) == ("withheld", [1, 2, 4, 6, 8])
+    assert rows[0]["image_id"] == "erased/0"
+    assert verdict(run).faults == []
+    image = images_of(run)[IDS[1]]
+    _erase(run, IDS[1])
+    assert verdict(run).faults == []
+    assert not any(image in data for data in files_of(run).values())
+    assert not any(IDS[1].encode() in path.read_bytes() for path in Path(run.ledger.uri).rglob("*.json"))
+
+
+def _erase(run: Run, image_id: str) -> None:
+    place, ledger = Release(Storage(), run.release.uri), Ledger(Storage(), run.ledger.uri)
+    eraser, request = Eraser(place, ledger), EraseRequest(ids=(image_id,))
+    found = eraser.find(request)
+    eraser.check(found)
+    eraser.erase(request, found)
+
+
+def test_samples_of_a_tar_keep_their_keys_and_their_other_members(tmp_path: Path) -> None:
+    tar = tmp_path / "src/data.tar"
+    tar.parent.mkdir()
+    with tarfile.open(tar, "w") as file:
+        for key in ("x", "y", "z"):
+            _add(file, f"{key}.left.png", image_bytes(1))
+            _add(file, f"{key}.right.png", image_bytes(2))
+            _add(file, f"{key}.txt", key.encode())
+    _make_manifest(tmp_path, tar)
+    (tmp_path / "key").write_bytes(bytes(range(32)))
+    config = job(
+        str(tmp_path), write__layout="webdataset", detect__detectors=["centerface"], sources__allow=[str(tmp_path)]
+    )
+    run = release(config)
+    before, shards = rows_of(run), _shards(run)
+    assert len(before) == 6
+    review(run, {before[2]["image_id"]: [BOX]})
+    patch_release(run, Ask(verdicts=True))
+    after = rows_of(run)
+    assert [row["member"] for row in before] == [row["member"] for row in after]
+    assert verdict(run).faults == []
+    old, new = (dict(read_members(b, "a.tar")) for b in (shards[0], _shards(run)[0]))
+    assert list(old) == list(new)
+    assert [name for name in old if old[name] != new[name]] == [before[2]["member"]]
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    tar.addfile(info, io.BytesIO(data))
+
+
+def _make_manifest(folder: Path, tar: Path) -> None:
+    done = CliRunner().invoke(app, ["manifest", str(tar), "-o", str(folder / "m.parquet")])
+    assert done.exit_code == 0, done.output
+
+
+def test_checks_of_the_whole_image_find_rows_too(tmp_path: Path, red_check: None) -> None:
+    write_dataset(str(tmp_path), IDS)
+    pixels = np.zeros((20, 24, 3), np.uint8)
+    pixels[15, 20] = (255, 0, 0)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    for index in (3, 4):
+        (tmp_path / "src" / IDS[index]).write_bytes(buffer.getvalue())
+    run = release(job(str(tmp_path)))
+    before, images = rows_of(run), images_of(run)
+    summary = patch_release(run, job=job(str(tmp_path), checks={"no_red": {}}))
+    assert dict(summary.touched) == {"detections": 1, "settings": 5}
+    assert (summary.changed.count, summary.changed.same) == (2, 4)
+    _check_only(run, {3, 4}, before, images)
+    again = patch_release(run, job=job(str(tmp_path), checks={"no_red": {}}))
+    assert (again.version, again.touched) == (None, NOTHING)
+    others = patch_release(run, detect__min_side_px=1, dry_run=True)
+    assert others.touched == NOTHING, "what the check added is no other detection"
+
+
+@pytest.fixture
+def red_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    def points(group: str) -> list[EntryPoint]:
+        own = [EntryPoint("no_red", "sample_checks:NoRed", group)] if group == "anon_batch.checks" else []
+        return [*entry_points(group=group), *own]
+
+    monkeypatch.setattr(plugins, "entry_points", points)
