@@ -47,6 +47,12 @@ def features_of(schema: pa.Schema) -> dict[str, Any]:
     return {name: feature for name, feature in found.items() if feature is not None}
 
 
+def beyond_types(features: Mapping[str, Any], schema: pa.Schema) -> dict[str, Any]:
+    """Return the features that say more than the types of columns, because earlier versions of `datasets` know fewer kinds."""
+    known = {field.name: feature_of(field.type) for field in schema}
+    return {name: own for name, own in features.items() if name in known and own != known[name]}
+
+
 def to_metadata(features: Mapping[str, Any]) -> dict[bytes, bytes] | None:
     """Return the metadata of a schema whose columns have these features; None if there are none."""
     return {KEY: json.dumps({"info": {"features": dict(features)}}).encode()} if features else None

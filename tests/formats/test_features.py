@@ -11,6 +11,7 @@ import yaml
 
 from anon_batch.formats.features import (
     KEY,
+    beyond_types,
     class_names,
     feature_of,
     features_of,
@@ -132,3 +133,12 @@ def test_fields_that_a_struct_lost_are_cut_out_of_its_feature() -> None:
     left = trim(feature, pa.list_(pa.struct([("kind", pa.int64())])))
     assert left == {"feature": {"kind": label}, "_type": "List"}
     assert class_names(left["feature"]["kind"]) == ["a"]
+
+
+def test_what_types_say_already_is_not_written() -> None:
+    label = {"names": ["a"], "_type": "ClassLabel"}
+    schema = pa.schema(
+        [("label", pa.int64()), ("boxes", pa.list_(pa.float32())), ("x", pa.map_(pa.string(), pa.int8()))]
+    )
+    features = {**features_of(schema), "label": label, "gone": label}
+    assert beyond_types(features, schema) == {"label": label}

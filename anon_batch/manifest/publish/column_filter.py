@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from anon_batch.errors import ManifestError
-from anon_batch.formats.features import features_of, to_metadata
+from anon_batch.formats.features import beyond_types, features_of, to_metadata
 from anon_batch.manifest.publish.class_names import ClassNames
 from anon_batch.manifest.publish.cleaner import Cleaner, Holds, show
 from anon_batch.manifest.publish.structured import UNREADABLE
@@ -42,7 +42,7 @@ class ColumnFilter:
         }
         self._withheld.update(names.withheld)
         self._replaced_names = names.replaced
-        self.schema = pa.schema(fields, to_metadata(self._features))
+        self.schema = pa.schema(fields, to_metadata(beyond_types(self._features, pa.schema(fields))))
 
     def apply(self, table: pa.Table) -> pa.Table:
         """Return a table with its pass-through columns filtered; other columns stay.

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from anon_batch.formats.features import to_metadata
+from anon_batch.formats.features import beyond_types, to_metadata
 from anon_batch.formats.provenance import RESERVED_COLUMNS
 from anon_batch.formats.release import Release
 from anon_batch.shards import effective
@@ -76,8 +76,7 @@ class _File:
             if name not in RESERVED_COLUMNS and name not in columns and not _LOADED.search(name):
                 columns[name] = table.column(name)
         written = pa.table(columns)
-        own = {name: feature for name, feature in features.items() if name in columns}
-        written = written.replace_schema_metadata(to_metadata(own))
+        written = written.replace_schema_metadata(to_metadata(beyond_types(features, written.schema)))
         if self._writer is None:
             self._writer = pq.ParquetWriter(self._buffer, written.schema, compression="zstd")
         if len(written):
