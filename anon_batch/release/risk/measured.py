@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from anon_batch.formats import layout
@@ -63,7 +64,8 @@ class Figures:
         else:
             figure = self._evidence.figure(question.file, name)
         source = f"{question.file}: {name}"
-        return from_figure(figure, what or label_of(name), source, question.command, question.needs)
+        entry = from_figure(figure, what or label_of(name), source, question.command, question.needs)
+        return _on_pairs(entry) if question.command == _ATTACK else entry
 
     def worst_group(self) -> Entry:
         """Return the group of labelled faces with the highest share left uncovered, among groups of enough faces."""
@@ -100,7 +102,8 @@ class Figures:
         if not ranks:
             needs = f"{_PERSONS}, and the attack `{attack}`"
             return Entry("not_measured", what, source=source, command=_ATTACK, needs=needs)
-        return from_figure(max(ranks, key=lambda own: own.value or 0.0), what, source, _ATTACK, _PERSONS)
+        best = max(ranks, key=lambda own: own.value or 0.0)
+        return _on_pairs(from_figure(best, what, source, _ATTACK, _PERSONS))
 
     def tried(self) -> Entry:
         """Return how many attackers tried."""
@@ -130,3 +133,11 @@ class Figures:
         if table is None:
             return []
         return [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+
+
+def _on_pairs(entry: Entry) -> Entry:
+    """Say which images the attackers saw, because these are not the release's."""
+    if not entry.is_answered:
+        return entry
+    seen = "on the images of the pairs, anonymized as the job says, not on those of the release"
+    return replace(entry, note=f"{seen}; {entry.note}" if entry.note else seen)
