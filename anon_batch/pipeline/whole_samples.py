@@ -26,16 +26,18 @@ class WholeSamples:
 
     def feed(self, table: pa.Table) -> None:
         """Take the next rows."""
+        start, self._rows_count = self._rows_count, self._rows_count + len(table)
+        if table.column("offset").null_count == len(table):
+            self._last = ""
+            return
         uri, stem = table.column("uri"), pc.replace_substring_regex(table.column("image_id"), _FROM_FIRST_DOT, "")
         in_tar = pc.and_(pc.is_valid(table.column("offset")), pc.ends_with(uri, ".tar", ignore_case=True))
-        keys = np.asarray(pc.if_else(in_tar, pc.binary_join_element_wise(uri, stem, "\n"), "").to_pylist(), object)
-        if not len(keys):
-            return
-        inner = np.asarray((keys == np.append([self._last], keys[:-1])) & (keys != ""), np.bool_)
+        keys = pc.if_else(in_tar, pc.binary_join_element_wise(uri, stem, "\n"), "").combine_chunks()
+        before = pa.concat_arrays([pa.array([self._last], keys.type), keys[:-1]])
+        inner = pc.and_(pc.equal(keys, before), pc.not_equal(keys, "")).to_numpy(zero_copy_only=False)
         if inner.any():
-            self._inner[self._rows_count] = inner
-        self._rows_count += len(keys)
-        self._last = str(keys[-1])
+            self._inner[start] = inner
+        self._last = keys[-1].as_py()
 
     def starts(self, shard_rows: int, cuts: Sequence[int]) -> tuple[tuple[int, ...], int]:
         """Return the first row of each shard, none if no sample has several images, and the rows of the largest one.
