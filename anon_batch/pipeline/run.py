@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from anon_batch.config import JobConfig
-from anon_batch.errors import ConfigError, ManifestError, ResumeRefusedError, StorageError
+from anon_batch.errors import ConfigError, IntegrityError, ManifestError, ResumeRefusedError, StorageError
 from anon_batch.formats import layout
 from anon_batch.formats.ledger import RUN_KEY_BYTES, Ledger
 from anon_batch.formats.plan import Plan
@@ -36,6 +36,7 @@ class Run:
         ledger: the private files.
         run_key: the secret that seeds derive from.
         invocation: names this start of the driver; attempts are counted by it.
+        finished_at: when all rows had their commit for the first time, UTC, ISO 8601; None if some have none yet.
     """
 
     config: JobConfig
@@ -44,6 +45,7 @@ class Run:
     ledger: Ledger
     run_key: bytes = dataclasses.field(repr=False)
     invocation: str = ""
+    finished_at: str | None = None
 
     @property
     def storage(self) -> Storage:
@@ -67,6 +69,7 @@ class Run:
             shard_rows=self.plan.shard_rows,
             models=self.plan.models,
             config=self.config.model_dump(mode="json", include={"name", *PUBLIC_SECTIONS}),
+            finished_at=self.finished_at,
             columns=self.plan.columns,
             splits=self.plan.splits,
             source_shards=len(self.plan.starts) if self.config.write.shards == "source" else None,
@@ -129,10 +132,21 @@ def open_run(config: JobConfig, models: Sequence[str], storage: Storage | None =
             f"{release.uri} belongs to a different job. Differences: {'; '.join(found)}. Run the original job again to "
             "resume it, or choose another output"
         )
-    run = Run(config, plan, release, ledger, run_key, invocation=secrets.token_hex(4))
-    with writing("the release", "--output"):
-        release.write_run_json(run.describe())
+    finished_at = _finished_at(release) if resumed else None
+    run = Run(config, plan, release, ledger, run_key, secrets.token_hex(4), finished_at)
+    if finished_at is None:
+        with writing("the release", "--output"):
+            release.write_run_json(run.describe())
     return run, resumed
+
+
+def _finished_at(release: Release) -> str | None:
+    """Return when the run finished, so that a command that finds nothing to do changes no byte of a signed release."""
+    try:
+        record = release.read_run_json()
+    except (ConfigError, IntegrityError):  # because what is missing or damaged is written again
+        return None
+    return record.finished_at if record.is_finished else None
 
 
 def _check_separate(output: str, ledger: str, manifest: str) -> None:

@@ -406,3 +406,27 @@ def test_a_damaged_run_json_is_an_integrity_error(base: str, data: bytes) -> Non
 def test_no_release(base: str) -> None:
     with pytest.raises(ConfigError, match="no release"):
         Release(Storage(), join(base, "nothing")).read_run_json()
+
+
+def test_a_run_that_finds_nothing_to_do_changes_no_byte_of_its_release(tmp_path: Path) -> None:
+    write_dataset(str(tmp_path), ["a.png", "b.png"])
+    config = job(str(tmp_path))
+    run = release(config)
+    path = Path(run.release.uri) / "run.json"
+    path.write_bytes(path.read_bytes().replace(b'"finished_at": "2', b'"finished_at": "1'))  # another time than now
+    before = {found: found.read_bytes() for found in Path(run.release.uri).rglob("*") if found.is_file()}
+    again, resumed = open_run(config, ())
+    assert resumed
+    assert path.read_bytes() == before[path]
+    finalize(again)
+    assert {found: found.read_bytes() for found in Path(run.release.uri).rglob("*") if found.is_file()} == before
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}"])
+def test_a_damaged_description_of_a_finished_run_is_written_again(tmp_path: Path, damage: bytes) -> None:
+    write_dataset(str(tmp_path), ["a.png"])
+    config = job(str(tmp_path))
+    path = Path(release(config).release.uri) / "run.json"
+    path.write_bytes(damage)
+    finalize(open_run(config, ())[0])
+    assert b'"state": "finished"' in path.read_bytes()
