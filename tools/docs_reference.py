@@ -64,6 +64,10 @@ The sum over all shards, written when a run finishes. `anon-batch report` shows 
 
 Written by `anon-batch keys destroy`; missing if nothing is on record. `run_id` is of the run, `things` lists what was
 destroyed with these fields:""",
+    "version": """## `versions/<n>.json`
+
+What made each version of a release ([guide](../guides/versions.md)). Missing if there is only what `run` made.""",
+    "tombstone": """Each of the `tombstones` has""",
     "run": """## `run.json`
 
 What made the release. It holds no address and no secret.""",
@@ -219,11 +223,14 @@ def stats_page() -> str:
     from anon_batch.formats.destroyed_json import Destruction
     from anon_batch.formats.gates_json import GateResult
     from anon_batch.formats.run_json import RunJson
+    from anon_batch.formats.version_json import Tombstone, Version
     from anon_batch.stats.summary import KEYS
 
     parts = [INTRO["stats"], table(["Key", "Meaning"], [[f"`{key}`", meaning] for key, meaning in KEYS.items()])]
     parts += [INTRO["gates"], table(["Key", "Meaning"], docstring_items(GateResult))]
     parts += [INTRO["destroyed"], table(["Key", "Meaning"], docstring_items(Destruction))]
+    parts += [INTRO["version"], table(["Key", "Meaning"], docstring_items(Version))]
+    parts += [INTRO["tombstone"], table(["Key", "Meaning"], docstring_items(Tombstone))]
     parts += [INTRO["run"], table(["Key", "Meaning"], docstring_items(RunJson))]
     return "\n\n".join(parts) + "\n"
 

@@ -84,6 +84,8 @@ def erase(
     place.read_run_json()  # because a wrong address of the release is the likelier mistake
     private = Ledger(place.storage, ledger or f"{place.uri}-ledger")
     eraser = Eraser(place, private)
+    if not dry_run:
+        eraser.finish()
     found, version = eraser.find(request), eraser.erased_by(request)
     if found.rows or version is None:
         _check(eraser, found, ignore_missing=ignore_missing)
@@ -100,7 +102,7 @@ def erase(
     elif version is not None:
         show_version(place, version, is_new=bool(found.rows), key=sign_key)
         show_places(private, places)
-    if sign_key is not None and not dry_run:
+    if sign_key is not None and version is not None:
         with contextlib.redirect_stdout(sys.stderr) if json else contextlib.nullcontext():
             write_release(output, sign_key, job, ledger)
     if purge_versions and any(own.versions for own in places):

@@ -26,7 +26,7 @@ _ASKED = "asked"
 
 
 class Eraser:
-    """Erases rows of one finished release. First it ends an erasure that was interrupted after its version was published.
+    """Erases rows of one finished release.
 
     Args:
         release: the public files.
@@ -47,7 +47,6 @@ class Eraser:
                 f"{release.uri}: `anon-batch {begun.kind}` has begun version {begun.number} and did not end. Run that command "
                 "again to finish it, then this one"
             )
-        self._finish()
 
     @property
     def plan(self) -> Plan:
@@ -106,10 +105,11 @@ class Eraser:
             tombstones += self._tombstones(spec, numbers)
             rewrite_part(new, spec, erased_rows(self.release.read_part(spec), spec, numbers))
         version = publish_version(new, shards, tombstones=tombstones, changes={"erased": len(numbers)})
-        self._finish()
+        self.finish()
         return version
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
+        """End an erasure whose version is published, because it may have been interrupted then."""
         finish_version(self.release, self._ledger, self._forget)
 
     def _forget(self, plan: VersionPlan) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,29 @@ def test_a_leftover_of_an_erased_row_is_found(made: Run, tmp_path: Path) -> None
     assert any("row 1" in fault for fault in verdict(made).faults)
 
 
+def test_verify_compares_tombstones_with_rows(made: Run, tmp_path: Path) -> None:
+    assert run_command("erase", made.release.uri, "--ids", GONE[0], "--yes")[0] == 0
+    [part] = (tmp_path / "out/provenance").glob("*.v2.parquet")
+    whole = part.read_bytes()
+    table = pq.read_table(part)
+    for column, value, said in (
+        ("caption", "left", "row 1: erased, but caption is left"),
+        ("image_id", "erased/2", "row 1: erased, but its id is 'erased/2'"),
+        ("reason", "check", "row 1: a version erased it, but it is there"),
+    ):
+        values = table.column(column).to_pylist()
+        values[1] = value
+        at = table.column_names.index(column)
+        pq.write_table(table.set_column(at, table.field(column), pa.array(values, table.field(column).type)), part)
+        assert said in verdict(made, with_ledger=False).faults
+    part.write_bytes(whole)
+    assert verdict(made).faults == []
+    version = tmp_path / "out/versions/2.json"
+    own = json.loads(version.read_bytes())
+    version.write_text(json.dumps({**own, "tombstones": []}, indent=1))
+    assert "row 1: erased, but no version says so" in verdict(made, with_ledger=False).faults
+
+
 @pytest.fixture
 def flat(tmp_path: Path) -> Run:
     """A release in files."""
@@ -287,6 +311,7 @@ def test_members_of_a_tar_are_found_by_its_address() -> None:
 
 def _erase(base: Path, storage: Storage, request: EraseRequest) -> None:
     eraser = Eraser(Release(storage, str(base / "out")), Ledger(storage, str(base / "out-ledger")))
+    eraser.finish()
     found = eraser.find(request)
     if found.rows:
         eraser.check(found)
@@ -329,6 +354,29 @@ def _die_and_go_on(tmp_path: Path, layout: str, *, after: bool, step: int) -> No
         assert [row["image_id"] for row in rows_of(str(base / "out"))].count("erased/1") == 1
         assert verdict(run).faults == [], dying.changes[-1]
         dies_at += step
+
+
+def test_a_dry_run_ends_nothing(flat: Run, tmp_path: Path) -> None:
+    def files() -> dict[Path, bytes]:
+        return {
+            path: path.read_bytes()
+            for name in ("out", "out-ledger")
+            for path in (tmp_path / name).rglob("*")
+            if path.is_file()
+        }
+
+    whole = DyingStorage(flat.config.storage)
+    shutil.copytree(tmp_path, tmp_path.parent / f"{tmp_path.name}-whole")
+    _erase(tmp_path.parent / f"{tmp_path.name}-whole", whole, EraseRequest(ids=(IDS[1],)))
+    published = next(at for at, (_, uri) in enumerate(whole.changes, 1) if uri.endswith("out/versions/2.json"))
+    for dies_at in (published - 1, published + 1):
+        with pytest.raises(Killed):
+            _erase(tmp_path, DyingStorage(flat.config.storage, dies_at), EraseRequest(ids=(IDS[1],)))
+        before = files()
+        assert run_command("erase", flat.release.uri, "--ids", IDS[1], "--dry-run")[0] == 0
+        assert files() == before
+    assert run_command("erase", flat.release.uri, "--ids", IDS[1], "--yes")[0] == 0
+    assert verdict(flat).faults == []
 
 
 def test_another_erasure_waits_for_the_one_that_was_interrupted(flat: Run, tmp_path: Path) -> None:
