@@ -5,6 +5,7 @@ from __future__ import annotations
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from anon_batch.errors import IntegrityError
+from anon_batch.formats.current_run import as_recorded
 from anon_batch.release.card.card import write_card
 from anon_batch.release.card.metadata import write_metadata
 from anon_batch.release.card.shard_index import write_shard_index
@@ -38,7 +39,7 @@ def describe_release(finished: FinishedRelease, key: Ed25519PrivateKey) -> int:
         StorageError: storage fails or refuses.
     """
     release = finished.release
-    release.write_run_json(finished.run)
+    release.write_run_json(as_recorded(finished.run, release.read_run_json()))
     write_metadata(release)
     write_shard_index(release)
     write_report(release, compute_report(finished, kept_verdict(release, finished.run, finished.stats)))

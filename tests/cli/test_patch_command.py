@@ -67,6 +67,13 @@ def test_a_patch_says_what_it_did_and_signs_off_the_version_before(main: Main, r
     assert not (Path(run.release.uri) / "README.md").exists()
     assert main("verify", run.release.uri)[0] == 0
     assert main("release", run.release.uri, "--sign-key", key)[0] == 0
+    card = (Path(run.release.uri) / "README.md").read_text()
+    assert "changed 4, other detections 3, found by review 1, anonymized 4" in card
+    assert '\\"labels\\": null' in (Path(run.release.uri) / "report/report.json").read_text(), (
+        "the settings of version 2"
+    )
+    recorded = json.loads((Path(run.release.uri) / "run.json").read_text())
+    assert recorded["config"]["detect"]["detectors"][0]["labels"] == ["x"], "the settings of version 1"
     code, out, _ = main("verify", run.release.uri, "--no-ledger", "--key", key.with_suffix(".pem.pub"))
     assert code == 0, out
     code, out, _ = main(*_args(run, "--verdicts"))

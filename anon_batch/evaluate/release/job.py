@@ -9,6 +9,7 @@ from typing import Any
 from anon_batch.config import DetectorConfig, JobConfig, validate
 from anon_batch.errors import ConfigError
 from anon_batch.formats import layout
+from anon_batch.formats.current_run import current_run
 from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.release import Release
 from anon_batch.formats.run_json import OUTPUT_SECTIONS, RunJson
@@ -101,13 +102,10 @@ def open_release_job(
             f"ledger {ledger.uri}: {found}, the release is of run {run.run_id}; name its ledger with --ledger"
         )
     known = {**({} if plan is None else plan.sources), **sources}
+    settings = current_run(run, release.versions).config
     data = {
         "name": run.name or "release",
-        **{
-            name: run.config[name]
-            for name in OUTPUT_SECTIONS
-            if name in run.config and name not in ("sample", "publish")
-        },
+        **{name: settings[name] for name in OUTPUT_SECTIONS if name in settings and name not in ("sample", "publish")},
         **{name: getattr(operator, name) for name in _OPERATOR_SECTIONS},
         # On CPUs alone, so that the figures are the same everywhere and no cluster needs a GPU for them.
         "engine": operator.engine.model_copy(update={"num_gpus": 0.0}),

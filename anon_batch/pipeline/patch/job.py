@@ -12,6 +12,7 @@ from typing import Any
 from anon_batch.config import JobConfig
 from anon_batch.errors import ConfigError, IntegrityError, ResumeRefusedError, unknown_name
 from anon_batch.formats import layout
+from anon_batch.formats.current_run import CHANGEABLE, current_settings
 from anon_batch.formats.destroyed_json import RUN_KEY
 from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.plan import Plan
@@ -22,12 +23,10 @@ from anon_batch.manifest.chunks import PlannedRows
 from anon_batch.pipeline.fingerprint import fingerprint
 from anon_batch.pipeline.patch.drawn import read_drawn_boxes
 from anon_batch.pipeline.patch.settings import (
-    CHANGEABLE,
     Changes,
     check_same_job,
     compare_settings,
     current_models,
-    current_settings,
 )
 from anon_batch.pipeline.run import read_run_key
 from anon_batch.pipeline.scan_manifest import scan_manifest

@@ -27,6 +27,13 @@ from anon_batch.pipeline.versions.begin import NewVersion, begin_version
 from anon_batch.pipeline.versions.finish import finish_version, publish_version
 from anon_batch.shards import effective
 
+_PUBLIC_WHYS = {
+    "detections": "other_detections",
+    "retry": "retried",
+    "settings": "other_settings",
+    "verdict": "found_by_review",
+}
+
 
 class Workers(Protocol):
     """Does the work of a patch, on Ray or in this process."""
@@ -189,9 +196,14 @@ def _summary(job: PatchJob, new: NewVersion, touched: TouchedRows, changed: Chan
 
 def _public_changes(changed: Changed, touched: TouchedRows) -> dict[str, int]:
     """Return what a version says about itself: how many rows changed, why, and what they are now."""
+    whys = {_PUBLIC_WHYS[why]: count for why, count in changed.whys.items()}
     unsearched = sum(touched.unsearched.values())
-    whys = {f"by {why}": count for why, count in changed.whys.items()}
-    return {"rows": changed.count, **whys, **changed.statuses, **({"not searched": unsearched} if unsearched else {})}
+    return {
+        "changed": changed.count,
+        **whys,
+        **changed.statuses,
+        **({"not_searched": unsearched} if unsearched else {}),
+    }
 
 
 def _whys(rows: Iterable[TouchedRow]) -> dict[str, int]:

@@ -9,12 +9,11 @@ from typing import Any, Literal
 from anon_batch.config import ImageConfig, JobConfig, validate
 from anon_batch.errors import ResumeRefusedError
 from anon_batch.formats import layout
+from anon_batch.formats.current_run import CHANGEABLE
 from anon_batch.formats.plan import Plan
-from anon_batch.formats.run_json import RunJson
 from anon_batch.formats.version_json import Version
 from anon_batch.pipeline.fingerprint import differences
 
-CHANGEABLE = ("detect", "anonymize", "checks", "limits")
 _FREE = frozenset(
     {"models", "package version", "engine.shard_rows"}
 )  # of a fingerprint: what a patch may change besides
@@ -42,14 +41,6 @@ class Changes:
     lines: tuple[str, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
     detectors_before: frozenset[str] | None = None
-
-
-def current_settings(record: RunJson, versions: Sequence[Version]) -> dict[str, Any]:
-    """Return the public sections that made the rows of the current version: those of the run, or of the patch after it."""
-    sections = {name: record.config[name] for name in CHANGEABLE if name in record.config}
-    for version in versions:
-        sections.update({name: own for name, own in version.config.items() if name in CHANGEABLE})
-    return sections
 
 
 def current_models(plan: Plan, versions: Sequence[Version]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from anon_batch.errors import ConfigError, IntegrityError
 from anon_batch.formats import layout
+from anon_batch.formats.current_run import current_run
 from anon_batch.formats.destroyed_json import Destroyed
 from anon_batch.formats.gates_json import Gates
 from anon_batch.formats.release import Release
@@ -21,7 +22,7 @@ class FinishedRelease:
 
     Args:
         release: on storage.
-        run: its run.json.
+        run: its run.json, with the settings of the current version.
         stats: its stats.json.
         gates: its gates.json.
         evidence: what was measured about it after its run.
@@ -57,7 +58,7 @@ def read_finished(release: Release) -> FinishedRelease:
     stats = release.read_stats()
     return FinishedRelease(
         release,
-        record,
+        current_run(record, release.versions),
         stats,
         gates,
         read_kept_evidence(release, record.run_id, stats),

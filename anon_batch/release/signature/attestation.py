@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from anon_batch.errors import IntegrityError, ObjectNotFoundError
 from anon_batch.formats import layout
+from anon_batch.formats.current_run import current_run
 from anon_batch.formats.release import Release
 from anon_batch.formats.run_json import RunJson
 from anon_batch.release.public_files import hash_public_files
@@ -39,7 +40,9 @@ def write_attestation(release: Release, key: Ed25519PrivateKey, subjects: Mappin
         IntegrityError: run.json is damaged.
         StorageError: the attestation cannot be written.
     """
-    payload = json.dumps(_statement(release.read_run_json(), subjects), indent=1).encode()
+    payload = json.dumps(
+        _statement(current_run(release.read_run_json(), release.versions), subjects), indent=1
+    ).encode()
     release.put(layout.ATTESTATION, sign(PAYLOAD_TYPE, payload, key).to_json())
 
 

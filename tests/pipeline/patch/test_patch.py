@@ -101,7 +101,7 @@ def test_what_other_detectors_find_is_done_again(tmp_path: Path) -> None:
     assert json.loads((Path(run.release.uri) / "stats.json").read_text())["statuses"] == statuses
     version = Release(Storage(), run.release.uri).versions[-1]
     assert version.config["detect"]["detectors"][0]["labels"] is None
-    assert dict(version.changes) == {"rows": 5, "by detections": 5, "anonymized": 5}
+    assert dict(version.changes) == {"changed": 5, "other_detections": 5, "anonymized": 5}
     again = patch_release(run, job=job(str(tmp_path), write__layout="webdataset"))
     assert (again.version, again.touched) == (None, NOTHING)
 
@@ -192,7 +192,7 @@ def test_rows_that_cannot_be_searched_stay_and_are_counted(tmp_path: Path) -> No
     summary = patch_release(run, job=job(str(tmp_path)))
     assert dict(summary.unsearched) == {"source_changed": 1, "source_not_found": 1}
     _check_only(run, {2, 4, 6, 8}, before, images)
-    assert Release(Storage(), run.release.uri).versions[-1].changes["not searched"] == 2
+    assert Release(Storage(), run.release.uri).versions[-1].changes["not_searched"] == 2
 
 
 def test_a_kept_region_is_anonymized_if_a_person_draws_it(tmp_path: Path) -> None:
