@@ -70,6 +70,7 @@ def erase(
     Nothing is done unless everything that is named exists. The same command again goes on where it was interrupted. The
     originals are not touched; their addresses are printed and kept nowhere.
     """
+    from anon_batch.formats.destroyed_json import LEDGER
     from anon_batch.formats.ledger import Ledger
     from anon_batch.formats.release import Release
     from anon_batch.release.erase.erase import Eraser
@@ -81,7 +82,12 @@ def erase(
     if sign_key is not None:
         read_private(read_key_file(sign_key), str(sign_key))  # before anything is done
     place = Release(storage_of(job), output)
-    place.read_run_json()  # because a wrong address of the release is the likelier mistake
+    gone = place.read_destroyed(place.read_run_json().run_id).find(LEDGER)
+    if gone is not None:
+        raise ConfigError(
+            f"{place.uri}: its ledger was destroyed ({gone.destroyed_at}), and without it a release gets no new version. Make a "
+            "new release without these images, and delete this one"
+        )
     private = Ledger(place.storage, ledger or f"{place.uri}-ledger")
     eraser = Eraser(place, private)
     if not dry_run:

@@ -13,7 +13,7 @@ from anon_batch.formats.part_digests import hash_parts
 from anon_batch.formats.release import Release
 from anon_batch.formats.version_json import Version, check_chain
 from anon_batch.release.signature.attestation import check_attestation
-from anon_batch.storage import Storage
+from anon_batch.storage import Storage, absolute
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def read_news(storage: Storage, uri: str, key: Ed25519PublicKey | None) -> News:
         ConfigError: there is no version, or another version of this package wrote it.
         IntegrityError: a version does not follow the one before, the provenance is of another version, or the signature is wrong.
     """
-    release = Release(storage, uri.rstrip("/").removesuffix(f"/{layout.VERSIONS}"))
+    release = Release(storage, absolute(uri.rstrip("/")).removesuffix(f"/{layout.VERSIONS}"))
     versions = release.versions
     if not versions:
         raise ConfigError(

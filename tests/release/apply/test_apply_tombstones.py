@@ -216,6 +216,15 @@ def _only(folder: Path, target: Path, names: tuple[str, ...]) -> Path:
     return target
 
 
+@pytest.mark.parametrize("made", ["files"], indirect=True)
+def test_addresses_may_be_relative(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    erase(made, IDS[1])
+    monkeypatch.chdir(made / "out")
+    code, said = run_command("apply-tombstones", "../copy/", "--from", "versions")
+    assert code == 0, said
+    assert files(made / "copy") == files(made / "out")
+
+
 def test_a_folder_with_images_alone_loses_erased_ones_by_digest(made: Path) -> None:
     plain = _only(made / "copy", made / "plain", ("images/folder", "shards/"))
     count = len(files(plain))

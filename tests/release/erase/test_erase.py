@@ -294,6 +294,25 @@ def test_odd_names_are_erased_too(tmp_path: Path, layout: str) -> None:
     assert run_command("erase", run.release.uri, "--ids", "last.png", "--yes")[0] == 2
 
 
+def test_a_row_without_an_output_is_erased_too(tmp_path: Path) -> None:
+    write_dataset(str(tmp_path), IDS)
+    (tmp_path / "src" / IDS[1]).write_bytes(b"no image")
+    run = release(job(str(tmp_path)))
+    code, said = run_command("erase", run.release.uri, "--ids", IDS[1], "--yes")
+    assert (code, "8 images left" in said) == (0, True)
+    version = json.loads((tmp_path / "out/versions/2.json").read_bytes())
+    assert version["tombstones"] == [{"row": 1, "digest": ""}]
+    assert verdict(run).statuses == {"anonymized": 5, "clean": 3, "withheld": 1}
+    assert verdict(run).faults == []
+
+
+def test_without_a_ledger_nothing_can_be_erased(flat: Run) -> None:
+    code, said = run_command("keys", "destroy", "ledger", flat.release.uri, "--by", "Jane Doe", "--yes")
+    assert code == 0, said
+    code, said = run_command("erase", flat.release.uri, "--ids", IDS[1], "--yes")
+    assert (code, "its ledger was destroyed" in said) == (2, True)
+
+
 def test_members_of_a_tar_are_found_by_its_address() -> None:
     tar, parquet = "s3://b/a/x.tar", "s3://b/a/x.parquet#column=image&row=3"
     assert is_of(tar, "s3://b/a/x.tar")
