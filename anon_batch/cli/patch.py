@@ -55,7 +55,7 @@ def patch(
     ledger: Annotated[str | None, typer.Option(help="Ledger of the run; default OUTPUT-ledger.")] = None,
     address: Annotated[str | None, typer.Option(help="Key `engine.address`: the Ray cluster.")] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say how many rows would be done again and why, and change nothing.")
+        bool, typer.Option("--dry-run", help="Say how many rows would be done again and why, and make no version.")
     ] = False,
     json: Json = False,
 ) -> None:

@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ray.exceptions import RayError
@@ -31,6 +32,7 @@ from anon_batch.redaction import redact
 
 SMALL_ROWS = 200  # up to which starting Ray on this machine takes longer than it saves
 _TASK_RETRIES = 2
+_READERS = 8  # shards whose parts are read at a time
 
 
 class FindActor:
@@ -109,8 +111,11 @@ class RayWorkers:
         """
         listed, engine = list(tasks), job.config.engine
         rows = sum(task.rows.count for task in listed)
-        searched = job.changes.search != "none"
-        if not searched or (engine.address is None and engine.workers is None and rows <= SMALL_ROWS):
+        if job.changes.search == "none":
+            with ThreadPoolExecutor(_READERS) as readers:
+                yield from readers.map(RowFinder(job).process, self._until_stopped(listed))
+            return
+        if engine.address is None and engine.workers is None and rows <= SMALL_ROWS:
             limit_threads(max(1, int(engine.num_cpus)))
             yield from map(RowFinder(job).process, self._until_stopped(listed))
             return

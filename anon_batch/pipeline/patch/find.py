@@ -20,10 +20,11 @@ from anon_batch.errors import (
     TransientStorageError,
 )
 from anon_batch.formats import layout
+from anon_batch.formats.tombstone import ERASED
 from anon_batch.formats.touched_rows import TouchedRow, TouchedRows
 from anon_batch.formats.verdicts_json import DrawnBox
 from anon_batch.pipeline.patch.drawn import drawn_in_audit, to_detections, union
-from anon_batch.pipeline.patch.job import ERASED, PatchJob
+from anon_batch.pipeline.patch.job import PatchJob
 from anon_batch.pipeline.patch.search import Candidate, Searcher
 from anon_batch.pipeline.patch.tasks import FindResult, FindTask
 from anon_batch.redaction import redact

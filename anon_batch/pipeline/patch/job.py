@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from anon_batch import __version__
 from anon_batch.config import JobConfig
 from anon_batch.errors import ConfigError, IntegrityError, ResumeRefusedError, unknown_name
 from anon_batch.formats import layout
@@ -18,6 +19,7 @@ from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.plan import Plan
 from anon_batch.formats.release import Release
 from anon_batch.formats.run_json import OUTPUT_SECTIONS, RunJson
+from anon_batch.formats.tombstone import ERASED
 from anon_batch.formats.verdicts_json import DrawnBox
 from anon_batch.manifest.chunks import PlannedRows
 from anon_batch.pipeline.fingerprint import fingerprint
@@ -32,8 +34,6 @@ from anon_batch.pipeline.run import read_run_key
 from anon_batch.pipeline.scan_manifest import scan_manifest
 from anon_batch.pipeline.versions.begin import check_finished
 from anon_batch.reasons import REASONS
-
-ERASED = "erased"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class PatchJob:
     def search_sha256(self) -> str:
         """Digest of everything that decides which rows are found."""
         drawn = {name: [[*box.edges, box.label] for box in boxes] for name, boxes in sorted(self.drawn.items())}
-        facts = [self.request, self.release.version, self.release.read_stats().sha256, drawn]
+        facts = [__version__, self.request, self.release.version, self.release.read_stats().sha256, drawn]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from anon_batch.errors import AnonBatchError, IntegrityError, ResumeRefusedError
+from anon_batch.errors import AnonBatchError, IntegrityError, ResumeRefusedError, StorageError
 from anon_batch.formats import layout
 from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.release import Release
@@ -93,12 +94,13 @@ def find_rows(job: PatchJob, workers: Workers, reporter: Reporter) -> TouchedRow
     """
     kept = _KeptFindings(job)
     found = kept.read()
-    tasks = [task for task in divide(effective(job.release.parts())) if task.rows.name not in found]
-    reporter.started("searched" if job.changes.search != "none" else "looked at", sum(t.rows.count for t in tasks))
+    searched = job.changes.search != "none"
+    tasks = [task for task in divide(effective(job.release.parts()), searched=searched) if task.rows.name not in found]
+    reporter.started("searched" if searched else "looked at", sum(t.rows.count for t in tasks))
 
     def done(task: FindTask, own: TouchedRows) -> None:
         found[task.rows.name] = own
-        if job.changes.search != "none" and not own.unsearched:  # else it is quick, or may end better, next time
+        if searched and not own.unsearched:  # else it is quick, or may end better, next time
             kept.write(task, own)
         reporter.done(task.rows.count)
 
@@ -241,7 +243,8 @@ class _KeptFindings:
     def write(self, task: FindTask, found: TouchedRows) -> None:
         """Keep the findings of a task."""
         address = self._ledger.address(f"{self._folder}/{task.rows.name}.parquet")
-        self._ledger.storage.put(address, found.to_parquet())
+        with suppress(StorageError):  # because it can be found again, and a dry run may have no right to write
+            self._ledger.storage.put(address, found.to_parquet())
 
     def delete(self) -> None:
         """Delete all findings."""

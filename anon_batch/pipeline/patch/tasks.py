@@ -61,11 +61,12 @@ Dispatch = Callable[[Iterable[FindTask]], Iterator[FindResult]]
 """Works on tasks as they are asked for, and yields one result for each, in any order."""
 
 
-def divide(shards: Iterable[ShardSpec]) -> Iterator[FindTask]:
-    """Yield tasks of at most `TASK_ROWS` rows of one shard, in row order."""
+def divide(shards: Iterable[ShardSpec], *, searched: bool) -> Iterator[FindTask]:
+    """Yield tasks in row order: whole shards, or at most `TASK_ROWS` rows of one shard if their images are searched."""
     for spec in shards:
-        for start in range(spec.start, spec.stop, TASK_ROWS):
-            yield FindTask(spec, ShardSpec(start, min(TASK_ROWS, spec.stop - start)))
+        rows = TASK_ROWS if searched else spec.count
+        for start in range(spec.start, spec.stop, rows):
+            yield FindTask(spec, ShardSpec(start, min(rows, spec.stop - start)))
 
 
 def find_all(
