@@ -81,8 +81,10 @@ def count(what: str, number: int, of: int, unit: str, source: str, note: str = "
 
 
 def share(what: str, part: int, whole: int, unit: str, source: str, note: str = "", command: str = RUN) -> Entry:
-    """Return a share counted over the whole; of nothing it is 0."""
-    value, note = part / whole if whole else 0.0, "; ".join(filter(None, (f"{part:,} of {whole:,}", note)))
+    """Return a share counted over the whole; of nothing there is no share, so that the number is returned."""
+    if not whole:
+        return count(what, part, whole, unit, source, note, command)
+    value, note = part / whole, "; ".join(filter(None, (f"{part:,} of {whole:,}", note)))
     return Entry("counted", what, value, measure="share", n=whole, unit=unit, source=source, command=command, note=note)
 
 

@@ -23,7 +23,7 @@ from anon_batch.config import ComplianceConfig
 from anon_batch.formats import layout
 from anon_batch.formats.release import Release
 from anon_batch.release.report.finished import read_finished
-from anon_batch.release.risk.entries import from_figure
+from anon_batch.release.risk.entries import from_figure, share
 from anon_batch.release.risk.framework import CLAUSES, CRITERIA
 from anon_batch.release.risk.page import render_risk
 from anon_batch.release.risk.worksheet import fill_worksheet
@@ -177,6 +177,10 @@ def test_evidence_of_another_state_is_no_answer(base, tmp_path):
 def test_every_figure_makes_an_entry_that_the_schema_takes(figure):
     entry = from_figure(figure, "what", "evaluation.json: x", "anon-batch evaluate OUTPUT", "a sample").to_json()
     ENTRY.validate(entry)
+
+
+def test_nothing_has_no_share():
+    assert (share("x", 0, 0, "rows", "s").measure, share("x", 0, 4, "rows", "s").measure) == ("number", "share")
 
 
 def test_release_writes_it_and_signs_it(base, tmp_path):
