@@ -126,6 +126,9 @@ def test_card_and_metadata_hold_nothing_of_the_sources(base):
         base / "files/images/metadata.parquet",
         base / "files/croissant.json",
         base / "files/attestation.json",
+        base / "files/risk.json",
+        base / "files/risk.md",
+        base / "files/licences.json",
     ):
         assert_public(path.read_bytes(), secrets)
 
