@@ -67,19 +67,20 @@ def remove_by_digest(folder: StoredFolder, versions: Sequence[Version], *, dry_r
             tables.append(key)
         else:
             finder.look_at(key)
-    for key in tables:  # last, because some name the images that were deleted
+    for key in tables:  # after the images, because some name those that are erased
         finder.look_at_table(key)
+    finder.delete_images()  # last, because a killed command must find them again
     return finder.result
 
 
 class _Finder:
     def __init__(self, folder: StoredFolder, digests: Collection[str], *, dry_run: bool) -> None:
         self._folder, self._digests, self._dry_run = folder, digests, dry_run
-        self._deleted: set[str] = set()
+        self._erased: list[str] = []
         self.result = Removal(len(digests))
 
     def look_at(self, key: str) -> None:
-        """Delete an image, or write a tar again."""
+        """Note an image to delete, or write a tar again."""
         if key.endswith(".tar"):
             data = self._read(key)
             try:
@@ -91,6 +92,11 @@ class _Finder:
             except (tarfile.TarError, EOFError, ValueError):
                 self.result.unread.append(key)
         elif key.lower().endswith(layout.IMAGE_SUFFIXES) and self._is_erased(self._read(key)):
+            self._erased.append(key)
+
+    def delete_images(self) -> None:
+        """Delete the images that were noted."""
+        for key in self._erased:
             self._replace(key, None, 1)
 
     def look_at_table(self, key: str) -> None:
@@ -107,7 +113,7 @@ class _Finder:
             images = sum(gone)
         elif _FILE_NAME in table.column_names:
             names = (posixpath.join(posixpath.dirname(key), str(own)) for own in table.column(_FILE_NAME).to_pylist())
-            gone = [name in self._deleted for name in names]
+            gone = [name in self._erased for name in names]
         elif {"image_id", "sha256"} <= set(table.column_names):
             gone = [self._is_named(str(own)) for own in table.column("sha256").to_pylist()]
         else:
@@ -127,8 +133,6 @@ class _Finder:
     def _replace(self, key: str, data: bytes | None, images: int) -> None:
         self.result.changed.append(key)
         self.result.removed += images
-        if data is None:
-            self._deleted.add(key)
         if self._dry_run:
             return
         if data is None:

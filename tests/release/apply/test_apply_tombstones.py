@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pipeline_fixtures import DyingStorage, Killed, image_bytes, job, release, write_dataset
@@ -18,9 +19,11 @@ from anon_batch.cli.app import app
 from anon_batch.errors import AnonBatchError
 from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.release import Release
+from anon_batch.formats.stored_folder import StoredFolder
 from anon_batch.pipeline.versions.begin import begin_version
 from anon_batch.pipeline.versions.finish import finish_version, publish_version
 from anon_batch.pipeline.versions.rewrite import NewRow, rewrite_part
+from anon_batch.release.apply.by_digest import remove_by_digest
 from anon_batch.release.apply.news import read_news
 from anon_batch.release.apply.whole_copy import update_copy
 from anon_batch.storage import Storage
@@ -45,6 +48,11 @@ def erase(folder: Path, *ids: str) -> None:
     named = [word for image_id in ids for word in ("--ids", image_id)]
     code, said = run_command("erase", folder / "out", *named, "--yes", "--sign-key", folder / "sign.pem")
     assert code == 0, said
+
+
+ALL_IN_FULL = pytest.mark.parametrize(
+    "made", [LAYOUTS[0], *(pytest.param(own, marks=pytest.mark.full) for own in LAYOUTS[1:])], indirect=True
+)
 
 
 @pytest.fixture(params=LAYOUTS)
@@ -89,6 +97,7 @@ def test_a_copy_becomes_the_new_version(made: Path) -> None:
     assert files(made / "copy") == files(made / "out")
 
 
+@ALL_IN_FULL
 def test_a_copy_follows_a_chain(made: Path) -> None:
     erase(made, IDS[1])
     shutil.copytree(made / "out", made / "second")
@@ -101,6 +110,7 @@ def test_a_copy_follows_a_chain(made: Path) -> None:
         assert files(made / name) == files(made / "out")
 
 
+@ALL_IN_FULL
 @pytest.mark.parametrize("after", [pytest.param(False, marks=pytest.mark.full), True])
 def test_the_same_command_ends_what_a_killed_one_began(made: Path, after: bool) -> None:
     erase(made, IDS[1], IDS[6])
@@ -159,6 +169,7 @@ def test_images_that_a_patch_changed_are_copied_where_they_are_there(made: Path)
     assert files(made / "copy") == files(made / "out")
 
 
+@ALL_IN_FULL
 def test_what_is_no_copy_is_refused(made: Path) -> None:
     code, said = run_command("apply-tombstones", made / "copy", "--from", made / "out")
     assert (code, "versions/1.json; name the new release" in said) == (2, True)
@@ -179,6 +190,7 @@ def test_what_is_no_copy_is_refused(made: Path) -> None:
     assert code == 0, said
 
 
+@ALL_IN_FULL
 def test_a_forged_version_is_refused(made: Path) -> None:
     erase(made, IDS[1])
     target, key = news(made), made / "sign.pem.pub"
@@ -251,6 +263,26 @@ def test_a_folder_with_images_alone_loses_erased_ones_by_digest(made: Path) -> N
     assert (code, "0 of 1 erased image found" in said, files(plain) == after) == (0, True, True)
 
 
+def test_a_folder_of_images_is_whole_after_a_death(tmp_path: Path) -> None:
+    write_dataset(str(tmp_path), IDS)
+    release(job(str(tmp_path)))
+    images = tmp_path / "out/images"
+    table = pa.table({"file_name": IDS, "label": [f"label {own}" for own in IDS]})
+    shutil.copytree(images, tmp_path / "plain")
+    pq.write_table(table, tmp_path / "plain/metadata.parquet")
+    assert run_command("erase", tmp_path / "out", "--ids", IDS[1], "--ids", IDS[2], "--yes")[0] == 0
+    versions = Release(Storage(), str(tmp_path / "out")).versions
+    for dies_at in (1, 2, 3):
+        place = tmp_path / f"plain-{dies_at}"
+        shutil.copytree(tmp_path / "plain", place)
+        with pytest.raises(Killed):
+            remove_by_digest(StoredFolder(DyingStorage(None, dies_at), str(place)), versions, dry_run=False)
+        remove_by_digest(StoredFolder(Storage(), str(place)), versions, dry_run=False)
+        names = pq.read_table(place / "metadata.parquet").column("file_name").to_pylist()
+        assert names == [IDS[0], *IDS[3:]] == sorted(own for own in files(place) if own.endswith(".png"))
+
+
+@ALL_IN_FULL
 def test_a_whole_copy_is_cleaned_by_digest_too(made: Path) -> None:
     erase(made, IDS[1])
     code, _ = run_command("apply-tombstones", made / "copy", "--from", made / "out/versions", "--by-digest")

@@ -47,6 +47,11 @@ def _review(run: Run) -> None:
     run.storage.put(run.ledger.address("review/verdicts-r.json"), own.to_json())
 
 
+ALL_IN_FULL = pytest.mark.parametrize(
+    "made", [LAYOUTS[0], *(pytest.param(own, marks=pytest.mark.full) for own in LAYOUTS[1:])], indirect=True
+)
+
+
 @pytest.fixture(params=LAYOUTS)
 def made(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
     columns = {"caption": pa.array(CAPTIONS), "slice_light": pa.array([f"light {index}" for index in range(9)])}
@@ -115,6 +120,7 @@ def test_erased_rows_are_in_no_object_and_all_others_stay(made: Run, tmp_path: P
     assert [own.image_id for own in verdicts.verdicts] == [IDS[0], IDS[2]]
 
 
+@ALL_IN_FULL
 def test_a_resumed_run_does_not_bring_a_row_back(made: Run, tmp_path: Path) -> None:
     """The manifest still names the row, and its original is there."""
     assert run_command("erase", made.release.uri, "--ids", GONE[0], "--ids", GONE[1], "--yes")[0] == 0
@@ -131,6 +137,7 @@ def test_a_resumed_run_does_not_bring_a_row_back(made: Run, tmp_path: Path) -> N
     assert verdict(made).faults == []
 
 
+@ALL_IN_FULL
 def test_the_same_command_again_says_what_it_did(made: Run) -> None:
     command = ("erase", made.release.uri, "--ids", GONE[0], "--yes")
     assert "version 2 erased 1 row; 8 images left" in run_command(*command)[1]
@@ -144,6 +151,7 @@ def test_the_same_command_again_says_what_it_did(made: Run) -> None:
     assert verdict(made).faults == []
 
 
+@ALL_IN_FULL
 def test_a_leftover_of_an_erased_row_is_found(made: Run, tmp_path: Path) -> None:
     old = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
     assert run_command("erase", made.release.uri, "--ids", GONE[0], "--yes")[0] == 0
@@ -158,6 +166,7 @@ def test_a_leftover_of_an_erased_row_is_found(made: Run, tmp_path: Path) -> None
     assert any("row 1" in fault for fault in verdict(made).faults)
 
 
+@ALL_IN_FULL
 def test_verify_compares_tombstones_with_rows(made: Run, tmp_path: Path) -> None:
     assert run_command("erase", made.release.uri, "--ids", GONE[0], "--yes")[0] == 0
     [part] = (tmp_path / "out/provenance").glob("*.v2.parquet")
@@ -339,7 +348,7 @@ def _erase(base: Path, storage: Storage, request: EraseRequest) -> None:
 
 
 def test_the_same_command_goes_on_after_a_death(tmp_path: Path) -> None:
-    _die_and_go_on(tmp_path, "files", after=True, step=6)
+    _die_and_go_on(tmp_path, "files", after=True, step=11)
 
 
 @pytest.mark.full
