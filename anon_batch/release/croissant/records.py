@@ -88,14 +88,17 @@ def describe_records(kind: str, columns: Sequence[Column], archives: Sequence[Ar
     """Yield the record sets: `provenance`, `images` where a loader can read them, and `NAME_classes` of each class label."""
     own = [column for column in map(_column, PROVENANCE_SCHEMA) if column is not None and not column.is_list]
     every = [*own, *columns]
-    fields = [_field("provenance", one, _column_of("provenance-files", one.name)) for one in every]
+    joined = kind == "files" or bool(archives)
+    # Because loaders join two record sets, not three, the set that is joined with the provenance refers to the classes.
+    rows = [one._replace(classes=()) for one in every] if joined else every
+    fields = [_field("provenance", one, _column_of("provenance-files", one.name)) for one in rows]
     yield _record_set("provenance", fields)
     if kind == "parquet":
         image = _column_of("shard-files", "image") | {"transform": {"jsonPath": "bytes"}}
         shown = [Column("image_id", ("sc:Text",)), Column("synthetic", ("sc:Boolean",)), *columns]
         fields = [_field("images", one, _column_of("shard-files", one.name)) for one in shown]
         yield _record_set("images", [_field("images", Column("image", ("sc:ImageObject",)), image), *fields])
-    elif kind == "files" or archives:
+    elif joined:
         yield _record_set("images", list(_fields_of_files(_PATHS[kind], every)))
     yield from (_classes(column) for column in columns if column.classes)
 
@@ -111,7 +114,7 @@ def _fields_of_files(path: str, columns: Sequence[Column]) -> Iterator[dict[str,
     for column in columns:
         if column.name not in ("output", "member", "sha256", "run_id", "tool_version", "reason"):
             source = {"field": {"@id": f"provenance/{_id(column.name)}"}}
-            yield _field("images", column._replace(classes=()), source)
+            yield _field("images", column, source)
 
 
 def _column(field: pa.Field, feature: Any = None) -> Column | None:
