@@ -21,6 +21,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import tar_readers
+from croissant_reader import read_records
 from document_blocks import ROOT, blocks
 from external_data import needs_tool
 from folder_readers import image_folder, timm_folder, timm_hub
@@ -297,13 +298,13 @@ def test_wids_reads_tars(releases: Releases, tmp_path: Path) -> None:
 )  # it leaves closing its files to the collector
 def test_mlcroissant_validates_and_loads(releases: Releases, layout: str, caplog: pytest.LogCaptureFixture) -> None:
     mlcroissant = pytest.importorskip("mlcroissant")
-    dataset = mlcroissant.Dataset(jsonld=str(releases.of(layout) / "croissant.json"))
+    mlcroissant.Dataset(jsonld=str(releases.of(layout) / "croissant.json"))
     found = [line for message in caplog.messages for line in message.splitlines() if line.startswith("  -")]
     assert [line for line in found if "is recommended, but does not exist" not in line] == []
-    rows = list(dataset.records("provenance"))
-    assert len(rows) == len(releases.photos(layout))
-    images = [row["images/image"] for row in dataset.records("images")]
-    assert len(images) == len(releases.photos(layout))
+    assert len(read_records(releases.of(layout), "provenance")) == len(releases.photos(layout))
+    assert len([row["images/image"] for row in read_records(releases.of(layout), "images")]) == len(
+        releases.photos(layout)
+    )
 
 
 # pandas
