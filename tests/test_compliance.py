@@ -10,6 +10,7 @@ from anon_batch.claims import claims_in, promises_in
 from anon_batch.config import ComplianceConfig, load_job
 from anon_batch.errors import ConfigError
 from anon_batch.formats.release import Release
+from anon_batch.pipeline.finalize import finalize
 from anon_batch.pipeline.run import open_run
 from anon_batch.storage import Storage
 
@@ -97,4 +98,5 @@ def test_it_is_published_and_may_change_after_the_run(tmp_path) -> None:
     run, resumed = open_run(changed, ())
     assert resumed
     assert run.plan.run_id == done.plan.run_id
+    finalize(run)  # as `run` does, although there is nothing left to process
     assert place.read_run_json().compliance["contact"] == "faces@example.org"
