@@ -31,7 +31,7 @@ lint: venv-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Under six minutes on two cores.
+# About ten minutes on two cores.
 test: lint
 	$(BIN)/python -m pytest -m 'not full' -n 2 --durations 10 $(PYTEST)
 
