@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import sys
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from ray.exceptions import RayError
 
+from anon_batch.cluster.actor import Actor
 from anon_batch.cluster.pool import ActorPool
 from anon_batch.cluster.ray_cluster import check_reachable, connected, worker_count
-from anon_batch.cluster.watchdog import Watchdog
-from anon_batch.errors import AnonBatchError, ClusterError, ExitCode
+from anon_batch.errors import ClusterError
 from anon_batch.evaluate.release.draw import Drawn, draw_rows
 from anon_batch.evaluate.release.drive import measure_all
 from anon_batch.evaluate.release.job import ReleaseJob
 from anon_batch.evaluate.release.state import ReleaseState
 from anon_batch.evaluate.release.tasks import Task, TaskResult, divide
 from anon_batch.evaluate.release.worker import ReleaseMeasurer
-from anon_batch.process import keep_freed_memory, limit_threads
-from anon_batch.redaction import redact
+from anon_batch.process import limit_threads
 
 TASK_ROWS = 64
 SMALL_ROWS = 200  # up to which starting Ray on this machine takes longer than it saves
@@ -60,7 +57,7 @@ class Measured:
     models: tuple[str, ...]
 
 
-class EvaluationActor:
+class EvaluationActor(Actor[ReleaseMeasurer]):
     """Measures one task at a time. Every exception is returned as a result.
 
     Args:
@@ -68,33 +65,13 @@ class EvaluationActor:
     """
 
     def __init__(self, job: ReleaseJob) -> None:
-        self._measurer: ReleaseMeasurer | None = None
-        self._start_error, self._fatal = "", int(ExitCode.UNEXPECTED)
-        try:
-            self._watchdog = Watchdog(job.config.engine.row_timeout_s, self._progress)
-            limit_threads(max(1, int(job.config.engine.num_cpus)))
-            keep_freed_memory()
-            self._measurer = ReleaseMeasurer(job)
-        except AnonBatchError as exc:
-            self._start_error, self._fatal = str(exc), int(exc.exit_code)
-        except Exception as exc:
-            sys.stderr.write(redact(traceback.format_exc()))  # into this worker's log, where Ray keeps it
-            self._start_error = redact(f"{type(exc).__name__}: {exc} (the worker's log has the traceback)")
-
-    def ready(self) -> bool:
-        """Return once the models are loaded, or have failed to load."""
-        return True
+        super().__init__(job.config.engine, lambda: ReleaseMeasurer(job))
 
     def process(self, task: Task) -> TaskResult:
         """Make one attempt at a task."""
-        if self._measurer is None:
-            return TaskResult(task, None, f"a worker failed to start: {self._start_error}", self._fatal)
-        return self._measurer.process(task)
-
-    def _progress(self) -> float | None:
-        """Return when the last batch was finished; None while no task is in progress."""
-        measurer = self._measurer
-        return measurer.progress_at if measurer is not None and measurer.busy else None
+        if self.worker is None:
+            return TaskResult(task, None, self.start_error, self.start_exit_code)
+        return self.worker.process(task)
 
 
 def measure_release(

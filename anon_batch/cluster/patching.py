@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,12 +9,12 @@ from dataclasses import dataclass
 
 from ray.exceptions import RayError
 
+from anon_batch.cluster.actor import Actor
 from anon_batch.cluster.driver import process_shards
 from anon_batch.cluster.pool import ActorPool
 from anon_batch.cluster.ray_cluster import check_reachable, connected, worker_count
-from anon_batch.cluster.watchdog import Watchdog
 from anon_batch.config import JobConfig
-from anon_batch.errors import AnonBatchError, ClusterError, ConfigError, ExitCode, TerminatedError
+from anon_batch.errors import ClusterError, ConfigError, TerminatedError
 from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.release import Release
 from anon_batch.pipeline.patch.find import RowFinder
@@ -26,16 +24,15 @@ from anon_batch.pipeline.patch.staging import StagedRun
 from anon_batch.pipeline.patch.tasks import FindResult, FindTask
 from anon_batch.pipeline.preflight import preflight
 from anon_batch.pipeline.run import Run
-from anon_batch.process import keep_freed_memory, limit_threads
+from anon_batch.process import limit_threads
 from anon_batch.records import ShardResult
-from anon_batch.redaction import redact
 
 SMALL_ROWS = 200  # up to which starting Ray on this machine takes longer than it saves
 _TASK_RETRIES = 2
 _READERS = 8  # shards whose parts are read at a time
 
 
-class FindActor:
+class FindActor(Actor[RowFinder]):
     """Finds the rows of one task at a time. Every exception is returned as a result.
 
     Args:
@@ -43,33 +40,13 @@ class FindActor:
     """
 
     def __init__(self, job: PatchJob) -> None:
-        self._finder: RowFinder | None = None
-        self._start_error, self._fatal = "", int(ExitCode.UNEXPECTED)
-        try:
-            self._watchdog = Watchdog(job.config.engine.row_timeout_s, self._progress)
-            limit_threads(max(1, int(job.config.engine.num_cpus)))
-            keep_freed_memory()
-            self._finder = RowFinder(job)
-        except AnonBatchError as exc:
-            self._start_error, self._fatal = str(exc), int(exc.exit_code)
-        except Exception as exc:
-            sys.stderr.write(redact(traceback.format_exc()))  # into this worker's log, where Ray keeps it
-            self._start_error = redact(f"{type(exc).__name__}: {exc} (the worker's log has the traceback)")
-
-    def ready(self) -> bool:
-        """Return once the models are loaded, or have failed to load."""
-        return True
+        super().__init__(job.config.engine, lambda: RowFinder(job))
 
     def process(self, task: FindTask) -> FindResult:
         """Make one attempt at a task."""
-        if self._finder is None:
-            return FindResult(task, None, f"a worker failed to start: {self._start_error}", self._fatal)
-        return self._finder.process(task)
-
-    def _progress(self) -> float | None:
-        """Return when the last batch was finished; None while no task is in progress."""
-        finder = self._finder
-        return finder.progress_at if finder is not None and finder.busy else None
+        if self.worker is None:
+            return FindResult(task, None, self.start_error, self.start_exit_code)
+        return self.worker.process(task)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import pytest
 
 from anon_batch.cluster.worker import ShardActor
+from anon_batch.config import load_job
 from anon_batch.records import ShardSpec
 
 
 class _NoRun:
     """Fails as a plug-in may whose message holds a presigned address."""
 
+    config = load_job(None, {"manifest": "m.parquet", "output": "out"})
+
     @property
-    def config(self) -> object:
+    def storage(self) -> object:
         raise RuntimeError("GET https://host.example/a.jpg?X-Amz-Signature=CANARY failed")
 
 
