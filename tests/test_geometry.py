@@ -4,8 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from anon_batch import geometry
+from anon_batch.geometry import paired_iou, pairwise_iou
 from anon_batch.records import Detections
 
 
@@ -159,3 +162,10 @@ def test_suppression_by_matrix_and_box_by_box_agree(monkeypatch: pytest.MonkeyPa
             patch.setattr(geometry, "_MATRIX_BOXES", -1)
             one_by_one = geometry.non_maximum_suppression(boxes, scores, 0.3)
         assert at_once.tolist() == one_by_one.tolist()
+
+
+@given(st.lists(st.tuples(*[st.floats(-50, 50, width=32)] * 8), max_size=12))
+def test_paired_overlaps_are_the_diagonal_of_all_overlaps(rows):
+    boxes = np.asarray(rows, np.float32).reshape(-1, 8)
+    one, other = boxes[:, :4], boxes[:, 4:]
+    np.testing.assert_array_equal(paired_iou(one, other), np.diagonal(pairwise_iou(one, other)))

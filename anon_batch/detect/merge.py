@@ -9,9 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from anon_batch.geometry import non_maximum_suppression, pairwise_iou
 from anon_batch.records import BoolArray, Detections, FloatArray, padded_witnesses
+
+_BLOCK = 256  # detections compared with all others at a time
 
 
 def merge_tiles(parts: list[Detections], iou_threshold: float) -> Detections:
@@ -37,8 +40,7 @@ def merge_tiles(parts: list[Detections], iou_threshold: float) -> Detections:
         usable &= _has_label(merged, out.labels[row])
         if usable.any():
             landmarks[row] = merged.landmarks[int(np.argmax(np.where(usable, merged.scores, -1)))]
-    overlaps = pairwise_iou(out.boxes, dropped.boxes) * same_label(out, dropped)
-    return _with_witnesses(replace(out, landmarks=landmarks), dropped, overlaps)
+    return _with_witnesses(replace(out, landmarks=landmarks), dropped, _owners(out, dropped))
 
 
 def merge_detectors(parts: list[Detections], iou_threshold: float) -> Detections:
@@ -60,7 +62,8 @@ def merge_detectors(parts: list[Detections], iou_threshold: float) -> Detections
             for names, own in zip(merged.finders, same, strict=True)
         )
         merged = replace(merged, landmarks=_landmarks_from(merged, part, same), finders=finders)
-        merged = _with_witnesses(merged, part.take(dropped), overlaps[:, dropped])
+        if dropped.any():
+            merged = _with_witnesses(merged, part.take(dropped), overlaps[:, dropped].argmax(axis=0))
         merged = Detections.merge([merged, part.take(~dropped)])
     return merged
 
@@ -74,13 +77,25 @@ def _has_label(found: Detections, label: str) -> BoolArray:
     return np.array([own == label for own in found.labels], np.bool_)
 
 
-def _with_witnesses(kept: Detections, dropped: Detections, overlaps: FloatArray) -> Detections:
-    """Return `kept` with the landmarks of `dropped`, each at the detection that it overlaps (N, M) most."""
+def _owners(kept: Detections, dropped: Detections) -> npt.NDArray[np.intp]:
+    """Return for each of `dropped` the detection of its label in `kept` that it overlaps most: (M,).
+
+    In blocks, because all overlaps of a contact sheet with thousands of faces would take gigabytes.
+    """
+    owners = np.zeros(len(dropped), np.intp)
+    for start in range(0, len(dropped) if len(kept) else 0, _BLOCK):
+        block = dropped.take(np.arange(start, min(start + _BLOCK, len(dropped))))
+        overlaps = pairwise_iou(kept.boxes, block.boxes) * same_label(kept, block)
+        owners[start : start + len(block)] = overlaps.argmax(axis=0)
+    return owners
+
+
+def _with_witnesses(kept: Detections, dropped: Detections, owners: npt.NDArray[np.intp]) -> Detections:
+    """Return `kept` with the landmarks of `dropped`, each at the detection (M,) that owns it."""
     sets = np.concatenate([dropped.landmarks[:, None], dropped.witnesses], axis=1)
     complete = np.isfinite(sets).all(axis=(2, 3))
     if not complete.any():
         return kept
-    owners = overlaps.argmax(axis=0)
     new = [sets[owners == row][complete[owners == row]] for row in range(len(kept))]
     most = max(len(own) for own in new)
     added = np.stack([padded_witnesses(own[None], most)[0] for own in new])

@@ -10,7 +10,7 @@ score UNCONFIRMED. Where the two looks disagree about its box, the face gets the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -18,13 +18,14 @@ import cv2
 import numpy as np
 
 from anon_batch.detect.protocol import Detector, Finder
-from anon_batch.geometry import pairwise_iou
+from anon_batch.geometry import paired_iou, pairwise_iou
 from anon_batch.records import Detections, FloatArray, PixelArray, Preview
 
 PROPOSED = 2 / 3  # of the threshold: least score in the first look of a face that the refinement may confirm
 UNCONFIRMED = 0.05  # least score in the refinement pass, and the score of a face that it does not find
 SIDE_PX = 128  # of the crop that the network sees; the face takes half of it
 _FACE_PX = 64.0
+_CUT = 256  # crops that are in memory at a time
 _MAX_ZOOM = 3.0  # more finds no more: the pixels are not there
 _MIN_ZOOM = 0.5  # bilinear sampling skips pixels below
 _MIN_GAIN = 1.2  # over the size at which the face was found
@@ -71,19 +72,24 @@ class RefiningDetector:
         """See Detector.detect. Return the detector's faces that count, in its order."""
         first = self._detector.detect(images)
         crops = [crops_of(found.boxes, self._scale) for found in first]
-        pieces = [cut_crop(image.pixels, crop) for image, own in zip(images, crops, strict=True) for crop in own]
-        again = iter(self._finder.find(pieces, [1.0] * len(pieces)))
+        again = self._look_again([(image, crop) for image, own in zip(images, crops, strict=True) for crop in own])
         return [
             self._choose(found, _refine(found, own, [next(again) for _ in own]))
             for found, own in zip(first, crops, strict=True)
         ]
+
+    def _look_again(self, crops: Sequence[tuple[Preview, Crop]]) -> Iterator[Detections]:
+        """Yield what the network finds in each crop; cut few at a time, because an image may hold thousands of faces."""
+        for start in range(0, len(crops), _CUT):
+            pieces = [cut_crop(image.pixels, crop) for image, crop in crops[start : start + _CUT]]
+            yield from self._finder.find(pieces, [1.0] * len(pieces))
 
     def _choose(self, first: Detections, refined: Detections) -> Detections:
         """Return the refined faces that one of both looks is sure of, with boxes that cover what both looks show."""
         low = np.minimum(first.boxes[:, :2], refined.boxes[:, :2])
         high = np.maximum(first.boxes[:, 2:], refined.boxes[:, 2:])
         around = np.concatenate([low, high], axis=1)
-        agree = np.diagonal(pairwise_iou(first.boxes, refined.boxes)) >= _AGREEING_IOU
+        agree = paired_iou(first.boxes, refined.boxes) >= _AGREEING_IOU
         boxes = np.where(agree[:, None], refined.boxes, around)
         sure = np.maximum(first.scores, refined.scores) >= self._threshold
         return replace(refined, boxes=boxes.astype(np.float32)).take(np.asarray(sure, np.bool_))

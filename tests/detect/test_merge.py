@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -138,3 +140,21 @@ def test_each_label_is_merged_as_if_it_were_alone(items, iou):
             of_label = merged.take(np.array([own_label == label for own_label in merged.labels], bool))
             assert of_label.boxes.tolist() == alone.boxes.tolist()
             assert of_label.detectors == alone.detectors
+
+
+def test_an_image_of_thousands_of_faces_is_merged_in_little_memory():
+    grid = np.stack(np.meshgrid(np.arange(70), np.arange(70)), axis=-1).reshape(-1, 2).astype(np.float32) * 12
+    boxes = np.concatenate([grid, grid + 10], axis=1)
+    marks = np.repeat(grid[:, None], 5, axis=1) + 5
+    scores = np.linspace(0.9, 0.2, len(boxes), dtype=np.float32)
+    one = Detections(boxes, scores, marks, ("d",) * len(boxes))
+    other = Detections(boxes + 1, scores / 2, marks + 1, ("d",) * len(boxes))
+    tracemalloc.start()
+    try:
+        merged = merge_tiles([one, other], 0.4)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(merged) == len(boxes)
+    np.testing.assert_array_equal(merged.witnesses[:, 0], merged.landmarks + 1)
+    assert peak_bytes < 150e6, f"all {len(boxes)}^2 overlaps would take 600 MB"
