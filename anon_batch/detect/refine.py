@@ -72,13 +72,13 @@ class RefiningDetector:
         """See Detector.detect. Return the detector's faces that count, in its order."""
         first = self._detector.detect(images)
         crops = [crops_of(found.boxes, self._scale) for found in first]
-        again = self._look_again([(image, crop) for image, own in zip(images, crops, strict=True) for crop in own])
+        again = self._detect_again([(image, crop) for image, own in zip(images, crops, strict=True) for crop in own])
         return [
             self._choose(found, _refine(found, own, [next(again) for _ in own]))
             for found, own in zip(first, crops, strict=True)
         ]
 
-    def _look_again(self, crops: Sequence[tuple[Preview, Crop]]) -> Iterator[Detections]:
+    def _detect_again(self, crops: Sequence[tuple[Preview, Crop]]) -> Iterator[Detections]:
         """Yield what the network finds in each crop; cut few at a time, because an image may hold thousands of faces."""
         for start in range(0, len(crops), _CUT):
             pieces = [cut_crop(image.pixels, crop) for image, crop in crops[start : start + _CUT]]
