@@ -114,7 +114,13 @@ class SampleNames:
 
     def _is_usable(self, key: str, sample: Rows) -> bool:
         names = (self._name(row, key) for row in sample)
-        return is_safe(key) and is_readable_key(key) and all(fits_header(name + LONGEST_SUFFIX) for name in names)
+        hidden = posixpath.basename(key).startswith((".", "__"))  # because Hugging Face's `datasets` skips such members
+        return (
+            not hidden
+            and is_safe(key)
+            and is_readable_key(key)
+            and all(fits_header(name + LONGEST_SUFFIX) for name in names)
+        )
 
     def _name(self, row: ManifestRow, key: str, suffix: str = _LONGEST_IMAGE) -> str:
         """Return the name of an image: with the source's own extension if it comes from a tar and its format is kept."""

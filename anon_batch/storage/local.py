@@ -18,7 +18,7 @@ PARTIAL_PREFIX = ".partial-"  # of files that a killed process left half-written
 
 
 def walk(root: Path) -> Iterator[ObjectInfo]:
-    """Yield all files below a folder; follow links to folders, each folder once.
+    """Yield all files below a folder; follow links to folders, each folder once. A link that leads nowhere is a file too.
 
     Raises:
         AccessDeniedError: a folder cannot be read.
@@ -34,7 +34,8 @@ def walk(root: Path) -> Iterator[ObjectInfo]:
         for name in sorted(names):
             path = os.path.join(folder, name)
             with contextlib.suppress(FileNotFoundError):  # deleted during the walk
-                yield ObjectInfo(os.path.relpath(path, root).replace(os.sep, "/"), os.stat(path).st_size)
+                found = os.stat(path) if os.path.exists(path) else os.lstat(path)
+                yield ObjectInfo(os.path.relpath(path, root).replace(os.sep, "/"), found.st_size)
 
 
 def _refuse_unreadable(exc: OSError) -> None:

@@ -57,7 +57,9 @@ def _in(tar: str, *members: str) -> list[tuple[str, str]]:
         (["a.v1.jpg", "a.v2.jpg"], ["a_v1.jpg", "a_v2.jpg"]),
         (["a.v1.jpg", "a_v1.jpg"], ["row-0000000000.jpg", "row-0000000001.jpg"]),
         (["a.jpg", "a.png"], ["a_jpg.jpg", "a_png.png"]),
-        (["row-0000000001.jpg", "__x__.jpg"], ["row-0000000001.jpg", "__x___jpg.jpg"]),
+        (["row-0000000001.jpg", "__x__.jpg"], ["row-0000000001.jpg", "row-0000000001_.jpg"]),
+        (["d/__a.jpg", "d/.b.jpg"], ["row-0000000000.jpg", "d/_b.jpg"]),  # `datasets` would skip the first
+        (_in("s", "d/__a.jpg", "__d/a.jpg"), ["row-0000000000.jpg", "__d/a.jpg"]),
         ([f"{'f' * 200}.jpg", f"{'d/' * 60}{'g' * 60}.jpg"], ["row-0000000000.jpg", f"{'d/' * 60}{'g' * 60}.jpg"]),
         (["noname"], ["noname.jpg"]),
         (_in("s", *(f"c.{n}.jpg" for n in range(101))), [f"c_{n}.jpg" for n in range(101)]),  # frames of a clip

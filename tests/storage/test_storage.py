@@ -207,7 +207,9 @@ def test_a_listing_follows_links_once_and_raises_for_unreadable_folders(
     root.mkdir()
     (root / "link").symlink_to(tmp_path / "real")
     (tmp_path / "real" / "cycle").symlink_to(root)
-    assert [info.key for info in storage.list(str(root))] == ["link/a"]
+    (root / "nowhere").symlink_to(tmp_path / "not" / "there")
+    (root / "itself").symlink_to(root / "itself")
+    assert [info.key for info in storage.list(str(root))] == ["itself", "nowhere", "link/a"]
 
     def denied(path: str) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", path)
