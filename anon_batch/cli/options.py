@@ -50,8 +50,17 @@ def ledger_of(release: Release, ledger: str | None, *, no_ledger: bool) -> Ledge
         AccessDeniedError: the ledger is not for this reader.
         IntegrityError: run.json is damaged.
     """
-    if no_ledger:
-        return None
+    return None if no_ledger else needed_ledger(release, ledger, ", or use --no-ledger to check the public part only")
+
+
+def needed_ledger(release: Release, ledger: str | None, otherwise: str = "") -> Ledger:
+    """Return the ledger of a release, for a command that may not do without; see `ledger_of`.
+
+    Args:
+        release: opened with the storage that also reaches the ledger.
+        ledger: address; None means beside the release.
+        otherwise: what else a user may do, for the message.
+    """
     from anon_batch.formats.destroyed_json import LEDGER
     from anon_batch.formats.ledger import Ledger
 
@@ -60,12 +69,10 @@ def ledger_of(release: Release, ledger: str | None, *, no_ledger: bool) -> Ledge
     try:
         is_there = found.exists()
     except AccessDeniedError as exc:
-        message = f"{exc.message}. Readers without the ledger use --no-ledger, which checks the public part only"
-        raise AccessDeniedError(message, exc.uri) from None
+        hint = ". Readers without the ledger use --no-ledger, which checks the public part only" if otherwise else ""
+        raise AccessDeniedError(f"{exc.message}{hint}", exc.uri) from None
     if not is_there:
         gone = release.read_destroyed(record.run_id).find(LEDGER)
         why = "" if gone is None else f" (it was destroyed, {gone.destroyed_at})"
-        raise ConfigError(
-            f"no ledger at {found.uri}{why}: name it with --ledger, or use --no-ledger to check the public part only"
-        )
+        raise ConfigError(f"no ledger at {found.uri}{why}: name it with --ledger{otherwise}")
     return found

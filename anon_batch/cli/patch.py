@@ -12,7 +12,7 @@ import typer
 
 from anon_batch.cli.console import err, out, print_json
 from anon_batch.cli.gates import gates_for_machines, show_gates
-from anon_batch.cli.options import Json, Output, Set, ledger_of, overrides
+from anon_batch.cli.options import Json, Output, Set, needed_ledger, overrides
 from anon_batch.cli.progress import ProgressBar
 from anon_batch.config import JobConfig, load_job
 from anon_batch.errors import ConfigError, ExitCode
@@ -75,9 +75,7 @@ def patch(
         )
     operator = load_job(job, {**({} if job else {"manifest": "none"}), **given, "output": output})
     release = Release(Storage(operator.storage), output)
-    place = ledger_of(release, ledger or (operator.ledger_uri if operator.ledger else None), no_ledger=False)
-    if place is None:
-        raise ConfigError(f"{output}: no ledger")
+    place = needed_ledger(release, ledger or (operator.ledger_uri if operator.ledger else None))
 
     def job_of() -> JobConfig:
         return operator if job else load_job(None, {**job_base(release, place), **given})

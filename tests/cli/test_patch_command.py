@@ -102,7 +102,7 @@ def test_wrong_use_is_explained(main: Main, run: Run, tmp_path: Path) -> None:
         (["patch", run.release.uri], "say what to do again"),
         (["patch", run.release.uri, "--verdicts"], "run_key_file"),
         (["patch", tmp_path / "none", "--verdicts"], "no release here"),
-        (["patch", run.release.uri, "--verdicts", "--ledger", tmp_path / "none"], "no ledger at"),
+        (["patch", run.release.uri, "--verdicts", "--ledger", tmp_path / "none"], "none: name it with --ledger\n"),
         (_args(run, "--retry", "poisoned"), "Did you mean 'poison'"),
         (_args(run, "--set", "write.layout=parquet"), "write.layout: was"),
         (_args(run, "--set", "detect.detectors=[nothing]"), "nothing"),

@@ -47,7 +47,8 @@ def read_news(storage: Storage, uri: str, key: Ed25519PublicKey | None) -> News:
     versions = release.versions
     if not versions:
         raise ConfigError(
-            f"{uri}: no {layout.version_file(1)}; name the new release, or its folder `{layout.VERSIONS}`"
+            f"{uri}: no later version is here (no {layout.version_file(1)}); name the new release, or its folder "
+            f"`{layout.VERSIONS}`. If that is the new release, nothing was erased from it"
         )
     if faults := list(check_chain(versions)):
         raise IntegrityError(f"{release.address(layout.VERSIONS)}: {faults[0]}")
