@@ -102,13 +102,14 @@ def test_wrong_use_is_explained(main: Main, run: Run, tmp_path: Path) -> None:
         (["patch", run.release.uri], "say what to do again"),
         (["patch", run.release.uri, "--verdicts"], "run_key_file"),
         (["patch", tmp_path / "none", "--verdicts"], "no release here"),
-        (["patch", run.release.uri, "--verdicts", "--ledger", tmp_path / "none"], "none: name it with --ledger\n"),
+        (["patch", run.release.uri, "--verdicts", "--ledger", tmp_path / "none"], "none: name it with --ledger"),
         (_args(run, "--retry", "poisoned"), "Did you mean 'poison'"),
         (_args(run, "--set", "write.layout=parquet"), "write.layout: was"),
         (_args(run, "--set", "detect.detectors=[nothing]"), "nothing"),
     ):
         code, _, err = main(*args)
         assert (code, words in err) == (2, True), err
+        assert "--no-ledger" not in err, "patch has no such option"
     assert private_files(run) == []
 
 

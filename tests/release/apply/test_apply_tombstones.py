@@ -172,7 +172,7 @@ def test_images_that_a_patch_changed_are_copied_where_they_are_there(made: Path)
 @ALL_IN_FULL
 def test_what_is_no_copy_is_refused(made: Path) -> None:
     code, said = run_command("apply-tombstones", made / "copy", "--from", made / "out")
-    assert (code, "versions/1.json; name the new release" in said) == (2, True)
+    assert (code, "no later version is here (no versions/1.json)" in said) == (2, True)
     erase(made, IDS[1])
     news(made)
     before = files(made / "copy")
