@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeAlias
 
+from anon_batch.divided_work import Attempt
 from anon_batch.evaluate.release.state import ReleaseState
 from anon_batch.records import ShardSpec
+from anon_batch.units import format_counted
 
 Rows = tuple[int, ...]  # offsets in a shard, rising
 
@@ -24,9 +27,14 @@ class Task:
     attempts: int = 0
 
     @property
-    def rows(self) -> int:
+    def rows_count(self) -> int:
         """Number of rows."""
         return sum(len(offsets) for _, offsets in self.parts)
+
+    @property
+    def title(self) -> str:
+        """What messages call the rows."""
+        return format_counted(self.rows_count, "row")
 
     def failed_once_more(self) -> Task:
         """Return the same task after a further attempt."""
@@ -39,23 +47,7 @@ class Task:
         return [Task(_by_shard(half)) for half in (rows[:middle], rows[middle:]) if half]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class TaskResult:
-    """How an attempt at a task ended.
-
-    Args:
-        task: what was measured.
-        state: the measures; None if the attempt failed.
-        error: what failed, without addresses of sources.
-        fatal: the exit code of an error that no further attempt can heal; None if one may.
-        store_is_away: whether a store kept failing for everybody.
-    """
-
-    task: Task
-    state: ReleaseState | None
-    error: str = ""
-    fatal: int | None = None
-    store_is_away: bool = False
+TaskResult: TypeAlias = Attempt[Task, ReleaseState]
 
 
 def divide(sampled: Iterable[tuple[ShardSpec, Sequence[int]]], rows: int) -> Iterator[Task]:

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import time
-import traceback
 from collections import Counter
 from collections.abc import Sequence
 
+from anon_batch.divided_work import attempt
 from anon_batch.errors import (
-    AnonBatchError,
-    ExitCode,
-    IntegrityError,
-    ObjectUnavailableError,
-    StorageError,
-    TransientStorageError,
     WithheldError,
 )
 from anon_batch.evaluate.release.job import ReleaseJob
@@ -23,7 +16,6 @@ from anon_batch.evaluate.release.rows import MeasuredRow, RowReader
 from anon_batch.evaluate.release.state import ReleaseState
 from anon_batch.evaluate.release.tasks import Task, TaskResult
 from anon_batch.models.runtime import Runtime
-from anon_batch.redaction import redact
 
 
 class ReleaseMeasurer:
@@ -53,17 +45,7 @@ class ReleaseMeasurer:
         """Make one attempt at a task. Never raise: every error is returned as a result."""
         self.progress_at, self.busy = time.monotonic(), True
         try:
-            return TaskResult(task, self._measure(task))
-        except IntegrityError as exc:
-            return TaskResult(task, None, str(exc), fatal=int(ExitCode.INTEGRITY))
-        except StorageError as exc:
-            is_away = isinstance(exc, TransientStorageError) and not isinstance(exc, ObjectUnavailableError)
-            return TaskResult(task, None, str(exc), None if exc.retryable else int(exc.exit_code), is_away)
-        except AnonBatchError as exc:
-            return TaskResult(task, None, str(exc), fatal=int(exc.exit_code))
-        except Exception as exc:
-            sys.stderr.write(redact(traceback.format_exc()))  # into this worker's log
-            return TaskResult(task, None, redact(f"{type(exc).__name__} while measuring {task.rows} rows"))
+            return attempt(task, self._measure)
         finally:
             self.busy = False
 

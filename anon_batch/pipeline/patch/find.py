@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 import time
-import traceback
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from anon_batch.divided_work import attempt
 from anon_batch.errors import (
-    AnonBatchError,
     IntegrityError,
     ObjectNotFoundError,
-    ObjectUnavailableError,
-    StorageError,
-    TransientStorageError,
 )
 from anon_batch.formats import layout
 from anon_batch.formats.tombstone import ERASED
@@ -27,7 +22,6 @@ from anon_batch.pipeline.patch.drawn import drawn_in_audit, to_detections, union
 from anon_batch.pipeline.patch.job import PatchJob
 from anon_batch.pipeline.patch.search import Candidate, Searcher
 from anon_batch.pipeline.patch.tasks import FindResult, FindTask
-from anon_batch.redaction import redact
 
 
 class _Row(NamedTuple):
@@ -71,15 +65,7 @@ class RowFinder:
         """Make one attempt at a task. Never raise: every error is returned as a result."""
         self.progress_at, self.busy = time.monotonic(), True
         try:
-            return FindResult(task, self.find(task))
-        except StorageError as exc:
-            is_away = isinstance(exc, TransientStorageError) and not isinstance(exc, ObjectUnavailableError)
-            return FindResult(task, None, str(exc), None if exc.retryable else int(exc.exit_code), is_away)
-        except AnonBatchError as exc:
-            return FindResult(task, None, str(exc), fatal=int(exc.exit_code))
-        except Exception as exc:
-            sys.stderr.write(redact(traceback.format_exc()))  # into this worker's log
-            return FindResult(task, None, redact(f"{type(exc).__name__} in rows {task.rows.name}"))
+            return attempt(task, self.find)
         finally:
             self.busy = False
 

@@ -39,7 +39,7 @@ def list_limits(run: RunJson, methods: Mapping[str, int], kept: int, missed: Seq
         kept: regions left as they are on the owner's word.
         missed: sentences with what was measured about missed faces; none if nothing was.
     """
-    measured = " ".join(missed) or "How many that are was not measured."
+    measured = " ".join(missed) or "How many there are was not measured."
     limits = [f"Faces that no detector found are published as they are. {measured}"]
     if kept:
         regions = f"{format_counted(kept, 'region')} {'was' if kept == 1 else 'were'}"

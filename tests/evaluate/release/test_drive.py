@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 
+from anon_batch.divided_work import ATTEMPTS, Dispatch
 from anon_batch.errors import AnonBatchError, ClusterError, IntegrityError, TransientStorageError, UsageError
-from anon_batch.evaluate.release.drive import ATTEMPTS, Dispatch, measure_all
+from anon_batch.evaluate.release.drive import measure_all
 from anon_batch.evaluate.release.state import ReleaseState
 from anon_batch.evaluate.release.tasks import Task, TaskResult
 from anon_batch.records import ShardSpec
@@ -20,7 +21,7 @@ def rows_of(task: Task) -> list[int]:
     return [spec.start + offset for spec, offsets in task.parts for offset in offsets]
 
 
-def dispatching(process: Callable[[Task], TaskResult]) -> Dispatch:
+def dispatching(process: Callable[[Task], TaskResult]) -> Dispatch[Task, ReleaseState]:
     def dispatch(tasks: Iterable[Task]) -> Iterator[TaskResult]:
         return map(process, tasks)
 
@@ -55,7 +56,7 @@ def test_a_row_that_always_fails_costs_itself_alone() -> None:
     assert state.unmeasured == {"poison": 1}
     assert all(state.statuses.get(f"row {row}") == 1 for row in (0, 5, 9, 19, 20))
     assert tries[2] == ATTEMPTS * 3  # whole, half, alone
-    assert notes[-1] == "a row could not be measured: the worker died"
+    assert notes[-1] == "1 row could not be measured: the worker died"
 
 
 def test_a_task_that_fails_once_is_repeated_whole() -> None:

@@ -179,7 +179,7 @@ def test_only_numbers_leave_a_worker(release: Run) -> None:
         assert path.read_bytes()[200:264] not in sent
     arrays = [
         value
-        for column in (result.state.utility.images, result.state.utility.faces)
+        for column in (result.value.utility.images, result.value.utility.faces)
         for value in column.columns().values()
     ]
     assert all(array.dtype != np.uint8 for array in arrays)

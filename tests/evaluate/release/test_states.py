@@ -92,11 +92,11 @@ SHARDS = st.lists(st.lists(st.integers(0, 30), max_size=20, unique=True).map(sor
 def test_tasks_hold_every_row_once_and_not_more_than_asked_for(sampled: list[list[int]], rows: int) -> None:
     shards = [(ShardSpec(at * 31, 31), offsets) for at, offsets in enumerate(sampled)]
     tasks = list(divide(shards, rows))
-    assert all(0 < task.rows <= rows for task in tasks)
+    assert all(0 < task.rows_count <= rows for task in tasks)
     assert _rows(tasks) == [(spec, offset) for spec, offsets in shards for offset in offsets]
     halves = [half for task in tasks for half in task.halves()]
     assert _rows(halves) == _rows(tasks)
-    assert all(half.rows <= (task.rows + 1) // 2 for task in tasks for half in task.halves())
+    assert all(half.rows_count <= (task.rows_count + 1) // 2 for task in tasks for half in task.halves())
 
 
 def _rows(tasks: list[Task]) -> list[tuple[ShardSpec, int]]:
