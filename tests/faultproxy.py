@@ -96,6 +96,8 @@ class FaultProxy:
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True, name="faultproxy")
         self.log: list[tuple[str, str, int | str]] = []
         """(method, target, status of the answer or name of the fault) of each request."""
+        self.requests: list[tuple[str, str, dict[str, str]]] = []
+        """(method, target, headers with names in lower case) of each request."""
         self.url = ""
 
     def add(self, fault: str, **settings: object) -> Rule:
@@ -171,6 +173,7 @@ class FaultProxy:
         while True:
             head = await _head(reader)
             method, target, _ = head.first.split(" ", 2)
+            self.requests.append((method, target, head.headers))
             rule = self._match(method, target)
             if rule:
                 self.log.append((method, target, rule.fault))

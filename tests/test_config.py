@@ -156,6 +156,7 @@ def test_a_removed_key_says_that_it_was_removed() -> None:
         ("limits__max_pixels", 0),
         ("storage__sse", "aes"),
         ("storage__sse_kms_key_id", "k"),
+        ("storage__sse", "aws:kms"),
         ("storage__retries", -1),
         ("sample__limit", 0),
         ("name", "../x"),
@@ -176,6 +177,49 @@ def test_values_out_of_range_name_their_key(key: str, value: Any) -> None:
         key.replace("__", ".").removesuffix(".sse_kms_key_id").removesuffix(".sse").removesuffix(".overlap_px")
         in message
     )
+
+
+KMS = {"ServerSideEncryption": "aws:kms"}
+KEY = "arn:aws:kms:eu-central-1:111122223333:key/1"
+
+
+@pytest.mark.parametrize(
+    "storage",
+    [
+        {"sse": "aws:kms"},
+        {"sse": "aws:kms", "sse_kms_key_id": " "},
+        {"options": {"s3://b/": {"s3_additional_kwargs": KMS}}},
+        {"options": {"s3://b/": {"s3_additional_kwargs": {"ServerSideEncryption": "aws:kms:dsse"}}}},
+        {
+            "sse": "aws:kms",
+            "sse_kms_key_id": KEY,
+            "options": {"s3://b/": {"s3_additional_kwargs": {"SSEKMSKeyId": None}}},
+        },
+    ],
+)
+def test_kms_without_a_key_is_refused_because_s3_would_not_take_the_key_of_the_bucket(storage: dict[str, Any]) -> None:
+    message = _refused(storage=storage)
+    assert "aws/s3, not by the bucket's key" in message
+    assert "storage.sse_kms_key_id" in message
+    assert _load(storage={**storage, "sse_use_aws_managed": True}).storage.sse_use_aws_managed
+
+
+@pytest.mark.parametrize(
+    "storage",
+    [
+        {"sse": "AES256"},
+        {"sse": "aws:kms", "sse_kms_key_id": KEY},
+        {"options": {"s3://b/": {"s3_additional_kwargs": {**KMS, "SSEKMSKeyId": KEY}}}},
+        {
+            "sse": "aws:kms",
+            "sse_kms_key_id": KEY,
+            "options": {"s3://b/": {"s3_additional_kwargs": {"SSEKMSKeyId": "other"}}},
+        },
+        {"options": {"s3://b/": {"s3_additional_kwargs": {"ACL": "private"}}}},
+    ],
+)
+def test_kms_with_a_key_is_accepted(storage: dict[str, Any]) -> None:
+    _load(storage=storage)
 
 
 def test_several_faults_are_reported_at_once() -> None:
