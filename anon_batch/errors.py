@@ -21,7 +21,7 @@
     │       └── ObjectUnavailableError   this object keeps failing while its store answers others; its row ends
     │           └── TruncatedObjectError its body always ends early
     ├── ClusterError               Ray lost all workers; exit code 75
-    ├── StoppedError               SIGINT or an explicit stop; exit code 130
+    ├── StoppedError               SIGINT, an explicit stop, a deadline or a budget; exit code 130
     ├── TerminatedError            SIGTERM from a machine that shuts down; exit code 75
     ├── RowError                   one row ends here, with a reason code that may be published
     │   ├── FailedError            the source could not be read or decoded; status `failed`
@@ -84,7 +84,11 @@ class ExitCode(IntEnum):
         "storage or the cluster kept failing, or SIGTERM ended the command",
         "run the same command again; it resumes",
     )
-    STOPPED = (130, "stopped on purpose (Ctrl-C)", "run the same command again to resume")
+    STOPPED = (
+        130,
+        "stopped on purpose (Ctrl-C, `submit --stop`, a deadline or a budget)",
+        "run the same command again to resume",
+    )
 
 
 class AnonBatchError(Exception):
@@ -208,7 +212,7 @@ class ClusterError(AnonBatchError):
 
 
 class StoppedError(AnonBatchError):
-    """The user stopped a command (SIGINT)."""
+    """The user stopped a command: SIGINT, `submit --stop`, a deadline or a budget."""
 
     exit_code = ExitCode.STOPPED
 

@@ -47,13 +47,15 @@ class Notice:
 
     Args:
         seconds: between SIGTERM and the end of the machine; too few leave no time to wait.
+        hint: what the user can do next.
 
     Attributes:
         given: whether SIGTERM arrived, so that nothing new should be started.
     """
 
-    def __init__(self, seconds: float = 0.0) -> None:
+    def __init__(self, seconds: float = 0.0, hint: str = "") -> None:
         self._wait_s = seconds - _CLEAN_UP_S
+        self._hint = hint
         self.given = False
 
     def __call__(self, *_: object) -> None:
@@ -63,6 +65,14 @@ class Notice:
             raise KeyboardInterrupt  # unwinds the stack like Ctrl-C
         signal.signal(signal.SIGALRM, _interrupt)
         signal.setitimer(signal.ITIMER_REAL, self._wait_s)
+
+    def stops(self) -> TerminatedError | None:
+        """Return the error that ends the work, now that nothing new should be started; None to go on."""
+        return (
+            TerminatedError(f"terminated by SIGTERM, after the work in flight ended{self._hint}")
+            if self.given
+            else None
+        )
 
     def end(self) -> None:
         """Stop the clock."""
@@ -85,7 +95,7 @@ def stoppable(hint: str = "", notice_s: float = 0.0) -> Iterator[Notice]:
         StoppedError: SIGINT.
         TerminatedError: SIGTERM.
     """
-    previous, notice = None, Notice(notice_s)
+    previous, notice = None, Notice(notice_s, hint)
     if in_main_thread := threading.current_thread() is threading.main_thread():
         previous = signal.signal(signal.SIGTERM, notice)
     try:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
+_UNITS_S = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
+
 
 def format_count(number: int) -> str:
     """Return e.g. `1,234,567`."""
@@ -48,3 +52,16 @@ def format_duration(seconds: float | None) -> str:
     if minutes < 60:
         return f"{minutes} min {secs:02} s"
     return f"{minutes // 60:,} h {minutes % 60:02} min"
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds of e.g. `12h`, `90m`, `1d12h` or `1.5h`.
+
+    Raises:
+        ValueError: it is something else, or not more than 0.
+    """
+    found = re.findall(r"(\d+(?:\.\d+)?)([dhms])", text)
+    seconds = sum(float(number) * _UNITS_S[unit] for number, unit in found)
+    if "".join(number + unit for number, unit in found) != text.replace(" ", "") or seconds <= 0:
+        raise ValueError(f"{text!r} is not a duration above 0; write e.g. 12h, 90m or 1d12h")
+    return seconds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from anon_batch.units import format_bytes, format_count, format_duration, format_share
+from anon_batch.units import format_bytes, format_count, format_duration, format_share, parse_duration
 
 
 def test_counts() -> None:
@@ -41,3 +41,17 @@ def test_shares_never_round_to_none_or_all(share: float | None, text: str) -> No
 )
 def test_bytes(number: float, text: str) -> None:
     assert format_bytes(number) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("45s", 45), ("90m", 5400), ("12h", 43200), ("1d12h", 129_600), ("1.5h", 5400), ("1h 30m", 5400)],
+)
+def test_durations_are_read(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "12", "h", "0h", "-1h", "12 hours", "1h30", "1h;", "one h", "1e3h"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"write e\.g\. 12h"):
+        parse_duration(text)

@@ -93,7 +93,7 @@ def patch(
             progress,
             reads_manifest=job is not None,
             dry_run=dry_run,
-            stopping=lambda: notice.given,
+            stops=notice.stops,
         )
     if json:
         print_json(_for_machines(done, summary, dry_run=dry_run))

@@ -10,10 +10,22 @@ import typer
 
 from anon_batch.cli.console import err, out, print_json, statuses_line
 from anon_batch.cli.gates import gates_for_machines, show_gates
-from anon_batch.cli.options import JobFile, Json, Set, overrides
+from anon_batch.cli.job_options import (
+    Deadline,
+    Detector,
+    Limit,
+    Manifest,
+    MaxCost,
+    Method,
+    OutputKey,
+    PriceGpuHour,
+    PriceWorkerHour,
+    job_flags,
+    job_of,
+)
+from anon_batch.cli.options import JobFile, Json, Set
 from anon_batch.cli.progress import RunProgress
-from anon_batch.config import load_job
-from anon_batch.errors import ConfigError, ExitCode
+from anon_batch.errors import ExitCode
 from anon_batch.process import stoppable
 from anon_batch.reasons import REASONS
 from anon_batch.units import format_duration
@@ -24,14 +36,16 @@ if TYPE_CHECKING:
 
 def run(
     job: JobFile = None,
-    manifest: Annotated[str | None, typer.Option(help="Key `manifest`.")] = None,
-    output: Annotated[str | None, typer.Option(help="Key `output`.")] = None,
-    method: Annotated[str | None, typer.Option(help="Key `anonymize.face.method`.")] = None,
-    detector: Annotated[list[str] | None, typer.Option(help="Key `detect.detectors`; repeat for an ensemble.")] = None,
-    limit: Annotated[
-        int | None, typer.Option(help="Key `sample.limit`: a random subset of N rows, as a release of its own.")
-    ] = None,
+    manifest: Manifest = None,
+    output: OutputKey = None,
+    method: Method = None,
+    detector: Detector = None,
+    limit: Limit = None,
     address: Annotated[str | None, typer.Option(help="Key `engine.address`: the Ray cluster.")] = None,
+    deadline: Deadline = None,
+    max_cost: MaxCost = None,
+    price_worker_hour: PriceWorkerHour = None,
+    price_gpu_hour: PriceGpuHour = None,
     finished_exit_zero: Annotated[
         bool,
         typer.Option(
@@ -43,29 +57,18 @@ def run(
     json: Json = False,
 ) -> None:
     """Run a job, or resume it: the same command again continues where the last one ended."""
-    flags: dict[str, Any] = {
-        "manifest": manifest,
-        "output": output,
-        "anonymize.face.method": method,
-        "detect.detectors": detector or None,
-        "sample.limit": limit,
-        "engine.address": address,
-    }
-    given = overrides(settings, flags)
-    if job is None and (missing := [f"--{key}" for key in ("manifest", "output") if key not in given]):
-        raise ConfigError(
-            f"run needs {' and '.join(missing)}, or a job file, e.g. `anon-batch run --manifest photos.parquet --output "
-            "release`"
-        )
-    config = load_job(job, given)
+    flags = {**job_flags(manifest, output, method, detector, limit), "engine.address": address}
+    config = job_of("run", job, settings, flags)
     from anon_batch.cluster.driver import run_job
+    from anon_batch.pipeline.budget import Budget, Limits
 
+    budget = Budget(Limits.of(config.engine, deadline, max_cost, price_worker_hour, price_gpu_hour))
     with (
         stoppable("; run the same command again to resume", config.engine.termination_notice_s) as notice,
         contextlib.redirect_stdout(sys.stderr),  # because Ray prints about lost workers to standard output
         RunProgress(quiet=json) as progress,
     ):
-        summary = run_job(config, progress, lambda: notice.given)
+        summary = run_job(config, progress, notice.stops, budget)
     if json:
         print_json(_for_machines(summary))
     else:
@@ -79,7 +82,9 @@ def _for_machines(summary: RunSummary) -> dict[str, Any]:
         "run_id": summary.run.plan.run_id,
         "output": summary.run.release.uri,
         "ledger": summary.run.ledger.uri,
-        "seconds": round(summary.seconds, 3),
+        "seconds": round(summary.spent.seconds, 3),
+        "worker_hours": round(summary.spent.worker_hours, 6),
+        "cost": summary.spent.cost,
         "exit_code": int(summary.exit_code),
         **gates_for_machines(summary.gates),
         **summary.stats.summary,
@@ -89,8 +94,14 @@ def _for_machines(summary: RunSummary) -> dict[str, Any]:
 def _print(summary: RunSummary) -> None:
     stats = summary.stats
     out.print(
-        f"{stats.rows:,} rows in {format_duration(summary.seconds)}: {statuses_line(stats.statuses)}", markup=False
+        f"{stats.rows:,} rows in {format_duration(summary.spent.seconds)}: {statuses_line(stats.statuses)}",
+        markup=False,
     )
+    if summary.spent.cost is not None:
+        out.print(
+            f"cost     {summary.spent.cost:,.2f} for {summary.spent.worker_hours:,.2f} worker-hours in this start",
+            markup=False,
+        )
     show_gates(summary.gates)
     out.print(f"release  {summary.run.release.uri}\nledger   {summary.run.ledger.uri}  (private)", markup=False)
     if (failure := summary.common_failure) is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
@@ -46,6 +47,7 @@ class Actor(Generic[_Worker]):
     """
 
     def __init__(self, engine: EngineConfig, build: Callable[[], _Worker]) -> None:
+        began = time.monotonic()
         self.worker: _Worker | None = None
         self.start_error, self.start_exit_code, self.start_is_retryable = "", int(ExitCode.UNEXPECTED), False
         try:
@@ -60,10 +62,11 @@ class Actor(Generic[_Worker]):
             sys.stderr.write(redact(traceback.format_exc()))  # into this worker's log, where Ray keeps it
             what = redact(f"{type(exc).__name__}: {exc}")
             self.start_error = f"a worker failed to start: {what} (the worker's log has the traceback)"
+        self._start_s = time.monotonic() - began
 
-    def ready(self) -> bool:
-        """Return once the models are loaded, or have failed to load."""
-        return True
+    def ready(self) -> float:
+        """Return the seconds that the start took, once the models are loaded or have failed to load."""
+        return self._start_s
 
     def _progress(self) -> float | None:
         """Return when the worker last got further; None while no task is in progress."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from ray.exceptions import RayError
@@ -15,11 +13,13 @@ from anon_batch.config import JobConfig
 from anon_batch.errors import ClusterError, ConfigError, ExitCode
 from anon_batch.formats.gates_json import Gates
 from anon_batch.formats.stats_json import StatsJson
+from anon_batch.pipeline.budget import Budget, Spent
 from anon_batch.pipeline.finalize import finalize
 from anon_batch.pipeline.gates import common_failure
 from anon_batch.pipeline.preflight import preflight
-from anon_batch.pipeline.rounds import RESUME, Reporter, drive
+from anon_batch.pipeline.rounds import RESUME, Reporter, Stops, drive
 from anon_batch.pipeline.run import Run, open_run
+from anon_batch.records import ShardResult
 from anon_batch.shards import effective
 from anon_batch.stats import ShardStats
 
@@ -32,13 +32,13 @@ class RunSummary:
         run: the run.
         stats: content of stats.json.
         gates: content of gates.json.
-        seconds: wall time of this invocation.
+        spent: what this start took.
     """
 
     run: Run
     stats: StatsJson
     gates: Gates
-    seconds: float
+    spent: Spent
 
     @property
     def common_failure(self) -> tuple[str, str] | None:
@@ -53,22 +53,26 @@ class RunSummary:
         return ExitCode.FINISHED if self.gates.passed else ExitCode.GATE_EXCEEDED
 
 
-def run_job(config: JobConfig, reporter: Reporter, stopping: Callable[[], bool] = lambda: False) -> RunSummary:
+def run_job(
+    config: JobConfig, reporter: Reporter, stops: Stops = lambda: None, budget: Budget | None = None
+) -> RunSummary:
     """Run a job to its end, or resume it.
 
     Args:
         config: the job.
         reporter: receives the progress.
-        stopping: returns true when no further shard should be started.
+        stops: returns the error that ends the run, once no further shard should be started.
+        budget: counts what this start takes, and ends it at its limits; by default it has none.
 
     Raises:
         UsageError: before the first image: wrong configuration, manifest, models, or the output of a different job.
         RunStoppedError: a worker met a non-retryable error; the message names it.
         TransientStorageError: storage kept failing; run the same command again to resume.
         ClusterError: Ray lost all workers; run the same command again to resume.
-        TerminatedError: `stopping` returned true; the shards in flight ended before.
+        StoppedError: a limit of `budget` is reached.
+        AnonBatchError: what `stops` returned; the shards in flight ended before.
     """
-    begin = time.monotonic()
+    budget = budget or Budget()
     check_reachable(config.engine.address)
     if any(uri.startswith("memory://") for uri in (config.manifest, config.output_uri, config.ledger_uri)):
         raise ConfigError(
@@ -80,18 +84,38 @@ def run_job(config: JobConfig, reporter: Reporter, stopping: Callable[[], bool] 
     for _, meta in run.release.read_metas(effective(run.release.parts())):
         done.update(ShardStats.from_json(meta.stats).statuses)
     reporter.started(run, done, resumed=resumed)
+    budget.begin(run.plan.total, done.total())
     if done.total() < run.plan.total:
-        process_shards(run, reporter, stopping)
+        process_shards(run, _Counted(reporter, budget), lambda: stops() or budget.stops(), budget)
     stats, gates = finalize(run)
-    return RunSummary(run, stats, gates, time.monotonic() - begin)
+    return RunSummary(run, stats, gates, budget.spent)
 
 
-def process_shards(run: Run, reporter: Reporter, stopping: Callable[[], bool] = lambda: False) -> None:
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """Passes on the progress of a run, and counts its rows."""
+
+    reporter: Reporter
+    budget: Budget
+
+    def started(self, run: Run, done: Counter[str], *, resumed: bool) -> None:
+        self.reporter.started(run, done, resumed=resumed)
+
+    def shard(self, result: ShardResult) -> None:
+        if result.outcome == "committed":
+            self.budget.commit(result.spec.count)
+        self.reporter.shard(result)
+
+    def note(self, text: str) -> None:
+        self.reporter.note(text)
+
+
+def process_shards(run: Run, reporter: Reporter, stops: Stops = lambda: None, budget: Budget | None = None) -> None:
     """Process the shards of a run that have no commit yet, on Ray; raise as `run_job`."""
     engine = run.config.engine
     with connected(engine):
-        pool = shard_pool(run, worker_count(engine), reporter.note)
+        pool = shard_pool(run, worker_count(engine), reporter.note, (budget or Budget()).hold)
         try:
-            drive(run, reporter, pool.map, stopping)
+            drive(run, reporter, pool.map, stops)
         except RayError as exc:
             raise ClusterError(f"{str(exc).strip().splitlines()[0]}; {RESUME}") from exc

@@ -14,7 +14,7 @@ from anon_batch.cluster.driver import process_shards
 from anon_batch.cluster.pool import ActorPool
 from anon_batch.cluster.ray_cluster import check_reachable, connected, worker_count
 from anon_batch.config import JobConfig
-from anon_batch.errors import ClusterError, ConfigError, TerminatedError
+from anon_batch.errors import ClusterError, ConfigError
 from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.release import Release
 from anon_batch.pipeline.patch.find import RowFinder
@@ -23,6 +23,7 @@ from anon_batch.pipeline.patch.patch import PatchSummary, Reporter, finish_begun
 from anon_batch.pipeline.patch.staging import StagedRun
 from anon_batch.pipeline.patch.tasks import FindResult, FindTask
 from anon_batch.pipeline.preflight import preflight
+from anon_batch.pipeline.rounds import Stops
 from anon_batch.pipeline.run import Run
 from anon_batch.process import limit_threads
 from anon_batch.records import ShardResult
@@ -73,18 +74,18 @@ class RayWorkers:
 
     Args:
         reporter: hears of the rows that are done again, and of what happens to workers.
-        stopping: returns true when nothing new should be started.
+        stops: returns the error that ends the work, once nothing new should be started.
     """
 
     reporter: Reporter
-    stopping: Callable[[], bool] = lambda: False
+    stops: Stops = lambda: None
 
     def find(self, job: PatchJob, tasks: Iterable[FindTask]) -> Iterator[FindResult]:
         """Make one attempt at each task.
 
         Raises:
             ClusterError: Ray lost all workers.
-            TerminatedError: `stopping` returned true.
+            AnonBatchError: what `stops` returned.
         """
         listed, engine = list(tasks), job.config.engine
         rows = sum(task.rows.count for task in listed)
@@ -111,12 +112,12 @@ class RayWorkers:
 
     def redo(self, run: StagedRun) -> None:
         """Process the shards of a staged run that have no commit yet; raise as `run_job`."""
-        process_shards(run, _ShardReporter(self.reporter), self.stopping)
+        process_shards(run, _ShardReporter(self.reporter), self.stops)
 
     def _until_stopped(self, tasks: Iterable[FindTask]) -> Iterator[FindTask]:
         for task in tasks:
-            if self.stopping():
-                raise TerminatedError("terminated by SIGTERM; run the same command again")
+            if (error := self.stops()) is not None:
+                raise error
             yield task
 
 
@@ -129,7 +130,7 @@ def patch_release(
     *,
     reads_manifest: bool,
     dry_run: bool = False,
-    stopping: Callable[[], bool] = lambda: False,
+    stops: Stops = lambda: None,
 ) -> tuple[PatchJob, PatchSummary]:
     """Patch a release, or end the patch that an interrupted command began.
 
@@ -141,7 +142,7 @@ def patch_release(
         reporter: hears of the progress.
         reads_manifest: see `open_patch`.
         dry_run: end when the rows are found.
-        stopping: returns true when nothing new should be started.
+        stops: returns the error that ends the work, once nothing new should be started.
 
     Raises:
         AnonBatchError: see `open_patch` and `patch`.
@@ -158,4 +159,4 @@ def patch_release(
         reporter.note(f"version {ended.version} was published by an interrupted command, and is finished now")
         if begun is not None and dict(begun.request) == job.request:
             return job, ended
-    return job, patch(job, RayWorkers(reporter, stopping), reporter, dry_run=dry_run)
+    return job, patch(job, RayWorkers(reporter, stops), reporter, dry_run=dry_run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
@@ -13,7 +14,8 @@ from anon_batch.config import EngineConfig
 from anon_batch.pipeline.run import Run
 from anon_batch.records import ShardResult, ShardSpec
 
-_WAIT_S = 60.0
+_NOTE_S = 60.0
+_BEAT_S = 1.0
 _WITHOUT_LIMIT = -1
 
 _Task = TypeVar("_Task")
@@ -33,6 +35,8 @@ class ActorPool(Generic[_Task, _Result]):
         note: called with messages for the user.
         lost: returns the result of a task that Ray gave up, for the task and why.
         task_retries: how often Ray repeats a task whose actor died; -1 for ever, because the task itself counts its attempts.
+        hold: called about once a second with the number of actors that hold resources, and with the seconds for which some
+            of them held resources before they were counted; what it raises ends `map`.
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class ActorPool(Generic[_Task, _Result]):
         note: Callable[[str], None],
         lost: Callable[[_Task, str], _Result],
         task_retries: int = _WITHOUT_LIMIT,
+        hold: Callable[[int, float], None] = lambda actors, before_s: None,
     ) -> None:
         self._class, self._argument = actor, argument
         self._engine = engine
@@ -51,6 +56,7 @@ class ActorPool(Generic[_Task, _Result]):
         self._note = note
         self._lost = lost
         self._task_retries = task_retries
+        self._hold = hold
         self._starting: dict[Any, Any] = {}
         self._idle: list[Any] = []
         self._running: dict[Any, tuple[Any, _Task]] = {}
@@ -98,10 +104,10 @@ class ActorPool(Generic[_Task, _Result]):
             ray.kill(actor)
         self._idle.clear()
         self._starting.clear()
+        self._hold(len(self._running), 0.0)
 
     def _next_results(self) -> Iterator[_Result]:
-        waiting = [*self._running, *self._starting]
-        done, _ = ray.wait(waiting, num_returns=1, timeout=_WAIT_S)
+        done = self._wait()
         if not done and not self._running:
             self._note(
                 f"no worker has started yet; {len(self._starting)} are waiting for free resources in the cluster, or end while "
@@ -110,8 +116,9 @@ class ActorPool(Generic[_Task, _Result]):
         for ref in done:
             if ref in self._starting:
                 actor = self._starting.pop(ref)
-                if self._get(ref) is not None:
+                if (start_s := self._get(ref)) is not None:
                     self._idle.append(actor)
+                    self._hold(len(self._running) + len(self._idle), start_s)
                 continue
             actor, task = self._running.pop(ref)
             result = self._get(ref)
@@ -125,6 +132,15 @@ class ActorPool(Generic[_Task, _Result]):
         if not (self._running or self._starting or self._idle):
             raise RayError(self._last_error)
 
+    def _wait(self) -> list[Any]:
+        """Return the calls that ended; none after a while."""
+        until = time.monotonic() + _NOTE_S
+        while True:
+            self._hold(len(self._running) + len(self._idle), 0.0)
+            done, _ = ray.wait([*self._running, *self._starting], num_returns=1, timeout=_BEAT_S)
+            if done or time.monotonic() >= until:
+                return list(done)
+
     def _get(self, ref: Any) -> Any:
         """Return the result of an actor's call; None when Ray gave up the actor."""
         try:
@@ -135,16 +151,22 @@ class ActorPool(Generic[_Task, _Result]):
             return None
 
 
-def shard_pool(run: Run, workers: int, note: Callable[[str], None]) -> ActorPool[ShardSpec, ShardResult]:
+def shard_pool(
+    run: Run,
+    workers: int,
+    note: Callable[[str], None],
+    hold: Callable[[int, float], None] = lambda actors, before_s: None,
+) -> ActorPool[ShardSpec, ShardResult]:
     """Return the pool of a run. Shards are repeated without limit, because each counts its attempts on storage.
 
     Args:
         run: the run that the actors work on.
         workers: number of actors.
         note: called with messages for the user.
+        hold: see `ActorPool`.
     """
 
     def lost(spec: ShardSpec, why: str) -> ShardResult:
         return ShardResult(spec, "error", error=why)
 
-    return ActorPool(ShardActor, run, run.config.engine, workers, note, lost)
+    return ActorPool(ShardActor, run, run.config.engine, workers, note, lost, hold=hold)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import takewhile
 from typing import Protocol
 
-from anon_batch.errors import RunStoppedError, TerminatedError, TransientStorageError
+from anon_batch.errors import AnonBatchError, RunStoppedError, TransientStorageError
 from anon_batch.pipeline.attempts import count_attempts
 from anon_batch.pipeline.commit import commit_poison
 from anon_batch.pipeline.run import Run
@@ -22,6 +22,9 @@ _PAUSE_AFTER_ERRORS_S = 5.0
 Dispatch = Callable[[Iterable[ShardSpec]], Iterator[ShardResult]]
 """Processes shards and yields one result for each, in any order."""
 
+Stops = Callable[[], AnonBatchError | None]
+"""Returns the error that ends a run on purpose, once no shard should be started any more; None to go on."""
+
 
 class Reporter(Protocol):
     """Receives the progress of a run."""
@@ -31,16 +34,16 @@ class Reporter(Protocol):
     def note(self, text: str) -> None: ...
 
 
-def drive(run: Run, reporter: Reporter, dispatch: Dispatch, stopping: Callable[[], bool] = lambda: False) -> None:
+def drive(run: Run, reporter: Reporter, dispatch: Dispatch, stops: Stops = lambda: None) -> None:
     """Dispatch rounds of shards until every row is committed.
 
     Each round dispatches the shards without a commit. A shard without attempts left is split; a single row without attempts
-    left is committed as `failed(poison)`. Once `stopping` returns true no shard is started, and those in flight are awaited.
+    left is committed as `failed(poison)`. Once `stops` returns an error no shard is started, and those in flight are awaited.
 
     Raises:
         RunStoppedError: a shard met a non-retryable error, or all rows fail for one reason.
         TransientStorageError: no shard of a whole round could begin an attempt, or a store stayed away for everybody.
-        TerminatedError: `stopping` returned true.
+        AnonBatchError: what `stops` returned, and rows are left.
     """
     limit, plan = run.config.engine.attempts, run.plan
     alike = UniformFailures(run.config.engine.stop_after_uniform_failures)
@@ -54,7 +57,7 @@ def drive(run: Run, reporter: Reporter, dispatch: Dispatch, stopping: Callable[[
             found.append(spec)
         last_error, committed_s = "", time.monotonic()
         specs = pending(plan.total, plan.shard_rows, found, attempts.exhausted, plan.cuts)
-        for result in dispatch(takewhile(lambda _: not (alike.reached or stopping()), specs)):
+        for result in dispatch(takewhile(lambda _: not (alike.reached or stops()), specs)):
             outcomes[result.outcome] += 1
             reporter.shard(result)
             committed_s = time.monotonic() if result.outcome == "committed" else committed_s
@@ -65,8 +68,8 @@ def drive(run: Run, reporter: Reporter, dispatch: Dispatch, stopping: Callable[[
             alike.add(result)
         if alike.reached:
             raise alike.stop(run.release)
-        if stopping():
-            raise TerminatedError(f"terminated by SIGTERM, after the shards in flight ended; {RESUME}")
+        if (error := stops()) is not None and gaps(plan.total, run.release.parts()):
+            raise error
         if not outcomes:
             return  # finalize names the missing rows
         if set(outcomes) == {"error"}:

@@ -8,12 +8,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pipeline_fixtures import Silent
+from pipeline_fixtures import Silent, shards
 
 from anon_batch.config import load_job
 from anon_batch.errors import RunStoppedError, TerminatedError, TransientStorageError
 from anon_batch.pipeline import rounds
 from anon_batch.pipeline.run import Run, open_run
+from anon_batch.pipeline.shard import ShardProcessor
 from anon_batch.records import ShardResult, ShardSpec
 
 ROWS, SHARD_ROWS = 8, 4
@@ -108,9 +109,23 @@ def test_after_a_notice_no_shard_is_started_and_those_in_flight_end(run: Run) ->
             begun.append(spec)
             yield ShardResult(spec, "committed", {"clean": spec.count})
 
-    with pytest.raises(TerminatedError, match="after the shards in flight ended; committed shards stay; run the same"):
-        rounds.drive(run, Silent(), two_workers, lambda: len(begun) >= 1)
+    with pytest.raises(TerminatedError, match="on notice"):
+        rounds.drive(run, Silent(), two_workers, lambda: TerminatedError("on notice") if begun else None)
     assert len(begun) == 1
+
+
+def test_a_notice_while_the_last_shards_end_ends_nothing(run: Run) -> None:
+    processor, processed = ShardProcessor(run), []
+
+    def dispatch(specs: Iterable[ShardSpec]) -> Iterator[ShardResult]:
+        for spec in specs:
+            processed.append(spec)
+            yield processor.process(spec)
+
+    rounds.drive(
+        run, Silent(), dispatch, lambda: TerminatedError("late") if len(processed) == len(shards(run)) else None
+    )
+    assert sum(spec.count for spec in run.release.parts()) == ROWS
 
 
 def test_a_store_that_is_away_for_everybody_ends_the_run_and_fails_no_row(run: Run) -> None:

@@ -176,7 +176,7 @@ def _drive(config: JobConfig, workers: int) -> int:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             run, resumed = open_run(config, ())
             _Report().started(run, run.release.parts(), resumed=resumed)
-            rounds.drive(run, _Report(), ForkedPool(run, workers).map, lambda: notice.given)
+            rounds.drive(run, _Report(), ForkedPool(run, workers).map, notice.stops)
             return 0 if finalize(run).gates.passed else 10
     except AnonBatchError as exc:
         print(f"anon-batch: {exc}", file=sys.stderr)
