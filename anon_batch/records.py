@@ -21,6 +21,7 @@ Status = Literal["anonymized", "clean", "withheld", "failed"]
 STATUSES: tuple[Status, ...] = ("anonymized", "clean", "withheld", "failed")
 Shape = Literal["ellipse", "rectangle", "face"]
 DEFAULT_LABEL = "face"
+UNIT_SIZE = (1, 1)  # of the image that boxes in shares of its sides are for, px
 
 
 def _require(condition: bool, message: str) -> None:

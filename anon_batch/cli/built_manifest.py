@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from anon_batch.cli.console import err, out
 from anon_batch.manifest import BuildReport
+from anon_batch.manifest.joins import describe_join
 from anon_batch.manifest.publish import describe_columns
 from anon_batch.manifest.skip_reasons import SKIP_REASONS
 from anon_batch.units import format_count, format_counted
@@ -24,6 +25,7 @@ def show_built(report: BuildReport, output: str) -> None:
         err.print(
             "image ids of several sources were equal: each id starts with the name of its source now", markup=False
         )
+    _show_joins(report)
     _show_names(report)
     if report.labelled_count:
         out.print(
@@ -53,6 +55,14 @@ def _show_skipped(report: BuildReport) -> None:
             kinds = ", ".join(f"{n:,} {suffix}" for suffix, n in list(report.other_suffixes.items())[:10])
             err.print(f"             {kinds}", markup=False)
         err.print(f"             {_join_names(report.skipped_names[code][:_NAMES], count)}", markup=False)
+
+
+def _show_joins(report: BuildReport) -> None:
+    for join in report.joins:
+        columns = f": {', '.join(join.columns)}" if join.columns else ""
+        out.print(f"{format_count(join.matched_count):>12} images with a line of {join.given}{columns}", markup=False)
+        if join.is_incomplete:
+            err.print(describe_join(join), markup=False)
 
 
 def _show_columns(report: BuildReport) -> None:

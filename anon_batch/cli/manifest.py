@@ -14,7 +14,9 @@ from anon_batch.cli.built_manifest import show_built
 from anon_batch.cli.console import print_json
 from anon_batch.config import StorageConfig, load_job
 from anon_batch.errors import ConfigError
+from anon_batch.manifest.box_format import BoxFormat
 from anon_batch.manifest.build import build_manifest
+from anon_batch.manifest.joins import BoxColumn, IdTemplate, Join, Shaping
 from anon_batch.manifest.labels import LabelMap
 from anon_batch.storage import Storage
 
@@ -29,6 +31,15 @@ class Kind(StrEnum):
     parquet = "parquet"
     table = "table"
     wider = "wider"
+
+
+class BoxForm(StrEnum):
+    """Forms of boxes."""
+
+    xyxy = "xyxy"
+    xywh = "xywh"
+    xyxy_normalised = "xyxy_normalised"
+    xywh_normalised = "xywh_normalised"
 
 
 def build(
@@ -69,8 +80,44 @@ def build(
             help="Column to ignore, e.g. a `sha256` or `length` that describes another file; repeat for several."
         ),
     ] = None,
+    join: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="CSV, TSV, JSONL or Parquet file whose columns the images get, or `ilsvrc-devkit:PATH` for the classes of "
+            "ImageNet's validation images; repeat for several."
+        ),
+    ] = None,
+    on: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Column of the joined table that names images, or COLUMN=KEY to compare a column of the images with it; once "
+            "for all --join, or once for each."
+        ),
+    ] = None,
+    id_template: Annotated[
+        str | None,
+        typer.Option(
+            "--id", metavar="TEMPLATE", help="New ids of the images, e.g. `val/{wnid}/{name}`: columns in braces."
+        ),
+    ] = None,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option(help="Column of texts to publish as classes (ClassLabel); repeat for several."),
+    ] = None,
+    regions_from: Annotated[
+        str | None,
+        typer.Option(help="Column of boxes to read as regions, e.g. `face_bboxes` or `json.face_bboxes`."),
+    ] = None,
+    regions_format: Annotated[
+        BoxForm,
+        typer.Option(help="Numbers of these boxes; `normalised` ones are shares of the image's sides."),
+    ] = BoxForm.xyxy,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Fail when an entry that may be an image cannot be listed.")
+        bool,
+        typer.Option(
+            "--strict",
+            help="Fail when an entry that may be an image cannot be listed, or images and joined tables do not match.",
+        ),
     ] = False,
     job: Annotated[
         Path | None,
@@ -93,6 +140,12 @@ def build(
         base_uri=base_uri,
         columns=kept,
         renames=_pairs(rename or [], ignore or []),
+        shaping=Shaping(
+            Join.parse(join or [], on or []),
+            None if regions_from is None else BoxColumn(regions_from, BoxFormat.parse(regions_format.value)),
+            tuple(classes or []),
+            None if id_template is None else IdTemplate.parse(id_template),
+        ),
         strict=strict,
         allow=config.sources if config else None,
     )

@@ -30,11 +30,13 @@ from anon_batch.manifest.imported import ImportedRows, import_sources
 from anon_batch.manifest.importers.classify import SKIPPED_SUFFIX
 from anon_batch.manifest.importers.entries import Kind
 from anon_batch.manifest.importers.report import NAMES_SHOWN, ImportReport
+from anon_batch.manifest.joins import Shaping, describe_join, shape_rows
 from anon_batch.manifest.labels import LabelMap
 from anon_batch.manifest.matching import RegionMatcher
 from anon_batch.manifest.portable_names import find_unportable
 from anon_batch.manifest.publish import decide
 from anon_batch.manifest.rename import Renames
+from anon_batch.manifest.rows import Rows
 from anon_batch.manifest.staging import StagedTables
 from anon_batch.manifest.write import AddressBase, write_table
 from anon_batch.records import ManifestRow
@@ -55,6 +57,7 @@ def build_manifest(
     base_uri: str | None = None,
     columns: Sequence[str] | None = None,
     renames: Renames = MappingProxyType({}),
+    shaping: Shaping | None = None,
     strict: bool = False,
     allow: SourcesConfig | None = None,
 ) -> BuildReport:
@@ -74,7 +77,8 @@ def build_manifest(
             absolute.
         columns: pass-through columns to keep; None keeps all, () none.
         renames: columns of the sources that are read under another name, or ignored.
-        strict: refuse when an entry that may be an image is skipped.
+        shaping: joined tables, boxes, classes and ids that the rows get besides.
+        strict: refuse when an entry that may be an image is skipped, or an image and its line in a joined table lack each other.
         allow: what the addresses of tables may lead to when their images are compared with `sha256` and `size_bytes`.
 
     Raises:
@@ -88,21 +92,27 @@ def build_manifest(
     if not sources:
         raise ManifestError("no source; give a folder, a bucket prefix, tar, Parquet or CSV files")
     only = None if kind == "auto" else kind
+    shaping = shaping or Shaping()
     with tempfile.TemporaryDirectory(prefix="anon-batch-manifest-") as folder, StagedTables(Path(folder)) as staged:
         report = ImportReport(Path(folder) / "skipped.jsonl")
-        rows = import_sources(storage, sources, staged, report, kind=only, columns=columns, renames=renames)
+        read = None if columns is None else [*columns, *shaping.columns_read()]
+        imported = import_sources(storage, sources, staged, report, kind=only, columns=read, renames=renames)
         report.close()
-        _require_all_counted(rows)
-        if not rows.rows_count:
+        _require_all_counted(imported)
+        if not imported.rows_count:
             raise ManifestError(describe_nothing(sources, report, only))
         if strict and report.losses:
             raise ManifestError(f"--strict: {describe_losses(report)}; nothing is written")
-        _refuse_foreign_columns(storage, rows, allow or SourcesConfig())
-        base = AddressBase(out_uri, base_uri, [source for _, source in rows.parts])
+        shaped = shape_rows(storage, imported, shaping, Path(folder), columns=columns, renames=renames)
+        _refuse_foreign_columns(storage, imported, allow or SourcesConfig())
+        if strict and (lonely := [join for join in shaped.joins if join.is_incomplete]):
+            raise ManifestError(f"--strict: {'; '.join(map(describe_join, lonely))}; nothing is written")
+        rows = shaped.rows
+        base = AddressBase(out_uri, base_uri, [source for _, source in imported.parts])
         matcher = _matcher(storage, ground_truth, labels or LabelMap(), rows)
         path = Path(folder) / "manifest.parquet"
         labelled_count, regions_count = write_table(
-            path, rows.tables(), rows.extra_schema(), matcher=matcher, base=base, where=absolute(out_uri)
+            path, rows.tables(), rows.extra, matcher=matcher, base=base, where=absolute(out_uri)
         )
         shown_columns = _shown_columns(rows)
         skipped_uri = _publish(storage, path, report, out_uri, f"{stem}{SKIPPED_SUFFIX}")
@@ -110,27 +120,28 @@ def build_manifest(
     unmatched = matcher.unmatched() if matcher else []
     return BuildReport(
         uri=absolute(out_uri),
-        images_count=rows.rows_count,
-        sources=count_parts(rows),
+        images_count=rows.count,
+        sources=count_parts(imported),
         found_count=report.found_count,
         skipped=dict(report.skipped.most_common()),
         skipped_names={reason: tuple(shown) for reason, shown in report.names.items()},
         skipped_uri=skipped_uri,
         other_suffixes=dict(sorted(report.suffixes.items(), key=lambda item: (-item[1], item[0]))),
-        extra_columns=tuple(rows.extra_schema().names),
+        extra_columns=tuple(rows.extra.names),
         columns=shown_columns,
         renamed_columns=report.renamed,
         dropped_columns=tuple(sorted(report.dropped)),
         differing_columns=staged.differing,
         base_uri=base.written,
-        prefixed=any(rows.prefixes),
+        prefixed=any(imported.prefixes),
         labelled_count=labelled_count,
         regions_count=regions_count,
         unmatched_count=len(unmatched),
         unmatched_names=tuple(unmatched[:NAMES_SHOWN]),
         reserved_count=names.reserved_count,
         equal_count=names.equal_count,
-        outside=find_outside(rows, absolute(out_uri)),
+        outside=find_outside(imported, absolute(out_uri)),
+        joins=tuple(shaped.joins),
     )
 
 
@@ -181,7 +192,7 @@ def _publish(storage: Storage, path: Path, report: ImportReport, out_uri: str, s
     return absolute(skipped_uri) if report.skipped_count else None
 
 
-def _matcher(storage: Storage, ground_truth: str | None, labels: LabelMap, rows: ImportedRows) -> RegionMatcher | None:
+def _matcher(storage: Storage, ground_truth: str | None, labels: LabelMap, rows: Rows) -> RegionMatcher | None:
     if ground_truth is None:
         return None
     regions = read_ground_truth(storage, ground_truth, labels)
@@ -200,10 +211,9 @@ def _matcher(storage: Storage, ground_truth: str | None, labels: LabelMap, rows:
     return matcher
 
 
-def _shown_columns(rows: ImportedRows) -> dict[str, Any]:
+def _shown_columns(rows: Rows) -> dict[str, Any]:
     """Return what a release of the manifest publishes and what not, as far as its first rows show."""
-    extra = rows.extra_schema()
     first = next(table for table in rows.tables() if len(table))
-    columns = decide(first, extra)
+    columns = decide(first, rows.extra)
     columns.apply(first)
     return columns.report()

@@ -12,6 +12,8 @@ from anon_batch.manifest.addresses import folder_of
 from anon_batch.manifest.imported import ImportedRows
 from anon_batch.manifest.importers.entries import Kind
 from anon_batch.manifest.importers.report import ImportReport, printable
+from anon_batch.manifest.joins import JoinReport
+from anon_batch.manifest.rows import Rows
 from anon_batch.manifest.skip_reasons import SKIP_REASONS
 from anon_batch.storage import is_local
 
@@ -43,6 +45,7 @@ class BuildReport:
         reserved_count: ids that Windows cannot store as they are.
         equal_count: ids that a file system without upper case or accents' forms takes for another one.
         outside: folders of images that a job has to allow, because they are not below the manifest's own.
+        joins: what became of each joined table.
     """
 
     uri: str
@@ -67,6 +70,7 @@ class BuildReport:
     reserved_count: int = 0
     equal_count: int = 0
     outside: tuple[str, ...] = ()
+    joins: tuple[JoinReport, ...] = ()
 
 
 def describe_nothing(sources: Sequence[str], report: ImportReport, kind: Kind | None) -> str:
@@ -101,7 +105,7 @@ def count_parts(rows: ImportedRows) -> tuple[tuple[str, Kind, int], ...]:
     return tuple(shown.values())
 
 
-def all_ids(rows: ImportedRows) -> Iterator[pa.Array]:
+def all_ids(rows: Rows) -> Iterator[pa.Array]:
     """Yield the ids of the manifest."""
     return (table.column("image_id").combine_chunks() for table in rows.tables())
 

@@ -20,7 +20,7 @@ from anon_batch.manifest.importers.find import find_source, read_source
 from anon_batch.manifest.importers.report import ImportReport
 from anon_batch.manifest.named_columns import DESCRIBING_FILES, LABEL_COLUMN, NamedColumns, find_named_columns
 from anon_batch.manifest.names import hashes, unsafe
-from anon_batch.manifest.rename import Renames, require_columns
+from anon_batch.manifest.rename import Renames
 from anon_batch.manifest.repeated_ids import find_repeated
 from anon_batch.manifest.schema import FIXED_COLUMNS
 from anon_batch.manifest.staging import StagedTables
@@ -67,6 +67,15 @@ class ImportedRows:
     @property
     def rows_count(self) -> int:
         return sum(self.count_of(part) for part in range(len(self.parts)))
+
+    def name_columns(self, wanted: set[str]) -> None:
+        """Find the columns that the names of folders and files tell, out of those wanted; those of several sources tell none."""
+        if len(self.prefixes) > 1:
+            return
+        if not {posixpath.basename(address) for address in self.report.containers}.isdisjoint(DESCRIBING_FILES):
+            wanted = wanted - {LABEL_COLUMN}  # because that file says what the images are
+        parts = [(source, partial(self.staged.tables, part)) for part, (_, source) in enumerate(self.parts)]
+        self.named = find_named_columns(parts, label=LABEL_COLUMN in wanted, split=SPLIT_COLUMN in wanted)
 
     def leave_out_repeated(self) -> None:
         """Skip rows whose id, or whose output, another row has."""
@@ -125,25 +134,9 @@ def import_sources(
                 whole = _screened(conform(table, report, renames, in_cells=in_cells), report)
                 staged.add(len(rows.parts), _selected(whole, columns, report))
             rows.parts.append((at, part))
-    if len(found) == 1:
-        rows.named = _named_columns(rows, columns, renames)
-    if report.columns:
-        require_columns(sorted(report.columns), renames, "--rename or --ignore")
     rows.prefixes = _id_prefixes(found, rows)
     rows.leave_out_repeated()
     return rows
-
-
-def _named_columns(rows: ImportedRows, columns: Sequence[str] | None, renames: Renames) -> NamedColumns:
-    """Return what names tell beyond the columns that the source has itself."""
-    report, staged = rows.report, rows.staged
-    report.columns.update(name for name in (LABEL_COLUMN, SPLIT_COLUMN) if name in renames and renames[name] is None)
-    own = {*renames, *staged.extra_schema().names}
-    wanted = {name for name in (LABEL_COLUMN, SPLIT_COLUMN) if name not in own and (columns is None or name in columns)}
-    if not {posixpath.basename(address) for address in report.containers}.isdisjoint(DESCRIBING_FILES):
-        wanted.discard(LABEL_COLUMN)  # because that file says what the images are
-    parts = [(source, partial(staged.tables, part)) for part, (_, source) in enumerate(rows.parts)]
-    return find_named_columns(parts, label=LABEL_COLUMN in wanted, split=SPLIT_COLUMN in wanted)
 
 
 def _screened(table: pa.Table, report: ImportReport) -> pa.Table:

@@ -17,6 +17,7 @@ from anon_batch.manifest.importers.entries import Source
 from anon_batch.manifest.matching import RegionMatcher
 from anon_batch.manifest.rebatch import rebatch
 from anon_batch.manifest.regions_column import regions_array
+from anon_batch.manifest.rows import replace_columns
 from anon_batch.manifest.schema import (
     BASE_KEY,
     COMPARED_KEY,
@@ -94,7 +95,7 @@ def write_table(
             regions_count += pc.sum(pc.list_value_length(regions)).as_py() or 0
             checker.feed(table)
             uris = relative(table.column("uri").combine_chunks(), base.prefixes)
-            written = replace_column(table, "uri", uris).select(schema.names).cast(schema)
+            written = replace_columns(table, {"uri": uris}).select(schema.names).cast(schema)
             writer.write_table(written, row_group_size=ROW_GROUP_ROWS)
     checker.finish(lambda: _written_ids(path))
     return labelled_count, regions_count
@@ -110,7 +111,7 @@ def _attach(table: pa.Table, matcher: RegionMatcher) -> pa.Table:
     for name, column in columns.items():
         old = table.column(name).combine_chunks()
         merged = column if old.null_count == len(old) else pc.if_else(is_new, column, old)
-        table = replace_column(table, name, merged)
+        table = replace_columns(table, {name: merged})
     return table
 
 
@@ -118,8 +119,3 @@ def _written_ids(path: Path) -> Iterator[pa.Table]:
     with contextlib.closing(pq.ParquetFile(path)) as parquet:
         for batch in parquet.iter_batches(ROW_GROUP_ROWS, columns=["image_id"], use_threads=False):
             yield pa.Table.from_batches([batch])
-
-
-def replace_column(table: pa.Table, name: str, column: pa.Array) -> pa.Table:
-    """Return the table with another column in the place of `name`."""
-    return table.set_column(table.column_names.index(name), name, column)
