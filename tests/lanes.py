@@ -15,7 +15,7 @@ from typing import Any
 import external_data
 import pytest
 
-_RAY_FOLDERS = ("tests/benchmarks/", "tests/e2e/", "tests/faults/")
+_RAY_FOLDERS = ("tests/benchmarks/", "tests/cluster/nodes/", "tests/e2e/", "tests/faults/")
 _IMPLY_FULL = ("ceph", "accuracy")
 _REQUIRE = {
     "--require-data": external_data.NO_DATA,

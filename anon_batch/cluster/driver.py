@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from ray.exceptions import RayError
 
 from anon_batch.cluster.pool import shard_pool
-from anon_batch.cluster.ray_cluster import check_reachable, connected, worker_count
+from anon_batch.cluster.ray_cluster import check_reachable, connected
+from anon_batch.cluster.room import worker_count
 from anon_batch.config import JobConfig
 from anon_batch.errors import ClusterError, ConfigError, ExitCode
 from anon_batch.formats.gates_json import Gates
@@ -73,7 +74,7 @@ def run_job(
         AnonBatchError: what `stops` returned; the shards in flight ended before.
     """
     budget = budget or Budget()
-    check_reachable(config.engine.address)
+    check_reachable(config.engine)
     if any(uri.startswith("memory://") for uri in (config.manifest, config.output_uri, config.ledger_uri)):
         raise ConfigError(
             "memory:// is visible to one process only; use a folder or a bucket that all workers can reach"
@@ -113,8 +114,9 @@ class _Counted:
 def process_shards(run: Run, reporter: Reporter, stops: Stops = lambda: None, budget: Budget | None = None) -> None:
     """Process the shards of a run that have no commit yet, on Ray; raise as `run_job`."""
     engine = run.config.engine
-    with connected(engine):
-        pool = shard_pool(run, worker_count(engine), reporter.note, (budget or Budget()).hold)
+    with connected(engine, reporter.note) as address:
+        workers = worker_count(engine, joined=address is not None, note=reporter.note)
+        pool = shard_pool(run, workers, reporter.note, (budget or Budget()).hold)
         try:
             drive(run, reporter, pool.map, stops)
         except RayError as exc:

@@ -10,7 +10,8 @@ from ray.exceptions import RayError
 
 from anon_batch.cluster.actor import Actor
 from anon_batch.cluster.pool import ActorPool
-from anon_batch.cluster.ray_cluster import check_reachable, connected, worker_count
+from anon_batch.cluster.ray_cluster import check_reachable, connected
+from anon_batch.cluster.room import worker_count
 from anon_batch.errors import ClusterError
 from anon_batch.evaluate.release.draw import Drawn, draw_rows
 from anon_batch.evaluate.release.drive import measure_all
@@ -97,7 +98,7 @@ def measure_release(
         ClusterError: Ray lost all workers.
     """
     engine = job.config.engine
-    check_reachable(engine.address)
+    check_reachable(engine)
     drawn = draw_rows(job.release, job.run, limit=selection.limit, share=selection.share, seed=selection.seed)
     limit_threads(max(1, int(engine.num_cpus)))
     here = ReleaseMeasurer(job)  # also finds errors of models and options before the first row
@@ -118,10 +119,9 @@ def _on_ray(
     def lost(task: Task, why: str) -> TaskResult:
         return TaskResult(task, None, why)
 
-    with connected(engine):
-        pool: ActorPool[Task, TaskResult] = ActorPool(
-            EvaluationActor, job, engine, worker_count(engine), note, lost, _TASK_RETRIES
-        )
+    with connected(engine, note) as address:
+        workers = worker_count(engine, joined=address is not None, note=note)
+        pool: ActorPool[Task, TaskResult] = ActorPool(EvaluationActor, job, engine, workers, note, lost, _TASK_RETRIES)
 
         def dispatch(some: Iterable[Task]) -> Iterator[Any]:
             return pool.map(some)

@@ -12,7 +12,8 @@ from ray.exceptions import RayError
 from anon_batch.cluster.actor import Actor
 from anon_batch.cluster.driver import process_shards
 from anon_batch.cluster.pool import ActorPool
-from anon_batch.cluster.ray_cluster import check_reachable, connected, worker_count
+from anon_batch.cluster.ray_cluster import check_reachable, connected
+from anon_batch.cluster.room import worker_count
 from anon_batch.config import JobConfig
 from anon_batch.errors import ClusterError, ConfigError
 from anon_batch.formats.ledger import Ledger
@@ -101,9 +102,11 @@ class RayWorkers:
         def lost(task: FindTask, why: str) -> FindResult:
             return FindResult(task, None, why)
 
-        with connected(engine):
+        note = self.reporter.note
+        with connected(engine, note) as address:
+            workers = worker_count(engine, joined=address is not None, note=note)
             pool: ActorPool[FindTask, FindResult] = ActorPool(
-                FindActor, job, engine, worker_count(engine), self.reporter.note, lost, _TASK_RETRIES
+                FindActor, job, engine, workers, note, lost, _TASK_RETRIES
             )
             try:
                 yield from pool.map(self._until_stopped(listed))
@@ -153,7 +156,7 @@ def patch_release(
         )
     begun, ended = ledger.version_in_the_making(), finish_begun(release, ledger)
     config = job_of()
-    check_reachable(config.engine.address)
+    check_reachable(config.engine)
     job = open_patch(release, ledger, config, ask, preflight, reads_manifest=reads_manifest)
     if ended is not None:
         reporter.note(f"version {ended.version} was published by an interrupted command, and is finished now")

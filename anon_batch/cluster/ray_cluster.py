@@ -1,4 +1,4 @@
-"""Joins a Ray cluster or starts one on this machine, and computes how many workers fit."""
+"""Joins a Ray cluster or starts one on this machine."""
 
 from __future__ import annotations
 
@@ -9,88 +9,136 @@ import re
 import signal
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 
+from anon_batch.cluster import ray_token
 from anon_batch.config import EngineConfig
 from anon_batch.errors import ConfigError
+from anon_batch.redaction import redact, redact_address
 
+AUTO, LOCAL = "auto", "local"
+_ADDRESS = "RAY_ADDRESS"  # Ray sets it in the jobs of a cluster
 _CONNECT_TIMEOUT_S = 10.0
 
 
-def check_reachable(address: str | None) -> None:
-    """Check that something listens at `engine.address`, because Ray itself would retry for minutes.
+def cluster_address(engine: EngineConfig) -> str | None:
+    """Return the address of the cluster to join: `engine.address`, or that of RAY_ADDRESS; None to start Ray on this machine.
 
     Raises:
-        ConfigError: the connection failed.
+        ConfigError: the address is not that of a cluster but of its job API.
     """
-    match = re.match(r"^(?:ray://)?(?P<host>[^:/]+):(?P<port>\d+)$", address or "")
-    if match is None:
+    given = (engine.address in (None, AUTO) and os.environ.get(_ADDRESS)) or engine.address
+    if re.match(r"https?://", given or "", re.I):
+        raise ConfigError(
+            f"{_named(engine, given or '')} is Ray's job API, and workers cannot be started there: send the job to it "
+            "with `anon-batch submit`, name the cluster (`auto`, `HOST:6379`), or set engine.address to `local` to run on this "
+            "machine"
+        )
+    return None if given in (None, LOCAL) else given
+
+
+def check_reachable(engine: EngineConfig) -> None:
+    """Check that the cluster to join answers and takes this process's token, because Ray itself would retry for long.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    address = cluster_address(engine)
+    place = _found_here() if address == AUTO else address
+    match = re.match(r"^(?:ray://)?(?P<host>[^:/]+):(?P<port>\d+)$", place or "")
+    if place is None or match is None:
         return
     try:
         socket.create_connection((match["host"], int(match["port"])), timeout=_CONNECT_TIMEOUT_S).close()
-    except OSError as exc:
-        raise ConfigError(f"engine.address {address!r}: no Ray cluster answers ({exc})") from None
+    except (OSError, OverflowError) as exc:  # a port above 65,535
+        raise ConfigError(f"{_named(engine, address or AUTO)}: no Ray cluster answers ({exc})") from None
+    ray_token.check_token(place, here=address == AUTO)
+
+
+def _found_here() -> str | None:
+    """Return the address of the Ray that `auto` means; None if Ray does not tell.
+
+    Raises:
+        ConfigError: none runs on this machine.
+    """
+    try:
+        from ray._private.services import canonicalize_bootstrap_address
+
+        return str(canonicalize_bootstrap_address(AUTO))
+    except ConnectionError:
+        raise ConfigError(
+            f"engine.address {AUTO!r}: no Ray runs on this machine; name the cluster (`HOST:6379`), or leave the address out"
+        ) from None
+    except Exception:  # because Ray keeps this function to itself, so that a version may lack it
+        return None
 
 
 @contextmanager
-def connected(engine: EngineConfig) -> Iterator[None]:
-    """Connect to Ray for the duration of the block: to the cluster at `engine.address`, or to a local one that ends with it.
+def connected(engine: EngineConfig, note: Callable[[str], None]) -> Iterator[str | None]:
+    """Connect to Ray for the duration of the block: to the cluster of `cluster_address`, or to a local one that ends with it.
 
     An existing connection of this process is used and left open.
 
+    Args:
+        engine: address, and for a local cluster the workers that it must hold.
+        note: hears of a cluster that the job does not name.
+
+    Yields:
+        The cluster's address; None if it is local.
+
     Raises:
-        ConfigError: the cluster cannot be joined.
+        ConfigError: the cluster cannot be joined or started.
     """
+    address = cluster_address(engine)
     if ray.is_initialized():
-        yield
+        yield address
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # report nothing about a private dataset
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # hide Ray's internal warnings
-    _start(engine)
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    if address is not None and engine.address is None:
+        note(
+            f"joins the Ray cluster at {address}, which {_ADDRESS} names; engine.address: {LOCAL} starts Ray on this machine"
+        )
+    with ray_token.private_token() if address is None else nullcontext():
+        _start(address, engine)
+        try:
+            yield address
+        finally:
+            ray.shutdown()
 
 
-def _start(engine: EngineConfig) -> None:
-    local: dict[str, Any] = {} if engine.address else {"include_dashboard": False, "num_cpus": _local_cpus(engine)}
+def _start(address: str | None, engine: EngineConfig) -> None:
+    local: dict[str, Any] = {} if address else {"include_dashboard": False, "num_cpus": _local_cpus(engine)}
     try:
         with _without_stderr(), _own_sigterm_handler():
             # "local", because None would join a cluster that already runs on this machine.
-            ray.init(address=engine.address or "local", logging_level=logging.ERROR, log_to_driver=False, **local)
-    except (ConnectionError, RuntimeError, ValueError) as exc:
-        raise ConfigError(f"engine.address {engine.address!r}: Ray cannot be reached ({exc})") from None
+            ray.init(address=address or LOCAL, logging_level=logging.ERROR, log_to_driver=False, **local)
+    except (OSError, RuntimeError, ValueError, RayError) as exc:
+        with suppress(Exception):
+            ray.shutdown()
+        raise _cannot_start(address, engine, exc) from None
     except BaseException:
         with suppress(Exception):  # because Ray may have started in part
             ray.shutdown()
         raise
 
 
-def worker_count(engine: EngineConfig) -> int:
-    """Return the number of actors to start: `engine.workers`, or as many as fit into the cluster as it is now.
+def _named(engine: EngineConfig, address: str) -> str:
+    return f"{'engine.address' if engine.address == address else _ADDRESS} {redact_address(address)!r}"
 
-    A cluster that was joined may grow to `engine.workers`; one that was started here does not.
 
-    Raises:
-        ConfigError: not even one worker fits.
-    """
-    if engine.workers is not None and engine.address is not None:
-        return engine.workers
-    have = ray.cluster_resources()
-    wanted = {"CPU": engine.num_cpus, "GPU": engine.num_gpus, "memory": engine.memory_bytes or 0}
-    room = min(have.get(name, 0) / need for name, need in wanted.items() if need)
-    if room < 1:
-        raise ConfigError(
-            f"not even one worker fits: the cluster has {have.get('CPU', 0):g} CPUs, {have.get('GPU', 0):g} GPUs and "
-            f"{have.get('memory', 0):,.0f} bytes of memory; engine.num_cpus is {engine.num_cpus:g}, engine.num_gpus "
-            f"{engine.num_gpus:g}, engine.memory_bytes {engine.memory_bytes}"
-        )
-    return min(engine.workers or int(room), int(room))
+def _cannot_start(address: str | None, engine: EngineConfig, exc: Exception) -> ConfigError:
+    said = next(iter(redact(str(exc)).strip().splitlines()), "") or type(exc).__name__
+    if address is None:
+        return ConfigError(f"Ray cannot be started on this machine ({said})")
+    if ray_token.is_about_token(exc):
+        return ray_token.refused(address, sent=ray_token.own_token(here=address == AUTO) is not None)
+    return ConfigError(f"{_named(engine, address)}: Ray cannot be reached ({said})")
 
 
 def _local_cpus(engine: EngineConfig) -> int | None:

@@ -15,7 +15,8 @@ class EngineConfig(Section):
 
     address: str | None = Field(
         None,
-        description="Ray cluster to join: `auto`, `ray://HOST:10001`, `HOST:6379`; null starts Ray on this machine.",
+        description="Ray cluster to join: `auto`, `ray://HOST:10001`, `HOST:6379`; `local` starts Ray on this machine; null "
+        "joins the cluster that RAY_ADDRESS names, as it does in a Ray job, else starts Ray on this machine.",
     )
     workers: int | None = Field(None, ge=1, description="Number of Ray actors; null: as many as fit into the cluster.")
     shard_rows: int = Field(512, ge=1, le=65_536, description="Rows in a shard, the unit of work and of commit.")

@@ -137,8 +137,8 @@ def test_a_lost_cluster_returns_75(main: Main, run_args: list[str], monkeypatch:
             raise RayError("all workers died")
 
     monkeypatch.undo()
-    monkeypatch.setattr(driver, "connected", lambda engine: contextlib.nullcontext())
-    monkeypatch.setattr(driver, "worker_count", lambda engine: 1)
+    monkeypatch.setattr(driver, "connected", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(driver, "worker_count", lambda *_, **__: 1)
     monkeypatch.setattr(driver, "shard_pool", Pool)
     monkeypatch.setattr(sys, "argv", ["anon-batch", *run_args])
     with pytest.raises(SystemExit) as ended:

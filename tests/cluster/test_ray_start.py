@@ -30,7 +30,7 @@ def _start(monkeypatch: pytest.MonkeyPatch, init: Callable[[], None]) -> None:
     monkeypatch.setattr(ray, "init", note)
     monkeypatch.setattr(ray, "shutdown", lambda: called.append("shutdown"))
     try:
-        with stoppable("; run the same command again"), ray_cluster.connected(EngineConfig()):
+        with stoppable("; run the same command again"), ray_cluster.connected(EngineConfig(), print):
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(5)
     finally:
