@@ -22,6 +22,7 @@ STATUSES: tuple[Status, ...] = ("anonymized", "clean", "withheld", "failed")
 Shape = Literal["ellipse", "rectangle", "face"]
 DEFAULT_LABEL = "face"
 UNIT_SIZE = (1, 1)  # of the image that boxes in shares of its sides are for, px
+PLATE_LABEL = "licence_plate"
 
 
 def _require(condition: bool, message: str) -> None:
@@ -220,7 +221,8 @@ class Detections:
         boxes: (N, 4) float32 xyxy, px of the upright image.
         scores: (N,) float32 in [0, 1].
         landmarks: (N, 5, 2) float32 xy of right eye, left eye, nose tip, right and left mouth corner (left to right in
-            the image for an upright face); NaN where the detector has none, as for everything that is no face.
+            the image for an upright face); of a licence plate top left and top right corner, middle, bottom left and bottom right
+            corner. NaN where the detector has none.
         detectors: N names, the detector that found each.
         labels: N labels, what each is; left out, every detection is a DEFAULT_LABEL.
         witnesses: (N, K, 5, 2) float32 xy, landmarks of other detections of the same face that were merged into it, from other

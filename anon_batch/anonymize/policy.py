@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from anon_batch import geometry
 from anon_batch.config import AnonymizeConfig, TreatmentConfig
-from anon_batch.config.treatment_defaults import complete
+from anon_batch.config.treatment_defaults import MaskSettings, complete
 from anon_batch.errors import ConfigError
-from anon_batch.records import Detections, Region, Shape
+from anon_batch.records import PLATE_LABEL, Detections, Region, Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +19,9 @@ class Treatment:
     Args:
         method: name of the first method to try.
         fallback: names of the methods to try next, in order.
-        expansion: factor by which a detected box grows about its centre. None: 1.15 for the shape `face`, else 1.3.
-        shape: of the mask. None: `face` for `swap` and `gan`, else `ellipse`.
+        expansion: factor by which a detected box grows about its centre. None: 1.15 for the shape `face`, 1.5 for the method
+            `plate`, else 1.3.
+        shape: of the mask. None: `face` for `swap` and `gan`, `rectangle` for `plate`, else `ellipse`.
         soft_edge: width of the blend outside the mask, as a share of the mask's longer side. None: 0.16 for `swap` and `gan` with
             the shape `face`, else 0.
         min_side_px: longer side of the expanded box below which synthetic methods are skipped.
@@ -39,10 +40,7 @@ class Treatment:
     min_score: float = 0.0
 
     def __post_init__(self) -> None:
-        try:
-            settings = complete(self.method, self.shape, self.expansion, self.soft_edge)
-        except ValueError as exc:
-            raise ConfigError(f"treatment with `{self.method}`: {exc}") from None
+        settings = _complete(self.method, self.shape, self.expansion, self.soft_edge)
         for name, value in settings._asdict().items():
             object.__setattr__(self, name, value)
 
@@ -52,18 +50,28 @@ class Treatment:
         return tuple(dict.fromkeys((self.method, *self.fallback)))
 
     @classmethod
-    def from_config(cls, config: TreatmentConfig) -> Treatment:
-        """Return the treatment that a section of the job file describes."""
+    def from_config(cls, config: TreatmentConfig, label: str | None = None) -> Treatment:
+        """Return the treatment that a section of the job file describes, for a label; None for all others."""
         method, *fallback = config.ladder
+        mask = _complete(method, config.shape, config.expansion, config.soft_edge, label)
         return cls(
             method,
             tuple(fallback),
-            config.expansion,  # type: ignore[arg-type]
-            config.shape,  # type: ignore[arg-type]
-            config.soft_edge,  # type: ignore[arg-type]
+            mask.expansion,
+            mask.shape,
+            mask.soft_edge,
             config.min_side_px,
             config.min_score,
         )
+
+
+def _complete(
+    method: str, shape: Shape | None, expansion: float | None, soft_edge: float | None, label: str | None = None
+) -> MaskSettings:
+    try:
+        return complete(method, shape, expansion, soft_edge, label)
+    except ValueError as exc:
+        raise ConfigError(f"treatment with `{method}`: {exc}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +89,9 @@ class Policy:
     @classmethod
     def from_config(cls, config: AnonymizeConfig) -> Policy:
         """Return the policy of a job file's section `anonymize`."""
-        by_label = {label: Treatment.from_config(section) for label, section in config.labels()}
+        by_label = {label: Treatment.from_config(section, label) for label, section in config.labels()}
+        # Because a plate has corners, it gets its own mask where the default's is not given.
+        by_label.setdefault(PLATE_LABEL, Treatment.from_config(config.default, PLATE_LABEL))
         return cls(by_label, Treatment.from_config(config.default))
 
     def __getitem__(self, label: str) -> Treatment:

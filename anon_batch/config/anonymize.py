@@ -19,6 +19,7 @@ _OLD_NAMES = frozenset(
 _FALLBACKS = {
     "gan": ("swap", "inpaint", "pixelate", "solid"),
     "swap": ("inpaint", "pixelate", "solid"),
+    "plate": ("inpaint", "solid"),
 }
 
 
@@ -27,25 +28,27 @@ class TreatmentConfig(Section):
 
     method: str = Field(
         "solid",
-        description="First method to try: `gan`, `swap`, `pixelate`, `blur`, `inpaint`, `solid`, or one of a plug-in.",
+        description="First method to try: `gan`, `swap`, `plate`, `pixelate`, `blur`, `inpaint`, `solid`, or one of a plug-in.",
     )
     fallback: tuple[str, ...] | None = Field(
         None,
         description="Methods to try in turn for a region that `method` refuses or fails on; when the last one fails too, the "
-        "image is withheld. null: `pixelate`, `solid`; before them `inpaint` for `swap`, and `swap`, `inpaint` for `gan`.",
+        "image is withheld. null: `pixelate`, `solid`; before them `inpaint` for `swap`, and `swap`, `inpaint` for `gan`; "
+        "`inpaint`, `solid` for `plate`.",
     )
     expansion: float | None = Field(
         None,
         ge=1,
         le=4,
-        description="Factor by which the detected box grows about its centre. null: 1.15 for the shape `face`, else 1.3. "
-        "`face` takes at least 1.1.",
+        description="Factor by which the detected box grows about its centre. null: 1.15 for the shape `face`, 1.5 for the label "
+        "`licence_plate`, else 1.3. `face` takes at least 1.1.",
     )
     shape: Shape | None = Field(
         None,
         description="Mask: an `ellipse` inscribed in the expanded box; the whole `rectangle`; or a `face`, a tighter egg that is "
         "turned with the face and holds the landmarks of all detectors. A face that is not well found gets an `ellipse` with an "
-        "expansion of at least 1.3 instead. null: `face` for `swap` and `gan`, else `ellipse`.",
+        "expansion of at least 1.3 instead. null: `face` for `swap` and `gan`, `rectangle` for the label `licence_plate`, else "
+        "`ellipse`.",
     )
     soft_edge: float | None = Field(
         None,

@@ -13,7 +13,9 @@ from anon_batch.config.section import Section
 class DetectorConfig(Section):
     """One detector of the ensemble."""
 
-    name: str = Field(description="Name of a detector: `centerface`, `yunet`, `manifest` or one of a plug-in.")
+    name: str = Field(
+        description="Name of a detector: `centerface`, `yunet`, `yunet_n`, `licence_plate`, `manifest` or one of a plug-in."
+    )
     labels: tuple[str, ...] | None = Field(
         None,
         min_length=1,

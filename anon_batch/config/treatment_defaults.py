@@ -1,13 +1,15 @@
-"""Shape, expansion and soft edge of a treatment where they are not given: they depend on the method and on each other."""
+"""Shape, expansion and soft edge of a treatment where they are not given: they depend on label, method and each other."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 from anon_batch.face_shape import ELLIPSE_EXPANSION, EXPANSION, LEAST_EXPANSION
-from anon_batch.records import Shape
+from anon_batch.records import PLATE_LABEL, Shape
 
 FACE_METHODS = ("swap", "gan")  # that show a new face
+PLATE_METHOD = "plate"
+PLATE_EXPANSION = 1.5  # chosen on photographs of cars with the detector `licence_plate`, whose boxes are tight
 SEAM_ROOM = 0.16  # of the mask's longer side, in which a new face may meet its surroundings
 
 
@@ -19,17 +21,20 @@ class MaskSettings(NamedTuple):
     soft_edge: float
 
 
-def complete(method: str, shape: Shape | None, expansion: float | None, soft_edge: float | None) -> MaskSettings:
-    """Return the settings with the defaults in place of None.
+def complete(
+    method: str, shape: Shape | None, expansion: float | None, soft_edge: float | None, label: str | None = None
+) -> MaskSettings:
+    """Return the settings with the defaults in place of None; `label` is None where it is not known.
 
     Raises:
         ValueError: the expansion of the shape `face` is below its limit.
     """
     new_face = method in FACE_METHODS
+    is_plate = method == PLATE_METHOD or label == PLATE_LABEL
     if shape is None:
-        shape = "face" if new_face else "ellipse"
+        shape = "rectangle" if is_plate else "face" if new_face else "ellipse"
     if expansion is None:
-        expansion = EXPANSION if shape == "face" else ELLIPSE_EXPANSION
+        expansion = EXPANSION if shape == "face" else PLATE_EXPANSION if is_plate else ELLIPSE_EXPANSION
     if soft_edge is None:
         soft_edge = SEAM_ROOM if new_face and shape == "face" else 0.0
     if shape == "face" and expansion < LEAST_EXPANSION:

@@ -81,6 +81,16 @@ _ENTRIES = (
         trained_on=_WIDER_FACE,
     ),
     ModelEntry(
+        name="licence_plate",
+        filename="licence_plate.onnx",
+        url="",
+        sha256="8ab923bda5c97ed2a6fc5d2f93c0e7cad808cac2bcddc9ca6bc126151ddfb194",
+        size_bytes=1_699_667,
+        licence="Apache-2.0",
+        trained_on="CCPD (MIT) and images of the author's own (zeusees/License-Plate-Detector; see its model card)",
+        package="anon_batch:models/bundled/licence_plate.onnx",
+    ),
+    ModelEntry(
         name="generator",
         filename="generator.safetensors",
         url="",

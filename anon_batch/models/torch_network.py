@@ -1,6 +1,6 @@
 """Run an ONNX image network in torch, which supports CUDA without a second runtime.
 
-Interprets the eight operators that CenterFace and YuNet consist of; the weights are the file's initializers.
+Interprets the operators that the detectors' networks consist of; the weights are the file's initializers.
 Not measured on a GPU: the CUDA path has never run on CUDA; the tests compare the CPU path with onnxruntime.
 """
 
@@ -20,7 +20,21 @@ from anon_batch.models.network import SynchronousNetwork
 from anon_batch.models.onnx_graph import read_graph
 from anon_batch.records import FloatArray, PixelArray
 
-_OPERATORS = frozenset({"Conv", "ConvTranspose", "BatchNormalization", "Relu", "Sigmoid", "Add", "MaxPool", "Resize"})
+_OPERATORS = frozenset(
+    (
+        "Conv",
+        "ConvTranspose",
+        "BatchNormalization",
+        "Relu",
+        "LeakyRelu",
+        "Sigmoid",
+        "Add",
+        "Sub",
+        "Concat",
+        "MaxPool",
+        "Resize",
+    )
+)
 
 
 class _Step(NamedTuple):
@@ -133,8 +147,14 @@ def _apply(step: _Step, arguments: list[Tensor]) -> Tensor:
             return F.relu(arguments[0])
         case "Sigmoid":
             return torch.sigmoid(arguments[0].float())
+        case "LeakyRelu":
+            return F.leaky_relu(arguments[0], step.attributes.get("alpha", 0.01))
         case "Add":
             return arguments[0] + arguments[1]
+        case "Sub":
+            return arguments[0] - arguments[1]
+        case "Concat":
+            return torch.cat(arguments, dim=step.attributes["axis"])
         case "MaxPool":
             strides, pads = step.attributes.get("strides", (1, 1)), step.attributes.get("pads", (0, 0, 0, 0))
             sides = tuple(step.attributes["kernel_shape"])

@@ -114,3 +114,20 @@ def test_landmarks_far_from_the_box_do_not_blow_the_mask_up():
     own = region(Policy({"face": Treatment("gan")}), with_witness(np.add(turned(BOX, 0), (400, 0))))
     assert own.shape == "ellipse"
     assert own.radii == pytest.approx((30 * 1.3 * 1.25 / 2, 40 * 1.3 * 1.25 / 2))
+
+
+def test_plates_get_rectangles_of_their_own_size_unless_the_job_says_otherwise():
+    policies = [
+        Policy.from_config(AnonymizeConfig(**keys))
+        for keys in (
+            {},
+            {"licence_plate": {"method": "blur"}},
+            {"default": {"method": "inpaint", "expansion": 2.0}},
+            {"licence_plate": {"shape": "ellipse", "expansion": 1.1}},
+        )
+    ]
+    own = [policy["licence_plate"] for policy in policies]
+    masks = [("rectangle", 1.5), ("rectangle", 1.5), ("rectangle", 2.0), ("ellipse", 1.1)]
+    assert [(how.shape, how.expansion) for how in own] == masks
+    assert [how.method for how in own] == ["solid", "blur", "inpaint", "solid"]
+    assert (policies[0]["other"].shape, policies[0]["other"].expansion) == ("ellipse", 1.3)
