@@ -161,7 +161,8 @@ class Anonymizer:
         Args:
             images: each (H, W, 3) uint8 RGB pixels, the bytes of an image file, or a `SourceImage`.
             image_ids: random choices derive from key and id. None uses the position, "0", "1", ...
-            ground_truth: boxes for the detector `manifest`, and regions to keep; px of the upright image.
+            ground_truth: boxes for the detector `manifest`, and regions to keep; px of the upright image, or shares of its sides
+                if their `size` is (1, 1).
 
         Returns:
             One outcome for each image, in order: `Clean`, `Anonymized` or `Withheld`.
@@ -248,7 +249,7 @@ class Anonymizer:
             ground_truth: boxes for the detector `manifest`.
         """
         truths: Sequence[GroundTruth | None] = [None] * len(sources) if ground_truth is None else ground_truth
-        items = [steps.Item(source, truth) for source, truth in zip(sources, truths, strict=True)]
+        items = [steps.new_item(source, truth) for source, truth in zip(sources, truths, strict=True)]
         self._search(items, lambda stage: nullcontext())
         return [
             item.detections
@@ -276,7 +277,7 @@ class Anonymizer:
         """
         truths: Sequence[GroundTruth | None] = [None] * len(sources) if ground_truth is None else ground_truth
         given: Sequence[Detections | None] = [None] * len(sources) if detections is None else detections
-        items = [steps.Item(*parts) for parts in zip(sources, truths, given, strict=True)]
+        items = [steps.new_item(*parts) for parts in zip(sources, truths, given, strict=True)]
         for item, own in zip(items, [None] * len(items) if drawn is None else drawn, strict=True):
             item.drawn = own
         self._search(items, timer)
@@ -308,7 +309,8 @@ class Anonymizer:
         """Return which labelled regions the masks of an outcome cover."""
         regions = outcome.regions if isinstance(outcome, Anonymized) else ()
         preview = outcome.source.preview(self._config.detect.max_side_px)
-        return judge_regions(ground_truth, regions, outcome.detections, preview)
+        truth = ground_truth.in_pixels(outcome.source.width, outcome.source.height)
+        return judge_regions(truth, regions, outcome.detections, preview)
 
     def _search(self, items: Sequence[steps.Item], timer: Timer) -> None:
         """Decode and search the images that have no detections yet."""

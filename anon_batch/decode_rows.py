@@ -34,4 +34,4 @@ def decode_rows(
         except RowError as exc:
             failures[exc.reason] += 1
         else:
-            yield row, image
+            yield row.measured(image.width, image.height), image

@@ -7,7 +7,7 @@ Coordinates are pixels of the upright image (EXIF orientation applied), x to the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -23,6 +23,7 @@ Shape = Literal["ellipse", "rectangle", "face"]
 DEFAULT_LABEL = "face"
 UNIT_SIZE = (1, 1)  # of the image that boxes in shares of its sides are for, px
 PLATE_LABEL = "licence_plate"
+MAX_SHARE = 1.5  # of a side that a box in shares reaches to, where the border cuts it
 
 
 def _require(condition: bool, message: str) -> None:
@@ -53,6 +54,7 @@ class GroundTruth:
         labels: N labels; left out, every region is a DEFAULT_LABEL.
         keep: (N,) bool; what a detector finds there stays untouched on the owner's word. Left out, none is kept.
         size: width and height of the image that the boxes are for, px, where they are known; compared with the real ones.
+            UNIT_SIZE: the boxes are shares of the image's sides.
     """
 
     boxes: FloatArray
@@ -75,6 +77,19 @@ class GroundTruth:
     @classmethod
     def empty(cls) -> GroundTruth:
         return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.bool_))
+
+    @property
+    def is_normalised(self) -> bool:
+        """Whether the boxes are shares of the image's sides."""
+        return self.size == UNIT_SIZE
+
+    def in_pixels(self, width: int, height: int) -> GroundTruth:
+        """Return the regions in px of an image of this size: shares are scaled, boxes in px stay."""
+        if not self.is_normalised:
+            return self
+        with np.errstate(over="ignore"):  # because a damaged box is a fault of its own
+            boxes = self.boxes * np.array([width, height] * 2, np.float32)
+        return replace(self, boxes=boxes, size=(width, height))
 
     def take(self, indices: npt.NDArray[np.integer[Any]] | BoolArray) -> GroundTruth:
         """Return the regions at `indices` (integers, in that order, or a bool mask)."""
@@ -113,6 +128,12 @@ class ManifestRow:
     extra: Mapping[str, Any] = field(default_factory=dict)
     slices: Mapping[str, str] = field(default_factory=dict)
     drawn: Detections | None = None
+
+    def measured(self, width: int, height: int) -> ManifestRow:
+        """Return the row of an image of this size, px: its regions are in px."""
+        if self.regions is None or not self.regions.is_normalised:
+            return self
+        return replace(self, regions=self.regions.in_pixels(width, height))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

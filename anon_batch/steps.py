@@ -55,6 +55,14 @@ class Item:
     drawn: Detections | None = None
 
 
+def new_item(
+    source: SourceImage, ground_truth: GroundTruth | None = None, detections: Detections | None = None
+) -> Item:
+    """Return an image that has passed no step; boxes in shares of its sides become px."""
+    truth = None if ground_truth is None else ground_truth.in_pixels(source.width, source.height)
+    return Item(source, truth, detections)
+
+
 def decode_preview(source: SourceImage, max_side_px: int | None) -> RowError | None:
     """Decode what the detectors will see. Return why that fails, or None."""
     try:

@@ -33,6 +33,11 @@ def show_built(report: BuildReport, output: str) -> None:
             f"{format_counted(report.labelled_count, 'image')}",
             markup=False,
         )
+    if report.void_count:
+        err.print(
+            f"ground truth: {format_counted(report.void_count, 'box')} without area left out".replace("boxs", "boxes"),
+            markup=False,
+        )
     if report.unmatched_count:
         err.print(
             f"entries of the ground truth that match no image, or several: {report.unmatched_count:,}: "

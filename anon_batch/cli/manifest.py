@@ -14,10 +14,11 @@ from anon_batch.cli.built_manifest import show_built
 from anon_batch.cli.console import print_json
 from anon_batch.config import StorageConfig, load_job
 from anon_batch.errors import ConfigError
-from anon_batch.manifest.box_format import BoxFormat
+from anon_batch.manifest.box_format import PIXELS, BoxFormat
 from anon_batch.manifest.build import build_manifest
 from anon_batch.manifest.joins import BoxColumn, IdTemplate, Join, Shaping
 from anon_batch.manifest.labels import LabelMap
+from anon_batch.records import DEFAULT_LABEL
 from anon_batch.storage import Storage
 
 
@@ -109,9 +110,12 @@ def build(
         typer.Option(help="Column of boxes to read as regions, e.g. `face_bboxes` or `json.face_bboxes`."),
     ] = None,
     regions_format: Annotated[
-        BoxForm,
-        typer.Option(help="Numbers of these boxes; `normalised` ones are shares of the image's sides."),
-    ] = BoxForm.xyxy,
+        BoxForm | None,
+        typer.Option(
+            help="Numbers of these boxes, or of ground truth in simple JSON or CSV: corners in px by default; `normalised` ones "
+            "are shares of the image's sides."
+        ),
+    ] = None,
     strict: Annotated[
         bool,
         typer.Option(
@@ -129,6 +133,7 @@ def build(
     config = load_job(job, {}) if job else None
     storage = Storage(config.storage if config else StorageConfig())
     labels = LabelMap.parse(label or [])
+    form = None if regions_format is None else BoxFormat.parse(regions_format.value)
     kept = None if columns is None else [] if columns == "none" else columns.split(",")
     report = build_manifest(
         storage,
@@ -142,7 +147,8 @@ def build(
         renames=_pairs(rename or [], ignore or []),
         shaping=Shaping(
             Join.parse(join or [], on or []),
-            None if regions_from is None else BoxColumn(regions_from, BoxFormat.parse(regions_format.value)),
+            None if regions_from is None else _box_column(regions_from, form, LabelMap() if ground_truth else labels),
+            None if regions_from is not None else form,
             tuple(classes or []),
             None if id_template is None else IdTemplate.parse(id_template),
         ),
@@ -153,6 +159,12 @@ def build(
         print_json(dataclasses.asdict(report))
         return
     show_built(report, output)
+
+
+def _box_column(path: str, form: BoxFormat | None, labels: LabelMap) -> BoxColumn:
+    if labels.categories:
+        raise ConfigError("--label CATEGORY=LABEL: boxes of --regions-from have no category; give one LABEL")
+    return BoxColumn(path, form or PIXELS, labels.label or DEFAULT_LABEL)
 
 
 def _pairs(texts: Sequence[str], ignored: Sequence[str]) -> dict[str, str | None]:

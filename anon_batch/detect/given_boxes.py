@@ -14,11 +14,10 @@ import numpy.typing as npt
 
 from anon_batch.config import DetectConfig
 from anon_batch.detect.from_manifest import NAME
-from anon_batch.records import BoolArray, GroundTruth
+from anon_batch.records import MAX_SHARE, BoolArray, GroundTruth
 
 MIN_AREA_PX = 4.0  # inside the image
 MIN_INSIDE = 0.5  # share of a box's area: a face that the border cuts may reach beyond it
-MAX_NORMALISED = 1.5  # shares of the image's size, with some that reach beyond its border
 
 _Boxes = npt.NDArray[np.float64]
 
@@ -61,6 +60,15 @@ class GivenBoxes:
         own = np.flatnonzero(self.mask(truth))
         if not len(own):
             return None
+        if truth.is_normalised:
+            if (at := _first(_is_beyond_shares(boxes[own]))) is not None:
+                return _say(
+                    truth, int(own[at]), "is said to be in shares of the image's sides, but reaches far beyond them"
+                )
+            if size is None:
+                return None
+            truth = truth.in_pixels(*size)
+            boxes = truth.boxes.astype(np.float64)
         if size is not None and truth.size not in (None, size):
             return _other_size(truth.size or size, size)
         for is_fault, says in _CHECKS:
@@ -77,8 +85,12 @@ def _damaged(boxes: _Boxes) -> BoolArray:
 
 
 def _is_normalised(boxes: _Boxes, size: tuple[int, int] | None) -> BoolArray:
-    larger = size is None or max(size) > MAX_NORMALISED
-    return np.asarray((np.abs(boxes) <= MAX_NORMALISED).all(axis=1) & larger, np.bool_)
+    larger = size is None or max(size) > MAX_SHARE
+    return np.asarray((np.abs(boxes) <= MAX_SHARE).all(axis=1) & larger, np.bool_)
+
+
+def _is_beyond_shares(boxes: _Boxes) -> BoolArray:
+    return np.asarray((np.abs(boxes) > MAX_SHARE).any(axis=1), np.bool_)
 
 
 def _is_outside(boxes: _Boxes, size: tuple[int, int] | None) -> BoolArray:
@@ -91,7 +103,7 @@ def _is_tiny(boxes: _Boxes, size: tuple[int, int] | None) -> BoolArray:
 
 
 _CHECKS: tuple[tuple[Callable[[_Boxes, tuple[int, int] | None], BoolArray], str], ...] = (
-    (_is_normalised, f"has no coordinate above {MAX_NORMALISED:g}, as if it were in shares of the image's size"),
+    (_is_normalised, f"has no coordinate above {MAX_SHARE:g}, as if it were in shares of the image's size"),
     (_is_outside, "lies for more than half of its area outside the image"),
     (_is_tiny, f"has less than {MIN_AREA_PX:g} square px in the image"),
 )

@@ -25,19 +25,19 @@ from anon_batch.manifest.build_report import (
 )
 from anon_batch.manifest.compare_columns import READ_ROWS, described_rows, find_foreign_columns
 from anon_batch.manifest.fetch import SourceReader
-from anon_batch.manifest.ground_truth import read_ground_truth
 from anon_batch.manifest.imported import ImportedRows, import_sources
 from anon_batch.manifest.importers.classify import SKIPPED_SUFFIX
 from anon_batch.manifest.importers.entries import Kind
-from anon_batch.manifest.importers.report import NAMES_SHOWN, ImportReport
+from anon_batch.manifest.importers.report import ImportReport
 from anon_batch.manifest.joins import Shaping, describe_join, shape_rows
 from anon_batch.manifest.labels import LabelMap
-from anon_batch.manifest.matching import RegionMatcher
 from anon_batch.manifest.portable_names import find_unportable
 from anon_batch.manifest.publish import decide
 from anon_batch.manifest.rename import Renames
 from anon_batch.manifest.rows import Rows
 from anon_batch.manifest.staging import StagedTables
+from anon_batch.manifest.truth import read_ground_truth
+from anon_batch.manifest.truth.attach import AttachedTruth, attach_ground_truth
 from anon_batch.manifest.write import AddressBase, write_table
 from anon_batch.records import ManifestRow
 from anon_batch.storage import Storage, absolute
@@ -92,7 +92,7 @@ def build_manifest(
     if not sources:
         raise ManifestError("no source; give a folder, a bucket prefix, tar, Parquet or CSV files")
     only = None if kind == "auto" else kind
-    shaping = shaping or Shaping()
+    shaping = Shaping() if shaping is None else shaping
     with tempfile.TemporaryDirectory(prefix="anon-batch-manifest-") as folder, StagedTables(Path(folder)) as staged:
         report = ImportReport(Path(folder) / "skipped.jsonl")
         read = None if columns is None else [*columns, *shaping.columns_read()]
@@ -109,15 +109,16 @@ def build_manifest(
             raise ManifestError(f"--strict: {'; '.join(map(describe_join, lonely))}; nothing is written")
         rows = shaped.rows
         base = AddressBase(out_uri, base_uri, [source for _, source in imported.parts])
-        matcher = _matcher(storage, ground_truth, labels or LabelMap(), rows)
+        truth: AttachedTruth | None = None
+        if ground_truth is not None:
+            found = read_ground_truth(storage, ground_truth, labels, shaping.truth_form)
+            truth = attach_ground_truth(rows, found, ground_truth, Path(folder))
+            rows = truth.rows
         path = Path(folder) / "manifest.parquet"
-        labelled_count, regions_count = write_table(
-            path, rows.tables(), rows.extra, matcher=matcher, base=base, where=absolute(out_uri)
-        )
+        labelled_count, regions_count = write_table(path, rows.tables(), rows.extra, base=base, where=absolute(out_uri))
         shown_columns = _shown_columns(rows)
         skipped_uri = _publish(storage, path, report, out_uri, f"{stem}{SKIPPED_SUFFIX}")
         names = find_unportable(all_ids(rows))
-    unmatched = matcher.unmatched() if matcher else []
     return BuildReport(
         uri=absolute(out_uri),
         images_count=rows.count,
@@ -136,8 +137,9 @@ def build_manifest(
         prefixed=any(imported.prefixes),
         labelled_count=labelled_count,
         regions_count=regions_count,
-        unmatched_count=len(unmatched),
-        unmatched_names=tuple(unmatched[:NAMES_SHOWN]),
+        unmatched_count=0 if truth is None else truth.report.unused_count,
+        unmatched_names=() if truth is None else truth.report.unused_names,
+        void_count=0 if truth is None else truth.void_count,
         reserved_count=names.reserved_count,
         equal_count=names.equal_count,
         outside=find_outside(imported, absolute(out_uri)),
@@ -190,25 +192,6 @@ def _publish(storage: Storage, path: Path, report: ImportReport, out_uri: str, s
             storage.delete(skipped_uri)
         storage.put(out_uri, path.read_bytes())
     return absolute(skipped_uri) if report.skipped_count else None
-
-
-def _matcher(storage: Storage, ground_truth: str | None, labels: LabelMap, rows: Rows) -> RegionMatcher | None:
-    if ground_truth is None:
-        return None
-    regions = read_ground_truth(storage, ground_truth, labels)
-    matcher = RegionMatcher(regions)
-    first_id = ""
-    for ids in all_ids(rows):
-        names = ids.to_pylist()
-        first_id = first_id or str(names[0] if names else "")
-        matcher.observe(names)
-    matcher.resolve()
-    if len(matcher.unmatched()) == len(regions):
-        raise ManifestError(
-            f"ground truth {ground_truth} matches no image: its first name is {next(iter(regions))!r}, the first image is "
-            f"{first_id!r}"
-        )
-    return matcher
 
 
 def _shown_columns(rows: Rows) -> dict[str, Any]:

@@ -42,6 +42,7 @@ class BuildReport:
         regions_count: regions in it, ignored ones included.
         unmatched_count: entries of the ground truth that belong to no image, or to several.
         unmatched_names: the first 20 of them.
+        void_count: boxes without area in the ground truth that were left out, where its format has such.
         reserved_count: ids that Windows cannot store as they are.
         equal_count: ids that a file system without upper case or accents' forms takes for another one.
         outside: folders of images that a job has to allow, because they are not below the manifest's own.
@@ -67,6 +68,7 @@ class BuildReport:
     regions_count: int = 0
     unmatched_count: int = 0
     unmatched_names: tuple[str, ...] = ()
+    void_count: int = 0
     reserved_count: int = 0
     equal_count: int = 0
     outside: tuple[str, ...] = ()

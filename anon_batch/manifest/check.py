@@ -15,6 +15,7 @@ from anon_batch.manifest.check_ids import SHOWN, Fault, IdChecker, Mask, one_arr
 from anon_batch.manifest.names import MAX_ID_BYTES, MAX_SEGMENT_BYTES, unsafe
 from anon_batch.manifest.regions_column import COORDINATES
 from anon_batch.manifest.schema import OPTIONAL_NUMBERS, OTHER_MEANING, REGIONS_COLUMN, REGIONS_SIZE
+from anon_batch.records import MAX_SHARE
 
 _SHA256 = r"^[0-9a-fA-F]{64}$"
 _LABEL = r"^[^\x00-\x1f\x7f]{1,100}$"
@@ -60,7 +61,7 @@ class RowChecker:
         )
         self._note("uri is null or empty", _missing(columns["uri"]))
         self._check_numbers(columns)
-        self._check_regions(columns[REGIONS_COLUMN])
+        self._check_regions(columns[REGIONS_COLUMN], _in_shares(columns))
         self._ids.add(ids.filter(pa.array(~absent)))
         self.rows_count += len(table)
 
@@ -76,7 +77,7 @@ class RowChecker:
         digest = columns["sha256"]
         self._note("sha256 is not 64 hexadecimal digits", to_mask(pc.invert(pc.match_substring_regex(digest, _SHA256))))
 
-    def _check_regions(self, regions: pa.Array) -> None:
+    def _check_regions(self, regions: pa.Array, in_shares: Mask) -> None:
         flat = pc.list_flatten(regions)
         if not len(flat):
             return
@@ -87,6 +88,12 @@ class RowChecker:
             self._note("the box of a region is null, NaN or infinite", _at(parents[~finite], len(regions)))
             turned = finite & ((x2 < x1) | (y2 < y1))
             self._note("the box of a region has x2 < x1 or y2 < y1", _at(parents[turned], len(regions)))
+            highest = np.abs(np.stack([x1, y1, x2, y2])).max(axis=0)
+            self._note(
+                "the box of a region reaches far beyond the image, although regions_width and regions_height of 1 say that it is "
+                "in shares of its sides",
+                _at(parents[finite & in_shares[parents] & (highest > MAX_SHARE)], len(regions)),
+            )
         odd = ~to_mask(pc.match_substring_regex(pc.struct_field(flat, "label"), _LABEL))
         self._note(
             "the label of a region is empty, too long or has control characters", _at(parents[odd], len(regions))
@@ -149,6 +156,11 @@ def check_rows(tables: Callable[[], Iterable[pa.Table]], where: str = "", *, kee
 
 def _missing(texts: pa.Array) -> Mask:
     return to_mask(pc.fill_null(pc.equal(pc.binary_length(texts), 0), True))
+
+
+def _in_shares(columns: dict[str, pa.Array]) -> Mask:
+    """Return whose regions, (N,), are in shares of the image's sides."""
+    return to_mask(pc.and_(*(pc.equal(columns[name], 1) for name in REGIONS_SIZE)))
 
 
 def _at(rows: npt.NDArray[Any], count: int) -> Mask:

@@ -62,7 +62,7 @@ def normalise_regions(array: pa.Array) -> pa.Array:
     fields.append(_field_or(flat, "label", pa.string(), DEFAULT_LABEL))
     fields += [_field_or(flat, flag, pa.bool_(), False) for flag in FLAGS]
     lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
-    return _region_lists(fields, lengths, array.is_null() if array.null_count else None)
+    return region_lists(fields, lengths, array.is_null() if array.null_count else None)
 
 
 def _field_or(structs: pa.StructArray, name: str, kind: pa.DataType, default: Any) -> pa.Array:
@@ -71,7 +71,8 @@ def _field_or(structs: pa.StructArray, name: str, kind: pa.DataType, default: An
     return pc.fill_null(pc.struct_field(structs, name).cast(kind), default)
 
 
-def _region_lists(fields: Sequence[pa.Array], lengths: Any, mask: pa.Array | None) -> pa.ListArray:
+def region_lists(fields: Sequence[pa.Array], lengths: Any, mask: pa.Array | None) -> pa.ListArray:
+    """Return the column `regions` from the fields of all regions and the number of them in each row, (N,); mask: null rows."""
     boxes = pa.StructArray.from_arrays(fields, fields=list(_REGION_TYPE))
     offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
     return pa.ListArray.from_arrays(offsets, boxes, type=REGIONS_TYPE, mask=mask)
@@ -87,7 +88,7 @@ def regions_array(rows: Sequence[GroundTruth | None]) -> pa.Array:
     fields.append(pa.array(np.concatenate([none, *(row.ignore for row in known)])))
     fields.append(pa.array(np.concatenate([none, *(row.keep for row in known)])))
     lengths = [0 if row is None else len(row) for row in rows]
-    return _region_lists(fields, lengths, pa.array([row is None for row in rows], pa.bool_()))
+    return region_lists(fields, lengths, pa.array([row is None for row in rows], pa.bool_()))
 
 
 def ground_truths(regions: pa.Array, sizes: Iterable[tuple[int | None, int | None]]) -> list[GroundTruth | None]:

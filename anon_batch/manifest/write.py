@@ -14,9 +14,7 @@ import pyarrow.parquet as pq
 from anon_batch.manifest.addresses import HERE, base_of, relative
 from anon_batch.manifest.check import RowChecker
 from anon_batch.manifest.importers.entries import Source
-from anon_batch.manifest.matching import RegionMatcher
 from anon_batch.manifest.rebatch import rebatch
-from anon_batch.manifest.regions_column import regions_array
 from anon_batch.manifest.rows import replace_columns
 from anon_batch.manifest.schema import (
     BASE_KEY,
@@ -24,7 +22,6 @@ from anon_batch.manifest.schema import (
     FIXED_SCHEMA,
     MANIFEST_VERSION,
     REGIONS_COLUMN,
-    REGIONS_SIZE,
     VERSION_KEY,
 )
 from anon_batch.storage import absolute, is_local
@@ -61,7 +58,6 @@ def write_table(
     tables: Iterator[pa.Table],
     extra: pa.Schema,
     *,
-    matcher: RegionMatcher | None,
     base: AddressBase,
     where: str,
 ) -> tuple[int, int]:
@@ -71,7 +67,6 @@ def write_table(
         path: of the local file.
         tables: the rows.
         extra: the pass-through columns, with their features as metadata.
-        matcher: gives the ground truth; None leaves the regions of `tables`.
         base: what addresses are written relative to.
         where: the manifest's address, for messages.
 
@@ -88,8 +83,7 @@ def write_table(
     checker = RowChecker(where)
     labelled_count = regions_count = 0
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        for plain in rebatch(tables, ROW_GROUP_ROWS):
-            table = plain if matcher is None else _attach(plain, matcher)
+        for table in rebatch(tables, ROW_GROUP_ROWS):
             regions = table.column(REGIONS_COLUMN)
             labelled_count += len(regions) - regions.null_count
             regions_count += pc.sum(pc.list_value_length(regions)).as_py() or 0
@@ -99,20 +93,6 @@ def write_table(
             writer.write_table(written, row_group_size=ROW_GROUP_ROWS)
     checker.finish(lambda: _written_ids(path))
     return labelled_count, regions_count
-
-
-def _attach(table: pa.Table, matcher: RegionMatcher) -> pa.Table:
-    found = [matcher.regions_of(i) if i else None for i in table.column("image_id").to_pylist()]
-    is_new = pa.array([truth is not None for truth in found], pa.bool_())
-    columns = {REGIONS_COLUMN: regions_array(found)}
-    for side, name in enumerate(REGIONS_SIZE):
-        sides = [None if truth is None or truth.size is None else truth.size[side] for truth in found]
-        columns[name] = pa.array(sides, pa.int64())
-    for name, column in columns.items():
-        old = table.column(name).combine_chunks()
-        merged = column if old.null_count == len(old) else pc.if_else(is_new, column, old)
-        table = replace_columns(table, {name: merged})
-    return table
 
 
 def _written_ids(path: Path) -> Iterator[pa.Table]:

@@ -112,8 +112,9 @@ class BoxScale:
 
     def _check(self, row: ManifestRow, read: _Size) -> _Checked:
         truth = row.regions or GroundTruth.empty()
-        size = read or truth.size
-        return _Checked(row.index, truth, size, self._boxes.fault(truth, size))
+        size = read if read is not None or truth.is_normalised else truth.size
+        fault = self._boxes.fault(truth, size)
+        return _Checked(row.index, truth if size is None else truth.in_pixels(*size), size, fault)
 
     def _is_in_corner(self, row: _Checked) -> bool:
         own = row.truth.boxes[self._boxes.mask(row.truth)]

@@ -155,7 +155,9 @@ class ImageStages:
         with self.timer("digest"):
             if changed is not None:
                 return ReadRow(row, len(data), sha256, Withheld(row.image_id, FailedError("source_changed", changed)))
-            return ReadRow(row, len(data), sha256, self._anonymizer.open(row.image_id, data))
+            source = self._anonymizer.open(row.image_id, data)
+            own = row.measured(source.width, source.height) if isinstance(source, SourceImage) else row
+            return ReadRow(own, len(data), sha256, source)
 
     def _fetch(self, row: ManifestRow) -> tuple[bytes, str, str | None]:
         """Return the source's bytes, their digest, and how they differ from the manifest."""

@@ -106,3 +106,31 @@ def test_only_boxes_of_the_labels_in_use_are_checked():
     assert some.fault(truth((10, 10, 60, 60), wrong, labels=("face", "car")), SIZE) is None
     assert "box 2 of 2" in str(some.fault(truth(wrong, wrong, labels=("car", "face")), SIZE))
     assert GivenBoxes.of_job(DetectConfig(detectors=["yunet", "manifest"])) == EVERY
+
+
+@pytest.mark.parametrize(
+    ("box", "says"),
+    [
+        ((0.25, 0.25, 0.5, 0.5), None),
+        ((-0.1, 0.2, 0.5, 1.2), None),  # the border cuts the face
+        ((0, 0, 1, 1), None),
+        ((10, 10, 40, 40), "said to be in shares"),
+        ((0.5, 0.5, 50, 0.9), "said to be in shares"),
+        ((0.5, 0.5, 0.4, 0.9), "x2 < x1"),
+        ((0.5, 0.5, 0.501, 0.502), "square px"),
+        ((1.1, 0.1, 1.4, 0.2), "outside"),
+        ((NAN, 0, 1, 1), "not finite"),
+    ],
+)
+def test_boxes_in_shares_are_checked_in_px(box, says):
+    fault = EVERY.fault(truth(box, size=(1, 1)), SIZE)
+    assert fault is None if says is None else says in fault
+
+
+def test_without_the_size_shares_need_only_be_shares():
+    assert EVERY.fault(truth((0.2, 0.2, 0.4, 0.4), size=(1, 1)), None) is None
+    assert "said to be in shares" in EVERY.fault(truth((2, 2, 4, 4), size=(1, 1)), None)
+
+
+def test_an_image_of_one_pixel_is_in_px_and_in_shares_alike():
+    assert truth((0, 0, 1, 1), size=(1, 1)).in_pixels(1, 1).boxes.tolist() == [[0, 0, 1, 1]]

@@ -78,6 +78,8 @@ def test_columns_of_every_kind_of_table_are_added(storage, tmp_path, images, nam
         ("1.jpg", "a/1.jpg"),  # the file name
         ("elsewhere/1.jpg", "a/1.jpg"),
         ("3", "b/3.JPEG"),  # its stem
+        ("b/3.jpg", "b/3.JPEG"),
+        ("x/3.jpeg", "b/3.JPEG"),
         ("4.jpg", None),  # another file than 4.png
         ("5", None),
         ("", None),

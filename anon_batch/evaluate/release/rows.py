@@ -167,7 +167,7 @@ class RowReader:
             output,
             source,
             unread,
-            None if planned is None else planned.regions,
+            _in_pixels(planned, public),
             *_found(audit),
             {} if planned is None else planned.extra,
         )
@@ -210,6 +210,13 @@ class RowReader:
         except Exception as exc:
             return None, row_error(exc, FailedError, "source_unreadable").reason
         return image, ""
+
+
+def _in_pixels(planned: ManifestRow | None, public: Provenance) -> GroundTruth | None:
+    """Return the regions of a row in px of its image, whose size the provenance has."""
+    if planned is None or planned.regions is None or public["width"] is None:
+        return None if planned is None else planned.regions
+    return planned.regions.in_pixels(public["width"], public["height"])
 
 
 def _decoded(row: MeasuredRow) -> MeasuredRow:

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pyarrow as pa
 
 from anon_batch.errors import ManifestError
 from anon_batch.manifest.addresses import folder_of
-from anon_batch.manifest.ground_truth import read_ground_truth
 from anon_batch.manifest.importers.entries import Source
 from anon_batch.manifest.importers.report import ImportReport
 from anon_batch.manifest.names import is_safe
-from anon_batch.manifest.regions_column import regions_array
+from anon_batch.manifest.schema import REGIONS_COLUMN
+from anon_batch.manifest.truth.labelled import NAME_COLUMN
+from anon_batch.manifest.truth.read import read_ground_truth
 from anon_batch.storage import Storage, join
 
 EVENT_COLUMN = "event"
@@ -54,29 +55,32 @@ def read_tables(storage: Storage, source: Source, report: ImportReport) -> Itera
         StorageError: bytes could not be read.
     """
     [address] = source.addresses
-    truths = read_ground_truth(storage, address)
+    truths = read_ground_truth(storage, address).table
+    names = truths.column(NAME_COLUMN).to_pylist()
     sizes = {info.key: info.size_bytes for info in storage.list(source.root)}
     report.found_count += len(truths)
-    if truths.keys().isdisjoint(sizes):
+    if sizes.keys().isdisjoint(names):
         split = posixpath.basename(folder_of(source.root))
         raise ManifestError(
             f"{address}: none of its {len(truths):,} images is at {source.root}; unpack {split}.zip so that {split} is beside "
             f"{posixpath.basename(folder_of(address))}"
         )
-    names = []
-    for name in truths:
-        if not is_safe(name):
-            report.skip(name, "unsafe_name")
-        elif name not in sizes:
-            report.skip(name, "missing")
-        else:
-            names.append(name)
+    listed = [at for at, name in enumerate(names) if _is_there(name, sizes, report)]
+    own = [names[at] for at in listed]
     yield pa.table(
         {
-            "image_id": pa.array(names, pa.string()),
-            "uri": pa.array([join(source.root, name) for name in names], pa.string()),
-            "size_bytes": pa.array([sizes[name] or None for name in names], pa.int64()),
-            "regions": regions_array([truths[name] for name in names]),
-            EVENT_COLUMN: pa.array([posixpath.dirname(name) or None for name in names], pa.string()),
+            "image_id": pa.array(own, pa.string()),
+            "uri": pa.array([join(source.root, name) for name in own], pa.string()),
+            "size_bytes": pa.array([sizes[name] or None for name in own], pa.int64()),
+            REGIONS_COLUMN: truths.column(REGIONS_COLUMN).take(pa.array(listed, pa.int64())),
+            EVENT_COLUMN: pa.array([posixpath.dirname(name) or None for name in own], pa.string()),
         }
     )
+
+
+def _is_there(name: str, sizes: Mapping[str, int], report: ImportReport) -> bool:
+    """Return whether an image can be listed; skip it otherwise."""
+    reason = "unsafe_name" if not is_safe(name) else "missing" if name not in sizes else ""
+    if reason:
+        report.skip(name, reason)
+    return not reason

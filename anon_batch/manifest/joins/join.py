@@ -13,7 +13,7 @@ from anon_batch.formats.features import read_features, to_metadata
 from anon_batch.manifest.check_ids import one_array
 from anon_batch.manifest.importers.report import NAMES_SHOWN, printable
 from anon_batch.manifest.joins.lines import KEY, JoinedLines
-from anon_batch.manifest.joins.partners import Partners, find_partners, look_up
+from anon_batch.manifest.joins.partners import Names, Partners, find_partners, look_up
 from anon_batch.manifest.joins.values import find_column, texts_at
 from anon_batch.manifest.rows import Rows, replace_columns
 from anon_batch.units import format_counted
@@ -123,20 +123,14 @@ def join_rows(rows: Rows, join: Join, lines: JoinedLines) -> tuple[Rows, JoinRep
         raise ManifestError(
             f"{where}: the images have a column `{twice[0]}` already; --ignore {twice[0]} leaves that one out, or rename one"
         )
-    by_id = join.column == _ID
-    if not by_id and find_column(rows.extra.names, join.column) is None:
+    if join.column != _ID and find_column(rows.extra.names, join.column) is None:
         raise ManifestError(
             f"{where}: the images have no column `{join.column}`; columns: {', '.join(rows.extra.names)}"
         )
-
-    def names() -> Iterator[pa.Array]:
-        return (texts_at(table, join.column) for table in rows.tables())
-
-    partners = (find_partners if by_id else look_up)(names, lines.keys, where)
-    report = _report(join, lines, partners, rows)
+    partners, report = match_rows(rows, join, lines, where)
     if not report.matched_count:
         first = report.unused_names[0] if report.unused_names else ""
-        own = next((text for array in names() for text in array.to_pylist()[:1]), "")
+        own = next((text for array in _names(rows, join)() for text in array.to_pylist()[:1]), "")
         raise ManifestError(
             f"{where}: no line belongs to an image: its first `{lines.key}` is {first!r}, the first `{join.column}` of the "
             f"images is {own!r}; --on KEY or COLUMN=KEY names the columns to compare"
@@ -152,6 +146,21 @@ def join_rows(rows: Rows, join: Join, lines: JoinedLines) -> tuple[Rows, JoinRep
 
     features = {**read_features(rows.extra.metadata), **read_features(lines.extra.metadata)}
     return Rows(joined, pa.schema([*rows.extra, *lines.extra], to_metadata(features)), rows.count), report
+
+
+def match_rows(rows: Rows, join: Join, lines: JoinedLines, where: str) -> tuple[Partners, JoinReport]:
+    """Return the line of each row, and which rows and lines have no partner.
+
+    Raises:
+        ManifestError: a key is in several lines.
+    """
+    find = find_partners if join.column == _ID else look_up
+    partners = find(_names(rows, join), lines.keys, where)
+    return partners, _report(join, lines, partners, rows)
+
+
+def _names(rows: Rows, join: Join) -> Names:
+    return lambda: (texts_at(table, join.column) for table in rows.tables())
 
 
 def _report(join: Join, lines: JoinedLines, partners: Partners, rows: Rows) -> JoinReport:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -95,12 +96,28 @@ def read_lines(
             raise ManifestError(f"--join {given}: the table has no line")
         schema = staged.extra_schema()
         names = [name for name in schema.names if name != KEY]
-        path = folder / "lines.arrow"
-        with pa.ipc.new_file(str(path), pa.schema([schema.field(name) for name in (KEY, *names)])) as writer:
-            for table in rebatch(staged.tables(0), BATCH_ROWS):
-                writer.write_table(table.select([KEY, *names]))
+        tables = (table.select([KEY, *names]) for table in staged.tables(0))
         report.dropped.update(staged.differing)
-    return JoinedLines(given, key, path, pa.schema([schema.field(name) for name in names], schema.metadata))
+        return stage_lines(folder / "lines.arrow", given, key, tables, schema.metadata)
+
+
+def stage_lines(
+    path: Path, given: str, key: str, tables: Iterator[pa.Table], metadata: dict[bytes, bytes] | None = None
+) -> JoinedLines:
+    """Write lines to the local disk.
+
+    Args:
+        path: of the new file.
+        given: see JoinedLines.
+        key: see JoinedLines.
+        tables: the column KEY, then those that rows get; at least one table.
+        metadata: features of these columns.
+    """
+    first = next(tables)
+    with pa.ipc.new_file(str(path), first.schema) as writer:
+        for table in rebatch(chain([first], tables), BATCH_ROWS):
+            writer.write_table(table)
+    return JoinedLines(given, key, path, pa.schema([own for own in first.schema if own.name != KEY], metadata))
 
 
 def _tables(storage: Storage, given: str) -> Iterator[pa.Table]:

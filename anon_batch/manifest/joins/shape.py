@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from anon_batch.formats.features import read_features, to_metadata
 from anon_batch.formats.splits import SPLIT_COLUMN
+from anon_batch.manifest.box_format import BoxFormat
 from anon_batch.manifest.imported import ImportedRows
 from anon_batch.manifest.importers.entries import Source
 from anon_batch.manifest.importers.report import ImportReport
@@ -31,16 +32,20 @@ class Shaping:
     Args:
         joins: tables, whose columns they get in this order.
         boxes: the column that becomes their regions.
+        truth_form: of the boxes in a simple JSON or CSV file of ground truth; None is corners in px.
         classes: columns of texts that become classes.
         ids: what their ids are made of.
     """
 
     joins: tuple[Join, ...] = ()
     boxes: BoxColumn | None = None
+    truth_form: BoxFormat | None = None
     classes: tuple[str, ...] = ()
     ids: IdTemplate | None = None
 
-    def __bool__(self) -> bool:
+    @property
+    def changes_rows(self) -> bool:
+        """Whether rows differ from what their sources say."""
         return bool(self.joins or self.boxes or self.classes or self.ids)
 
     def columns_read(self) -> set[str]:
@@ -94,7 +99,7 @@ def shape_rows(
     if report.columns:
         require_columns(sorted(report.columns), renames, "--rename or --ignore")
     shaped = ShapedRows(Rows(imported.tables, imported.extra_schema(), imported.rows_count))
-    if not shaping:
+    if not shaping.changes_rows:
         return shaped
     for join, lines in zip(shaping.joins, joined, strict=True):
         shaped.rows, done = join_rows(shaped.rows, join, lines)

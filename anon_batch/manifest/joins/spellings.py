@@ -11,6 +11,8 @@ from anon_batch.formats.layout import IMAGE_SUFFIXES
 from anon_batch.manifest.names import suffixed
 
 _SUFFIX = rf"(?i)([^/.][^/]*)\.(?:{'|'.join(s.removeprefix('.') for s in IMAGE_SUFFIXES)})$"
+_JPEG = r"(?i)\.(?:jpe|jpeg|jpg|jfif)$"
+_WITH_CLASS = r"(^|/)(n\d{8}_\d+|ILSVRC2012_val_\d{8})_n\d{8}\.jpg$"
 
 
 def as_written(names: pa.Array) -> pa.Array:
@@ -27,6 +29,20 @@ def comparable(names: pa.Array) -> pa.Array:
 def without_suffix(names: pa.Array) -> pa.Array:
     """Return comparable names without the suffix of an image."""
     return pc.replace_substring_regex(comparable(names), _SUFFIX, r"\1")
+
+
+def alike(names: pa.Array) -> pa.Array:
+    """Return comparable names in which `.JPEG` is `.jpg`, and ImageNet's names lack the class that the Hugging Face hub appends.
+
+    Source: the script of ILSVRC/imagenet-1k, whose archives hold `<name>_<class>.JPEG`.
+    """
+    plain = pc.replace_substring_regex(comparable(names), _JPEG, ".jpg")
+    return pc.replace_substring_regex(plain, _WITH_CLASS, r"\1\2.jpg")
+
+
+def base_alike(names: pa.Array) -> pa.Array:
+    """Return the last segments of names that are alike."""
+    return base_name(alike(names))
 
 
 def base_name(names: pa.Array) -> pa.Array:
@@ -48,6 +64,8 @@ SPELLINGS: tuple[tuple[Spelling, bool], ...] = (
     (without_suffix, True),
     (base_name, False),
     (base_stem, True),
+    (alike, False),
+    (base_alike, False),
 )
 
 

@@ -1,0 +1,109 @@
+"""Boxes in shares of the image's sides: the release is the one of the same boxes in px, and wrong scales are withheld."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pipeline_fixtures import FACES, job, release, write_dataset
+from releases import release_of
+
+from anon_batch.anonymizer import Anonymizer
+from anon_batch.config import AnonymizeConfig, DetectConfig
+from anon_batch.errors import ManifestError
+from anon_batch.evaluate.subjects import labelled_faces
+from anon_batch.outcomes import Anonymized
+from anon_batch.records import GroundTruth, ManifestRow
+from anon_batch.storage import Storage
+
+SIZE = (24, 20)  # of the images
+IN_PX = [(6.0, 5.0, 12.0, 15.0), (12.0, 10.0, 24.0, 20.0)]
+IN_SHARES = [(0.25, 0.25, 0.5, 0.75), (0.5, 0.5, 1.0, 1.0)]
+
+
+def _dataset(base: Path, boxes: list[list[tuple[float, ...]]], size: tuple[int, int] | None = None) -> str:
+    rows = [[dict(zip(("x1", "y1", "x2", "y2"), box, strict=True), ignore=False) for box in own] for own in boxes]
+    extra = (
+        {}
+        if size is None
+        else {n: pa.array([s] * len(boxes)) for n, s in zip(("regions_width", "regions_height"), size, strict=True)}
+    )
+    write_dataset(str(base), [f"{n:03}.png" for n in range(len(boxes))], faces=pa.array(rows, FACES), **extra)
+    return str(base)
+
+
+def _released(base: str, **keys: Any) -> dict[str, Any]:
+    return release_of(Storage(), release(job(base, **keys)).release.uri)
+
+
+@pytest.mark.parametrize("detectors", [["manifest"], ["centerface"]])
+def test_the_release_is_that_of_the_same_boxes_in_px(tmp_path: Path, detectors: list[str]) -> None:
+    shapes = [[0], [1], [0, 1], []]
+    released = [
+        _released(
+            _dataset(tmp_path / name, [[boxes[n] for n in own] for own in shapes], size), detect__detectors=detectors
+        )
+        for name, boxes, size in (("px", IN_PX, None), ("shares", IN_SHARES, (1, 1)))
+    ]
+    px, shares = released
+    assert [(row["status"], row["regions"]) for row in shares["rows"]] == [
+        (row["status"], row["regions"]) for row in px["rows"]
+    ]
+    assert [row["sha256"] for row in shares["rows"]] == [row["sha256"] for row in px["rows"]]
+    assert {key: shares["stats"][key] for key in ("detection", "missed")} == {
+        key: px["stats"][key] for key in ("detection", "missed")
+    }
+    assert px["stats"]["detection"]["bands"]["all"]["regions"] == 4
+
+
+@pytest.mark.parametrize("scale", [24, 100, 640])
+def test_boxes_in_px_that_are_called_shares_are_refused_or_withheld(tmp_path: Path, scale: float) -> None:
+    wrong = [(0.25 * scale, 0.25 * scale, 0.5 * scale, 0.75 * scale)]
+    rows = _released(_dataset(tmp_path / "few", [wrong, [IN_SHARES[0]], []], (1, 1)))["rows"]
+    assert [(row["status"], row["reason"]) for row in rows] == [
+        ("withheld", "bad_box"),
+        ("anonymized", None),
+        ("clean", None),
+    ]
+    with pytest.raises(ManifestError, match="is said to be in shares of the image's sides, but reaches far beyond"):
+        _released(_dataset(tmp_path / "many", [wrong] * 20, (1, 1)))
+
+
+def test_shares_that_are_not_called_so_are_refused_and_many_of_them_pass_when_they_are(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="as if it were in shares of the image's size"):
+        _released(_dataset(tmp_path / "plain", [IN_SHARES] * 20))
+    rows = _released(_dataset(tmp_path / "said", [IN_SHARES] * 20, (1, 1)))["rows"]
+    assert {row["status"] for row in rows} == {"anonymized"}
+
+
+def test_an_anonymizer_scales_what_it_is_given() -> None:
+    anonymizer = Anonymizer(
+        DetectConfig(detectors=["manifest"]), AnonymizeConfig(face={"method": "solid"}), key=bytes(32)
+    )
+    pixels = np.full((20, 24, 3), 90, np.uint8)
+    truths = [
+        GroundTruth(np.array(boxes, np.float32), np.zeros(2, np.bool_), size=size)
+        for boxes, size in ((IN_PX, None), (IN_SHARES, (1, 1)))
+    ]
+    px, shares = anonymizer([pixels, pixels], ["a", "a"], truths)
+    assert isinstance(px, Anonymized)
+    assert isinstance(shares, Anonymized)
+    assert shares.detections.boxes.tolist() == px.detections.boxes.tolist() == [list(box) for box in IN_PX]
+    assert np.array_equal(shares.pixels, px.pixels)
+    judged = [
+        dataclasses.astuple(anonymizer.judge(own, truth)) for own, truth in ((px, truths[0]), (shares, truths[1]))
+    ]
+    assert all(map(np.array_equal, *judged))
+
+
+def test_rows_that_are_evaluated_are_measured() -> None:
+    truth = GroundTruth(np.array(IN_SHARES, np.float32), np.zeros(2, np.bool_), size=(1, 1))
+    row = ManifestRow(0, "a.png", "/a.png", regions=truth).measured(*SIZE)
+    faces = labelled_faces(row)
+    assert faces is not None
+    assert faces.boxes.tolist() == [list(box) for box in IN_PX]
+    assert row.measured(48, 40) is row
