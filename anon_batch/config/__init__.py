@@ -19,6 +19,7 @@ from anon_batch.config.models import ModelsConfig
 from anon_batch.config.publish import PublishConfig
 from anon_batch.config.sources import SourcesConfig
 from anon_batch.config.storage import StorageConfig
+from anon_batch.config.terraform import keys_from_terraform
 from anon_batch.config.write import WriteConfig
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "TreatmentConfig",
     "WriteConfig",
     "describe",
+    "keys_from_terraform",
     "load_job",
     "parse_override",
     "validate",

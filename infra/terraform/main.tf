@@ -1,115 +1,40 @@
-# Two buckets, a key for each, and their roles (roles.tf). Not yet applied to a real account: read the plan before you apply it.
+# Buckets for releases, ledgers and the ledgers' access logs, a key for each of the first two, and the roles that use them.
+# docs/guides/cluster-aws.md leads from here to a finished run. Applied to a simulated account only: read the plan first.
 #
 #   release   what may be published: written by workers, read by readers
 #   ledger    what leads back to the sources: workers alone
+#   logs      who asked for what in the ledger: nobody but this account's administrators
 #
-# Neither bucket has versioning: an output that a later attempt withholds, and a run key that is destroyed, must be gone.
+# .terraform.lock.hcl pins the provider for linux_amd64. To work on another platform too, add its digests:
+#   terraform providers lock -platform=linux_amd64 -platform=linux_arm64 -platform=darwin_arm64
 
 terraform {
   required_version = ">= 1.5"
   required_providers {
     aws = {
       source  = "hashicorp/aws"
-      version = ">= 5.0"
+      version = "~> 5.100"
     }
   }
 }
 
 provider "aws" {
   region = var.region
+  default_tags {
+    tags = { application = "anon-batch" }
+  }
 }
 
 data "aws_caller_identity" "this" {}
 
+data "aws_partition" "this" {}
+
 locals {
+  account   = data.aws_caller_identity.this.account_id
+  partition = data.aws_partition.this.partition
   buckets = {
     release = "${var.prefix}-release"
     ledger  = "${var.prefix}-ledger"
   }
-}
-
-resource "aws_kms_key" "this" {
-  for_each                = local.buckets
-  description             = "anon-batch ${each.key}"
-  enable_key_rotation     = true
-  deletion_window_in_days = 30
-}
-
-resource "aws_kms_alias" "this" {
-  for_each      = local.buckets
-  name          = "alias/${each.value}"
-  target_key_id = aws_kms_key.this[each.key].key_id
-}
-
-resource "aws_s3_bucket" "this" {
-  for_each = local.buckets
-  bucket   = each.value
-}
-
-resource "aws_s3_bucket_public_access_block" "this" {
-  for_each                = local.buckets
-  bucket                  = aws_s3_bucket.this[each.key].id
-  block_public_acls       = true
-  block_public_policy     = true
-  ignore_public_acls      = true
-  restrict_public_buckets = true
-}
-
-resource "aws_s3_bucket_ownership_controls" "this" {
-  for_each = local.buckets
-  bucket   = aws_s3_bucket.this[each.key].id
-  rule {
-    object_ownership = "BucketOwnerEnforced"
-  }
-}
-
-resource "aws_s3_bucket_server_side_encryption_configuration" "this" {
-  for_each = local.buckets
-  bucket   = aws_s3_bucket.this[each.key].id
-  rule {
-    bucket_key_enabled = true
-    apply_server_side_encryption_by_default {
-      sse_algorithm     = "aws:kms"
-      kms_master_key_id = aws_kms_key.this[each.key].arn
-    }
-  }
-}
-
-resource "aws_s3_bucket_lifecycle_configuration" "this" {
-  for_each = local.buckets
-  bucket   = aws_s3_bucket.this[each.key].id
-  rule {
-    id     = "abort-unfinished-uploads"
-    status = "Enabled"
-    filter {}
-    abort_incomplete_multipart_upload {
-      days_after_initiation = 2
-    }
-  }
-}
-
-data "aws_iam_policy_document" "tls_only" {
-  for_each = local.buckets
-  statement {
-    sid       = "TlsOnly"
-    effect    = "Deny"
-    actions   = ["s3:*"]
-    resources = [aws_s3_bucket.this[each.key].arn, "${aws_s3_bucket.this[each.key].arn}/*"]
-    principals {
-      type        = "AWS"
-      identifiers = ["*"]
-    }
-    condition {
-      test     = "Bool"
-      variable = "aws:SecureTransport"
-      values   = ["false"]
-    }
-  }
-}
-
-resource "aws_s3_bucket_policy" "this" {
-  for_each   = local.buckets
-  bucket     = aws_s3_bucket.this[each.key].id
-  policy     = data.aws_iam_policy_document.tls_only[each.key].json
-  depends_on = [aws_s3_bucket_public_access_block.this]
+  all_buckets = merge({ for name, bucket in aws_s3_bucket.this : name => bucket }, { logs = aws_s3_bucket.logs })
 }

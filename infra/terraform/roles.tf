@@ -1,7 +1,7 @@
-# Workers read the input and write release and ledger. The head of a `ray up` cluster does so, too, as the driver runs there, and
-# starts and stops machines. Readers see the release alone.
+# Workers read the input and write release and ledger; so do the head (head.tf) and the people who review, release and erase.
+# Readers see the release alone. It holds nothing that leads back to a source.
 
-data "aws_iam_policy_document" "worker_trust" {
+data "aws_iam_policy_document" "ec2_trust" {
   statement {
     actions = ["sts:AssumeRole"]
     principals {
@@ -9,10 +9,31 @@ data "aws_iam_policy_document" "worker_trust" {
       identifiers = ["ec2.amazonaws.com"]
     }
   }
+}
+
+locals {
+  oidc_issuer = var.eks_oidc_provider_arn == null ? "" : element(split("oidc-provider/", var.eks_oidc_provider_arn), 1)
+}
+
+data "aws_iam_policy_document" "worker_trust" {
+  source_policy_documents = [data.aws_iam_policy_document.ec2_trust.json]
+
+  dynamic "statement" {
+    for_each = length(var.operator_principal_arns) == 0 ? [] : [var.operator_principal_arns]
+    content {
+      sid     = "Operators"
+      actions = ["sts:AssumeRole"]
+      principals {
+        type        = "AWS"
+        identifiers = statement.value
+      }
+    }
+  }
 
   dynamic "statement" {
     for_each = var.eks_oidc_provider_arn == null ? [] : [var.eks_oidc_provider_arn]
     content {
+      sid     = "ServiceAccount"
       actions = ["sts:AssumeRoleWithWebIdentity"]
       principals {
         type        = "Federated"
@@ -20,8 +41,13 @@ data "aws_iam_policy_document" "worker_trust" {
       }
       condition {
         test     = "StringEquals"
-        variable = "${element(split("oidc-provider/", statement.value), 1)}:sub"
+        variable = "${local.oidc_issuer}:sub"
         values   = ["system:serviceaccount:${var.eks_namespace}:anon-batch"]
+      }
+      condition {
+        test     = "StringEquals"
+        variable = "${local.oidc_issuer}:aud"
+        values   = ["sts.amazonaws.com"]
       }
     }
   }
@@ -43,9 +69,10 @@ data "aws_iam_policy_document" "worker" {
     actions   = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
     resources = [for bucket in aws_s3_bucket.this : "${bucket.arn}/*"]
   }
+  # ListBucketVersions, because `erase` and `keys destroy` look for versions that somebody made the bucket keep.
   statement {
     sid       = "ListOutput"
-    actions   = ["s3:ListBucket", "s3:GetBucketLocation"]
+    actions   = ["s3:ListBucket", "s3:ListBucketVersions", "s3:GetBucketLocation"]
     resources = [for bucket in aws_s3_bucket.this : bucket.arn]
   }
   statement {
@@ -64,8 +91,9 @@ data "aws_iam_policy_document" "worker" {
 }
 
 resource "aws_iam_role" "worker" {
-  name               = "${var.prefix}-worker"
-  assume_role_policy = data.aws_iam_policy_document.worker_trust.json
+  name                 = "${var.prefix}-worker"
+  assume_role_policy   = data.aws_iam_policy_document.worker_trust.json
+  max_session_duration = 12 * 3600 # because a driver outside AWS holds one session for a run
 }
 
 resource "aws_iam_role_policy" "worker" {
@@ -79,59 +107,12 @@ resource "aws_iam_instance_profile" "worker" {
   role = aws_iam_role.worker.name
 }
 
-data "aws_iam_policy_document" "head_trust" {
-  statement {
-    actions = ["sts:AssumeRole"]
-    principals {
-      type        = "Service"
-      identifiers = ["ec2.amazonaws.com"]
-    }
-  }
-}
-
-data "aws_iam_policy_document" "head_machines" {
-  statement {
-    sid = "Machines"
-    actions = [
-      "ec2:RunInstances", "ec2:StartInstances", "ec2:StopInstances", "ec2:TerminateInstances", "ec2:CreateTags", "ec2:Describe*",
-    ]
-    resources = ["*"]
-  }
-  statement {
-    sid       = "HandOutWorkerRole"
-    actions   = ["iam:PassRole", "iam:GetInstanceProfile"]
-    resources = [aws_iam_role.worker.arn, aws_iam_instance_profile.worker.arn]
-  }
-}
-
-resource "aws_iam_role" "head" {
-  name               = "${var.prefix}-head"
-  assume_role_policy = data.aws_iam_policy_document.head_trust.json
-}
-
-resource "aws_iam_role_policy" "head_data" {
-  name   = "data"
-  role   = aws_iam_role.head.id
-  policy = data.aws_iam_policy_document.worker.json
-}
-
-resource "aws_iam_role_policy" "head_machines" {
-  name   = "machines"
-  role   = aws_iam_role.head.id
-  policy = data.aws_iam_policy_document.head_machines.json
-}
-
-resource "aws_iam_instance_profile" "head" {
-  name = "${var.prefix}-head"
-  role = aws_iam_role.head.name
-}
-
 data "aws_iam_policy_document" "reader_trust" {
   statement {
     actions = ["sts:AssumeRole"]
     principals {
       type        = "AWS"
-      identifiers = length(var.reader_principal_arns) > 0 ? var.reader_principal_arns : [data.aws_caller_identity.this.account_id]
+      identifiers = length(var.reader_principal_arns) > 0 ? var.reader_principal_arns : [local.account]
     }
   }
 }

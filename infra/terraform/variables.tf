@@ -6,11 +6,19 @@ variable "region" {
 variable "prefix" {
   description = "Start of all names; bucket names are global, so choose one of your own."
   type        = string
+  validation {
+    condition     = can(regex("^[a-z0-9][a-z0-9-]{1,53}[a-z0-9]$", var.prefix))
+    error_message = "Use 3 to 55 lower-case letters, digits and hyphens, because names of buckets begin with it."
+  }
 }
 
 variable "input_bucket_arns" {
   description = "Buckets with the source images and the manifest."
   type        = list(string)
+  validation {
+    condition     = length(var.input_bucket_arns) > 0 && alltrue([for arn in var.input_bucket_arns : can(regex("^arn:[^:]+:s3:::[^/*]+$", arn))])
+    error_message = "Name at least one bucket as arn:aws:s3:::BUCKET, without a key behind it."
+  }
 }
 
 variable "input_kms_key_arns" {
@@ -19,10 +27,28 @@ variable "input_kms_key_arns" {
   default     = []
 }
 
+variable "operator_principal_arns" {
+  description = "Who may take the worker's role outside the cluster, to write manifests, review, release and erase; empty: nobody."
+  type        = list(string)
+  default     = []
+}
+
 variable "reader_principal_arns" {
   description = "Who may take the reader's role; empty: whoever this account allows to."
   type        = list(string)
   default     = []
+}
+
+variable "access_log_days" {
+  description = "How long the ledger's access logs are kept."
+  type        = number
+  default     = 365
+}
+
+variable "ray_cluster_name" {
+  description = "`cluster_name` of the file for `ray up`: the head starts and stops machines that carry it alone."
+  type        = string
+  default     = "anon-batch"
 }
 
 variable "eks_oidc_provider_arn" {
@@ -34,5 +60,5 @@ variable "eks_oidc_provider_arn" {
 variable "eks_namespace" {
   description = "Namespace of that service account."
   type        = string
-  default     = "default"
+  default     = "anon-batch"
 }
