@@ -69,6 +69,7 @@ FAMILIES: Mapping[Kind, _Family] = MappingProxyType(
                 "inpaint": "anon_batch.anonymize.methods.inpaint:Inpaint",
                 "swap": "anon_batch.anonymize.methods.swap:Swap",
                 "gan": "anon_batch.anonymize.methods.gan:Gan",
+                "plate": "anon_batch.anonymize.methods.plate:Plate",
             },
             ("anon_batch.anonymize.protocol:Method",),
         ),
