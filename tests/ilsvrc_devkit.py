@@ -15,11 +15,11 @@ _PARENT = (1001, "n00001740", "entity", 3)
 _FIELDS = ("ILSVRC2012_ID", "WNID", "words", "gloss", "num_children", "children", "wordnet_height", "num_train_images")
 
 
-def meta_mat(wnid_of: Mapping[int, str] = WNIDS) -> bytes:
+def meta_mat(wnid_of: Mapping[int, str] = WNIDS, training_images: int = 1300) -> bytes:
     """Return `meta.mat`: the classes, then a synset that has children."""
     synsets = [(number, wnid, f"words of {wnid}", 0) for number, wnid in wnid_of.items()] + [_PARENT]
     rows = [
-        (number, wnid, words, "gloss", children, np.arange(1.0, children + 1), 1.0, 1300)
+        (number, wnid, words, "gloss", children, np.arange(1.0, children + 1), 1.0, training_images)
         for number, wnid, words, children in synsets
     ]
     table = np.array(rows, dtype=[(name, "O") for name in _FIELDS]).reshape(-1, 1)

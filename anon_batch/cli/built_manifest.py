@@ -19,6 +19,8 @@ def show_built(report: BuildReport, output: str) -> None:
     for source, kind, rows in report.sources:
         out.print(f"{format_count(rows):>12} images  {source}  ({kind})", markup=False)
     out.print(f"{format_count(report.images_count):>12} images -> {output}", markup=False)
+    for expected in report.expected:
+        out.print(f"as expected: {expected}", markup=False)
     _show_skipped(report)
     _show_columns(report)
     if report.prefixed:

@@ -116,6 +116,13 @@ def build(
             "are shares of the image's sides."
         ),
     ] = None,
+    expect: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Fail unless the images are those of imagenet-1k-train, imagenet-1k-val or another known dataset, or of a file: "
+            "ids (.txt), numbers by folder (.json, .csv); repeat for several."
+        ),
+    ] = None,
     strict: Annotated[
         bool,
         typer.Option(
@@ -152,6 +159,7 @@ def build(
             tuple(classes or []),
             None if id_template is None else IdTemplate.parse(id_template),
         ),
+        expect=expect or (),
         strict=strict,
         allow=config.sources if config else None,
     )

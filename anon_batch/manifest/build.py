@@ -24,6 +24,7 @@ from anon_batch.manifest.build_report import (
     find_outside,
 )
 from anon_batch.manifest.compare_columns import READ_ROWS, described_rows, find_foreign_columns
+from anon_batch.manifest.expect import check_expected, read_expectation
 from anon_batch.manifest.fetch import SourceReader
 from anon_batch.manifest.imported import ImportedRows, import_sources
 from anon_batch.manifest.importers.classify import SKIPPED_SUFFIX
@@ -58,6 +59,7 @@ def build_manifest(
     columns: Sequence[str] | None = None,
     renames: Renames = MappingProxyType({}),
     shaping: Shaping | None = None,
+    expect: Sequence[str] = (),
     strict: bool = False,
     allow: SourcesConfig | None = None,
 ) -> BuildReport:
@@ -78,6 +80,7 @@ def build_manifest(
         columns: pass-through columns to keep; None keeps all, () none.
         renames: columns of the sources that are read under another name, or ignored.
         shaping: joined tables, boxes, classes and ids that the rows get besides.
+        expect: what the sources have to hold, see `read_expectation`.
         strict: refuse when an entry that may be an image is skipped, or an image and its line in a joined table lack each other.
         allow: what the addresses of tables may lead to when their images are compared with `sha256` and `size_bytes`.
 
@@ -93,6 +96,7 @@ def build_manifest(
         raise ManifestError("no source; give a folder, a bucket prefix, tar, Parquet or CSV files")
     only = None if kind == "auto" else kind
     shaping = Shaping() if shaping is None else shaping
+    expected = [read_expectation(storage, given) for given in expect]
     with tempfile.TemporaryDirectory(prefix="anon-batch-manifest-") as folder, StagedTables(Path(folder)) as staged:
         report = ImportReport(Path(folder) / "skipped.jsonl")
         read = None if columns is None else [*columns, *shaping.columns_read()]
@@ -108,6 +112,8 @@ def build_manifest(
         if strict and (lonely := [join for join in shaped.joins if join.is_incomplete]):
             raise ManifestError(f"--strict: {'; '.join(map(describe_join, lonely))}; nothing is written")
         rows = shaped.rows
+        for expectation in expected:
+            check_expected(rows, expectation)
         base = AddressBase(out_uri, base_uri, [source for _, source in imported.parts])
         truth: AttachedTruth | None = None
         if ground_truth is not None:
@@ -144,6 +150,7 @@ def build_manifest(
         equal_count=names.equal_count,
         outside=find_outside(imported, absolute(out_uri)),
         joins=tuple(shaped.joins),
+        expected=tuple(expect),
     )
 
 

@@ -47,6 +47,7 @@ class BuildReport:
         equal_count: ids that a file system without upper case or accents' forms takes for another one.
         outside: folders of images that a job has to allow, because they are not below the manifest's own.
         joins: what became of each joined table.
+        expected: what the rows were compared with.
     """
 
     uri: str
@@ -73,6 +74,7 @@ class BuildReport:
     equal_count: int = 0
     outside: tuple[str, ...] = ()
     joins: tuple[JoinReport, ...] = ()
+    expected: tuple[str, ...] = ()
 
 
 def describe_nothing(sources: Sequence[str], report: ImportReport, kind: Kind | None) -> str:

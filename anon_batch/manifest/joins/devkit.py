@@ -51,20 +51,42 @@ def read_classes(storage: Storage, given: str) -> pa.Table:
             return _solution(_text(_read(storage, address), address), address)
         if lower.endswith(".txt"):
             return _table(_wnids(_text(_read(storage, address), address), address))
-        files = _of_archive(storage, address) if lower.endswith(_ARCHIVES) else _of_folder(storage, address)
+        files = _files(storage, address)
     except ObjectNotFoundError:
         raise ManifestError(f"--join {PREFIX}{given}: there is no such file; check the address") from None
     if TRUTH_FILE not in files or not {MATLAB_FILE, LIST_FILE} & files.keys():
         raise ManifestError(f"--join {PREFIX}{given}: expected {TRUTH_FILE} and {MATLAB_FILE} (or {LIST_FILE}) in it")
     numbers = _numbers(_text(files[TRUTH_FILE], f"{address}: {TRUTH_FILE}"), address)
     wnid_of = (
-        _from_matlab(files[MATLAB_FILE], address)
+        {number: wnid for number, (wnid, _) in _from_matlab(files[MATLAB_FILE], address).items()}
         if MATLAB_FILE in files
         else _from_list(_text(files[LIST_FILE], f"{address}: {LIST_FILE}"), address)
     )
     if unknown := sorted(set(numbers) - wnid_of.keys()):
         raise ManifestError(f"{address}: {TRUTH_FILE} has the class {unknown[0]}, which {MATLAB_FILE} does not name")
     return _table([wnid_of[number] for number in numbers])
+
+
+def read_training_counts(storage: Storage, given: str) -> dict[str, int]:
+    """Return wnid -> number of training images, which `meta.mat` has as `num_train_images`.
+
+    Raises:
+        ManifestError: no kit, or one without `meta.mat`.
+        StorageError: it cannot be read.
+    """
+    address = absolute(given)
+    try:
+        files = _files(storage, address)
+    except ObjectNotFoundError:
+        raise ManifestError(f"--expect {PREFIX}{given}: there is no such file; check the address") from None
+    if MATLAB_FILE not in files:
+        raise ManifestError(f"--expect {PREFIX}{given}: expected {MATLAB_FILE} in it")
+    return dict(_from_matlab(files[MATLAB_FILE], address).values())
+
+
+def _files(storage: Storage, address: str) -> dict[str, bytes]:
+    is_archive = address.lower().endswith(_ARCHIVES)
+    return _of_archive(storage, address) if is_archive else _of_folder(storage, address)
 
 
 def _read(storage: Storage, address: str) -> bytes:
@@ -118,15 +140,20 @@ def _wnids(text: str, address: str) -> list[str]:
     return wnids
 
 
-def _from_matlab(data: bytes, address: str) -> dict[int, str]:
+def _from_matlab(data: bytes, address: str) -> dict[int, tuple[str, int]]:
+    """Return number of a class -> its wnid and number of training images."""
     from scipy.io import loadmat  # slow to import
 
+    where = f"{address}: {MATLAB_FILE}"
     try:
         synsets: Any = loadmat(io.BytesIO(data), squeeze_me=True)["synsets"]
-        named = [(int(own["ILSVRC2012_ID"]), str(own["WNID"]), int(own["num_children"])) for own in synsets]
+        leaves = [own for own in synsets if int(own["num_children"]) == 0]
+        _unique([(int(own["ILSVRC2012_ID"]), str(own["WNID"])) for own in leaves], where)
+        return {int(own["ILSVRC2012_ID"]): (str(own["WNID"]), int(own["num_train_images"])) for own in leaves}
+    except ManifestError:
+        raise
     except Exception as exc:  # because the reader raises whatever a damaged file makes it stumble over
-        raise ManifestError(f"{address}: {MATLAB_FILE} cannot be read ({type(exc).__name__}: {exc})") from None
-    return _unique([(number, wnid) for number, wnid, children in named if children == 0], f"{address}: {MATLAB_FILE}")
+        raise ManifestError(f"{where} cannot be read ({type(exc).__name__}: {exc})") from None
 
 
 def _from_list(text: str, address: str) -> dict[int, str]:
