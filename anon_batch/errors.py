@@ -34,14 +34,18 @@ Each class can be pickled: every constructor argument goes to `super().__init__`
 from __future__ import annotations
 
 import difflib
+import re
 import traceback
 from collections.abc import Iterable
 from enum import IntEnum
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from anon_batch.memory import is_out_of_memory
 from anon_batch.reasons import REASONS
 from anon_batch.redaction import redact, redact_address
+
+_SHOWN_FRAMES = 4
 
 
 class ExitCode(IntEnum):
@@ -273,6 +277,22 @@ def row_error(exc: Exception, kind: type[RowError], reason: str, detail: str = "
 
 class IntegrityError(AnonBatchError):
     exit_code = ExitCode.INTEGRITY
+
+
+def error_code(exc: BaseException) -> str:
+    """Return a word for an error that names nothing of the user's, e.g. `throttled`; `unexpected` for foreign classes."""
+    if isinstance(exc, AnonBatchError):
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(exc).__name__.removesuffix("Error")).lower()
+    return "out_of_memory" if is_out_of_memory(exc) else "unexpected"
+
+
+def trace_without_text(exc: BaseException) -> str:
+    """Return class and places of an error, innermost first, without its text, which may name an image or a source."""
+    places = [
+        f"{frame.name} ({'/'.join(Path(frame.filename).parts[-2:])}:{frame.lineno})"
+        for frame in reversed(traceback.extract_tb(exc.__traceback__)[-_SHOWN_FRAMES:])
+    ]
+    return " < ".join((type(exc).__name__, *places))
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:

@@ -511,6 +511,10 @@ class ShardResult:
         error: message, when the outcome is error.
         retryable: whether a further attempt may help; False stops the run.
         store_is_away: whether the attempt ended because a store throttled or answered nobody for `storage.retry_for_s`.
+        code: of the error, see `errors.error_code`; empty when there is none.
+        place: where it failed, without a name of an image or source: a store, or lines of code.
+        stats: the shard's statistics as JSON, with what its ground truth tells, when committed.
+        retries: code -> storage calls that the worker repeated since its last result.
     """
 
     spec: ShardSpec
@@ -523,3 +527,7 @@ class ShardResult:
     error: str | None = None
     retryable: bool = True
     store_is_away: bool = False
+    code: str = ""
+    place: str = ""
+    stats: str = ""
+    retries: Mapping[str, int] = field(default_factory=dict)

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from anon_batch.cli.console import err
 from anon_batch.manifest.publish import describe_columns
+from anon_batch.pipeline.rounds import describe_setback
 from anon_batch.pipeline.run import Run
 from anon_batch.records import ShardResult
 from anon_batch.units import format_counted, format_duration
@@ -112,6 +113,8 @@ class RunProgress:
         if result.outcome == "committed":
             self._shards += 1
             self._statuses.update(result.statuses)
+        if (setback := describe_setback(result)) is not None:
+            self.note(setback)
         withheld, failed, clean, anonymized = (self._statuses[s] for s in ("withheld", "failed", "clean", "anonymized"))
         details = f"{anonymized:,} anonymized, {clean:,} clean; {format_counted(self._shards, 'shard')}"
         self._bar.update(self._statuses.total(), details, f"{withheld:,} withheld, {failed:,} failed")

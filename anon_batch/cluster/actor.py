@@ -10,7 +10,7 @@ from typing import Generic, Protocol, TypeVar
 
 from anon_batch.cluster.watchdog import Watchdog
 from anon_batch.config.engine import EngineConfig
-from anon_batch.errors import AnonBatchError, ExitCode
+from anon_batch.errors import AnonBatchError, ExitCode, error_code
 from anon_batch.process import keep_freed_memory, limit_threads
 from anon_batch.redaction import redact
 
@@ -44,23 +44,29 @@ class Actor(Generic[_Worker]):
         start_error: why it could not; empty if it could.
         start_exit_code: of that error.
         start_is_retryable: whether another try may succeed.
+        start_code: code of that error.
     """
 
     def __init__(self, engine: EngineConfig, build: Callable[[], _Worker]) -> None:
         began = time.monotonic()
         self.worker: _Worker | None = None
         self.start_error, self.start_exit_code, self.start_is_retryable = "", int(ExitCode.UNEXPECTED), False
+        self.start_code = ""
         try:
             self._watchdog = Watchdog(engine.row_timeout_s, self._progress)
             limit_threads(max(1, int(engine.num_cpus)))
             keep_freed_memory()
             self.worker = build()
         except AnonBatchError as exc:
-            self.start_exit_code, self.start_is_retryable = int(exc.exit_code), exc.retryable
+            self.start_exit_code, self.start_is_retryable, self.start_code = (
+                int(exc.exit_code),
+                exc.retryable,
+                error_code(exc),
+            )
             self.start_error = f"a worker failed to start: {exc}"
         except Exception as exc:
             sys.stderr.write(redact(traceback.format_exc()))  # into this worker's log, where Ray keeps it
-            what = redact(f"{type(exc).__name__}: {exc}")
+            what, self.start_code = redact(f"{type(exc).__name__}: {exc}"), error_code(exc)
             self.start_error = f"a worker failed to start: {what} (the worker's log has the traceback)"
         self._start_s = time.monotonic() - began
 

@@ -24,7 +24,7 @@ from anon_batch.pipeline.patch.patch import PatchSummary, Reporter, finish_begun
 from anon_batch.pipeline.patch.staging import StagedRun
 from anon_batch.pipeline.patch.tasks import FindResult, FindTask
 from anon_batch.pipeline.preflight import preflight
-from anon_batch.pipeline.rounds import Stops
+from anon_batch.pipeline.rounds import Stops, describe_setback
 from anon_batch.pipeline.run import Run
 from anon_batch.process import limit_threads
 from anon_batch.records import ShardResult
@@ -63,6 +63,8 @@ class _ShardReporter:
     def shard(self, result: ShardResult) -> None:
         """Count the rows of a shard."""
         self.reporter.done(sum(result.statuses.values()))
+        if (setback := describe_setback(result)) is not None:
+            self.reporter.note(setback)
 
     def note(self, text: str) -> None:
         """Pass on a message."""

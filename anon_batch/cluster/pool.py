@@ -167,6 +167,6 @@ def shard_pool(
     """
 
     def lost(spec: ShardSpec, why: str) -> ShardResult:
-        return ShardResult(spec, "error", error=why)
+        return ShardResult(spec, "error", error=why, code="worker_lost")
 
     return ActorPool(ShardActor, run, run.config.engine, workers, note, lost, hold=hold)

@@ -28,7 +28,9 @@ class ShardActor(Actor["ShardProcessor"]):
         """Make one attempt at a shard."""
         if self.worker is None:
             away = self.start_is_retryable
-            return ShardResult(spec, "error", error=self.start_error, retryable=away, store_is_away=away)
+            return ShardResult(
+                spec, "error", error=self.start_error, retryable=away, store_is_away=away, code=self.start_code
+            )
         return self.worker.process(spec)
 
 

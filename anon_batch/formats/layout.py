@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from anon_batch.records import ShardSpec
@@ -68,9 +69,12 @@ LEDGER_RUN_KEY = "run.key"
 LEDGER_REVIEW = "review"
 LEDGER_VERSIONS = "versions"
 LEDGER_PATCH = "patch"
+LEDGER_LOGS = "logs"
 LEDGER_SURVIVORS = "survivors.json"
 LEDGER_FILES = frozenset({LEDGER_PLAN, LEDGER_RUN_KEY, LEDGER_SURVIVORS})
-LEDGER_FOLDERS = frozenset({LEDGER_ROWS, LEDGER_ATTEMPTS, LEDGER_AUDIT, LEDGER_REVIEW, LEDGER_VERSIONS, LEDGER_PATCH})
+LEDGER_FOLDERS = frozenset(
+    {LEDGER_ROWS, LEDGER_ATTEMPTS, LEDGER_AUDIT, LEDGER_REVIEW, LEDGER_VERSIONS, LEDGER_PATCH, LEDGER_LOGS}
+)
 
 FORMAT_SUFFIXES: dict[str, tuple[str, ...]] = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -115,6 +119,11 @@ def audit_part(shard: str, attempt: str) -> str:
 def attempt(shard: str, attempt_name: str) -> str:
     """Return the key below LEDGER of the marker that an attempt at a shard began."""
     return f"{LEDGER_ATTEMPTS}/{shard}/{attempt_name}"
+
+
+def driver_log(started_at: datetime, invocation: str) -> str:
+    """Return the key below LEDGER of what one start of the driver told its user; names sort by time."""
+    return f"{LEDGER_LOGS}/{started_at.astimezone(UTC):%Y%m%dT%H%M%SZ}-{invocation}.txt"
 
 
 def rows_folder(rows_id: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Iterator
+from datetime import datetime
 
 import pyarrow as pa
 
@@ -137,6 +138,15 @@ class Ledger(StoredFolder):
                 return read_meta(file, uri)
         except ObjectNotFoundError:
             raise IntegrityError(f"{uri}: missing") from None
+
+    def put_driver_log(self, started_at: datetime, invocation: str, text: str) -> None:
+        """Write what one start of the driver told its user so far, over what was written before."""
+        self.storage.put(self.address(layout.driver_log(started_at, invocation)), text.encode())
+
+    def last_driver_log(self) -> str | None:
+        """Return the address of the log of the latest start of the driver; None without one."""
+        names = [info.key for info in self.objects(layout.LEDGER_LOGS) if not info.key.startswith(PARTIAL_PREFIX)]
+        return self.address(f"{layout.LEDGER_LOGS}/{max(names)}") if names else None
 
     def mark_attempt(self, spec: ShardSpec, attempt: str) -> bool:
         """Write the marker of an attempt; return False if another worker has taken this name."""

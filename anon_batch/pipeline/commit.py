@@ -54,6 +54,7 @@ class FinishedShard:
             lost[0].image_id if lost else "",
             seconds,
             timings or {},
+            stats=self.stats.to_json(),
         )
 
 

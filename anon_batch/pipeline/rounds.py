@@ -15,6 +15,7 @@ from anon_batch.pipeline.run import Run
 from anon_batch.pipeline.uniform_failures import UniformFailures
 from anon_batch.records import ShardResult, ShardSpec
 from anon_batch.shards import gaps, pending
+from anon_batch.units import format_counted, format_duration
 
 RESUME = "committed shards stay; run the same command again to resume"
 _PAUSE_AFTER_ERRORS_S = 5.0
@@ -27,7 +28,7 @@ Stops = Callable[[], AnonBatchError | None]
 
 
 class Reporter(Protocol):
-    """Receives the progress of a run."""
+    """Receives the progress of a run. What it hears as a note names no image."""
 
     def started(self, run: Run, done: Counter[str], *, resumed: bool) -> None: ...
     def shard(self, result: ShardResult) -> None: ...
@@ -47,7 +48,14 @@ def drive(run: Run, reporter: Reporter, dispatch: Dispatch, stops: Stops = lambd
     """
     limit, plan = run.config.engine.attempts, run.plan
     alike = UniformFailures(run.config.engine.stop_after_uniform_failures)
-    while gaps(plan.total, found := run.release.parts()):
+    rounds, began_s = 0, time.monotonic()
+    while missing := gaps(plan.total, found := run.release.parts()):
+        if rounds:
+            left = format_counted(sum(gap.count for gap in missing), "row")
+            reporter.note(
+                f"round {rounds} took {format_duration(time.monotonic() - began_s)}; {left} without a commit: another round"
+            )
+        rounds, began_s = rounds + 1, time.monotonic()
         attempts = count_attempts(run.ledger, run.invocation, limit)
         outcomes: Counter[str] = Counter()
         for spec in sorted(spec for spec in attempts.exhausted if spec.count == 1 and spec not in found):
@@ -64,7 +72,7 @@ def drive(run: Run, reporter: Reporter, dispatch: Dispatch, stops: Stops = lambd
             if result.store_is_away and time.monotonic() - committed_s >= result.seconds:
                 # Because no other shard was committed meanwhile, the store is away for all; rows must not fail for that.
                 raise TransientStorageError(f"{result.error}; {RESUME}")
-            last_error = _check_result(result, reporter.note) or last_error
+            last_error = _check_result(result) or last_error
             alike.add(result)
         if alike.reached:
             raise alike.stop(run.release)
@@ -79,22 +87,30 @@ def drive(run: Run, reporter: Reporter, dispatch: Dispatch, stops: Stops = lambd
             time.sleep(_PAUSE_AFTER_ERRORS_S)
 
 
-def _check_result(result: ShardResult, note: Callable[[str], None]) -> str:
-    """Report a shard that was not committed; return the last line of its error, "" without one.
+def describe_setback(result: ShardResult) -> str | None:
+    """Return what a user reads about a shard that was not committed and will be tried again; None for others."""
+    if result.outcome == "exhausted":
+        consequence = "splitting it" if result.spec.count > 1 else "the row ends as failed(poison)"
+        return f"shard {result.spec.name}: no attempts left, {consequence}"
+    if result.outcome == "error" and result.retryable:
+        return f"shard {result.spec.name} will be retried: {_message(result).splitlines()[-1]}"
+    return None
+
+
+def _check_result(result: ShardResult) -> str:
+    """Return the last line of the error of a shard that was not committed, "" without one.
 
     Raises:
         RunStoppedError: the error is not retryable.
     """
-    if result.outcome == "exhausted":
-        consequence = "splitting it" if result.spec.count > 1 else "the row ends as failed(poison)"
-        note(f"shard {result.spec.name}: no attempts left, {consequence}")
     if result.outcome != "error":
         return ""
-    error = (result.error or "unknown error").strip()
     if not result.retryable:
         raise RunStoppedError(
-            f"stopped at shard {result.spec.name}: {error}; fix it, then rerun the same command to resume"
+            f"stopped at shard {result.spec.name}: {_message(result)}; fix it, then rerun the same command to resume"
         )
-    last_line = error.splitlines()[-1]
-    note(f"shard {result.spec.name} will be retried: {last_line}")
-    return last_line
+    return _message(result).splitlines()[-1]
+
+
+def _message(result: ShardResult) -> str:
+    return (result.error or "").strip() or "unknown error"

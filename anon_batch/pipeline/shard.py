@@ -10,7 +10,14 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 
 from anon_batch.anonymizer import Anonymizer
-from anon_batch.errors import IntegrityError, ObjectUnavailableError, StorageError, TransientStorageError
+from anon_batch.errors import (
+    IntegrityError,
+    ObjectUnavailableError,
+    StorageError,
+    TransientStorageError,
+    error_code,
+    trace_without_text,
+)
 from anon_batch.formats import layout
 from anon_batch.manifest.allowed import AllowedSources
 from anon_batch.manifest.fetch import SourceReader
@@ -26,6 +33,7 @@ from anon_batch.records import ManifestRow, ShardResult, ShardSpec
 from anon_batch.redaction import redact
 from anon_batch.stats import ShardStats
 from anon_batch.stats.shares import BUSY, NETWORKS
+from anon_batch.storage.retry import store_of
 
 
 class ShardProcessor:
@@ -57,18 +65,20 @@ class ShardProcessor:
             self._time.committed()
         else:
             self._time.discarded()
-        return result
+        return dataclasses.replace(result, retries=self._run.storage.take_repetitions())
 
     def _guarded(self, spec: ShardSpec, begin: float) -> ShardResult:
         try:
             with self._watched():
                 return self._attempt(spec, begin)
         except (StorageError, IntegrityError) as exc:
-            error = _error(spec, begin, str(exc), retryable=exc.retryable)
+            error = _error(spec, begin, exc, str(exc), retryable=exc.retryable)
             is_away = isinstance(exc, TransientStorageError) and not isinstance(exc, ObjectUnavailableError)
-            return dataclasses.replace(error, store_is_away=is_away)
-        except Exception:
-            return _error(spec, begin, redact(traceback.format_exc()), retryable=True)
+            place = store_of(exc.uri) if isinstance(exc, StorageError) and exc.uri else ""
+            return dataclasses.replace(error, store_is_away=is_away, place=place)
+        except Exception as exc:
+            error = _error(spec, begin, exc, redact(traceback.format_exc()), retryable=True)
+            return dataclasses.replace(error, place=trace_without_text(exc))
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
@@ -140,5 +150,6 @@ def _cpu_executor(cpus: int) -> Executor:
     return ThreadPoolExecutor(cpus, thread_name_prefix="cpu") if cpus > 0 else InlineExecutor()
 
 
-def _error(spec: ShardSpec, begin: float, message: str, *, retryable: bool) -> ShardResult:
-    return ShardResult(spec, "error", seconds=time.perf_counter() - begin, error=message, retryable=retryable)
+def _error(spec: ShardSpec, begin: float, exc: Exception, message: str, *, retryable: bool) -> ShardResult:
+    seconds = time.perf_counter() - begin
+    return ShardResult(spec, "error", seconds=seconds, error=message, retryable=retryable, code=error_code(exc))

@@ -29,7 +29,7 @@ from anon_batch.storage.answers import answer_of
 from anon_batch.storage.faults import EXPIRED_CODES
 from anon_batch.storage.listing import ObjectInfo, walk
 from anon_batch.storage.ranges import Ranges
-from anon_batch.storage.retry import Call, Purpose, Successes
+from anon_batch.storage.retry import Call, Purpose, Repetitions, Successes
 
 _SINGLE_PUT_BYTES = 2**31  # because s3fs would use multipart uploads, for which some stores ignore If-None-Match
 READ_AHEAD_BYTES = 4 * 2**20  # of `open`, so that a footer takes one request
@@ -50,13 +50,18 @@ class Storage:
         self._config = config or StorageConfig()
         self._http_client: Callable[..., Any] | None = None
         self._successes = Successes()
+        self._repetitions = Repetitions()
         self._private: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_successes": None}
+        return {**self.__dict__, "_successes": None, "_repetitions": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _successes=Successes())
+        self.__dict__.update(state, _successes=Successes(), _repetitions=Repetitions())
+
+    def take_repetitions(self) -> dict[str, int]:
+        """Return code of what failed -> calls that were repeated since this was asked last, see `errors.error_code`."""
+        return self._repetitions.take()
 
     def with_http_client(self, http_client: Callable[..., Any]) -> Self:
         """Return the same storage whose http(s) requests go through sessions that a function opens, fsspec's `get_client`."""
@@ -367,7 +372,10 @@ class Storage:
                     raise
             return call()
 
-        return Call(self._config, self._successes, lambda other: self._read(other, 0, 1), uri, purpose).run(attempt)
+        def probe(other: str) -> bytes:
+            return self._read(other, 0, 1)
+
+        return Call(self._config, self._successes, probe, uri, purpose, self._repetitions).run(attempt)
 
 
 def _batches(items: Iterable[_T], size: int) -> Iterator[list[_T]]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -24,6 +25,7 @@ from anon_batch.errors import (
     ThrottledError,
     TransientStorageError,
     TruncatedObjectError,
+    error_code,
 )
 from anon_batch.storage.addresses import is_http, is_local
 from anon_batch.storage.faults import translate
@@ -60,6 +62,25 @@ class Successes:
             return self._last.get((store_of(uri), purpose))
 
 
+class Repetitions:
+    """Calls that were repeated, by the code of what had failed. Threads share it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+
+    def add(self, code: str) -> None:
+        """Count a call that is about to be repeated."""
+        with self._lock:
+            self._counts[code] += 1
+
+    def take(self) -> dict[str, int]:
+        """Return code -> calls since the last `take`."""
+        with self._lock:
+            taken, self._counts = self._counts, Counter()
+        return dict(taken)
+
+
 def store_of(uri: str) -> str:
     """Return what fails as a whole: the local disk, the web, or a bucket."""
     if is_local(uri):
@@ -79,12 +100,20 @@ class Call:
         probe: reads the first byte of an object once, without retries.
         uri: the object.
         purpose: of the call.
+        repetitions: counts them.
     """
 
     def __init__(
-        self, config: StorageConfig, successes: Successes, probe: Callable[[str], object], uri: str, purpose: Purpose
+        self,
+        config: StorageConfig,
+        successes: Successes,
+        probe: Callable[[str], object],
+        uri: str,
+        purpose: Purpose,
+        repetitions: Repetitions | None = None,
     ) -> None:
         self._config, self._successes, self._probe = config, successes, probe
+        self._repetitions = repetitions or Repetitions()
         self._uri, self._purpose = uri, purpose
         self._begin_s = self._failed_s = time.monotonic()
         self._tries, self._text = 0, ""
@@ -101,6 +130,7 @@ class Call:
             retry=retry_if_exception_type(TransientStorageError),
             stop=self._is_over,
             wait=self._pause,
+            before_sleep=lambda state: self._repetitions.add(error_code(_fault(state))),
             sleep=time.sleep,
             reraise=True,
         )
