@@ -12,7 +12,7 @@ import pytest
 from hypothesis import settings
 from lanes import Lanes, add_options
 from metadata_scanner import releases_below, scan_release
-from servers import S3Server, ceph_server, moto_server, ray_cluster
+from servers import S3Server, ceph_server, free_ports, moto_server, ray_cluster
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -58,9 +58,15 @@ def _published_images_hold_pixels_alone(
 
 
 @pytest.fixture(scope="session")
-def ray_address() -> Iterator[str]:
+def ray_metrics_port() -> int:
+    """Port at which the cluster of `ray_address` shows its metrics."""
+    return free_ports(1)[0]
+
+
+@pytest.fixture(scope="session")
+def ray_address(ray_metrics_port: int) -> Iterator[str]:
     """Address of a Ray cluster that all runs join that kill nothing and need no environment of their own."""
-    with ray_cluster(num_cpus=4) as address:
+    with ray_cluster(num_cpus=4, metrics_port=ray_metrics_port) as address:
         yield address
 
 

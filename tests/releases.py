@@ -41,14 +41,24 @@ def make_images(folder: Path, count: int, corner: dict[int, tuple[int, int, int]
         Image.fromarray(pixels).save(path)
 
 
-def make_manifest(folder: Path, out: str, storage: Storage | None = None, *, faces: bool = True) -> None:
-    """Write a manifest of all PNG images below `folder` in the order of their numbers, each with one labelled face."""
+def make_manifest(
+    folder: Path,
+    out: str,
+    storage: Storage | None = None,
+    *,
+    faces: bool = True,
+    addresses: dict[str, str] | None = None,
+) -> None:
+    """Write a manifest of all PNG images below `folder` in the order of their numbers, each with one labelled face.
+
+    `addresses` maps names of files to addresses in place of their paths.
+    """
     paths = sorted(folder.rglob("*.png"), key=lambda p: p.name)
     box = [{"x1": 8.0, "y1": 8.0, "x2": 24.0, "y2": 28.0, "ignore": False}]
     face = pa.struct([*((n, pa.float32()) for n in ("x1", "y1", "x2", "y2")), ("ignore", pa.bool_())])
     columns: dict[str, pa.Array] = {
         "image_id": pa.array([str(p.relative_to(folder)) for p in paths]),
-        "uri": pa.array([str(p) for p in paths]),
+        "uri": pa.array([(addresses or {}).get(p.name, str(p)) for p in paths]),
         "label": pa.array([int(p.parent.name[-1]) for p in paths]),
     }
     if faces:

@@ -94,7 +94,8 @@ _RAY = """
 import sys
 from ray.cluster_utils import Cluster
 
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": int(sys.argv[1]), "include_dashboard": False})
+head = {"num_cpus": int(sys.argv[1]), "metrics_export_port": int(sys.argv[2]), "include_dashboard": False}
+cluster = Cluster(initialize_head=True, head_node_args=head)
 print(cluster.address, flush=True)
 sys.stdin.read()
 cluster.shutdown()
@@ -102,14 +103,14 @@ cluster.shutdown()
 
 
 @contextlib.contextmanager
-def ray_cluster(num_cpus: int) -> Iterator[str]:
-    """Run a Ray cluster of one node and yield its address.
+def ray_cluster(num_cpus: int, metrics_port: int) -> Iterator[str]:
+    """Run a Ray cluster of one node and yield its address. It shows its metrics at `metrics_port`.
 
     It ends with the test process, whatever ends that one, because its standard input is closed then.
     """
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            [sys.executable, "-c", _RAY, str(num_cpus)],
+            [sys.executable, "-c", _RAY, str(num_cpus), str(metrics_port)],
             env=environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from anon_batch.cli.console import UNFINISHED, out, print_json, statuses_line
 from anon_batch.cli.gates import gates_for_machines, show_gates
 from anon_batch.cli.options import Json, Output, StorageJob, storage_of
+from anon_batch.config import load_job
+from anon_batch.errors import StorageError
 from anon_batch.units import format_counted, format_duration
+
+if TYPE_CHECKING:
+    from anon_batch.formats.release import Release
 
 
 def status(output: Output, job: StorageJob = None, json: Json = False) -> None:
@@ -17,9 +25,11 @@ def status(output: Output, job: StorageJob = None, json: Json = False) -> None:
 
     release = Release(storage_of(job), output)
     state = read_status(release)
+    log = _last_log(release, job)
     gates = release.read_gates() if state.state == "finished" else None
     if json:
-        print_json({**dataclasses.asdict(state), "version": release.version, **gates_for_machines(gates)})
+        fields = {**dataclasses.asdict(state), "version": release.version, "log": log, **gates_for_machines(gates)}
+        print_json(fields)
         return
     rate = f"{state.images_per_s:.1f} images/s" if state.images_per_s else "rate unknown"
     left = f", {format_duration(state.left_s)} left" if state.state != "finished" and state.left_s is not None else ""
@@ -36,3 +46,15 @@ def status(output: Output, job: StorageJob = None, json: Json = False) -> None:
         out.print(f"version {last.number}, by `{last.kind}` on {last.created_at}{gone}", markup=False)
     out.print(f"started {state.created_at}, last commit {state.last_commit_at or 'none yet'}", markup=False)
     show_gates(gates)
+    if log is not None:
+        out.print(f"log      {log}", markup=False)
+
+
+def _last_log(release: Release, job: Path | None) -> str | None:
+    """Return the address of the log of the driver's last start; None where the ledger is not for this reader, or gone."""
+    from anon_batch.formats.ledger import Ledger
+
+    with contextlib.suppress(StorageError):
+        place = load_job(job, {}).ledger if job is not None else None
+        return Ledger(release.storage, place or f"{release.uri}-ledger").last_driver_log()
+    return None

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from ray.exceptions import RayError
 
 from anon_batch.cluster.pool import shard_pool
 from anon_batch.cluster.ray_cluster import check_reachable, connected
-from anon_batch.cluster.room import worker_count
+from anon_batch.cluster.room import describe_cluster, worker_count
+from anon_batch.cluster.run_metrics import RunMetrics
 from anon_batch.config import JobConfig
-from anon_batch.errors import ClusterError, ConfigError, ExitCode
+from anon_batch.errors import ClusterError, ConfigError, ExitCode, TerminatedError
 from anon_batch.formats.gates_json import Gates
 from anon_batch.formats.stats_json import StatsJson
 from anon_batch.pipeline.budget import Budget, Spent
+from anon_batch.pipeline.driver_log import DriverLog
 from anon_batch.pipeline.finalize import finalize
 from anon_batch.pipeline.gates import common_failure
+from anon_batch.pipeline.observers import Observed
 from anon_batch.pipeline.preflight import preflight
 from anon_batch.pipeline.rounds import RESUME, Reporter, Stops, drive
 from anon_batch.pipeline.run import Run, open_run
+from anon_batch.pipeline.totals import Totals
 from anon_batch.records import ShardResult
-from anon_batch.shards import effective
-from anon_batch.stats import ShardStats
+from anon_batch.units import format_counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +86,23 @@ def run_job(
         )
     models = preflight(config)
     run, resumed = open_run(config, models)
-    done: Counter[str] = Counter()
-    for _, meta in run.release.read_metas(effective(run.release.parts())):
-        done.update(ShardStats.from_json(meta.stats).statuses)
-    reporter.started(run, done, resumed=resumed)
-    budget.begin(run.plan.total, done.total())
-    if done.total() < run.plan.total:
-        process_shards(run, _Counted(reporter, budget), lambda: stops() or budget.stops(), budget)
+    totals = Totals.read(run.release)
+    done = Counter(totals.statuses)
+    observers = [DriverLog(run, reporter.note)]
+    with Observed(_Counted(reporter, budget), observers, lambda: isinstance(stops(), TerminatedError)) as observed:
+        observed.started(run, done, resumed=resumed)
+        budget.begin(run.plan.total, done.total())
+        if done.total() == run.plan.total:
+            return _finish(run, observed, budget)
+        with _processed(run, observed, lambda: stops() or budget.stops(), budget, totals):
+            return _finish(run, observed, budget)
+
+
+def _finish(run: Run, observed: Observed, budget: Budget) -> RunSummary:
     stats, gates = finalize(run)
-    return RunSummary(run, stats, gates, budget.spent)
+    summary = RunSummary(run, stats, gates, budget.spent)
+    observed.finished(summary.exit_code, stats, gates)
+    return summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +124,30 @@ class _Counted:
         self.reporter.note(text)
 
 
-def process_shards(run: Run, reporter: Reporter, stops: Stops = lambda: None, budget: Budget | None = None) -> None:
+def process_shards(run: Run, reporter: Reporter, stops: Stops = lambda: None) -> None:
     """Process the shards of a run that have no commit yet, on Ray; raise as `run_job`."""
+    with _processed(run, Observed(reporter, []), stops, Budget(), Totals()):
+        pass
+
+
+@contextmanager
+def _processed(run: Run, observed: Observed, stops: Stops, budget: Budget, totals: Totals) -> Iterator[None]:
+    """Process the shards of a run that have no commit yet; the block runs while Ray is still there to show the metrics.
+
+    Because Ray may end the driver soon after SIGTERM, the observers hear how the run ended before Ray is left.
+    """
     engine = run.config.engine
-    with connected(engine, reporter.note) as address:
-        workers = worker_count(engine, joined=address is not None, note=reporter.note)
-        pool = shard_pool(run, workers, reporter.note, (budget or Budget()).hold)
+
+    def hold(actors: int, before_s: float) -> None:
+        observed.workers(actors)
+        budget.hold(actors, before_s)
+
+    with connected(engine, observed.note) as address, observed, ExitStack() as stack:
+        workers = worker_count(engine, joined=address is not None, note=observed.note)
+        observed.record(f"{describe_cluster()}; up to {format_counted(workers, 'worker')} at a time")
+        observed.join(lambda: stack.enter_context(RunMetrics(run, totals)))
         try:
-            drive(run, reporter, pool.map, stops)
+            drive(run, observed, shard_pool(run, workers, observed.note, hold).map, stops)
         except RayError as exc:
             raise ClusterError(f"{str(exc).strip().splitlines()[0]}; {RESUME}") from exc
+        yield

@@ -6,6 +6,7 @@ No label holds a path, a name or an id of the user's: see `METRICS`.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
@@ -14,6 +15,7 @@ import ray
 from ray.util import metrics as ray_metrics
 
 _PREFIX = "anon_batch_"
+_SET_AGAIN_S = 5.0
 _STAGE_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 _SHARD_BUCKETS_S = (0.1, 0.3, 1, 3, 10, 30, 60, 120, 300, 600, 1800)
 
@@ -77,28 +79,53 @@ class Point(NamedTuple):
 
 
 class Recorder:
-    """Records into Ray's metrics of this process, which must be connected to Ray."""
+    """Records into Ray's metrics of this process, which must be connected to Ray, until it is closed.
+
+    Because Ray forgets a gauge that is not set for about 20 s, a thread sets all gauges again; it goes on while the driver waits.
+    """
 
     def __init__(self) -> None:
         self._metrics: dict[str, Any] = {}
+        self._gauges: dict[tuple[str, tuple[tuple[str, str], ...]], Point] = {}
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        threading.Thread(target=self._keep_gauges, name="metrics", daemon=True).start()
 
     def record(self, points: Sequence[Point]) -> None:
         """Record numbers; one that is not above 0 is left out of counters."""
-        for name, value, labels in points:
-            metric = self._metrics.get(name) or self._metrics.setdefault(name, _create(name))
-            kind = METRICS[name].kind
-            if kind == "gauge":
-                metric.set(value, labels)
-            elif kind == "histogram":
-                metric.observe(value, labels)
-            elif value > 0:
-                metric.inc(value, labels)
+        with self._lock:
+            for point in points:
+                self._record(point)
+                if METRICS[point.name].kind == "gauge":
+                    self._gauges[point.name, tuple(point.labels.items())] = point
+
+    def close(self) -> None:
+        """Let go of the gauges; must be called before Ray is left."""
+        self._closed.set()
+
+    def _record(self, point: Point) -> None:
+        name, value, labels = point
+        metric = self._metrics.get(name) or self._metrics.setdefault(name, _create(name))
+        kind = METRICS[name].kind
+        if kind == "gauge":
+            metric.set(value, labels)
+        elif kind == "histogram":
+            metric.observe(value, labels)
+        elif value > 0:
+            metric.inc(value, labels)
+
+    def _keep_gauges(self) -> None:
+        while not self._closed.wait(_SET_AGAIN_S):
+            with self._lock:
+                for point in self._gauges.values():
+                    self._record(point)
 
 
 class Records(Protocol):
     """What `open_recorder` returns."""
 
     def record(self, points: Sequence[Point]) -> None: ...
+    def close(self) -> None: ...
 
 
 class _RemoteRecorder:
@@ -109,6 +136,9 @@ class _RemoteRecorder:
 
     def record(self, points: Sequence[Point]) -> None:
         self._actor.record.remote(list(points))
+
+    def close(self) -> None:
+        self._actor.close.remote()
 
 
 def open_recorder() -> Records:

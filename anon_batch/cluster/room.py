@@ -36,6 +36,12 @@ def worker_count(engine: EngineConfig, *, joined: bool, note: Callable[[str], No
     return min(engine.workers or room, room)
 
 
+def describe_cluster() -> str:
+    """Return e.g. `Ray 2.60.0: 3 nodes, 96 CPUs, 8 GPUs` of the cluster that this process is connected to."""
+    have, nodes = ray.cluster_resources(), sum(bool(node["Alive"]) for node in ray.nodes())
+    return f"Ray {ray.__version__}: {format_counted(nodes, 'node')}, {have.get('CPU', 0):g} CPUs, {have.get('GPU', 0):g} GPUs"
+
+
 def room_for(engine: EngineConfig, nodes: Iterable[Mapping[str, float]]) -> int:
     """Return how many workers fit into nodes with these resources, each worker into one of them."""
     needs = {"CPU": engine.num_cpus, "GPU": engine.num_gpus, "memory": float(engine.memory_bytes or 0)}

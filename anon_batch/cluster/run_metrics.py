@@ -25,7 +25,7 @@ _GATES_EVERY_S = 10.0  # as often as Ray sends metrics
 
 
 class RunMetrics:
-    """Records the metrics of a run; an `Observer`. Ray must be connected until `ended` was called.
+    """Records the metrics of a run; an `Observer`. Leave it as a context manager before Ray is left.
 
     Args:
         run: the run.
@@ -49,6 +49,12 @@ class RunMetrics:
                 *self._rows_done(),
             ]
         )
+
+    def __enter__(self) -> RunMetrics:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._recorder.close()
 
     def started(self, run: Run, done: Counter[str], *, resumed: bool) -> None:
         """Nothing, because the metrics began with this object."""

@@ -122,7 +122,7 @@ def attempt(shard: str, attempt_name: str) -> str:
 
 
 def driver_log(started_at: datetime, invocation: str) -> str:
-    """Return the key below LEDGER of what one start of the driver told its user; names sort by time."""
+    """Return the key below LEDGER of the log of one start of the driver; names sort by time."""
     return f"{LEDGER_LOGS}/{started_at.astimezone(UTC):%Y%m%dT%H%M%SZ}-{invocation}.txt"
 
 

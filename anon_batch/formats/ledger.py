@@ -140,7 +140,7 @@ class Ledger(StoredFolder):
             raise IntegrityError(f"{uri}: missing") from None
 
     def put_driver_log(self, started_at: datetime, invocation: str, text: str) -> None:
-        """Write what one start of the driver told its user so far, over what was written before."""
+        """Write the log of one start of the driver so far, over what was written before."""
         self.storage.put(self.address(layout.driver_log(started_at, invocation)), text.encode())
 
     def last_driver_log(self) -> str | None:

@@ -1,6 +1,6 @@
 """The log of one start of the driver, kept in the ledger, so that it outlives the driver's machine.
 
-It holds what a run's user is told, as lines with the time (UTC), but no text of an error, because such a text may name an image
+It holds the messages of a run, as lines with the time (UTC), but no text of an error, because such a text may name an image
 that is erased later: errors appear by their code, their store or lines of code. See `Ending`.
 """
 
@@ -12,7 +12,6 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from datetime import UTC, datetime
-from importlib.metadata import version
 from itertools import islice
 
 from anon_batch import __version__
@@ -72,7 +71,7 @@ class DriverLog:
             f"{run.plan.total:,} rows are done; {run.release.uri} (ledger {run.ledger.uri})"
         )
         self.write(
-            f"anon-batch {__version__}, Ray {version('ray')}, Python {platform.python_version()} on {platform.system()} "
+            f"anon-batch {__version__}, Python {platform.python_version()} on {platform.system()} "
             f"{platform.machine()}; models: {', '.join(run.plan.models) or 'none'}"
         )
         for line in describe_columns(run.plan.columns):

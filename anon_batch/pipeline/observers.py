@@ -96,6 +96,10 @@ class Observed:
         self._reporter.note(text)
         self._each(lambda observer: observer.note(text))
 
+    def record(self, text: str) -> None:
+        """Pass on to the observers alone what the user need not read."""
+        self._each(lambda observer: observer.note(text))
+
     def workers(self, number: int) -> None:
         """Pass on how many workers have loaded their models, when that changes."""
         if number != self._workers:

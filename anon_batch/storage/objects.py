@@ -67,6 +67,7 @@ class Storage:
         """Return the same storage whose http(s) requests go through sessions that a function opens, fsspec's `get_client`."""
         copied = copy.copy(self)
         copied._http_client = http_client  # noqa: SLF001  because it is this class's own
+        copied._repetitions = self._repetitions  # noqa: SLF001
         return copied
 
     def filesystem(self, uri: str) -> tuple[fsspec.AbstractFileSystem, str]:

@@ -92,6 +92,7 @@ def test_sigkill_of_the_driver(
         state = json.loads(run_cli("status", output, "--json", env=env).stdout)
         assert state["state"] == "running"
         assert 0 < state["done"] < ROWS
+        assert f"of job 'release' {'starts' if wanted == 2 else 'resumes'}: " in storage.read(state["log"]).decode()
     done = run_cli(*_args(images, output, "--set", "engine.workers=2"), env=env)
     assert done.returncode == 0, done.stderr
     assert "resumes" in done.stderr
@@ -164,6 +165,8 @@ def test_a_signal_ends_the_run_which_resumes(
     assert driver.wait(timeout=120) == exit_code, log.read_text()
     assert "resume" in log.read_text()
     assert "Traceback" not in log.read_text()
+    [kept] = Path(f"{output}-ledger/logs").iterdir()
+    assert f"exit code {exit_code}: " in kept.read_text().splitlines()[-1]
     done = run_cli(*_args(images, output, "--set", "engine.workers=2"))
     assert done.returncode == 0, done.stderr
     _check(Storage(), output, undisturbed, {})

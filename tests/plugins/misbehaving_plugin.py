@@ -12,7 +12,7 @@ import numpy as np
 
 from anon_batch.records import Detections, Preview
 
-CRASH, HANG, RAISE, SLOW = (250, 0, 250), (0, 250, 250), (250, 250, 0), (0, 0, 250)
+CRASH, HANG, RAISE, SLOW, STARVE = (250, 0, 250), (0, 250, 250), (250, 250, 0), (0, 0, 250), (0, 250, 0)
 
 
 class MisbehavingDetector:
@@ -31,6 +31,8 @@ class MisbehavingDetector:
             time.sleep(3600)
         if command == RAISE:
             raise RuntimeError("the detector broke on this image")
+        if command == STARVE:
+            raise MemoryError
         if command == SLOW:
             time.sleep(0.05)
         box = np.array([[8, 8, 24, 24]], np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,7 @@ def test_the_run_key_alone(made: Path) -> None:
 def test_the_ledger_with_the_run_key_in_it(made: Path) -> None:
     for name in ("audit/.partial-1", ".partial-2"):
         (made / "o-ledger" / name).write_bytes(b"half of a part")
+    Ledger(Storage(), str(made / "o-ledger")).put_driver_log(datetime.now(UTC), "abc", "it starts")
     code, said = destroy(made, "ledger")
     assert (code, "ledger: deleted" in said, "run key: deleted 1 object" in said) == (0, True, True)
     assert not (made / "o-ledger").exists()

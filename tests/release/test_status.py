@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,19 @@ def test_the_command_prints_text_and_json(tmp_path: Path) -> None:
     assert checked.stderr.splitlines()[0].startswith(f"{run.release.uri}: not finished (running or interrupted;")
     said = json.loads(CliRunner().invoke(app, ["status", run.release.uri + "/", "--json"]).stdout)
     assert (said["done"], said["total"], said["state"], said["left_s"]) == (4, 8, "running", None)
+    assert said["log"] is None
+
+
+def test_the_command_names_the_last_log_of_the_driver(tmp_path: Path) -> None:
+    write_dataset(str(tmp_path), [f"{n}.png" for n in range(8)])
+    run, _ = open_run(job(str(tmp_path), ledger=f"{tmp_path}/elsewhere"), ())
+    for hour in (1, 2):
+        run.ledger.put_driver_log(datetime(2026, 5, 4, hour, tzinfo=UTC), "abc", "it starts\n")
+    file = tmp_path / "job.yaml"
+    file.write_text(json.dumps({"manifest": "m", "output": "o", "ledger": f"{tmp_path}/elsewhere"}))
+    assert "log " not in CliRunner().invoke(app, ["status", run.release.uri]).stdout
+    done = CliRunner().invoke(app, ["status", run.release.uri, "--job", str(file)])
+    assert f"log      {tmp_path}/elsewhere/logs/20260504T020000Z-abc.txt" in done.stdout
 
 
 def test_a_damaged_part_is_named(base: str) -> None:
