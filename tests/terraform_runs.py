@@ -23,6 +23,7 @@ VARIABLES = {
     "region": "eu-central-1",
     "prefix": "acme-faces",
     "input_bucket_arns": '["arn:aws:s3:::acme-photos"]',
+    "image_repository_arns": '["arn:aws:ecr:eu-central-1:123456789012:repository/anon-batch"]',
     "operator_principal_arns": '["arn:aws:iam::123456789012:user/owner"]',
     "eks_oidc_provider_arn": "arn:aws:iam::123456789012:oidc-provider/oidc.eks.eu-central-1.amazonaws.com/id/0123",
 }

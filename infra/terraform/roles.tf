@@ -88,6 +88,22 @@ data "aws_iam_policy_document" "worker" {
       resources = statement.value
     }
   }
+  dynamic "statement" {
+    for_each = length(var.image_repository_arns) == 0 ? [] : [var.image_repository_arns]
+    content {
+      sid       = "PullImage"
+      actions   = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
+      resources = statement.value
+    }
+  }
+  dynamic "statement" {
+    for_each = length(var.image_repository_arns) == 0 ? [] : [1]
+    content {
+      sid       = "LogInToRegistry"
+      actions   = ["ecr:GetAuthorizationToken"]
+      resources = ["*"] # because it is the account's
+    }
+  }
 }
 
 resource "aws_iam_role" "worker" {

@@ -27,6 +27,12 @@ variable "input_kms_key_arns" {
   default     = []
 }
 
+variable "image_repository_arns" {
+  description = "ECR repositories from which machines of `ray up` pull the image; empty if it lies elsewhere. KubeRay's nodes pull it by their own role."
+  type        = list(string)
+  default     = []
+}
+
 variable "operator_principal_arns" {
   description = "Who may take the worker's role outside the cluster, to write manifests, review, release and erase; empty: nobody."
   type        = list(string)

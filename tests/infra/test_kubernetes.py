@@ -184,6 +184,15 @@ def test_the_entrypoint_is_a_command_whose_finish_is_a_success(rayjob: dict[str,
     assert {"name": mounted, "configMap": {"name": of_kind("ConfigMap")["metadata"]["name"]}} in head["volumes"]
 
 
+def test_ray_knows_what_its_pods_are_started_with(rayjob: dict[str, Any]) -> None:
+    from ray.scripts.scripts import start
+
+    known = {option.removeprefix("--") for own in start.params for option in own.opts}
+    cluster = rayjob["spec"]["rayClusterSpec"]
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        assert set(group["rayStartParams"]) <= known
+
+
 def test_the_job_is_valid_and_fits_into_either_group(tmp_path: Path) -> None:
     job = _job(tmp_path)
     engine = job.engine

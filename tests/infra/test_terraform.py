@@ -277,6 +277,15 @@ def test_the_head_starts_and_stops_machines_of_its_cluster_alone(
         assert not allows(applied.policy(f"aws_iam_role_policy.{role}"), action, resource, context)
 
 
+def test_machines_pull_the_image_and_push_none(applied: Applied) -> None:
+    for role in ("worker", "head_data"):
+        policy, place = applied.policy(f"aws_iam_role_policy.{role}"), f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository"
+        assert allows(policy, "ecr:GetAuthorizationToken", "*")
+        assert allows(policy, "ecr:BatchGetImage", f"{place}/anon-batch")
+        assert not allows(policy, "ecr:BatchGetImage", f"{place}/another")
+        assert not allows(policy, "ecr:PutImage", f"{place}/anon-batch")
+
+
 def test_who_may_take_which_role(applied: Applied) -> None:
     def may(role: str, action: str, principal: str, **context: str) -> bool:
         trust = statements_of(applied.resources[f"aws_iam_role.{role}"]["assume_role_policy"])
