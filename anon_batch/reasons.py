@@ -103,6 +103,11 @@ _WITHHELD = (
         "the worker had too little memory for the image, even alone",
         "give a worker more memory, or lower `limits.max_pixels`; then run these rows as a release of their own",
     ),
+    (
+        "seal",
+        "what the image showed could not be sealed, and the job asks that it can be restored",
+        "see the audit; report it",
+    ),
     ("metadata", "the encoded output holds metadata that is not on the allow-list", "see the audit; report it"),
     (
         "write",

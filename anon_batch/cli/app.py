@@ -22,8 +22,10 @@ from anon_batch.cli import (
     patch,
     release,
     report,
+    reveal,
     review,
     run,
+    seal_keys,
     status,
     train,
     verify,
@@ -61,11 +63,16 @@ app.command("diff")(diff.diff)
 app.command("patch")(patch.patch)
 app.command("erase")(erase.erase)
 app.command("apply-tombstones")(apply_tombstones.apply_tombstones)
+app.command("reveal")(reveal.reveal)
 app.command("report")(report.report)
 app.command("review")(review.review)
 app.command("evaluate")(evaluate.evaluate)
 app.command("train")(train.train)
 app.command("config")(config.config)
+keys.app.command("list")(seal_keys.list_keys)
+keys.app.command("check")(seal_keys.check)
+keys.app.command("rotate")(seal_keys.rotate)
+keys.app.command("ticket")(seal_keys.ticket)
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
 

@@ -1,4 +1,4 @@
-"""`anon-batch keys`: make and show keys."""
+"""`anon-batch keys`: make, show and destroy keys."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from anon_batch.formats.ledger import Ledger
 
 app = typer.Typer(
-    no_args_is_help=True, help="Make keys that sign releases, and destroy what leads back from a release."
+    no_args_is_help=True,
+    help="Make keys that sign releases or seal originals, and destroy what leads back from a release.",
 )
 
 
@@ -28,41 +29,86 @@ class What(StrEnum):
 
     RUN_KEY = "run-key"
     LEDGER = "ledger"
+    SEAL = "seal"
+
+
+class Suite(StrEnum):
+    """Kinds of keys for seals."""
+
+    HYBRID = "mlkem768x25519"
+    CLASSICAL = "x25519"
 
 
 @app.command()
 def new(
-    sign: Annotated[Path, typer.Option("--sign", help="File of the private key; FILE.pub gets the public one.")],
+    sign: Annotated[
+        Path | None,
+        typer.Option("--sign", help="File of a private key that signs releases (Ed25519).", show_default=False),
+    ] = None,
+    seal: Annotated[
+        Path | None,
+        typer.Option("--seal", help="File of a private key that opens sealed originals.", show_default=False),
+    ] = None,
+    suite: Annotated[
+        Suite,
+        typer.Option(help="Kind of a key for seals; the first one also withstands quantum computers."),
+    ] = Suite.HYBRID,
 ) -> None:
-    """Make a key that signs releases (Ed25519): FILE for you alone, FILE.pub for everybody."""
-    from anon_batch.release.signature.signing_key import key_id, new_signing_key, private_pem, public_pem
+    """Make a key: FILE for you alone, FILE.pub for everybody. `--sign` signs releases, `--seal` opens sealed originals."""
+    if (sign is None) == (seal is None):
+        raise ConfigError("keys new: name one file, by --sign or by --seal")
+    if sign is not None:
+        from anon_batch.release.signature.signing_key import key_id, new_signing_key, private_pem, public_pem
 
-    key, public = new_signing_key(), Path(f"{sign}.pub")
-    for path, pem, mode in ((sign, private_pem(key), 0o600), (public, public_pem(key.public_key()), 0o644)):
+        key = new_signing_key()
+        _write_pair(sign, private_pem(key), public_pem(key.public_key()), key_id(key.public_key()))
+    if seal is not None:
+        from anon_batch.sealing.key_files import new_key
+
+        own = new_key(suite.value)
+        _write_pair(seal, own.pem(), own.public.pem, own.public.key_id)
+        err.print(
+            "Keep it off the cluster, and keep a copy in another place: without it, what is sealed is lost.",
+            markup=False,
+        )
+
+
+def _write_pair(own: Path, private: bytes, public_pem: bytes, key_id: str) -> None:
+    public = Path(f"{own}.pub")
+    for path, pem, mode in ((own, private, 0o600), (public, public_pem, 0o644)):
         try:
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
                 file.write(pem)
         except FileExistsError:
-            raise ConfigError(f"{path} exists; name another file, because a lost key cannot sign again") from None
+            raise ConfigError(f"{path} exists; name another file, because a lost key cannot be made again") from None
         except OSError as exc:
             raise ConfigError(f"{path} cannot be written: {exc.strerror}") from None
-    out.print(f"private  {sign}  (keep it to yourself, and keep a copy)", markup=False)
-    out.print(f"public   {public}  (publish it where readers of the release trust you)", markup=False)
-    out.print(f"key id   {key_id(key.public_key())}", markup=False)
+    out.print(f"private  {own}  (keep it to yourself, and keep a copy)", markup=False)
+    out.print(f"public   {public}  (give it to others)", markup=False)
+    out.print(f"key id   {key_id}", markup=False)
 
 
 @app.command()
 def show(public: Annotated[Path, typer.Argument(help="File of a public key.")]) -> None:
-    """Print the id of a public key, which attestation.json names."""
+    """Print the id of a public key, which attestation.json or the ledger's seals name."""
     from anon_batch.release.signature.signing_key import key_id, read_public
+    from anon_batch.sealing.key_files import read_public_key
 
-    out.print(key_id(read_public(read_key_file(public), str(public))), markup=False)
+    pem, name = read_key_file(public), str(public)
+    try:
+        shown = read_public_key(pem, name).key_id
+    except ConfigError:
+        shown = key_id(read_public(pem, name))
+    out.print(shown, markup=False)
 
 
 @app.command()
 def destroy(
     what: Annotated[
-        What, typer.Argument(help="`run-key`: the key alone; `ledger`: all of it, with the run key in it.")
+        What,
+        typer.Argument(
+            help="`run-key`: the key alone; `seal`: the sealed originals and their keys; `ledger`: all of it, with both."
+        ),
     ],
     output: Output,
     by: Annotated[
@@ -76,14 +122,15 @@ def destroy(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     job: StorageJob = None,
 ) -> None:
-    """Delete the run key or the ledger of a finished release for good, and record that in OUTPUT/destroyed.json.
+    """Delete the run key, the seal or the ledger of a finished release for good, and record that in OUTPUT/destroyed.json.
 
-    Without the run key nobody can repeat the choice of a new face, and the run cannot be resumed. Without the ledger nothing
-    leads from an output to its source, and the release can get no new version. In a bucket their earlier versions are deleted
-    too. The card and the report say the state of both; `anon-batch release` writes them again.
+    Without the run key nobody can repeat the choice of a new face, and the run cannot be resumed. Without the seal nobody can
+    restore an original. Without the ledger nothing leads from an output to its source, and the release can get no new version.
+    In a bucket their earlier versions are deleted too. Card and report say the state of all; `anon-batch release` writes them
+    again.
     """
     from anon_batch.config.compliance import check_public_text
-    from anon_batch.formats.destroyed_json import LEDGER, RUN_KEY
+    from anon_batch.formats.destroyed_json import LEDGER, RUN_KEY, SEAL
     from anon_batch.formats.ledger import Ledger
     from anon_batch.formats.release import Release
     from anon_batch.release.destroy import Destroyer
@@ -97,7 +144,10 @@ def destroy(
     place = Release(storage_of(job), output)
     place.read_run_json()  # because a wrong address of the release is the likelier mistake
     private = Ledger(place.storage, ledger or f"{place.uri}-ledger")
-    destroyer, thing = Destroyer(place, private, said_by), LEDGER if what is What.LEDGER else RUN_KEY
+    destroyer, thing = (
+        Destroyer(place, private, said_by),
+        {What.LEDGER: LEDGER, What.RUN_KEY: RUN_KEY, What.SEAL: SEAL}[what],
+    )
     if already_destroyed:
         record = destroyer.record(thing)
     else:
@@ -105,7 +155,7 @@ def destroy(
         record = destroyer.destroy(thing)
     for own in record.things:
         out.print(_explain(own), markup=False)
-    if record.find(RUN_KEY) is None:
+    if record.find(RUN_KEY) is None and what is What.LEDGER:
         err.print(
             "The run key was not in this ledger, because the job named its own `run_key_file`. Destroy it too, then run "
             "`anon-batch keys destroy run-key OUTPUT --already-destroyed`.",

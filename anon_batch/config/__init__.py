@@ -17,6 +17,7 @@ from anon_batch.config.limits import LimitsConfig
 from anon_batch.config.loading import load_job, parse_override
 from anon_batch.config.models import ModelsConfig
 from anon_batch.config.publish import PublishConfig
+from anon_batch.config.seal import SealConfig
 from anon_batch.config.sources import SourcesConfig
 from anon_batch.config.storage import StorageConfig
 from anon_batch.config.terraform import keys_from_terraform
@@ -37,6 +38,7 @@ __all__ = [
     "ModelsConfig",
     "PublishConfig",
     "SampleConfig",
+    "SealConfig",
     "SourcesConfig",
     "StorageConfig",
     "TileConfig",

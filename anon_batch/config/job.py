@@ -13,6 +13,7 @@ from anon_batch.config.gates import GatesConfig
 from anon_batch.config.limits import LimitsConfig
 from anon_batch.config.models import ModelsConfig
 from anon_batch.config.publish import PublishConfig
+from anon_batch.config.seal import SealConfig
 from anon_batch.config.section import Section
 from anon_batch.config.sources import SourcesConfig
 from anon_batch.config.storage import StorageConfig
@@ -65,6 +66,9 @@ class JobConfig(Section):
     gates: GatesConfig = Field(default_factory=GatesConfig, description="Limits that a finished release must keep.")
     compliance: ComplianceConfig = Field(
         default_factory=ComplianceConfig, description="What only the owner can say about the release; published."
+    )
+    seal: SealConfig = Field(
+        default_factory=SealConfig, description="Whether originals are kept, encrypted, in the ledger."
     )
     engine: EngineConfig = Field(default_factory=EngineConfig, description="Workers and resources.")
     models: ModelsConfig = Field(default_factory=ModelsConfig, description="Sources of model weights.")

@@ -68,12 +68,29 @@ LEDGER_AUDIT = "audit"
 LEDGER_RUN_KEY = "run.key"
 LEDGER_REVIEW = "review"
 LEDGER_VERSIONS = "versions"
+LEDGER_KEYS = "keys"
+LEDGER_SEALS = f"{LEDGER_KEYS}/seals.json"
+LEDGER_SEALED = "sealed"
+LEDGER_SEAL_KEYS = "sealkeys"
+LEDGER_ACCESS = "access"
 LEDGER_PATCH = "patch"
 LEDGER_LOGS = "logs"
 LEDGER_SURVIVORS = "survivors.json"
 LEDGER_FILES = frozenset({LEDGER_PLAN, LEDGER_RUN_KEY, LEDGER_SURVIVORS})
 LEDGER_FOLDERS = frozenset(
-    {LEDGER_ROWS, LEDGER_ATTEMPTS, LEDGER_AUDIT, LEDGER_REVIEW, LEDGER_VERSIONS, LEDGER_PATCH, LEDGER_LOGS}
+    {
+        LEDGER_ROWS,
+        LEDGER_ATTEMPTS,
+        LEDGER_AUDIT,
+        LEDGER_REVIEW,
+        LEDGER_VERSIONS,
+        LEDGER_PATCH,
+        LEDGER_LOGS,
+        LEDGER_KEYS,
+        LEDGER_SEALED,
+        LEDGER_SEAL_KEYS,
+        LEDGER_ACCESS,
+    }
 )
 
 FORMAT_SUFFIXES: dict[str, tuple[str, ...]] = {
@@ -114,6 +131,16 @@ def provenance_part(shard: str, version: int = 1) -> str:
 def audit_part(shard: str, attempt: str) -> str:
     """Return the key below LEDGER of one attempt's audit part. The commit names the attempt whose audit counts."""
     return f"{LEDGER_AUDIT}/{shard}-{attempt}.parquet"
+
+
+def sealed_part(shard: str, attempt: str) -> str:
+    """Return the key below LEDGER of what one attempt sealed."""
+    return f"{LEDGER_SEALED}/{shard}-{attempt}.parquet"
+
+
+def seal_keys_part(shard: str, attempt: str) -> str:
+    """Return the key below LEDGER of the wrapped keys of what one attempt sealed."""
+    return f"{LEDGER_SEAL_KEYS}/{shard}-{attempt}.parquet"
 
 
 def attempt(shard: str, attempt_name: str) -> str:

@@ -1,4 +1,4 @@
-"""Commit a shard: audit part first, then the provenance part, whose existence is the commit."""
+"""Commit a shard: what is sealed and the audit part first, then the provenance part, whose existence is the commit."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from anon_batch.formats.audit import AuditRow, write_audit
 from anon_batch.formats.part import PartMeta
 from anon_batch.formats.provenance import write_provenance
 from anon_batch.formats.run_json import now
+from anon_batch.formats.sealed import SealedShard
 from anon_batch.pipeline.run import Run
 from anon_batch.pipeline.stages import FinishedRow
 from anon_batch.records import ProvenanceRow, ShardResult, ShardSpec
 from anon_batch.redaction import redact_address
+from anon_batch.sealing.envelope import WrappedKek
 from anon_batch.stats import ShardStats, match
 
 
@@ -30,6 +32,7 @@ class FinishedShard:
         rows: in manifest order.
         stats: of these rows.
         shard_sha256: digest of the tar or Parquet file with the images; empty if the layout has none.
+        kek: the key of what was sealed, encrypted to the recipients; None if nothing is sealed.
     """
 
     spec: ShardSpec
@@ -37,6 +40,7 @@ class FinishedShard:
     rows: Sequence[FinishedRow]
     stats: ShardStats
     shard_sha256: str = ""
+    kek: WrappedKek | None = None
 
     @property
     def statuses(self) -> dict[str, int]:
@@ -59,7 +63,8 @@ class FinishedShard:
 
 
 def commit(run: Run, shard: FinishedShard, extra: pa.Schema) -> bool:
-    """Write the audit part, then the provenance part unless it exists. What the ground truth tells is in the former alone.
+    """Write what is sealed and the audit part, then the provenance part unless it exists. What the ground truth tells is in the
+    audit part alone.
 
     Args:
         run: names release and ledger.
@@ -70,6 +75,9 @@ def commit(run: Run, shard: FinishedShard, extra: pa.Schema) -> bool:
         False if another attempt has committed the shard: its part counts, and this attempt's files are orphans.
     """
     meta = PartMeta(shard.spec.name, shard.attempt, run.plan.run_id, now(), shard.stats.to_json(), shard.shard_sha256)
+    sealed = tuple(own for row in shard.rows for own in row.sealed)
+    if sealed and shard.kek is not None:
+        run.ledger.put_sealed(shard.spec, shard.attempt, SealedShard(sealed, (shard.kek,)))
     run.ledger.put_audit(shard.spec, shard.attempt, write_audit([_audit_row(row) for row in shard.rows], meta))
     meta = dataclasses.replace(meta, stats=shard.stats.public().to_json())
     rows = [row.provenance for row in shard.rows]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import secrets
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 
@@ -15,9 +16,11 @@ from anon_batch.formats.ledger import RUN_KEY_BYTES, Ledger
 from anon_batch.formats.plan import Plan
 from anon_batch.formats.release import Release
 from anon_batch.formats.run_json import PUBLIC_SECTIONS, RunJson, now
+from anon_batch.formats.seals_json import Seals
 from anon_batch.manifest.chunks import PlannedRows
 from anon_batch.pipeline.fingerprint import differences, fingerprint
 from anon_batch.pipeline.scan_manifest import scan_manifest
+from anon_batch.pipeline.seals import check_seals, prepare_seals
 from anon_batch.pipeline.writers import Sink, open_sink
 from anon_batch.records import ManifestRow
 from anon_batch.redaction import redact_address
@@ -37,6 +40,7 @@ class Run:
         run_key: the secret that seeds derive from.
         invocation: names this start of the driver; attempts are counted by it.
         finished_at: when all rows had their commit for the first time, UTC, ISO 8601; None if some have none yet.
+        seals: to whom originals are sealed; None if they are not kept.
     """
 
     config: JobConfig
@@ -46,6 +50,7 @@ class Run:
     run_key: bytes = dataclasses.field(repr=False)
     invocation: str = ""
     finished_at: str | None = None
+    seals: Seals | None = None
 
     @property
     def storage(self) -> Storage:
@@ -68,11 +73,20 @@ class Run:
             rows=self.plan.total,
             shard_rows=self.plan.shard_rows,
             models=self.plan.models,
-            config=self.config.model_dump(mode="json", include={"name", *PUBLIC_SECTIONS}),
+            config={
+                **self.config.model_dump(mode="json", include={"name", *PUBLIC_SECTIONS}),
+                **self._describe_seals(),
+            },
             finished_at=self.finished_at,
             columns=self.plan.columns,
             splits=self.plan.splits,
             source_shards=len(self.plan.starts) if self.config.write.shards == "source" else None,
+        )
+
+    def _describe_seals(self) -> dict[str, Any]:
+        """Return what is published about the seals: nothing without them."""
+        return (
+            {} if self.seals is None else {"seal": {"what": self.seals.what, "recipients": len(self.seals.recipients)}}
         )
 
 
@@ -96,6 +110,7 @@ def open_run(config: JobConfig, models: Sequence[str], storage: Storage | None =
     storage = storage or Storage(config.storage)
     release, ledger = Release(storage, config.output_uri), Ledger(storage, config.ledger_uri)
     _check_separate(release.uri, ledger.uri, absolute(config.manifest))
+    check_seals(config)
     plan = _find_plan(release, ledger)
     _check_no_version_begun(release, ledger)
     resumed = plan is not None
@@ -132,8 +147,9 @@ def open_run(config: JobConfig, models: Sequence[str], storage: Storage | None =
             f"{release.uri} belongs to a different job. Differences: {'; '.join(found)}. Run the original job again to "
             "resume it, or choose another output"
         )
+    seals = prepare_seals(config, ledger, plan.run_id)
     finished_at = _finished_at(release) if resumed else None
-    run = Run(config, plan, release, ledger, run_key, secrets.token_hex(4), finished_at)
+    run = Run(config, plan, release, ledger, run_key, secrets.token_hex(4), finished_at, seals)
     if finished_at is None:
         with writing("the release", "--output"):
             release.write_run_json(run.describe())

@@ -27,6 +27,7 @@ from anon_batch.pipeline.attempts import Attempt, begin_attempt
 from anon_batch.pipeline.commit import FinishedShard, commit, statistics
 from anon_batch.pipeline.executor import InlineExecutor, RowExecutor
 from anon_batch.pipeline.run import Run
+from anon_batch.pipeline.sealer import Sealer
 from anon_batch.pipeline.stages import FinishedRow, ImageStages
 from anon_batch.pipeline.timing import Stopwatch, WorkerClock
 from anon_batch.records import ManifestRow, ShardResult, ShardSpec
@@ -98,12 +99,15 @@ class ShardProcessor:
         rows = self._planned.read(spec)
         key = layout.shard_file(spec.name, attempt.name, write.layout)
         sink = run.open_sink(key, self._planned.extra_schema, rows)
+        seals = run.seals
+        sealer = None if seals is None else Sealer(run.plan.run_id, seals.recipients, seals.what)
         stages = ImageStages(
             self.anonymizer,
             self._reader(),
             sink,
             run.config.limits.max_bytes,
             last_chance=spec.count == 1 and attempt.is_last,
+            sealer=sealer,
         )
         self._time.lap("open")
         finished = self._finish_all(stages, rows, attempt)
@@ -112,7 +116,8 @@ class ShardProcessor:
         self._time.lap("close")
         stats = statistics(finished)
         self._add_times(stats, stages.timer)
-        shard = FinishedShard(spec, attempt.name, finished, stats, shard_sha256)
+        kek = None if sealer is None else sealer.wrapped
+        shard = FinishedShard(spec, attempt.name, finished, stats, shard_sha256, kek)
         if not commit(run, shard, self._planned.extra_schema):
             return ShardResult(spec, "already_committed")
         return shard.result(time.perf_counter() - begin, dict(stages.timer.seconds))

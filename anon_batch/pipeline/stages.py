@@ -22,10 +22,12 @@ from anon_batch.geometry import clip_detections
 from anon_batch.imaging.source import SourceImage
 from anon_batch.manifest.fetch import SourceReader, failure_of
 from anon_batch.outcomes import Anonymized, Clean, Outcome, Withheld
+from anon_batch.pipeline.sealer import Sealer
 from anon_batch.pipeline.timing import Stopwatch
 from anon_batch.pipeline.writers import ImageLocation, Sink
 from anon_batch.records import Detections, EncodedImage, ManifestRow, ProvenanceRow, RegionRecord
 from anon_batch.redaction import hide_address
+from anon_batch.sealing.envelope import Sealed
 from anon_batch.stats.uncovered import LabelledRegions
 
 _ENDS_THE_RUN = (CredentialsError, StorageFullError)
@@ -74,6 +76,7 @@ class EncodedRow:
         checks: check -> what it counted.
         size: width and height, px; None for an image that could not be opened.
         labelled: what became of the labelled regions; None without ground truth, or without an output.
+        sealed: what the regions showed, encrypted; empty if the job does not keep it.
     """
 
     read: ReadRow
@@ -84,6 +87,7 @@ class EncodedRow:
     checks: Mapping[str, Mapping[str, int]]
     size: tuple[int, int] | None
     labelled: LabelledRegions | None
+    sealed: tuple[Sealed, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,6 +103,7 @@ class FinishedRow:
         methods: index of a detection -> method that rendered its region.
         checks: check -> what it counted.
         labelled: what became of the labelled regions; None without ground truth, or without an output.
+        sealed: what the regions showed, encrypted; empty without an output, or if the job does not keep it.
     """
 
     row: ManifestRow
@@ -110,6 +115,7 @@ class FinishedRow:
     methods: Mapping[int, str] = field(default_factory=dict)
     checks: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     labelled: LabelledRegions | None = None
+    sealed: tuple[Sealed, ...] = ()
 
 
 class ImageStages:
@@ -121,16 +127,25 @@ class ImageStages:
         sink: takes the outputs.
         max_bytes: limit of a source's size.
         last_chance: a source that still cannot be read ends as `failed`, because there is no later attempt.
+        sealer: seals what regions showed; None if the job does not keep it.
     """
 
     def __init__(
-        self, anonymizer: Anonymizer, reader: SourceReader, sink: Sink, max_bytes: int, *, last_chance: bool
+        self,
+        anonymizer: Anonymizer,
+        reader: SourceReader,
+        sink: Sink,
+        max_bytes: int,
+        *,
+        last_chance: bool,
+        sealer: Sealer | None = None,
     ) -> None:
         self._anonymizer = anonymizer
         self._reader = reader
         self._sink = sink
         self._max_bytes = max_bytes
         self._last_chance = last_chance
+        self._sealer = sealer
         self.timer = Stopwatch()
 
     def read(self, row: ManifestRow) -> ReadRow:
@@ -195,6 +210,7 @@ class ImageStages:
         """Encode the output and free the pixels."""
         outcome, source = item.outcome, item.read.source
         labelled: LabelledRegions | None = None
+        sealed: tuple[Sealed, ...] = ()
         if isinstance(outcome, Withheld):
             encoded: EncodedImage | Withheld = outcome
         else:
@@ -202,6 +218,8 @@ class ImageStages:
                 encoded = self._anonymizer.encode(outcome)
                 if isinstance(encoded, EncodedImage):
                     encoded, labelled = self._judge(outcome, item.read.row, encoded)
+                if isinstance(encoded, EncodedImage):
+                    encoded, sealed = self._seal(outcome, encoded)
         size = None
         if isinstance(source, SourceImage):
             size = source.width, source.height
@@ -210,7 +228,9 @@ class ImageStages:
         methods: Mapping[int, str] = {}
         if isinstance(outcome, Anonymized) and isinstance(encoded, EncodedImage):
             regions, methods = outcome.records, outcome.methods
-        return EncodedRow(item.read, encoded, regions, methods, outcome.detections, outcome.checks, size, labelled)
+        return EncodedRow(
+            item.read, encoded, regions, methods, outcome.detections, outcome.checks, size, labelled, sealed
+        )
 
     def _judge(
         self, outcome: Clean | Anonymized, row: ManifestRow, encoded: EncodedImage
@@ -223,6 +243,17 @@ class ImageStages:
         except Exception as exc:  # because a release must not be better in the statistics than it is
             error = row_error(exc, WithheldError, "encode", f"{row.image_id}: labelled regions: ")
             return Withheld(row.image_id, error, outcome.detections, outcome.checks), None
+
+    def _seal(
+        self, outcome: Clean | Anonymized, encoded: EncodedImage
+    ) -> tuple[EncodedImage | Withheld, tuple[Sealed, ...]]:
+        """Return the output with what its regions showed, or a withheld row whose original cannot be kept."""
+        if self._sealer is None or isinstance(outcome, Clean):
+            return encoded, ()
+        try:
+            return encoded, self._sealer.seal(outcome.source, encoded, outcome.records)
+        except WithheldError as error:
+            return Withheld(outcome.source.image_id, error, outcome.detections, outcome.checks), ()
 
     def put(self, item: EncodedRow) -> FinishedRow:
         """Write the output, unless there is none.
@@ -254,6 +285,7 @@ class ImageStages:
             {} if error is not None else item.methods,
             item.checks,
             None if error is not None else item.labelled,
+            () if error is not None else item.sealed,
         )
 
     def _place(self, row: ManifestRow, encoded: EncodedImage) -> ImageLocation:

@@ -1,4 +1,4 @@
-"""Destroy the ledger or the run key of a finished release, and record that in the release.
+"""Destroy the ledger, the run key or the seal of a finished release, and record that in the release.
 
 A release is called unlinked on the word of a record. So a record is complete only when everything that it speaks of was deleted,
 and whatever dies on the way, the same command again ends what was begun.
@@ -7,17 +7,18 @@ and whatever dies on the way, the same command again ends what was begun.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from anon_batch.errors import ConfigError, StorageError
 from anon_batch.formats import layout
-from anon_batch.formats.destroyed_json import LEDGER, RUN_KEY, Destroyed, Destruction
+from anon_batch.formats.destroyed_json import LEDGER, RUN_KEY, SEAL, Destroyed, Destruction
 from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.release import Release
 from anon_batch.formats.run_json import now
 from anon_batch.storage import PARTIAL_PREFIX, ObjectVersion
 
 _SHOWN = 5
+_SEALS_FOLDERS = (layout.LEDGER_SEAL_KEYS, layout.LEDGER_SEALED)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -62,6 +63,11 @@ class Destroyer:
                     "the key is deleted already. Destroy every copy of it, then repeat this with --already-destroyed"
                 )
             return found
+        if what == SEAL:
+            found = len(self._seals_keys())
+            if not found and known is None:
+                raise ConfigError(f"{self.ledger.uri}: nothing is sealed here, or no ledger: name it with --ledger")
+            return found
         keys = self._ledgers_keys()
         if plan is None and known is None:
             where = (
@@ -78,23 +84,30 @@ class Destroyer:
     def destroy(self, what: str) -> Destroyed:
         """Delete what `count` counted, versions of it in its bucket too, as far as the store allows; return the record.
 
-        With the ledger goes the run key in it.
+        With the ledger go the run key and the seal in it.
 
         Raises:
             ConfigError, StorageError, IntegrityError: as `count`, or the store refuses; the record is not complete then.
         """
         self.count(what)
         run_id = self._finished_run()
-        key = self.release.read_destroyed(run_id).find(RUN_KEY)
-        begun = key is not None and not key.counts
-        if what == RUN_KEY or begun or self.ledger.storage.exists(self.ledger.address(layout.LEDGER_RUN_KEY)):
+        if what == RUN_KEY or (what == LEDGER and self._is_there(run_id, RUN_KEY, layout.LEDGER_RUN_KEY)):
             self._delete(run_id, RUN_KEY, [], layout.LEDGER_RUN_KEY)
+        if what == SEAL or (what == LEDGER and self._is_there(run_id, SEAL, layout.LEDGER_SEALS)):
+            self._delete(
+                run_id, SEAL, [key for key in self._seals_keys() if key != layout.LEDGER_SEALS], layout.LEDGER_SEALS
+            )
         if what == LEDGER:
             others = [key for key in self._ledgers_keys() if key != layout.LEDGER_PLAN]
             # The plan goes last, because it says whose ledger it is when the same command ends what this one began.
             self._delete(run_id, LEDGER, others, layout.LEDGER_PLAN)
             self.ledger.storage.prune(self.ledger.uri)
         return self.release.read_destroyed(run_id)
+
+    def _is_there(self, run_id: str, what: str, last: str) -> bool:
+        """Return whether something has to be deleted: it exists, or its deletion was begun and not ended."""
+        known = self.release.read_destroyed(run_id).find(what)
+        return (known is not None and not known.counts) or self.ledger.storage.exists(self.ledger.address(last))
 
     def record(self, what: str) -> Destroyed:
         """Record that something was destroyed by other means, on somebody's word; return the record.
@@ -103,8 +116,9 @@ class Destroyer:
             ConfigError: the run is not finished, or it is still there.
         """
         run_id = self._finished_run()
-        key = layout.LEDGER_RUN_KEY if what == RUN_KEY else layout.LEDGER_PLAN
-        if self.ledger.storage.exists(self.ledger.address(key)) or (what == LEDGER and self._ledgers_keys()):
+        key = {RUN_KEY: layout.LEDGER_RUN_KEY, SEAL: layout.LEDGER_SEALS, LEDGER: layout.LEDGER_PLAN}[what]
+        rest = {RUN_KEY: list, SEAL: self._seals_keys, LEDGER: self._ledgers_keys}[what]
+        if self.ledger.storage.exists(self.ledger.address(key)) or rest():
             raise ConfigError(f"the {what} is still at {self.ledger.uri}: repeat this without --already-destroyed")
         known, versions = self.release.read_destroyed(run_id).find(what), self._versions(what)
         left = _count(versions) if versions is not None or known is None else known.versions_left
@@ -122,6 +136,12 @@ class Destroyer:
 
     def _is_destroyed(self, run_id: str) -> bool:
         return self.release.read_destroyed(run_id).find(LEDGER) is not None
+
+    def _seals_keys(self) -> list[str]:
+        """Return the keys of the seals: those that wrap first, because ciphertexts without them are closed for good."""
+        keys = [f"{folder}/{info.key}" for folder in _SEALS_FOLDERS for info in self.ledger.objects(folder)]
+        there = self.ledger.storage.exists(self.ledger.address(layout.LEDGER_SEALS))
+        return [*keys, *([layout.LEDGER_SEALS] if there else [])]
 
     def _ledgers_keys(self) -> list[str]:
         keys = [info.key for info in self.ledger.objects("")]
@@ -158,11 +178,15 @@ class Destroyer:
         return _count(self._versions(what))
 
     def _versions(self, what: str) -> Sequence[ObjectVersion] | None:
-        keep = (lambda own: layout.is_ledgers(own.key)) if what == LEDGER else (lambda own: True)
-        return self.ledger.storage.versions(self._prefix(what), keep)
+        keep: dict[str, Callable[[ObjectVersion], bool]] = {
+            LEDGER: lambda own: layout.is_ledgers(own.key),
+            RUN_KEY: lambda own: True,
+            SEAL: lambda own: own.key == layout.LEDGER_SEALS or own.key.partition("/")[0] in _SEALS_FOLDERS,
+        }
+        return self.ledger.storage.versions(self._prefix(what), keep[what])
 
     def _prefix(self, what: str) -> str:
-        return self.ledger.uri if what == LEDGER else self.ledger.address(layout.LEDGER_RUN_KEY)
+        return self.ledger.address(layout.LEDGER_RUN_KEY) if what == RUN_KEY else self.ledger.uri
 
     def _write(self, run_id: str, new: Destruction) -> Destroyed:
         record = self.release.read_destroyed(run_id).with_(new)

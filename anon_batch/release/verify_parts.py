@@ -9,6 +9,7 @@ from typing import Any
 
 from anon_batch.errors import IntegrityError, ObjectNotFoundError, ResumeRefusedError
 from anon_batch.formats import layout
+from anon_batch.formats.destroyed_json import SEAL
 from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.release import Release
 from anon_batch.formats.run_json import RunJson
@@ -19,6 +20,7 @@ from anon_batch.records import STATUSES, ShardSpec
 from anon_batch.release.output_names import OutputNames
 from anon_batch.release.verification import Verification
 from anon_batch.release.verify_files import check_images
+from anon_batch.sealing.envelope import WHOLE_IMAGE
 from anon_batch.shards import effective, gaps
 from anon_batch.stats import ShardStats, merge
 
@@ -41,6 +43,7 @@ class PartsChecker:
         self._release = release
         self._record = record
         self._result = result
+        self._sealed = "seal" in record.config and release.read_destroyed(record.run_id).find(SEAL) is None
         self.stats = ShardStats()
         self.erased: set[int] = set()
         self.names = OutputNames(lambda spec: _published(release.read_part(spec).table.to_pylist()))
@@ -120,11 +123,31 @@ class PartsChecker:
         ):
             for fault in faults:
                 result.fault(fault)
+        if ledger is not None and self._sealed:
+            self._check_sealed(ledger, spec, meta.attempt, rows)
         result.objects += len(published)
         stats = ShardStats.from_json(meta.stats)
         if Counter(stats.statuses) != statuses:
             result.fault(f"{key}: statistics of {stats.statuses}, its rows are {dict(statuses)}")
         self.stats = merge(self.stats, stats if ledger is None else with_private(stats, ledger, spec, meta))
+
+    def _check_sealed(self, ledger: Ledger, spec: ShardSpec, attempt: str, rows: list[dict[str, Any]]) -> None:
+        """Check that everything that was anonymized is sealed, and nothing else."""
+        uri = ledger.address(layout.seal_keys_part(spec.name, attempt))
+        try:
+            sealed = ledger.read_sealed(spec, attempt, self._record.run_id)
+        except IntegrityError as exc:
+            self._result.fault(str(exc))
+            return
+        places = Counter((own.place.image_id, own.place.region) for own in sealed.records)
+        expected = Counter[tuple[str, int]]()
+        for row in rows:
+            if row["status"] == "anonymized":
+                image_id = row["image_id"]
+                whole = (image_id, WHOLE_IMAGE) in places
+                expected.update((image_id, at) for at in ([WHOLE_IMAGE] if whole else range(len(row["regions"]))))
+        for image_id in sorted({image_id for image_id, _ in (expected - places) | (places - expected)}):
+            self._result.fault(f"{uri}: what is sealed of {image_id} are not its regions")
 
     def _check_ids(self, planned: PlannedRows, spec: ShardSpec, rows: list[dict[str, Any]]) -> None:
         try:

@@ -43,7 +43,7 @@ def splice(decoded: DecodedImage, anonymized: AnonymizedImage) -> bytes:
     """
     plain, segments = strip_segments(decoded.source, iter_segments(decoded.source), orientation=1)
     header = read_jpeg_header(plain, segments)
-    components = _choose_sampling(header)
+    components = choose_sampling(header)
     before = turn_as_stored(decoded.pixels, decoded.orientation)
     after = view_as_stored(anonymized.pixels, decoded.orientation)
     touched = turn_as_stored(anonymized.touched, decoded.orientation)
@@ -62,7 +62,7 @@ def splice(decoded: DecodedImage, anonymized: AnonymizedImage) -> bytes:
     return strip_jpeg(out, orientation=decoded.orientation)
 
 
-def _choose_sampling(header: JpegHeader) -> tuple[Component, ...]:
+def choose_sampling(header: JpegHeader) -> tuple[Component, ...]:
     """Return the components with the sampling to code them by.
 
     Raises:

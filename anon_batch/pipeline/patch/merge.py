@@ -16,6 +16,7 @@ import pyarrow as pa
 from anon_batch.errors import IntegrityError
 from anon_batch.formats import layout
 from anon_batch.formats.release import Release
+from anon_batch.formats.sealed import SealedShard
 from anon_batch.formats.touched_rows import TouchedRow
 from anon_batch.pipeline.patch.entries import ShardEntries
 from anon_batch.pipeline.patch.job import PatchJob
@@ -56,6 +57,7 @@ class _Shard(NamedTuple):
     spec: ShardSpec
     public: pa.Table
     audit: pa.Table
+    sealed: SealedShard
 
 
 class StagedRows:
@@ -96,21 +98,24 @@ class StagedRows:
         at = position - shard.spec.start
         public, audit = shard.public.slice(at, 1).to_pylist()[0], shard.audit.slice(at, 1).to_pylist()[0]
         if public["output"] is None:
-            return NewRow(public, audit)
+            return NewRow(public, audit, sealed=SealedShard((), ()))
         data = self._run.release.read(public["output"])
         if hashlib.sha256(data).hexdigest() != public["sha256"]:
             raise IntegrityError(
                 f"{self._run.release.address(public['output'])}: damaged, its digest is not the one in its part"
             )
         image = EncodedImage(data, public["format"], public["width"], public["height"], public["synthetic"])
-        return NewRow(public, audit, *entries.entry(row, image))
+        sealed = shard.sealed.only([public["image_id"]])
+        return NewRow(public, audit, *entries.entry(row, image), sealed=sealed)
 
     def _shard(self, position: int) -> _Shard:
         with self._lock:  # while it is read too, so that no part is read twice
             spec = self._specs[bisect.bisect_right(self._specs, position, key=lambda own: own.start) - 1]
             if spec not in self._kept:
                 part = self._run.release.read_part(spec)
-                self._kept[spec] = _Shard(spec, part.table, self._run.ledger.read_audit(spec, part.meta.attempt))
+                attempt, ledger = part.meta.attempt, self._run.ledger
+                sealed = ledger.read_sealed(spec, attempt, self._run.plan.run_id)
+                self._kept[spec] = _Shard(spec, part.table, ledger.read_audit(spec, attempt), sealed)
                 if len(self._kept) > _KEPT_SHARDS:
                     self._kept.popitem(last=False)
             self._kept.move_to_end(spec)

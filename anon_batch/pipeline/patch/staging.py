@@ -85,7 +85,15 @@ class Staging:
             )
         )
         return StagedRun(
-            job.config, plan, release, ledger, job.run_key, secrets.token_hex(4), staging=self, whole=job.plan
+            job.config,
+            plan,
+            release,
+            ledger,
+            job.run_key,
+            secrets.token_hex(4),
+            seals=self.ledger.read_seals(),
+            staging=self,
+            whole=job.plan,
         )
 
     def delete(self) -> None:

@@ -14,6 +14,7 @@ from anon_batch.errors import IntegrityError, ObjectExistsError
 from anon_batch.formats import layout
 from anon_batch.formats.part import PartMeta, to_parquet
 from anon_batch.formats.release import Part
+from anon_batch.formats.sealed import SealedShard
 from anon_batch.formats.shard_contents import Entry, read_entries, write_entries
 from anon_batch.pipeline.versions.begin import NewVersion
 from anon_batch.records import ShardSpec
@@ -30,12 +31,14 @@ class NewRow:
         name: of the output: a path below `images/` without the version, or the name inside the shard file; None for a row
             without an output.
         content: the image file in the layout `files`, the entry of the shard file in the others; None without an output.
+        sealed: what its regions showed, encrypted; None keeps what is sealed of it, because its regions stay as they are.
     """
 
     provenance: Mapping[str, Any]
     audit: Mapping[str, Any]
     name: str | None = None
     content: bytes | Entry | None = None
+    sealed: SealedShard | None = None
 
 
 def rewrite_part(new: NewVersion, spec: ShardSpec, rows: Mapping[int, NewRow]) -> bool:
@@ -61,6 +64,7 @@ def rewrite_part(new: NewVersion, spec: ShardSpec, rows: Mapping[int, NewRow]) -
     files = new.run.layout == "files"
     key, shard_sha256 = ("", "") if files else _write_shard_file(new, spec, old, rows)
     public = {number: _put_image(new, row) if files else _inside(row) for number, row in rows.items()}
+    _rewrite_sealed(new, spec, old, rows)
     audit = replace_rows(
         new.ledger.read_audit(spec, old.meta.attempt), spec.start, {n: row.audit for n, row in rows.items()}
     )
@@ -73,6 +77,18 @@ def rewrite_part(new: NewVersion, spec: ShardSpec, rows: Mapping[int, NewRow]) -
         table = table.set_column(table.column_names.index("output"), table.field("output"), output)
     meta = dataclasses.replace(meta, stats=stats.public().to_json())
     return new.release.commit_part(spec, _to_parquet(table, meta), new.plan.number)
+
+
+def _rewrite_sealed(new: NewVersion, spec: ShardSpec, old: Part, rows: Mapping[int, NewRow]) -> None:
+    """Write what is sealed of a shard from the new version on: ciphertexts of rows that stay are copied unread."""
+    sealed = new.ledger.read_sealed(spec, old.meta.attempt, new.run.run_id)
+    image_ids = old.table.column("image_id").to_pylist()
+    sealed = sealed.without(image_ids[number - spec.start] for number, row in rows.items() if row.sealed is not None)
+    for row in rows.values():
+        if row.sealed is not None:
+            sealed = sealed.with_(row.sealed)
+    if sealed.records:
+        new.ledger.put_sealed(spec, new.attempt, sealed)
 
 
 def _count_again(audit: pa.Table, old: ShardStats) -> ShardStats:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from anon_batch.formats import layout
-from anon_batch.formats.destroyed_json import LEDGER, RUN_KEY
 from anon_batch.release.report.finished import FinishedRelease
 from anon_batch.release.risk.entries import Entry, count, not_measured, share
+from anon_batch.release.words.table import kept_secrets
 
 _NEW_FACES = ("swap", "gan")
 
@@ -105,10 +105,11 @@ def later_versions(finished: FinishedRelease) -> Entry:
 
 def destroyed(finished: FinishedRelease) -> Entry:
     """Return how many of the private things that lead back to persons are recorded as destroyed."""
-    gone = [what for what in (LEDGER, RUN_KEY) if (own := finished.destroyed.find(what)) is not None and own.counts]
-    note = ", ".join(gone) or "as long as the ledger or the run key exists, its holder can link"
-    what = "ways back that are recorded as destroyed: the ledger and the run key"
-    return count(what, len(gone), 2, "ways back", layout.DESTROYED, note, "anon-batch keys destroy")
+    ways = [secret.name for secret in kept_secrets(finished.run)]
+    gone = [what for what in ways if (own := finished.destroyed.find(what)) is not None and own.counts]
+    note = ", ".join(gone) or f"as long as the {' or the '.join(ways)} exists, its holder can link"
+    what = f"ways back that are recorded as destroyed: the {' and the '.join(ways)}"
+    return count(what, len(gone), len(ways), "ways back", layout.DESTROYED, note, "anon-batch keys destroy")
 
 
 def _share(what: str, part: int, whole: int, unit: str, key: str, note: str = "") -> Entry:

@@ -159,7 +159,8 @@ def _holder(
 
 def _unrecorded(names: Sequence[str]) -> Iterator[str]:
     if names:
-        listed = f"the {names[0]} is" if len(names) == 1 else f"{' and '.join(f'the {name}' for name in names)} are"
+        *rest, last = (f"the {name}" for name in names)
+        listed = f"{', '.join(rest)} and {last} are" if rest else f"{last} is"
         yield f"No record says that {listed} destroyed."
 
 

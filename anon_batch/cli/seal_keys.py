@@ -1,0 +1,121 @@
+"""`anon-batch keys list`, `check`, `rotate` and `ticket`: who can open what is sealed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from anon_batch.cli.console import err, out
+from anon_batch.cli.keys import read_key_file
+from anon_batch.cli.options import Output, StorageJob, storage_of
+from anon_batch.cli.reveal import By, Case, Image, Key, PrivateLedger, Reason, Region, open_place, wanted_of, who_asks
+from anon_batch.errors import ConfigError
+from anon_batch.units import format_counted
+
+
+def list_keys(output: Output, ledger: PrivateLedger = None, job: StorageJob = None) -> None:
+    """List whose keys open the sealed originals, what is sealed, and who opened it."""
+    from anon_batch.formats.access_log import AccessLog
+
+    place = open_place(storage_of(job), output, ledger)
+    for own in place.seals.recipients:
+        out.print(f"recipient  {own.key_id}  {own.suite}", markup=False)
+    regions, images = place.count()
+    what = "regions by themselves where they can be" if place.seals.what == "region" else "the sources' files"
+    out.print(
+        f"sealed     {format_counted(regions, 'record')} of {format_counted(images, 'image')} ({what})", markup=False
+    )
+    for number, entry in enumerate(AccessLog(place.ledger).read()):
+        rows = f", {format_counted(len(entry.rows), 'region')}" if entry.rows else ""
+        about = f"outcome of {entry.of}: {entry.outcome}" if entry.of is not None else f"{entry.reason}{rows}"
+        case = f" ({entry.case})" if entry.case else ""
+        out.print(
+            f"access {number:<4} {entry.at}  {entry.verb}, key {entry.key_id[:16]}, by {entry.by}{case}: {about}",
+            markup=False,
+        )
+
+
+def check(output: Output, key: Key, ledger: PrivateLedger = None, job: StorageJob = None) -> None:
+    """Check that a private key opens what is sealed, without opening anything."""
+    from anon_batch.sealing.key_files import read_private_key
+
+    place = open_place(storage_of(job), output, ledger)
+    place.check_key(read_private_key(read_key_file(key), str(key)), str(key))
+    out.print(f"{key} opens what is sealed of {place.release.uri}", markup=False)
+
+
+def rotate(
+    output: Output,
+    key: Key,
+    to: Annotated[list[Path], typer.Option("--to", help="Public key of a recipient from now on; repeatable.")],
+    by: By = None,
+    reason: Reason = None,
+    case: Case = "",
+    ledger: PrivateLedger = None,
+    job: StorageJob = None,
+) -> None:
+    """Seal to other recipients: wrap every key again, for those that --to names and nobody else.
+
+    Copies of the ledger that were made before open with the old private keys alone. Destroy these keys, and what was erased
+    since stays closed in the copies too. The same command again goes on where it was interrupted.
+    """
+    from anon_batch.release.reveal.rotate import rotate as wrap_again
+    from anon_batch.sealing.key_files import read_private_key, read_public_key
+
+    own = read_private_key(read_key_file(key), str(key))
+    recipients = [read_public_key(read_key_file(path), str(path)) for path in to]
+    place = open_place(storage_of(job), output, ledger)
+    place.check_key(own, str(key))
+    before = set(place.seals.key_ids)
+    count = sum(wrap_again(place, own, recipients, who_asks(by, reason, case)))
+    out.print(
+        f"{format_counted(count, 'record')} sealed to {format_counted(len(recipients), 'recipient')}", markup=False
+    )
+    kept = before & {new.key_id for new in recipients}
+    gone = f"Destroy {'these' if len(before - kept) > 1 else 'the'} old private key" if before - kept else ""
+    if gone:
+        err.print(
+            f"{gone}{'s' if len(before - kept) > 1 else ''}: copies of the ledger still open with it.", markup=False
+        )
+    if kept:
+        err.print(
+            "A recipient stays, whose key also opens copies that were made before, with what was erased since.",
+            markup=False,
+        )
+
+
+def ticket(
+    output: Output,
+    key: Key,
+    to: Annotated[Path, typer.Option("--for", help="Public key of the one who may open it.")],
+    file: Annotated[Path, typer.Option("-o", help="File of the tickets.")],
+    image: Image = None,
+    region: Region = None,
+    by: By = None,
+    reason: Reason = None,
+    case: Case = "",
+    ledger: PrivateLedger = None,
+    job: StorageJob = None,
+) -> None:
+    """Let somebody else open single regions with a key of their own: `anon-batch reveal OUTPUT --ticket FILE --key THEIRS`."""
+    from anon_batch.formats.ticket import write_tickets
+    from anon_batch.release.reveal.reveal import issue_tickets
+    from anon_batch.sealing.key_files import read_private_key, read_public_key
+
+    own = read_private_key(read_key_file(key), str(key))
+    holder = read_public_key(read_key_file(to), str(to))
+    place = open_place(storage_of(job), output, ledger)
+    place.check_key(own, str(key))
+    asked = who_asks(by, reason, case)
+    if file.exists():
+        raise ConfigError(f"{file} exists; name another file")
+    tickets = issue_tickets(place, own, wanted_of(place, image, region), asked, holder)
+    try:
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as target:
+            target.write(write_tickets(tickets))
+    except OSError as exc:
+        raise ConfigError(f"{file} cannot be written: {exc.strerror}") from None
+    out.print(f"{file}  {format_counted(len(tickets), 'ticket')} for key {holder.key_id[:16]}", markup=False)

@@ -1,0 +1,84 @@
+"""LEDGER/keys/seals.json: to whom the originals of a run are sealed. Public keys alone."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from anon_batch.errors import ConfigError, IntegrityError
+from anon_batch.sealing.key_files import PrivateKey, PublicKey, WrongKeyError, read_public_key
+
+_VERSION = 1
+_CANARY = b"anon-batch: this key opens what is sealed to it"
+What = Literal["region", "file"]
+
+
+@dataclass(frozen=True, slots=True)
+class Seals:
+    """How originals are sealed, and to whom. Picklable; it holds no secret.
+
+    Args:
+        what: `region` or `file`; see `seal.what` in the job.
+        recipients: whose private keys open what is sealed.
+        canaries: id of a key -> a known text that was encrypted to it, so that its holder can try the key.
+    """
+
+    what: What
+    recipients: tuple[PublicKey, ...]
+    canaries: dict[str, bytes] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def new(cls, what: What, recipients: tuple[PublicKey, ...], run_id: str) -> Seals:
+        """Return the seals of a run, with a canary for each recipient."""
+        return cls(what, recipients, {own.key_id: own.encrypt(_CANARY, _info(run_id)) for own in recipients})
+
+    @property
+    def key_ids(self) -> list[str]:
+        """Ids of the recipients' keys, sorted."""
+        return sorted(own.key_id for own in self.recipients)
+
+    def opens(self, key: PrivateKey, run_id: str) -> bool:
+        """Return whether a private key opens what is sealed."""
+        canary = self.canaries.get(key.public.key_id)
+        try:
+            return canary is not None and key.decrypt(canary, _info(run_id)) == _CANARY
+        except WrongKeyError:
+            return False
+
+    def to_json(self) -> bytes:
+        """Return the content of the file."""
+        keys = [
+            {
+                "key_id": own.key_id,
+                "suite": own.suite,
+                "pem": own.pem.decode(),
+                "canary": base64.b64encode(self.canaries[own.key_id]).decode(),
+            }
+            for own in self.recipients
+        ]
+        return json.dumps({"version": _VERSION, "what": self.what, "recipients": keys}, indent=1).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes, uri: str) -> Seals:
+        """Parse the file; `uri` is its address, for messages.
+
+        Raises:
+            IntegrityError: it is damaged, or another version of this package wrote it.
+        """
+        try:
+            fields = json.loads(data)
+            if fields["version"] != _VERSION or fields["what"] not in get_args(What):
+                raise ValueError("another version")
+            keys = [(read_public_key(own["pem"].encode(), uri), own) for own in fields["recipients"]]
+            if not keys or any(key.key_id != own["key_id"] for key, own in keys):
+                raise ValueError("a key has another id")
+            canaries = {key.key_id: base64.b64decode(own["canary"], validate=True) for key, own in keys}
+        except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as exc:
+            raise IntegrityError(f"{uri}: damaged ({exc})") from None
+        return cls(fields["what"], tuple(key for key, _ in keys), canaries)
+
+
+def _info(run_id: str) -> bytes:
+    return json.dumps({"what": "anon-batch canary 1", "run_id": run_id}, separators=(",", ":")).encode()

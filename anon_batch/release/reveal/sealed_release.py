@@ -1,0 +1,154 @@
+"""A finished release together with its sealed originals, and a private key that opens them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from anon_batch.errors import ConfigError, IntegrityError
+from anon_batch.formats.destroyed_json import SEAL
+from anon_batch.formats.ledger import Ledger
+from anon_batch.formats.release import Release
+from anon_batch.formats.sealed import SealedShard
+from anon_batch.formats.seals_json import Seals
+from anon_batch.pipeline.versions.begin import check_finished
+from anon_batch.records import ShardSpec
+from anon_batch.sealing.envelope import WHOLE_IMAGE, Kek, Sealed, WrappedKek
+from anon_batch.sealing.key_files import PrivateKey, WrongKeyError
+from anon_batch.shards import effective
+
+
+class Wanted(NamedTuple):
+    """What is to be opened of one image.
+
+    Args:
+        image_id: the release's id.
+        regions: indices in its published regions; empty for all of them.
+    """
+
+    image_id: str
+    regions: tuple[int, ...] = ()
+
+
+class Found(NamedTuple):
+    """What is sealed of one image.
+
+    Args:
+        row: its number in the release.
+        public: its row of the provenance.
+        records: what is to be opened, in the order of the regions.
+        keks: wrap their data keys.
+    """
+
+    row: int
+    public: dict[str, Any]
+    records: tuple[Sealed, ...]
+    keks: tuple[WrappedKek, ...]
+
+
+class SealedRelease:
+    """A finished release whose originals are sealed.
+
+    Args:
+        release: the public files.
+        ledger: the private ones.
+
+    Raises:
+        ConfigError: it is not finished, it has another ledger, nothing is sealed, or the seal was destroyed.
+        ResumeRefusedError, IntegrityError: the ledger is another run's, or damaged.
+    """
+
+    def __init__(self, release: Release, ledger: Ledger) -> None:
+        self.release, self.ledger = release, ledger
+        self.run_id = check_finished(release, ledger).run_id
+        gone = release.read_destroyed(self.run_id).find(SEAL)
+        seals = ledger.read_seals()
+        if seals is None and gone is not None:
+            raise ConfigError(f"{release.uri}: its seal was destroyed ({gone.destroyed_at}); nothing can be restored")
+        if seals is None:
+            raise ConfigError(f"{ledger.uri}: nothing is sealed, because the job named no `seal.recipients`")
+        self.seals: Seals = seals
+
+    def check_key(self, key: PrivateKey, name: str) -> None:
+        """Check that a private key opens the seals; `name` is its file, for messages.
+
+        Raises:
+            ConfigError: it is another key.
+        """
+        if not self.seals.opens(key, self.run_id):
+            known = ", ".join(own[:16] for own in self.seals.key_ids)
+            raise ConfigError(
+                f"{name}: key {key.public.key_id[:16]} opens nothing here; the recipients' keys are {known}"
+            )
+
+    def find(self, wanted: Sequence[Wanted]) -> Iterator[Found]:
+        """Yield what is sealed of some images, in the order of the release.
+
+        Raises:
+            ConfigError: an image or region is not in the release, was not anonymized, or is not sealed by itself.
+            IntegrityError: release or ledger is damaged.
+        """
+        asked = {own.image_id: own for own in wanted}
+        for spec, rows, sealed in self._shards():
+            hits = [(number, row) for number, row in rows if row["image_id"] in asked]
+            for number, row in hits:
+                own = asked.pop(row["image_id"])
+                records = tuple(r for r in sealed(spec).records if r.place.image_id == own.image_id)
+                yield Found(number, row, _choose(own, row, records), sealed(spec).keks)
+        if asked:
+            raise ConfigError(f"{', '.join(sorted(asked)[:5])}: not in this release, or without an output")
+
+    def all_images(self) -> list[Wanted]:
+        """Return every image that was anonymized."""
+        return [
+            Wanted(row["image_id"]) for _, rows, _ in self._shards() for _, row in rows if row["status"] == "anonymized"
+        ]
+
+    def count(self) -> tuple[int, int]:
+        """Return how many regions or files are sealed, and of how many images; only keys are read."""
+        places: list[tuple[str, int]] = []
+        for spec, meta in self.release.read_metas(effective(self.release.parts())):
+            places += self.ledger.sealed_places(spec, meta.attempt)
+        return len(places), len({image_id for image_id, _ in places})
+
+    def _shards(self) -> Iterator[tuple[ShardSpec, list[tuple[int, dict[str, Any]]], Any]]:
+        for spec in effective(self.release.parts()):
+            part = self.release.read_part(spec)
+            kept: dict[ShardSpec, SealedShard] = {}
+
+            def sealed(own: ShardSpec, attempt: str = part.meta.attempt, kept: Any = kept) -> SealedShard:
+                if own not in kept:
+                    kept[own] = self.ledger.read_sealed(own, attempt, self.run_id)
+                return kept[own]  # type: ignore[no-any-return]
+
+            rows = [(n, row) for n, row in enumerate(part.table.to_pylist(), spec.start) if row["output"] is not None]
+            yield spec, rows, sealed
+
+
+def open_keks(keks: Sequence[WrappedKek], key: PrivateKey) -> dict[str, Kek]:
+    """Return the keys of a shard by their names.
+
+    Raises:
+        IntegrityError: one does not open although the key is a recipient's: it was changed.
+    """
+    try:
+        return {own.kek_id: Kek.unwrap(own, key) for own in keks}
+    except WrongKeyError:
+        raise IntegrityError(
+            f"a key of shards does not open with key {key.public.key_id[:16]}: it was changed, or sealed to others alone"
+        ) from None
+
+
+def _choose(own: Wanted, row: dict[str, Any], records: tuple[Sealed, ...]) -> tuple[Sealed, ...]:
+    if row["status"] != "anonymized":
+        raise ConfigError(f"{own.image_id}: nothing was anonymized in it; the output shows what the source shows")
+    if not records:
+        raise IntegrityError(f"{own.image_id}: nothing is sealed of it; restore the ledger from a copy")
+    if any(not 0 <= index < len(row["regions"]) for index in own.regions):
+        raise ConfigError(f"{own.image_id}: has regions 0 to {len(row['regions']) - 1}")
+    if not own.regions or records[0].place.region != WHOLE_IMAGE:
+        return tuple(r for r in records if not own.regions or r.place.region in own.regions)
+    raise ConfigError(
+        f"{own.image_id}: sealed as a whole file, so that no region can be opened by itself; --image {own.image_id} opens "
+        "the file"
+    )
