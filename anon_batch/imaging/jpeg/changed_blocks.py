@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from anon_batch.errors import FailedError
 from anon_batch.imaging.jpeg.coefficients import (
     Coefficients,
     SpliceError,
@@ -112,7 +113,7 @@ def _read(data: bytes) -> _Jpeg:
         header = read_jpeg_header(plain, segments)
         components = choose_sampling(header)
         return _Jpeg(plain, header, components, read_blocks(plain, header, components))
-    except (SpliceError, ValueError, KeyError, IndexError, struct.error) as exc:
+    except (SpliceError, FailedError, ValueError, KeyError, IndexError, struct.error) as exc:
         raise UnsealableError from exc
 
 
