@@ -231,7 +231,7 @@ def test_the_guide_has_the_table_of_linkage() -> None:
         Case(secret_left=left == "one exists", consistent=False, columns_lead=lead == "yes"): Linkages(
             holder, recipient
         )
-        for left, lead, holder, recipient in _table("Ledger and run key")
+        for left, lead, holder, recipient in _table("Ledger and keys")
     }
     assert said == {case: words for case, words in LINKAGES.items() if not case.consistent}
 
