@@ -12,6 +12,7 @@ import typer
 
 from anon_batch.cli.built_manifest import show_built
 from anon_batch.cli.console import print_json
+from anon_batch.cli.listing_progress import ListingProgress
 from anon_batch.config import StorageConfig, load_job
 from anon_batch.errors import ConfigError
 from anon_batch.manifest.box_format import PIXELS, BoxFormat
@@ -162,6 +163,7 @@ def build(
         expect=expect or (),
         strict=strict,
         allow=config.sources if config else None,
+        progress=ListingProgress(),
     )
     if json:
         print_json(dataclasses.asdict(report))

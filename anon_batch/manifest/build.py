@@ -29,7 +29,7 @@ from anon_batch.manifest.fetch import SourceReader
 from anon_batch.manifest.imported import ImportedRows, import_sources
 from anon_batch.manifest.importers.classify import SKIPPED_SUFFIX
 from anon_batch.manifest.importers.entries import Kind
-from anon_batch.manifest.importers.report import ImportReport
+from anon_batch.manifest.importers.report import ImportReport, Progress
 from anon_batch.manifest.joins import Shaping, describe_join, shape_rows
 from anon_batch.manifest.labels import LabelMap
 from anon_batch.manifest.portable_names import find_unportable
@@ -62,6 +62,7 @@ def build_manifest(
     expect: Sequence[str] = (),
     strict: bool = False,
     allow: SourcesConfig | None = None,
+    progress: Progress | None = None,
 ) -> BuildReport:
     """List the images of sources in a manifest, and everything else in a list of skipped entries beside it.
 
@@ -83,6 +84,7 @@ def build_manifest(
         expect: what the sources have to hold, see `read_expectation`.
         strict: refuse when an entry that may be an image is skipped, or an image and its line in a joined table lack each other.
         allow: what the addresses of tables may lead to when their images are compared with `sha256` and `size_bytes`.
+        progress: hears what is being read.
 
     Raises:
         ManifestError: a suffix other than `.parquet`, no image, a source that cannot be read, rows that fail the check, columns
@@ -98,7 +100,7 @@ def build_manifest(
     shaping = Shaping() if shaping is None else shaping
     expected = [read_expectation(storage, given) for given in expect]
     with tempfile.TemporaryDirectory(prefix="anon-batch-manifest-") as folder, StagedTables(Path(folder)) as staged:
-        report = ImportReport(Path(folder) / "skipped.jsonl")
+        report = ImportReport(Path(folder) / "skipped.jsonl", progress)
         read = None if columns is None else [*columns, *shaping.columns_read()]
         imported = import_sources(storage, sources, staged, report, kind=only, columns=read, renames=renames)
         report.close()

@@ -133,6 +133,8 @@ def import_sources(
             for table in tables:
                 whole = _screened(conform(table, report, renames, in_cells=in_cells), report)
                 staged.add(len(rows.parts), _selected(whole, columns, report))
+                if report.progress is not None:
+                    report.progress.rows(staged.rows_count)
             rows.parts.append((at, part))
     rows.prefixes = _id_prefixes(found, rows)
     rows.leave_out_repeated()

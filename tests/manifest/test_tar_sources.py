@@ -5,12 +5,14 @@ import io
 import json
 import tarfile
 
+import numpy as np
 import pytest
 import webdataset
 
-from anon_batch.errors import ManifestError, ObjectNotFoundError
+from anon_batch.errors import ManifestError, ObjectNotFoundError, StorageError
 from anon_batch.manifest import build_manifest, open_manifest, rows_from_table
-from anon_batch.manifest.importers import tar_index
+from anon_batch.manifest.importers import range_file, tar_index
+from anon_batch.manifest.importers.range_file import RangeFile
 from anon_batch.storage import Storage
 
 
@@ -177,11 +179,74 @@ def test_headers_are_read_in_few_requests(bucket, make_tar, member_bytes, most_r
     storage = CountingStorage()
     data = make_tar({f"{i}.jpg": bytes(member_bytes) for i in range(400 if member_bytes < 2**20 else 10)})
     storage.put(f"{bucket}/x.tar", data)
-    with tar_index.RangeFile(storage, f"{bucket}/x.tar") as file:
+    with RangeFile(storage, f"{bucket}/x.tar") as file:
         count = len(list(tar_index.iter_members(file)))
     assert count in (400, 10)
     assert len(storage.reads) <= most_reads
     assert sum(length for _, length in storage.reads) <= most_bytes
+
+
+@pytest.fixture
+def small_windows(monkeypatch):
+    for name, size in (("WINDOW_BYTES", 4096), ("NEAR_BYTES", 1024), ("LONE_BYTES", 512)):
+        monkeypatch.setattr(range_file, name, size)
+
+
+def test_windows_are_read_ahead_once_each_and_give_the_same_bytes(bucket, small_windows):
+    storage = CountingStorage()
+    data = np.random.default_rng(1).integers(0, 256, 100_000, np.uint8).tobytes()
+    storage.put(f"{bucket}/x", data)
+    rng, at = np.random.default_rng(2), 0
+    watched = []
+    with RangeFile(storage, f"{bucket}/x", lambda uri, position, size: watched.append((position, size))) as file:
+        while at < len(data):
+            length = int(rng.integers(1, 900))
+            assert file.read_at(at, length) == data[at : at + length]
+            at += length
+        assert file.read_at(len(data) - 5, 99) == data[-5:]
+        assert file.read_at(len(data) + 5, 99) == b""
+    assert sorted(storage.reads) == [(start, min(4096, 100_000 - start)) for start in range(0, 100_000, 4096)]
+    assert watched == [(start, 100_000) for start in range(0, 100_000, 4096)]
+
+
+def test_no_more_is_read_in_vain_than_was_read(bucket, small_windows):
+    for stop in range(1, 40):
+        storage = CountingStorage()
+        storage.put(f"{bucket}/x", bytes(400_000))
+        with RangeFile(storage, f"{bucket}/x") as file:
+            for at in range(0, stop * 4096, 512):
+                file.read_at(at, 512)
+        assert stop <= len(storage.reads) <= min(2 * stop, stop + range_file.MAX_AHEAD)
+
+
+def test_reads_anywhere_give_the_bytes_there(bucket, small_windows):
+    storage = CountingStorage()
+    data = np.random.default_rng(1).integers(0, 256, 60_000, np.uint8).tobytes()
+    storage.put(f"{bucket}/x", data)
+    rng = np.random.default_rng(3)
+    with RangeFile(storage, f"{bucket}/x") as file:
+        at = 0
+        for _ in range(3000):
+            at = int(rng.integers(0, 61_000)) if rng.random() < 0.3 else max(0, at + int(rng.integers(-2000, 5000)))
+            length = int(rng.integers(0, 9000))
+            assert file.read_at(at, length) == data[at : at + length]
+            assert len(file._windows) <= range_file.MAX_AHEAD + 1
+
+
+def test_a_fault_while_reading_ahead_is_reported_where_it_matters(bucket, small_windows):
+    class Failing(CountingStorage):
+        def read(self, uri, offset=None, length=None):
+            if offset == 5 * 4096:
+                raise StorageError("gone", uri)
+            return super().read(uri, offset, length)
+
+    storage = Failing()
+    storage.put(f"{bucket}/x", bytes(100_000))
+    with RangeFile(storage, f"{bucket}/x") as file:
+        for at in range(0, 5 * 4096, 512):
+            assert file.read_at(at, 512) == bytes(512)
+        with pytest.raises(StorageError, match="gone"):
+            file.read_at(5 * 4096, 512)
 
 
 def test_webdataset_fields_pass_through(storage, tmp_path):

@@ -7,7 +7,7 @@ import posixpath
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from anon_batch.manifest.skip_reasons import SKIP_REASONS
 
@@ -16,12 +16,23 @@ _SHOWN_CHARACTERS = 300
 _SUFFIXES_COUNTED = 200
 
 
+class Progress(Protocol):
+    """Hears about what is being listed."""
+
+    def archive(self, uri: str, position: int, size_bytes: int) -> None:
+        """Take the address of a remote archive, the position of the next request in it, and its size."""
+
+    def rows(self, count: int) -> None:
+        """Take the number of rows that are listed."""
+
+
 @dataclass
 class ImportReport:
     """Counts what the importers found.
 
     Args:
         log: file that gets a JSON line for each skipped entry; None keeps only the counts.
+        progress: hears what is being read.
 
     Attributes:
         found_count: files, members of archives and rows that were seen.
@@ -40,6 +51,7 @@ class ImportReport:
     """
 
     log: Path | None = None
+    progress: Progress | None = None
     found_count: int = 0
     opened_count: int = 0
     fields_count: int = 0
@@ -86,6 +98,11 @@ class ImportReport:
             label = "(other suffixes)"
         label = printable(label)
         self.suffixes[label] = self.suffixes.get(label, 0) + 1
+
+    def reading(self, uri: str, position: int, size_bytes: int) -> None:
+        """Tell about a request for a part of a remote archive."""
+        if self.progress is not None:
+            self.progress.archive(uri, position, size_bytes)
 
     @property
     def skipped_count(self) -> int:

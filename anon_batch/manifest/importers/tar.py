@@ -9,8 +9,9 @@ import pyarrow as pa
 from anon_batch.errors import ManifestError
 from anon_batch.manifest.importers.classify import IMAGE, classify
 from anon_batch.manifest.importers.entries import Entry, Source, entry_tables
+from anon_batch.manifest.importers.range_file import RangeFile
 from anon_batch.manifest.importers.report import ImportReport
-from anon_batch.manifest.importers.tar_index import RangeFile, TarMember, iter_members
+from anon_batch.manifest.importers.tar_index import TarMember, iter_members
 from anon_batch.manifest.names import is_safe
 from anon_batch.storage import Storage
 
@@ -24,7 +25,7 @@ def read_tables(storage: Storage, source: Source, report: ImportReport) -> Itera
     """
 
     def entries(address: str) -> Iterator[Entry]:
-        with RangeFile(storage, address) as file:
+        with RangeFile(storage, address, report.reading) as file:
             for member in iter_members(file):
                 report.found_count += 1
                 image_id = f"{source.stem_of(address)}/{member.path}" if source.several else member.path

@@ -1,9 +1,7 @@
 """The offsets of the members of a tar, also of tars inside it, found by reading headers only.
 
-Cost: a local tar is read with seeks, 512 bytes a member. Over a network a request takes about as much time as
-2 MB of transfer, so headers close to each other are read in windows of 8 MiB (an archive of small
-images is transferred once, in 1/8 request a MiB) and those far apart one by one (64 KiB a member larger
-than 2 MiB).
+Cost: a local tar is read with seeks, 512 bytes a member. Over a network an archive of small images is transferred once, in 1/8
+request a MiB, because a request for each header would take longer; members larger than 2 MiB cost 64 KiB each. See `range_file`.
 """
 
 from __future__ import annotations
@@ -14,12 +12,9 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from anon_batch.errors import ManifestError
-from anon_batch.storage import Storage, is_local
+from anon_batch.manifest.importers.range_file import RangeFile
 
 _BLOCK = tarfile.BLOCKSIZE
-_NEAR_BYTES = 2 * 2**20
-_WINDOW_BYTES = 8 * 2**20
-_LONE_BYTES = 64 * 2**10
 _AFTER_END_BYTES = 64 * 2**10
 _MAX_DEPTH = 4
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -42,52 +37,6 @@ class TarMember(NamedTuple):
     @property
     def path(self) -> str:
         return f"{self.folder}/{self.name}" if self.folder else self.name
-
-
-class RangeFile:
-    """Read an object by ranges through one window, which grows where reads follow each other closely. Close it after use."""
-
-    def __init__(self, storage: Storage, uri: str) -> None:
-        self.uri = uri
-        self.size_bytes = storage.size(uri)
-        self._storage = storage
-        self._local = storage.open(uri) if is_local(uri) else None
-        self._start = 0
-        self._window = b""
-        self._last_end = 0
-
-    def read_at(self, offset: int, length: int) -> bytes:
-        """Return `length` bytes from `offset`, fewer where the object ends."""
-        length = max(0, min(length, self.size_bytes - offset))
-        if self._local is not None:
-            self._local.seek(offset)
-            return self._local.read(length)
-        end = self._start + len(self._window)
-        if not self._start <= offset <= offset + length <= end:
-            near = abs(offset - self._last_end) <= _NEAR_BYTES
-            self._window = (
-                self._storage.read(
-                    self.uri,
-                    offset,
-                    min(max(length, _WINDOW_BYTES if near else _LONE_BYTES), self.size_bytes - offset),
-                )
-                if length
-                else b""
-            )
-            self._start = offset
-        self._last_end = offset + length
-        at = offset - self._start
-        return self._window[at : at + length]
-
-    def close(self) -> None:
-        if self._local is not None:
-            self._local.close()
-
-    def __enter__(self) -> RangeFile:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 class _Span(io.RawIOBase):

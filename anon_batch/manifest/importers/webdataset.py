@@ -12,9 +12,10 @@ import pyarrow as pa
 from anon_batch.formats.tar_shard import CLASS, TEXT_FIELDS, sample_key
 from anon_batch.manifest.importers.classify import IMAGE
 from anon_batch.manifest.importers.entries import Entry, Source, entry_tables
+from anon_batch.manifest.importers.range_file import RangeFile
 from anon_batch.manifest.importers.report import ImportReport
 from anon_batch.manifest.importers.tar import read_each, what_is
-from anon_batch.manifest.importers.tar_index import RangeFile, TarMember, iter_members
+from anon_batch.manifest.importers.tar_index import TarMember, iter_members
 from anon_batch.manifest.names import has_image_suffix
 from anon_batch.storage import Storage
 
@@ -32,7 +33,7 @@ def read_tables(storage: Storage, source: Source, report: ImportReport) -> Itera
 
     def entries(address: str) -> Iterator[Entry]:
         stem = source.stem_of(address)
-        with RangeFile(storage, address) as file:
+        with RangeFile(storage, address, report.reading) as file:
             for _, sample in groupby(iter_members(file), key=lambda m: split_key(m.path)[0]):
                 yield from _sample(file, address, stem, list(sample), _Skips(report, source.below(address)))
 
