@@ -12,6 +12,7 @@ import typer
 from anon_batch.cli.console import err
 from anon_batch.cli.erased import for_machines, show_places, show_rows, show_twins, show_version
 from anon_batch.cli.keys import read_key_file
+from anon_batch.cli.lineage import lineage
 from anon_batch.cli.options import Json, Output, StorageJob, storage_of
 from anon_batch.cli.release import release as write_release
 from anon_batch.errors import ConfigError, ExitCode
@@ -101,7 +102,8 @@ def erase(
         version = None
     if found.rows and not dry_run:
         _ask(found, yes=yes)
-        version = eraser.erase(request, found)
+        with lineage("erase", place):
+            version = eraser.erase(request, found)
     places = [] if dry_run or version is None else _survivors(place, private, purge=purge_versions)
     if json:
         for_machines(found, version, places, dry_run=dry_run)

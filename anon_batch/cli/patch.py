@@ -12,6 +12,7 @@ import typer
 
 from anon_batch.cli.console import err, out, print_json
 from anon_batch.cli.gates import gates_for_machines, show_gates
+from anon_batch.cli.lineage import lineage
 from anon_batch.cli.options import Json, Output, Set, needed_ledger, overrides
 from anon_batch.cli.progress import ProgressBar
 from anon_batch.config import JobConfig, load_job
@@ -81,6 +82,7 @@ def patch(
         return operator if job else load_job(None, {**job_base(release, place), **given})
 
     with (
+        contextlib.nullcontext() if dry_run else lineage("patch", release),
         stoppable("; run the same command again to resume", operator.engine.termination_notice_s) as notice,
         contextlib.redirect_stdout(sys.stderr),  # because Ray prints about lost workers to standard output
         _Progress(quiet=json) as progress,

@@ -11,13 +11,17 @@ import typer
 from anon_batch.cli.console import err, out
 from anon_batch.cli.gates import show_gates
 from anon_batch.cli.keys import read_key_file
+from anon_batch.cli.lineage import lineage
 from anon_batch.cli.options import Output, ledger_of, storage_of
 from anon_batch.cli.verify import print_faults, verdict_line
 from anon_batch.config import load_job
 from anon_batch.errors import ConfigError, ExitCode
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
     from anon_batch.config import JobConfig
+    from anon_batch.formats.release import Release
     from anon_batch.release.report.finished import FinishedRelease
 
 
@@ -44,15 +48,21 @@ def release(
     Exit code 3 or 10 if it is not to be published.
     """
     from anon_batch.formats.release import Release
+    from anon_batch.release.signature.signing_key import read_private
+
+    key = read_private(read_key_file(sign_key), str(sign_key))
+    place = Release(storage_of(job), output)
+    with lineage("release", place):
+        _release(place, key, job, ledger, no_ledger=no_ledger)
+
+
+def _release(place: Release, key: Ed25519PrivateKey, job: Path | None, ledger: str | None, *, no_ledger: bool) -> None:
     from anon_batch.release.describe import describe_release
     from anon_batch.release.report.finished import read_finished
-    from anon_batch.release.signature.signing_key import read_private
     from anon_batch.release.verdict import keep_verdict, kept_verdict
     from anon_batch.release.verify import verify
     from anon_batch.release.words.statement import statement_of
 
-    key = read_private(read_key_file(sign_key), str(sign_key))
-    place = Release(storage_of(job), output)
     finished = read_finished(place)
     if job is not None:
         finished = _with_owner_words(finished, load_job(job, {}))

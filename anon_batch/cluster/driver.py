@@ -21,10 +21,11 @@ from anon_batch.pipeline.budget import Budget, Spent
 from anon_batch.pipeline.driver_log import DriverLog
 from anon_batch.pipeline.finalize import finalize
 from anon_batch.pipeline.gates import common_failure
-from anon_batch.pipeline.observers import Observed
+from anon_batch.pipeline.observers import Observed, Observer
 from anon_batch.pipeline.preflight import preflight
 from anon_batch.pipeline.rounds import RESUME, Reporter, Stops, drive
 from anon_batch.pipeline.run import Run, open_run
+from anon_batch.pipeline.run_lineage import lineage_of
 from anon_batch.pipeline.totals import Totals
 from anon_batch.records import ShardResult
 from anon_batch.units import format_counted
@@ -88,7 +89,7 @@ def run_job(
     run, resumed = open_run(config, models)
     totals = Totals.read(run.release)
     done = Counter(totals.statuses)
-    observers = [DriverLog(run, reporter.note)]
+    observers: list[Observer] = [DriverLog(run, reporter.note), *lineage_of(run, reporter.note)]
     with Observed(_Counted(reporter, budget), observers, lambda: isinstance(stops(), TerminatedError)) as observed:
         observed.started(run, done, resumed=resumed)
         budget.begin(run.plan.total, done.total())

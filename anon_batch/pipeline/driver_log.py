@@ -19,7 +19,7 @@ from anon_batch.errors import StorageError
 from anon_batch.formats.gates_json import GateResult
 from anon_batch.formats.ledger import Ledger
 from anon_batch.manifest.publish import describe_columns
-from anon_batch.pipeline.observers import Ending
+from anon_batch.pipeline.observers import STOPPED, Ending
 from anon_batch.pipeline.run import Run
 from anon_batch.records import STATUSES, ShardResult
 from anon_batch.redaction import redact
@@ -28,7 +28,7 @@ from anon_batch.units import format_counted, format_duration, format_share
 
 INTERVAL_S = 60.0
 _LAST_PUT_S = 20.0
-_LAST_PUT_WHEN_STOPPED_S = 1.5  # because Ray kills a driver 3 s after SIGTERM
+_LAST_PUT_WHEN_STOPPED_S = 1.0  # because Ray kills a driver 3 s after SIGTERM
 _FIRST_LINES, _LAST_LINES, _LINE_LENGTH = 100, 1000, 400
 
 
@@ -105,7 +105,7 @@ class DriverLog:
         self._is_over = True
         self._wake.set()
         if self._thread.ident is not None:
-            self._thread.join(_LAST_PUT_WHEN_STOPPED_S if ending.error in ("stopped", "terminated") else _LAST_PUT_S)
+            self._thread.join(_LAST_PUT_WHEN_STOPPED_S if ending.error in STOPPED else _LAST_PUT_S)
 
     def _add(self, line: str) -> None:
         if len(self._first) < _FIRST_LINES:

@@ -25,6 +25,8 @@ from anon_batch.pipeline.run import Run
 from anon_batch.records import ShardResult
 from anon_batch.storage.retry import store_of
 
+STOPPED = ("stopped", "terminated")  # values of `Ending.error` of what was stopped on purpose, or by SIGTERM
+
 
 @dataclass(frozen=True, slots=True)
 class Ending:
@@ -114,7 +116,7 @@ class Observed:
         return self
 
     def __exit__(self, _: type[BaseException] | None, exc: BaseException | None, __: TracebackType | None) -> None:
-        ending = self._finished if exc is None else _failed(exc, is_terminated=self._is_terminated())
+        ending = self._finished if exc is None else ending_of(exc, is_terminated=self._is_terminated())
         if ending is not None:
             self._each(lambda observer: observer.ended(ending))
             self._observers.clear()
@@ -131,7 +133,8 @@ class Observed:
         return True
 
 
-def _failed(exc: BaseException, *, is_terminated: bool) -> Ending:
+def ending_of(exc: BaseException, *, is_terminated: bool) -> Ending:
+    """Return how a command ends that an exception ends."""
     if isinstance(exc, (StoppedError, TerminatedError)):  # whose texts are our own
         return Ending(exc.exit_code, error=error_code(exc), place=f"({exc})")
     if isinstance(exc, AnonBatchError):

@@ -70,7 +70,7 @@ def test_a_run_is_logged_from_its_start_to_its_end(run: Run) -> None:
     assert f"run {run.plan.run_id} of job 'release' starts: 0 of 10 rows are done; {run.release.uri}" in text
     assert "2 workers with loaded models" in text
     assert "10 of 10 rows: 5 anonymized, 4 clean, 0 withheld, 1 failed; 3 shards in" in text
-    assert "without an output: " in text
+    assert "without an output: unsupported_format 1" in text
     assert "gate failed exceeded: 10.0 % (limit: at most 1.0 %)" in text
     assert text.splitlines()[-1].endswith(
         f"ends: exit code 10: {ExitCode.GATE_EXCEEDED.meaning}; to do: {ExitCode.GATE_EXCEEDED.action}"
