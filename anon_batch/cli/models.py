@@ -17,7 +17,10 @@ from anon_batch.units import format_bytes
 app = typer.Typer(no_args_is_help=True, help="List, fetch and verify model weights.")
 
 Mirror = Annotated[str | None, typer.Option(help="Prefix with the files; also ANON_BATCH_MODEL_MIRROR.")]
-Cache = Annotated[Path | None, typer.Option(help="Folder for downloaded weights; default ~/.cache/anon-batch.")]
+Cache = Annotated[
+    Path | None,
+    typer.Option(help="Folder for downloaded weights; also ANON_BATCH_MODEL_CACHE; default ~/.cache/anon-batch."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

@@ -15,7 +15,11 @@ class ModelsConfig(Section):
         description="fsspec prefix with the registry's files by name; tried before the public address. The environment "
         "variable ANON_BATCH_MODEL_MIRROR does the same.",
     )
-    cache: str | None = Field(None, description="Folder for downloaded weights; null: ~/.cache/anon-batch.")
+    cache: str | None = Field(
+        None,
+        description="Folder for downloaded weights; null: what the environment variable ANON_BATCH_MODEL_CACHE names, else "
+        "~/.cache/anon-batch.",
+    )
     files: dict[str, str] = Field(
         default_factory=dict,
         description="Your own files instead of the registry's: model -> address, e.g. a `generator` from `anon-batch train`. "

@@ -19,6 +19,7 @@ from anon_batch.models.registry import MODELS, ModelEntry, model_entry
 from anon_batch.storage import Storage, absolute, join
 
 MIRROR_VARIABLE = "ANON_BATCH_MODEL_MIRROR"
+CACHE_VARIABLE = "ANON_BATCH_MODEL_CACHE"
 _TIMEOUT_S = 30.0
 
 State = Literal["package", "cache", "absent", "wrong_digest"]
@@ -55,7 +56,7 @@ class ModelStore:
     @property
     def cache(self) -> Path:
         """The folder for downloaded files, which may not exist yet."""
-        return Path(self._config.cache or "~/.cache/anon-batch").expanduser()
+        return Path(self._config.cache or os.environ.get(CACHE_VARIABLE) or "~/.cache/anon-batch").expanduser()
 
     def locate(self, name: str) -> Path:
         """Return a local file that contains the model; download it into the cache if necessary.

@@ -130,6 +130,19 @@ def test_the_variable_is_read_at_the_call_and_the_configuration_wins(tmp_path, r
     assert store_in(tmp_path / "cache2", tmp_path / "mirror").load("toy") == DATA
 
 
+def test_a_cache_that_the_environment_names_may_be_read_only(tmp_path, register, monkeypatch):
+    """As in the container image, where nothing but /tmp can be written."""
+    register()
+    baked = put(tmp_path / "baked")
+    baked.chmod(0o555)
+    monkeypatch.setenv(store.CACHE_VARIABLE, str(baked))
+    monkeypatch.setenv("HOME", "/nowhere")
+    models = ModelStore(Storage(), ModelsConfig())
+    assert models.load("toy") == DATA
+    assert [row.state for row in models.status()] == ["cache"]
+    assert store_in(tmp_path / "other").cache == tmp_path / "other", "the configuration wins"
+
+
 def test_a_mirror_may_be_any_fsspec_prefix(tmp_path, register):
     entry = register()
     Storage().put("memory://models-test/toy.onnx", DATA)
