@@ -27,6 +27,7 @@ from anon_batch.cli import (
     run,
     seal_keys,
     status,
+    submit,
     train,
     verify,
 )
@@ -54,6 +55,7 @@ app = typer.Typer(
 )
 app.command("manifest")(manifest.build)
 app.command("run")(run.run)
+app.command("submit")(submit.submit)
 app.command("estimate")(estimate.estimate)
 app.command("status")(status.status)
 app.command("verify")(verify.verify)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
@@ -82,6 +83,18 @@ class ProgressBar:
         return f"{head}{rate:.1f} {self._unit}/s, {left} left"
 
 
+def describe_rows(statuses: Mapping[str, int], shards: int) -> tuple[str, str]:
+    """Return what goes to the end of a line of progress, and what goes before the rate.
+
+    Args:
+        statuses: status -> rows.
+        shards: number of commits.
+    """
+    withheld, failed, clean, anonymized = (statuses.get(s, 0) for s in ("withheld", "failed", "clean", "anonymized"))
+    details = f"{anonymized:,} anonymized, {clean:,} clean; {format_counted(shards, 'shard')}"
+    return details, f"{withheld:,} withheld, {failed:,} failed"
+
+
 class RunProgress:
     """Prints the progress of a run; a `Reporter` of the driver. Use it as a context manager."""
 
@@ -115,9 +128,7 @@ class RunProgress:
             self._statuses.update(result.statuses)
         if (setback := describe_setback(result)) is not None:
             self.note(setback)
-        withheld, failed, clean, anonymized = (self._statuses[s] for s in ("withheld", "failed", "clean", "anonymized"))
-        details = f"{anonymized:,} anonymized, {clean:,} clean; {format_counted(self._shards, 'shard')}"
-        self._bar.update(self._statuses.total(), details, f"{withheld:,} withheld, {failed:,} failed")
+        self._bar.update(self._statuses.total(), *describe_rows(self._statuses, self._shards))
 
     def note(self, text: str) -> None:
         """Print a line that stays."""

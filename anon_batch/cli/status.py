@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from anon_batch.cli.console import UNFINISHED, out, print_json, statuses_line
 from anon_batch.cli.gates import gates_for_machines, show_gates
@@ -15,7 +14,9 @@ from anon_batch.errors import StorageError
 from anon_batch.units import format_counted, format_duration
 
 if TYPE_CHECKING:
+    from anon_batch.formats.gates_json import Gates
     from anon_batch.formats.release import Release
+    from anon_batch.release.status import Status
 
 
 def status(output: Output, job: StorageJob = None, json: Json = False) -> None:
@@ -25,12 +26,22 @@ def status(output: Output, job: StorageJob = None, json: Json = False) -> None:
 
     release = Release(storage_of(job), output)
     state = read_status(release)
-    log = _last_log(release, job)
+    place = load_job(job, {}).ledger if job is not None else None
+    log = last_log(release, place or f"{release.uri}-ledger")
     gates = release.read_gates() if state.state == "finished" else None
     if json:
-        fields = {**dataclasses.asdict(state), "version": release.version, "log": log, **gates_for_machines(gates)}
-        print_json(fields)
-        return
+        print_json(status_for_machines(release, state, gates, log))
+    else:
+        show_status(release, state, gates, log)
+
+
+def status_for_machines(release: Release, state: Status, gates: Gates | None, log: str | None) -> dict[str, Any]:
+    """Return the state of a run as JSON values."""
+    return {**dataclasses.asdict(state), "version": release.version, "log": log, **gates_for_machines(gates)}
+
+
+def show_status(release: Release, state: Status, gates: Gates | None, log: str | None) -> None:
+    """Print the state of a run."""
     rate = f"{state.images_per_s:.1f} images/s" if state.images_per_s else "rate unknown"
     left = f", {format_duration(state.left_s)} left" if state.state != "finished" and state.left_s is not None else ""
     shown = "finished" if state.state == "finished" else UNFINISHED
@@ -50,11 +61,10 @@ def status(output: Output, job: StorageJob = None, json: Json = False) -> None:
         out.print(f"log      {log}", markup=False)
 
 
-def _last_log(release: Release, job: Path | None) -> str | None:
+def last_log(release: Release, ledger: str) -> str | None:
     """Return the address of the log of the driver's last start; None where the ledger is not for this reader, or gone."""
     from anon_batch.formats.ledger import Ledger
 
     with contextlib.suppress(StorageError):
-        place = load_job(job, {}).ledger if job is not None else None
-        return Ledger(release.storage, place or f"{release.uri}-ledger").last_driver_log()
+        return Ledger(release.storage, ledger).last_driver_log()
     return None

@@ -107,7 +107,7 @@ def own_token(*, here: bool = False) -> str | None:
     else:
         why = "it is empty"
     if not token and _MODE in os.environ:
-        raise ConfigError(f"{_MODE} is token, but there is no token: {path}: {why}; {NAME_IT}")
+        raise ConfigError(f"{_MODE} is token, but there is none in {path} ({why}); {NAME_IT}")
     return token or None
 
 

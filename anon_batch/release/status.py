@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from anon_batch.formats.release import Release
+from anon_batch.records import ShardSpec
 from anon_batch.shards import effective
 from anon_batch.stats import ShardStats
 
@@ -40,6 +41,45 @@ class Status:
     last_commit_at: str | None
 
 
+class StatusReader:
+    """Reads the state of a run again and again, and the footer of each part once.
+
+    Args:
+        release: of the run.
+    """
+
+    def __init__(self, release: Release) -> None:
+        self._release = release
+        self._parts: dict[ShardSpec, tuple[dict[str, int], datetime]] = {}
+
+    def read(self) -> Status:
+        """Read run.json and the footers of the parts that are new; raise as `read_status`."""
+        record = self._release.read_run_json()
+        specs = effective(self._release.parts())
+        for spec, meta in self._release.read_metas([spec for spec in specs if spec not in self._parts]):
+            counted = dict(ShardStats.from_json(meta.stats).statuses)
+            self._parts[spec] = (counted, datetime.fromisoformat(meta.finished_at))
+        statuses: Counter[str] = Counter()
+        for spec in specs:
+            statuses.update(self._parts[spec][0])
+        times = sorted((self._parts[spec][1], spec.count) for spec in specs)
+        done = sum(spec.count for spec in specs)
+        rate = _rate(times[-_RECENT_COMMITS:])
+        return Status(
+            record.name,
+            record.run_id,
+            record.created_at,
+            record.state,
+            record.rows,
+            done,
+            len(specs),
+            dict(statuses),
+            rate,
+            (record.rows - done) / rate if rate else None,
+            times[-1][0].isoformat() if times else None,
+        )
+
+
 def read_status(release: Release) -> Status:
     """Read run.json and the footers of all parts.
 
@@ -47,29 +87,7 @@ def read_status(release: Release) -> Status:
         ConfigError: there is no release.
         IntegrityError: run.json or a part is damaged.
     """
-    record = release.read_run_json()
-    specs = effective(release.parts())
-    statuses: Counter[str] = Counter()
-    times: list[tuple[datetime, int]] = []
-    for spec, meta in release.read_metas(specs):
-        statuses.update(ShardStats.from_json(meta.stats).statuses)
-        times.append((datetime.fromisoformat(meta.finished_at), spec.count))
-    times.sort()
-    done = sum(spec.count for spec in specs)
-    rate = _rate(times[-_RECENT_COMMITS:])
-    return Status(
-        record.name,
-        record.run_id,
-        record.created_at,
-        record.state,
-        record.rows,
-        done,
-        len(specs),
-        dict(statuses),
-        rate,
-        (record.rows - done) / rate if rate else None,
-        times[-1][0].isoformat() if times else None,
-    )
+    return StatusReader(release).read()
 
 
 def _rate(times: list[tuple[datetime, int]]) -> float | None:

@@ -1,0 +1,44 @@
+"""The addresses of a job as the nodes of a cluster see them."""
+
+from __future__ import annotations
+
+from anon_batch.config import JobConfig
+from anon_batch.storage import absolute, is_local
+
+
+def with_absolute_paths(config: JobConfig) -> JobConfig:
+    """Return the job with absolute local paths, because a driver on another machine has another working folder."""
+    models = config.models.model_copy(
+        update={
+            "mirror": config.models.mirror and absolute(config.models.mirror),
+            "files": {name: absolute(address) for name, address in config.models.files.items()},
+        }
+    )
+    allow = config.sources.allow
+    sources = config.sources.model_copy(
+        update={"allow": allow if allow is None else tuple(absolute(address) for address in allow)}
+    )
+    return config.model_copy(
+        update={
+            "manifest": absolute(config.manifest),
+            "output": absolute(config.output),
+            "ledger": config.ledger and absolute(config.ledger),
+            "run_key_file": config.run_key_file and absolute(config.run_key_file),
+            "models": models,
+            "sources": sources,
+        }
+    )
+
+
+def local_places(config: JobConfig) -> dict[str, str]:
+    """Return the keys of a job whose address is a path of one machine, with the address."""
+    places = {
+        "manifest": config.manifest,
+        "output": config.output,
+        "ledger": config.ledger,
+        "run_key_file": config.run_key_file,
+        "models.mirror": config.models.mirror,
+        **{f"models.files.{name}": address for name, address in config.models.files.items()},
+        **{f"sources.allow[{at}]": address for at, address in enumerate(config.sources.allow or ())},
+    }
+    return {key: address for key, address in places.items() if address is not None and is_local(address)}
