@@ -14,9 +14,10 @@ from anon_batch.formats import layout
 from anon_batch.formats.gates_json import GateKind, GateResult, Gates
 from anon_batch.formats.stats_json import StatsJson
 from anon_batch.formats.tombstone import ERASED
+from anon_batch.label_words import noun_of
 from anon_batch.pipeline.kept_evidence import KeptEvidence
 from anon_batch.stats.figure import Figure
-from anon_batch.stats.missed import ALL, FROM_MIN_SIDE, MIN_SIDE_PX
+from anon_batch.stats.missed import LABEL, MIN_SIDE_PX
 from anon_batch.stats.residual import residual_figures
 from anon_batch.units import format_share
 
@@ -95,8 +96,12 @@ def _recall(stats: StatsJson, _: KeptEvidence) -> _Measured:
     detection = stats.summary["detection"]
     if detection is None:
         return _missing("the manifest has no ground truth")
-    band = detection["bands"]["all"]
-    return _share(band["true_positives"], band["regions"], "ground-truth regions")
+    bands = {label: own["all"] for label, own in detection["labels"].items() if own["all"]["regions"]}
+    if not bands:
+        return _missing("there are no ground-truth regions")
+    label = min(bands, key=lambda name: (bands[name]["recall"], name))
+    worst = f" of the worst label, `{label}`" if len(bands) > 1 else ""
+    return _share(bands[label]["true_positives"], bands[label]["regions"], f"ground-truth regions{worst}")
 
 
 def _reidentification(_: StatsJson, evidence: KeptEvidence) -> _Measured:
@@ -124,14 +129,19 @@ GATES: Mapping[str, _Gate] = {
 
 
 def _uncovered(stats: StatsJson) -> _Measured:
-    """Return the upper bound of the labelled faces that the release still shows, so that few labels do not pass by luck."""
+    """Return the upper bound of the labelled faces that the release still shows, so that few labels do not pass by luck.
+
+    Where other things are labelled too, the worst label counts, so that many faces do not hide number plates.
+    """
     missed = stats.summary["missed"]
     if missed is None:
         return _missing("the manifest has no ground truth")
-    own = missed["groups"][ALL][FROM_MIN_SIDE]
-    if own["high"] is None:
-        return _missing(f"no published image has a labelled face from {MIN_SIDE_PX} px")
-    estimate = f"{own['uncovered']:,} of {own['faces']:,} labelled faces from {MIN_SIDE_PX} px are uncovered"
+    labels = missed["groups"].get(LABEL, {})
+    if not labels:
+        return _missing(f"no published image has a labelled face or other region from {MIN_SIDE_PX} px")
+    label = max(labels, key=lambda name: (labels[name]["high"], name))
+    own, of = labels[label], f"labelled {noun_of(label)} from {MIN_SIDE_PX} px are uncovered"
+    estimate = f"{own['uncovered']:,} of {own['faces']:,} {of}"
     return _Measured(own["high"], f"upper bound; {estimate}", layout.STATS)
 
 

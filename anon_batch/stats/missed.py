@@ -1,17 +1,19 @@
 """How many labelled faces a release still shows: counts by image, for intervals that know that images are clusters.
 
 Only published images count, because an image that is withheld shows nobody. A face is missed if it is uncovered; see
-`uncovered`. Everything but the size is counted for faces from MIN_SIDE_PX, because smaller ones show hardly anybody.
+`uncovered`. Everything but the size is counted for faces from MIN_SIDE_PX, because smaller ones show hardly anybody. Regions of
+other labels, such as licence plates, are counted by their label alone.
 """
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from anon_batch.records import DEFAULT_LABEL
 from anon_batch.stats import counts
 from anon_batch.stats.clustered import ClusteredShare
 from anon_batch.stats.label import MAX_LABELS
@@ -19,7 +21,7 @@ from anon_batch.stats.uncovered import MAX_OUTSIDE, UNKNOWN, LabelledRegions
 
 MIN_SIDE_PX = 16
 FEW_FACES = 100  # below, a share says little
-ALL, FROM_MIN_SIDE, SIZE = "all", f"from_{MIN_SIDE_PX}_px", "size"
+ALL, FROM_MIN_SIDE, SIZE, LABEL = "all", f"from_{MIN_SIDE_PX}_px", "size", "label"
 _SIZES = (16, 32, 64, 128, 256)
 _BRIGHTNESSES = (64, 128, 192)
 _CROWDS = (2, 4, 10)
@@ -36,8 +38,8 @@ class MissedStats:
         unpublished_images: images with ground truth that are withheld or failed.
         unpublished_faces: labelled faces in them.
         groups: dimension -> value -> counts. The dimensions are `all` (values `all` and `from_16_px`), `size`, `brightness`,
-            `pose`, `crowding` and `label`; at most MAX_LABELS values, then `other`.
-        slices: the same by the manifest's columns `slice_*`.
+            `pose` and `crowding` of faces, and `label` of all regions; at most MAX_LABELS values, then `other`.
+        slices: the same of faces by the manifest's columns `slice_*`.
     """
 
     images: int = 0
@@ -112,7 +114,7 @@ class MissedStats:
 
 
 def _grouped(faces: LabelledRegions) -> Groups:
-    everything, large = range(len(faces)), _large(faces)
+    everything, large = _faces(faces), _faces_from_min_side(faces)
 
     def by(value_of: Callable[[int], str], among: Sequence[int]) -> dict[str, ClusteredShare]:
         members: dict[str, list[int]] = {}
@@ -125,19 +127,27 @@ def _grouped(faces: LabelledRegions) -> Groups:
         SIZE: by(lambda at: _bin(faces.longer_px[at], _SIZES, 0, "px"), everything),
         "brightness": by(lambda at: _bin(faces.brightness[at], _BRIGHTNESSES, 0, "", 255), large),
         "pose": by(lambda at: faces.poses[at], large),
-        "crowding": by(lambda at: _bin(len(faces), _CROWDS, 1, ""), large),
-        "label": by(lambda at: faces.labels[at], large),
+        "crowding": by(lambda at: _bin(len(everything), _CROWDS, 1, ""), large),
+        LABEL: by(lambda at: faces.labels[at], _from_min_side(faces, range(len(faces)))),
     }
     return {name: own for name, own in groups.items() if own}
 
 
 def _sliced(faces: LabelledRegions, slices: Mapping[str, str]) -> Groups:
-    large = _large(faces)
+    large = _faces_from_min_side(faces)
     return {column: {value: _share_of(faces, large)} for column, value in slices.items()} if large else {}
 
 
-def _large(faces: LabelledRegions) -> list[int]:
-    return [at for at in range(len(faces)) if faces.longer_px[at] >= MIN_SIDE_PX]
+def _faces(regions: LabelledRegions) -> list[int]:
+    return [at for at, label in enumerate(regions.labels) if label == DEFAULT_LABEL]
+
+
+def _faces_from_min_side(regions: LabelledRegions) -> list[int]:
+    return _from_min_side(regions, _faces(regions))
+
+
+def _from_min_side(regions: LabelledRegions, among: Iterable[int]) -> list[int]:
+    return [at for at in among if regions.longer_px[at] >= MIN_SIDE_PX]
 
 
 def _share_of(faces: LabelledRegions, members: Sequence[int]) -> ClusteredShare:

@@ -6,18 +6,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from anon_batch.formats.evidence_json import Table
+from anon_batch.label_words import noun_of
+from anon_batch.records import DEFAULT_LABEL
 from anon_batch.stats.capture_recapture import missed_at_least
 from anon_batch.stats.figure import Figure
-from anon_batch.stats.missed import ALL, FEW_FACES, FROM_MIN_SIDE, MIN_SIDE_PX
+from anon_batch.stats.missed import ALL, FEW_FACES, FROM_MIN_SIDE, LABEL, MIN_SIDE_PX
 
-_UNIT = "labelled faces in published images"
 _INTERVAL = "95 % interval over images, because faces in one image are dependent"
 _TITLES = {
     "size": "Labelled faces left uncovered, by longer side.",
     "brightness": f"Labelled faces from {MIN_SIDE_PX} px left uncovered, by mean brightness of the original (0 to 255).",
     "pose": f"Labelled faces from {MIN_SIDE_PX} px left uncovered, by pose.",
     "crowding": f"Labelled faces from {MIN_SIDE_PX} px left uncovered, by labelled faces in the image.",
-    "label": f"Labelled regions from {MIN_SIDE_PX} px left uncovered, by label.",
+    LABEL: f"Labelled regions from {MIN_SIDE_PX} px left uncovered, by label.",
 }
 _POSE_NOTE = "Only a detected face has a known pose, so most missed ones are `unknown`."
 NO_TRUTH = "not measured: no published image has ground truth; label a sample, or review one with `anon-batch review`"
@@ -25,6 +26,8 @@ NO_TRUTH = "not measured: no published image has ground truth; label a sample, o
 
 def missed_figures(summary: Mapping[str, Any]) -> tuple[dict[str, Figure], dict[str, Table]]:
     """Return name -> figure and name -> table.
+
+    All are of faces, except the figures `missed.label.LABEL`, one for each label that is none, and the table `missed.label`.
 
     Args:
         summary: of stats.json. Without labelled faces in published images, the figures `missed.all` and `missed.from_16_px`
@@ -41,21 +44,25 @@ def missed_figures(summary: Mapping[str, Any]) -> tuple[dict[str, Figure], dict[
     figures = {f"missed.{name}": _figure(own, missed) for name, own in groups[ALL].items()} | at_least
     tables = {}
     for dimension, values in groups.items():
-        if dimension == ALL or (dimension == "label" and len(values) < 2):
+        if dimension == ALL or (dimension == LABEL and set(values) == {DEFAULT_LABEL}):
             continue
-        named = {value: _figure(own, missed) for value, own in values.items()}
+        named = {
+            value: _figure(own, missed, noun_of(value) if dimension == LABEL else "faces")
+            for value, own in values.items()
+        }
         figures |= {f"missed.{dimension}.{value.replace(' ', '_')}": figure for value, figure in named.items()}
         tables[f"missed.{dimension}"] = _table(dimension, values, named)
     return figures, tables
 
 
-def _figure(own: Mapping[str, Any], missed: Mapping[str, Any]) -> Figure:
+def _figure(own: Mapping[str, Any], missed: Mapping[str, Any], noun: str = "faces") -> Figure:
     if own["share"] is None:
         return Figure.missing(
             f"not measured: the published images with ground truth ({missed['images']:,}) have no such face"
         )
-    few = f"; fewer than {FEW_FACES} faces: read the interval, not the value" if own["faces"] < FEW_FACES else ""
-    return Figure(own["share"], own["low"], own["high"], own["faces"], _UNIT, _INTERVAL + few)
+    few = f"; fewer than {FEW_FACES} {noun}: read the interval, not the value" if own["faces"] < FEW_FACES else ""
+    unit, interval = f"labelled {noun} in published images", _INTERVAL.replace("faces", noun)
+    return Figure(own["share"], own["low"], own["high"], own["faces"], unit, interval + few)
 
 
 def _table(dimension: str, values: Mapping[str, Mapping[str, Any]], figures: Mapping[str, Figure]) -> Table:
@@ -65,12 +72,13 @@ def _table(dimension: str, values: Mapping[str, Mapping[str, Any]], figures: Map
     rows = tuple(
         (value, own["faces"], own["uncovered"], own["images"], figures[value]) for value, own in values.items()
     )
-    notes = [f"{_INTERVAL}.", _gap(values)]
+    noun = "regions" if dimension == LABEL else "faces"
+    notes = [f"{_INTERVAL.replace('faces', noun)}."] + ([] if dimension == LABEL else [_gap(values)])
     if few := [value for value, own in values.items() if own["faces"] < FEW_FACES]:
-        notes.append(f"Fewer than {FEW_FACES} faces, so read the interval, not the value: {', '.join(few)}.")
+        notes.append(f"Fewer than {FEW_FACES} {noun}, so read the interval, not the value: {', '.join(few)}.")
     if dimension == "pose":
         notes.append(_POSE_NOTE)
-    return Table(title, (dimension, "faces", "uncovered", "images", "share"), rows, " ".join(filter(None, notes)))
+    return Table(title, (dimension, noun, "uncovered", "images", "share"), rows, " ".join(filter(None, notes)))
 
 
 def _gap(values: Mapping[str, Mapping[str, Any]]) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from anon_batch.errors import IntegrityError
-from anon_batch.records import STATUSES, Detections, GroundTruth
+from anon_batch.records import DEFAULT_LABEL, STATUSES, Detections, GroundTruth
 from anon_batch.stats import counts
 from anon_batch.stats.capture_recapture import count_finders
 from anon_batch.stats.detection import DetectionStats
@@ -119,7 +119,8 @@ class ShardStats:
         elif ground_truth is not None:
             self.unsearched_images += 1
         if ground_truth is not None and reason is not None:
-            self.missed.add_unpublished(int((~(ground_truth.ignore | ground_truth.keep)).sum()))
+            faces = np.array([label == DEFAULT_LABEL for label in ground_truth.labels], np.bool_)
+            self.missed.add_unpublished(int((faces & ~(ground_truth.ignore | ground_truth.keep)).sum()))
         elif labelled is not None:
             self.missed.add(labelled, slices)
 

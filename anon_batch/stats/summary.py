@@ -42,8 +42,8 @@ KEYS: Mapping[str, str] = MappingProxyType(
         "-> `faces`, `uncovered`, `images` with such faces, `share`, and its 95 % interval `low`, `high`). A labelled region is "
         "uncovered if its centre, or more than `max_outside` of its box, lies outside all masks; ignored and kept regions do "
         "not count. The dimensions are `all` (`all` and `from_16_px`), `size`, and of faces from 16 px `brightness`, `pose`, "
-        "`crowding` (labelled faces in the image), `label` and the manifest's private columns `slice_*`. See the guide to "
-        "missed faces",
+        "`crowding` (labelled faces in the image) and the manifest's private columns `slice_*`; `label` counts the regions of "
+        "every label from 16 px. See the guide to missed faces",
         "found_by": "names of detectors, joined by `+` -> faces from 16 px with a score from 0.7 that exactly these found; says "
         "how much two detectors miss at least, see the guide to missed faces",
         "timing": "`cpu_seconds` by stage, `worker_seconds` by phase of the thread that drives the networks (together all time "

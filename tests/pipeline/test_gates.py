@@ -88,6 +88,29 @@ def test_recall_is_a_lower_bound(gates: dict[str, float], value: float, passed: 
     assert result.note.endswith("of 4 ground-truth regions")
 
 
+def _with_plates(found: int, plates: int) -> ShardStats:
+    """Forty images with a face each that is covered; then one with plates, of which the first are covered."""
+    boxes = np.array([[40 * n, 0, 40 * n + 32, 16] for n in range(plates)], np.float32)
+    truth = GroundTruth(boxes, np.zeros(plates, bool), ("licence_plate",) * plates)
+    marks = np.full((found, 5, 2), np.nan, np.float32)
+    labels = ("licence_plate",) * found
+    detections = Detections(boxes[:found], np.ones(found, np.float32), marks, ("d",) * found, labels)
+    regions = regions_of(detections, 40 * plates, 20, 1.0, "rectangle")
+    judged = judge_regions(truth, regions, detections, Preview("a", np.zeros((20, 40 * plates, 3), np.uint8)))
+    stats = ShardStats()
+    stats.add_row("anonymized", None, detections, truth, labelled=judged)
+    return merge_all([*[_searched(1, 1)] * 40, stats])
+
+
+def test_the_worst_label_counts_so_that_faces_do_not_hide_plates() -> None:
+    limits = GatesConfig(withheld=None, failed=None, missed=0.2, recall=0.9)
+    missed, recall = _gates(_with_plates(1, 4), limits)
+    assert (missed.passed, recall.passed) == (False, False)
+    assert missed.note == "upper bound; 3 of 4 labelled number plates from 16 px are uncovered"
+    assert recall.note == "1 of 4 ground-truth regions of the worst label, `licence_plate`"
+    assert recall.value == 0.25
+
+
 def test_missed_compares_the_upper_end_of_the_interval() -> None:
     """One image whose faces are all covered proves nothing about other images."""
     [result] = _gates(_searched(40, 40), GatesConfig(withheld=None, failed=None, missed=0.5))
@@ -106,7 +129,9 @@ def test_withheld_images_do_not_make_the_missed_figure() -> None:
     stats.add_row("withheld", "encode", None, GroundTruth(np.array([[0, 0, 20, 20]], np.float32), np.zeros(1, bool)))
     [result] = _gates(stats, GatesConfig(withheld=None, failed=None, missed=1.0))
     assert (result.value, result.passed) == (None, False)
-    assert result.note.startswith("not measured: no published image has a labelled face from 16 px; without it, ")
+    assert result.note.startswith(
+        "not measured: no published image has a labelled face or other region from 16 px; without it, "
+    )
 
 
 @pytest.mark.parametrize("name", ["missed", "recall", "residual", "reidentification", "ap_kept"])

@@ -329,7 +329,9 @@ def test_gates_are_shown_in_words(run: Run) -> None:
         "passed At most 20 %: images in which a face is left, by the residual check."
     )
     assert text_of(page.of("gate-1")).endswith("10.0 % measured")
-    assert text_of(page.of("gate-2")).startswith("not measured At least 90 %: labelled faces that the detectors found.")
+    assert text_of(page.of("gate-2")).startswith(
+        "not measured At least 90 %: labelled faces that the detectors found; where"
+    )
     assert "column regions" in text_of(page.of("gate-2"))
     assert text_of(page.of("gate-3")).startswith("exceeded At most 0.05 %: ")
     assert "The limit missed is exceeded. The limit recall was not measured, which counts as exceeded." in page.text

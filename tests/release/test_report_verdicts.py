@@ -47,6 +47,16 @@ def test_the_verdict_says_what_no_limit_is_about() -> None:
     assert last.startswith("No limit is set on missed faces and recognition: ")
 
 
+def test_other_labels_are_asked_for_by_name() -> None:
+    share = Figure(0.25, 0.1, 0.5, 40, "labelled number plates in published images")
+    figures = {"missed.from_16_px": Figure(0.0, 0.0, 0.1, 30, "labelled faces"), "missed.label.licence_plate": share}
+    missed, *_ = answer_all(Measures(figures), ())
+    assert missed.question == "Were faces or number plates missed?"
+    assert any(text.startswith("Labelled number plates from 16 px left uncovered: 25.0") for text in missed.sentences)
+    faces, *_ = answer_all(Measures({"missed.label.face": share}), ())
+    assert faces.question == "Were faces missed?"
+
+
 def test_every_gate_of_the_job_file_has_its_words() -> None:
     for name in GatesConfig.model_fields:
         for value in (0.5, None):

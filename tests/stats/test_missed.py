@@ -129,6 +129,30 @@ def test_labels_have_a_table_where_there_are_several():
     stats.add(_faces((20, 30, False), (40, 100, True), labels=("face", "plate")), {})
     _, tables = missed_figures({"missed": stats.summary(), "found_by": {}})
     assert [row[0] for row in tables["missed.label"].rows] == ["face", "plate"]
+    assert tables["missed.label"].columns == ("label", "regions", "uncovered", "images", "share")
+
+
+def test_other_labels_count_for_themselves_and_not_as_faces():
+    stats = MissedStats()
+    labels = ("face", "licence_plate", "licence_plate")
+    stats.add(_faces((20, 30, False), (40, 100, True), (12, 100, True), labels=labels), {"slice_light": "day"})
+    figures, tables = missed_figures({"missed": stats.summary(), "found_by": {}})
+    assert (figures["missed.all"].value, figures["missed.all"].n) == (0, 1)
+    plates = figures["missed.label.licence_plate"]
+    assert (plates.value, plates.n, plates.unit) == (1, 1, "labelled number plates in published images")
+    assert {name for name in figures if ".label." in name} == {"missed.label.face", "missed.label.licence_plate"}
+    for name in ("size", "brightness", "pose", "crowding", "slice_light"):
+        assert sum(row[1] for row in tables[f"missed.{name}"].rows) == 1, name
+    assert "number plates: read" in plates.note
+
+
+def test_plates_alone_have_a_figure_of_their_own():
+    stats = MissedStats()
+    stats.add(_faces((40, 100, False), labels=("licence_plate",)), {})
+    figures, tables = missed_figures({"missed": stats.summary(), "found_by": {}})
+    assert figures["missed.all"].value is None
+    assert figures["missed.label.licence_plate"].value == 0
+    assert "missed.label" in tables
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def render_card(finished: FinishedRelease) -> str:
         headline=statement.headline,
         statement=statement.aspects,
         answers=[(answer.question, _measured(answer)) for answer in answers],
-        limits=list_limits(record, methods, int(summary["regions_kept"]), _measured(answers[0])),
+        limits=list_limits(record, methods, int(summary["regions_kept"]), _measured(answers[0]), summary["labels"]),
         owner=owner_words(record),
         generated=describe_generated(finished.release, marked=record.mark_generated),
         gates=[

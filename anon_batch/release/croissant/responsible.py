@@ -15,6 +15,7 @@ from anon_batch.release.words.limits import list_limits
 from anon_batch.release.words.owner import NOT_STATED
 from anon_batch.release.words.statement import statement_of
 from anon_batch.stats.figure import Figure
+from anon_batch.stats.missed import LABEL
 from anon_batch.stats.missed_figures import missed_figures
 from anon_batch.units import format_count
 
@@ -60,7 +61,11 @@ def _limitations(finished: FinishedRelease) -> Iterator[str]:
     methods = {str(name): int(count) for name, count in summary["methods"].items()}
     missed, *_ = answer_all(measures_of(finished), judge_gates(finished.gates))
     yield from list_limits(
-        finished.run, methods, int(summary["regions_kept"]), missed.sentences if missed.figures else ()
+        finished.run,
+        methods,
+        int(summary["regions_kept"]),
+        missed.sentences if missed.figures else (),
+        summary["labels"],
     )
     gates = "; ".join(f"{gate.name}: {gate.note}" for gate in finished.gates.results)
     yield f"Limits that the owner set, and what was measured: {gates or 'none'}."
@@ -81,7 +86,8 @@ def _biases(finished: FinishedRelease) -> Iterator[str]:
             if isinstance(figure, Figure) and figure.value is not None
         )
         if shown:
-            yield f"Labelled faces left uncovered, by {name.partition('.')[2].removeprefix('slice_')}: {shown}."
+            what = "regions" if name == f"missed.{LABEL}" else "faces"
+            yield f"Labelled {what} left uncovered, by {name.partition('.')[2].removeprefix('slice_')}: {shown}."
 
 
 def _share(figure: Figure) -> str:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from anon_batch.label_words import join_nouns
+from anon_batch.records import DEFAULT_LABEL
 from anon_batch.release.report.document import Answer, GateVerdict, NamedFigure, State
 from anon_batch.release.report.measures import Measures
 from anon_batch.release.report.shown import named
+from anon_batch.release.report.vocabulary import BY_LABEL
 from anon_batch.release.report.words import format_interval, format_value
 from anon_batch.stats.figure import Figure
 from anon_batch.units import format_count
@@ -38,13 +41,16 @@ _SENTENCES: Mapping[str, str] = {
 
 def answer_all(measures: Measures, gates: Sequence[GateVerdict]) -> tuple[Answer, ...]:
     """Return the three answers."""
+    others = [name for name in measures.figures if name.startswith(BY_LABEL) and name != f"{BY_LABEL}{DEFAULT_LABEL}"]
+    labels = (DEFAULT_LABEL, *(name.removeprefix(BY_LABEL) for name in others))
+    found = ("review.missed", "missed.from_16_px", "missed.all", *others)
     return (
         _answer(
             "missed",
-            "Were faces missed?",
+            f"Were {join_nouns(labels, 'or')} missed?",
             measures,
             gates,
-            ("review.missed", "missed.from_16_px", "missed.all", "residual.share", "residual.after", "missed.at_least"),
+            (*found, "residual.share", "residual.after", "missed.at_least"),
             ("missed", "recall", "residual"),
             "Not measured: run `anon-batch review OUTPUT` and look at a sample, or label faces in the manifest's column "
             "`regions`. A missed face is published unchanged.",

@@ -33,12 +33,13 @@ _WORDS: Mapping[str, _Words] = {
         "Switch the check on: set `checks: {residual: {}}` in the job, and run it.",
     ),
     "missed": _Words(
-        "faces left uncovered in published images, by labels or by human review, whichever is worse",
+        "faces left uncovered in published images, by labels or by human review, whichever is worse; where other things are "
+        "labelled too, the worst label",
         _FIND_MORE,
         "Label faces in the manifest's column `regions`, or review a sample: `anon-batch review OUTPUT`.",
     ),
     "recall": _Words(
-        "labelled faces that the detectors found",
+        "labelled faces that the detectors found; where other things are labelled too, the worst label",
         _FIND_MORE,
         "Label faces in the manifest's column `regions`, or review a sample: `anon-batch review OUTPUT`.",
     ),

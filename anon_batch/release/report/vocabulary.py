@@ -6,6 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from anon_batch.label_words import noun_of
+from anon_batch.stats.missed import MIN_SIDE_PX
+
 LABELS: Final[Mapping[str, str]] = {
     "missed.all": "labelled faces left uncovered",
     "missed.from_16_px": "labelled faces from 16 px left uncovered",
@@ -54,6 +57,7 @@ _UNITS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("utility.canary", "utility.canary.anonymized", "groups.gap"), "points"),
     "review.seconds": "seconds",
 }
+BY_LABEL: Final = "missed.label."
 _NUMBERS = ("utility.frechet", "utility.kernel", "naturalness.")
 _SHARES = frozenset({"missed", "residual", "review", "reidentification", "utility", "groups"})
 _PARTS = re.compile(r"\.(?!\d)")  # no decimal point
@@ -88,4 +92,6 @@ def label_of(name: str) -> str:
     for part, seen in _SEEN.items():
         if f".{part}." in name and (base := name.replace(f".{part}.", ".")) in LABELS:
             return f"{seen}: {LABELS[base]}"
+    if name.startswith(BY_LABEL):
+        return f"labelled {noun_of(name.removeprefix(BY_LABEL))} from {MIN_SIDE_PX} px left uncovered"
     return LABELS.get(name, _PARTS.sub(", ", name).replace("_", " "))

@@ -9,8 +9,9 @@ from typing import NamedTuple
 from anon_batch.formats import layout
 from anon_batch.formats.evidence_json import Table
 from anon_batch.pipeline.kept_evidence import KeptEvidence
+from anon_batch.records import DEFAULT_LABEL
 from anon_batch.release.report.finished import FinishedRelease
-from anon_batch.release.report.vocabulary import label_of
+from anon_batch.release.report.vocabulary import BY_LABEL, label_of
 from anon_batch.release.risk.entries import RUN, Entry, count, from_figure, not_measured, share
 from anon_batch.stats.figure import Figure
 from anon_batch.stats.missed import FEW_FACES
@@ -74,6 +75,7 @@ class Figures:
             for name, own in self._of_run.items()
             if name.count(".") > 1
             and name.startswith("missed.")
+            and not name.startswith(BY_LABEL)
             and own.value is not None
             and (own.n or 0) >= FEW_FACES
         }
@@ -86,6 +88,12 @@ class Figures:
             f"labelled faces left uncovered in the worst of {len(groups)} groups: {dimension} {group.replace('_', ' ')}"
         )
         return from_figure(groups[name], what, f"{layout.STATS}: {name}", RUN, _LABELS)
+
+    def other_labels(self) -> Iterator[Entry]:
+        """Yield the figures of labelled regions that are no faces, such as number plates."""
+        for name in sorted(self._of_run):
+            if name.startswith(BY_LABEL) and name != f"{BY_LABEL}{DEFAULT_LABEL}":
+                yield self.entry(name)
 
     def groups_of_persons(self) -> Iterator[Entry]:
         """Yield the figures by the owner's own groups, the manifest's columns `slice_*`."""

@@ -177,6 +177,7 @@ def _data(finished: FinishedRelease, figures: Figures) -> Mapping[str, Row]:
             (_S,): (
                 figures.entry("missed.from_16_px", "labelled faces from 16 px left uncovered, all groups"),
                 figures.worst_group(),
+                *figures.other_labels(),
             ),
             (_L,): (figures.tried(),),
             (_I,): (TRAITS,),
@@ -211,7 +212,11 @@ def _identifiability(finished: FinishedRelease, figures: Figures) -> Mapping[str
     views = ("reidentification.rank_1", "reidentification.whole_image.rank_1", "reidentification.surroundings.rank_1")
     linked = "persons recognised by an attacker who knows others of the release, faces alone"
     return {
-        "8.2.2": {(_S,): tuple(map(entry, missed)), (_L,): tuple(map(entry, pairs)), (_I,): (TRAITS,)},
+        "8.2.2": {
+            (_S,): (*map(entry, missed), *figures.other_labels()),
+            (_L,): tuple(map(entry, pairs)),
+            (_I,): (TRAITS,),
+        },
         "8.2.3": {
             (_S,): tuple(map(entry, views)),
             (_L,): (figures.attack("linked", linked), figures.tried()),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from anon_batch.config.treatment_defaults import PLATE_METHOD
 from anon_batch.formats.run_json import RunJson
+from anon_batch.label_words import join_nouns
+from anon_batch.records import DEFAULT_LABEL
 from anon_batch.release.words.table import TREATMENTS, count_treatments, kept_secrets
 from anon_batch.units import format_counted
 
@@ -18,6 +21,10 @@ _NEW_FACES = (
     "burst."
 )
 _ALIKE = "Where the surroundings are alike, the new faces may be alike too, so that they do not rule out linking."
+_NEW_PLATES = (
+    "A car that is in several images gets another plate in each; its make, colour, dents and place may link these images, and a "
+    "new plate may resemble a real one."
+)
 _SAME_FACE = "A person keeps the same new face in several images, so that these images are linked."
 _BY_ITSELF = (
     "Each image is anonymized by itself: nothing marks a person as the same in several images, in near-duplicates or in a "
@@ -30,7 +37,9 @@ _SUMS_UP = (
 _IDS = "Ids and published columns are the source's. Names of persons in texts are not recognised."
 
 
-def list_limits(run: RunJson, methods: Mapping[str, int], kept: int, missed: Sequence[str]) -> tuple[str, ...]:
+def list_limits(
+    run: RunJson, methods: Mapping[str, int], kept: int, missed: Sequence[str], labels: Iterable[str] = ()
+) -> tuple[str, ...]:
     """Return the limits of a release.
 
     Args:
@@ -38,9 +47,11 @@ def list_limits(run: RunJson, methods: Mapping[str, int], kept: int, missed: Seq
         methods: method -> regions that it anonymized.
         kept: regions left as they are on the owner's word.
         missed: sentences with what was measured about missed faces; none if nothing was.
+        labels: of what was found; faces are always among what could be.
     """
     measured = " ".join(missed) or "How many there are was not measured."
-    limits = [f"Faces that no detector found are published as they are. {measured}"]
+    nouns = join_nouns((DEFAULT_LABEL, *labels))
+    limits = [f"{nouns[0].upper()}{nouns[1:]} that no detector found are published as they are. {measured}"]
     if kept:
         regions = f"{format_counted(kept, 'region')} {'was' if kept == 1 else 'were'}"
         limits.append(
@@ -50,7 +61,9 @@ def list_limits(run: RunJson, methods: Mapping[str, int], kept: int, missed: Seq
 
 
 def _across_images(run: RunJson, methods: Mapping[str, int]) -> Iterator[str]:
-    used = count_treatments(methods)
+    used = count_treatments({method: count for method, count in methods.items() if method != PLATE_METHOD})
+    if PLATE_METHOD in methods:
+        yield _NEW_PLATES
     if "replaced" in used and any(secret.consistent for secret in kept_secrets(run)):
         yield _SAME_FACE
     elif "replaced" in used:
@@ -63,5 +76,5 @@ def _across_images(run: RunJson, methods: Mapping[str, int]) -> Iterator[str]:
 
 def _follows_surroundings(run: RunJson, methods: Mapping[str, int]) -> bool:
     options: Mapping[str, Any] = run.config.get("anonymize", {}).get("options", {})
-    new = [method for method in methods if TREATMENTS.get(method) == "replaced"]
+    new = [method for method in methods if TREATMENTS.get(method) == "replaced" and method != PLATE_METHOD]
     return any(options.get(method, {}).get("donor_by", "surroundings") != "subject" for method in new)

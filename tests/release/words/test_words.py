@@ -201,6 +201,17 @@ def test_limits_are_those_of_the_methods(
     assert not any(own in text for own in not_says)
 
 
+def test_limits_name_what_was_looked_for_and_say_of_cars_what_is_true_of_cars() -> None:
+    of_plates = list_limits(a_run(), {"plate": 3}, 0, (), ("licence_plate",))
+    assert of_plates[0].startswith("Faces and number plates that no detector found are published as they are.")
+    assert any("another plate in each" in text for text in of_plates)
+    assert not any("another face in each" in text or "alike" in text for text in of_plates)
+    both = " ".join(list_limits(a_run(), {"gan": 1, "plate": 3}, 0, (), ("face", "licence_plate")))
+    assert "another face in each" in both
+    assert "another plate in each" in both
+    assert list_limits(a_run(), {}, 0, (), ("face",))[0].startswith("Faces that no detector found")
+
+
 def test_limits_know_what_chooses_the_new_face() -> None:
     run = a_run(anonymize__options={"gan": {"donor_by": "subject"}})
     assert "alike" not in " ".join(list_limits(run, {"gan": 1}, 0, ()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from anon_batch.label_words import noun_of
 from anon_batch.release.report.document import Block, Section, Text, table
 from anon_batch.release.report.measures import Measures
 from anon_batch.release.report.shown import blocks_of
@@ -55,6 +56,8 @@ def _bands(summary: Mapping[str, Any]) -> Iterator[Block]:
         yield Text("The manifest has no ground truth, so the number of missed faces is not known from it.", "note")
         return
     rows = [(name.replace("_", " "), *_accuracy(band)) for name, band in detection["bands"].items()]
+    if len(detection["labels"]) > 1:
+        rows += [(noun_of(label), *_accuracy(bands["all"])) for label, bands in sorted(detection["labels"].items())]
     unsearched = int(detection["unsearched_images"])
     skipped = (
         f" {format_count(unsearched)} images with ground truth were not searched and are not counted."
@@ -65,7 +68,7 @@ def _bands(summary: Mapping[str, Any]) -> Iterator[Block]:
         "accuracy",
         "Detectors against the ground truth, at the thresholds of this run and IoU 0.5",
         {
-            "size": "text",
+            "size or label": "text",
             "labelled": "count",
             "not found": "count",
             "recall": "share",
