@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import os
 import signal
 import threading
@@ -14,6 +15,7 @@ from anon_batch.errors import StoppedError, TerminatedError
 # Options of glibc's mallopt (malloc.h): M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX.
 _MALLOC_OPTIONS = ((-1, 256 << 20), (-4, 0), (-8, 1))
 _CLEAN_UP_S = 5.0  # of a notice, because Ray takes a while to end
+_IN_A_RAY_JOB, _STOP_WAIT, _STOP_WAIT_S = "RAY_JOB_CONFIG_JSON_ENV_VAR", "RAY_JOB_STOP_WAIT_TIME_S", 3.0  # Ray's own
 
 
 def limit_threads(threads: int) -> None:
@@ -95,7 +97,7 @@ def stoppable(hint: str = "", notice_s: float = 0.0) -> Iterator[Notice]:
         StoppedError: SIGINT.
         TerminatedError: SIGTERM.
     """
-    previous, notice = None, Notice(notice_s, hint)
+    previous, notice = None, Notice(min(notice_s, _most_notice_s()), hint)
     if in_main_thread := threading.current_thread() is threading.main_thread():
         previous = signal.signal(signal.SIGTERM, notice)
     try:
@@ -108,6 +110,15 @@ def stoppable(hint: str = "", notice_s: float = 0.0) -> Iterator[Notice]:
         if in_main_thread:
             notice.end()
             signal.signal(signal.SIGTERM, previous)
+
+
+def _most_notice_s() -> float:
+    """Return how long after SIGTERM this process may live: without limit, but in a Ray job what Ray waits before SIGKILL."""
+    if _IN_A_RAY_JOB not in os.environ:
+        return math.inf
+    with contextlib.suppress(ValueError):
+        return float(os.environ.get(_STOP_WAIT, _STOP_WAIT_S))
+    return _STOP_WAIT_S
 
 
 def _interrupt(*_: object) -> None:

@@ -69,7 +69,7 @@ def make_manifest(
 
 
 def command(*args: str) -> list[str]:
-    return [sys.executable, "-c", "from anon_batch.cli import main; main()", *args]
+    return [sys.executable, "-c", "from anon_batch.cli import start; start()", *args]
 
 
 def environment(extra: dict[str, str] | None = None) -> dict[str, str]:

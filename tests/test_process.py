@@ -1,5 +1,6 @@
 """Freed memory stays with the process: an image as large as the last one needs no fresh pages."""
 
+import os
 import platform
 import subprocess
 import sys
@@ -81,6 +82,43 @@ def test_a_notice_leaves_time_to_end(arguments, said):
     """SIGTERM unwinds at once, or five seconds before the machine goes away; a second one unwinds at once."""
     done = subprocess.run([sys.executable, "-c", NOTICE, *arguments], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, said, "")
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({}, "TerminatedError 0.0"),
+        ({"RAY_JOB_STOP_WAIT_TIME_S": "5.3"}, "TerminatedError 0.3"),
+        ({"RAY_JOB_STOP_WAIT_TIME_S": "soon"}, "TerminatedError 0.0"),
+    ],
+)
+def test_a_ray_job_has_no_more_notice_than_ray_gives(variables, said):
+    """Ray sends SIGKILL 3 s after SIGTERM, or after what the cluster's variable says."""
+    env = {**os.environ, "RAY_JOB_CONFIG_JSON_ENV_VAR": "{}", **variables}
+    done = subprocess.run(
+        [sys.executable, "-c", NOTICE, "120", "9"], env=env, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, said, "")
+
+
+START = """
+import atexit, os, signal, sys, threading, time
+import anon_batch.cli as cli
+def main():
+    print("said")
+    atexit.register(lambda: (os.kill(os.getpid(), signal.SIGTERM), time.sleep(0.05), print("cleaned up")))
+    threading.Thread(target=lambda: (time.sleep(0.1), print("thread ended"))).start()
+    sys.exit(int(sys.argv[1]) if sys.argv[1].isdigit() else sys.argv[1])
+cli.main = main
+cli.start()
+"""
+
+
+@pytest.mark.parametrize(("how", "code"), [("0", 0), ("10", 10), ("bye", 1)])
+def test_a_command_that_has_ended_keeps_its_exit_code_whatever_arrives(how, code):
+    done = subprocess.run([sys.executable, "-c", START, how], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.split("\n")) == (code, ["said", "thread ended", "cleaned up", ""])
+    assert done.stderr == ("bye\n" if how == "bye" else "")
 
 
 def test_a_library_that_raises_its_own_interrupt_hides_no_sigterm():

@@ -104,12 +104,15 @@ def connected(engine: EngineConfig, note: Callable[[str], None]) -> Iterator[str
         note(
             f"joins the Ray cluster at {address}, which {_ADDRESS} names; engine.address: {LOCAL} starts Ray on this machine"
         )
+    if address is not None:  # a driver alone has no use for a handler of signals that prints a stack and ends it
+        os.environ.setdefault("RAY_DISABLE_FAILURE_SIGNAL_HANDLER", "1")
     with ray_token.private_token() if address is None else nullcontext():
         _start(address, engine)
         try:
             yield address
         finally:
-            ray.shutdown()
+            with _own_sigterm_handler():
+                ray.shutdown()
 
 
 def _start(address: str | None, engine: EngineConfig) -> None:
@@ -150,8 +153,9 @@ def _local_cpus(engine: EngineConfig) -> int | None:
 def _own_sigterm_handler() -> Iterator[None]:
     """Keep this process's handler of SIGTERM in the block, because Ray's handlers end the process without a message.
 
-    Ray installs a handler in Python when it starts to connect, and one in C++, which prints a stack, when it is connected.
-    The latter is replaced when the block ends: for the last third of a second of the start, SIGTERM may still reach it.
+    Ray installs a handler in Python when it starts to connect, and one in C++, which prints a stack, when it has started a
+    cluster. The latter is replaced when the block ends: for the last third of a second of that start, SIGTERM may still reach
+    it. When it disconnects, it takes away all handlers in C++.
     """
     if threading.current_thread() is not threading.main_thread():  # no other thread can install a handler
         yield

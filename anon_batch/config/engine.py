@@ -55,7 +55,8 @@ class EngineConfig(Section):
         0,
         ge=0,
         description="Seconds between SIGTERM and the end of the driver's machine, e.g. 120 on a spot machine. The driver starts "
-        "no shard after SIGTERM, and gives up those in flight 5 s before the end; below 5, at once.",
+        "no shard after SIGTERM, and gives up those in flight 5 s before the end; below 5, at once. A Ray job has no more than "
+        "Ray waits before SIGKILL: 3 s, or RAY_JOB_STOP_WAIT_TIME_S of the cluster.",
     )
     stop_after_uniform_failures: int | None = Field(
         1000,
