@@ -21,6 +21,7 @@ from anon_batch.cli.progress import RunProgress
 from anon_batch.cluster import driver
 from anon_batch.config import JobConfig, describe
 from anon_batch.formats.gates_json import Gates
+from anon_batch.pipeline.budget import Spent
 from anon_batch.records import ShardResult, ShardSpec
 
 
@@ -265,7 +266,7 @@ def test_the_result_alone_is_on_standard_output(main: Any, monkeypatch: pytest.M
 
     def noisy(config: JobConfig, *_: Any) -> driver.RunSummary:
         print("(raylet) Task ShardActor.ready failed.")
-        return driver.RunSummary(finished, finished.release.read_stats(), Gates(()), 1.0)
+        return driver.RunSummary(finished, finished.release.read_stats(), Gates(()), Spent(1.0, 0.0, None))
 
     monkeypatch.setattr(driver, "run_job", noisy)
     code, out, err = main("run", "--manifest", "m", "--output", "o", "--json")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ray.exceptions import RayError
 from anon_batch import cli
 from anon_batch.cluster import driver
 from anon_batch.errors import RunStoppedError, TransientStorageError
+from anon_batch.pipeline.run import Run
 
 Main = Callable[..., tuple[int, str, str]]
 
@@ -23,7 +24,13 @@ Main = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Main:
     """Exit code, output, errors of the entry point."""
-    monkeypatch.setattr(driver, "process_shards", lambda run, *_: process_all(run))
+
+    @contextlib.contextmanager
+    def processed(run: Run, *_: Any) -> Iterator[None]:
+        process_all(run)
+        yield
+
+    monkeypatch.setattr(driver, "_processed", processed)
 
     def call(*args: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["anon-batch", *args])
@@ -124,7 +131,7 @@ def test_errors_that_end_a_run(
     def fail(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr(driver, "process_shards", fail)
+    monkeypatch.setattr(driver, "_processed", fail)
     found, out, err = main(*run_args)
     assert (found, said in err, out) == (code, True, "")
 
@@ -139,6 +146,7 @@ def test_a_lost_cluster_returns_75(main: Main, run_args: list[str], monkeypatch:
     monkeypatch.undo()
     monkeypatch.setattr(driver, "connected", lambda *_: contextlib.nullcontext())
     monkeypatch.setattr(driver, "worker_count", lambda *_, **__: 1)
+    monkeypatch.setattr(driver, "describe_cluster", lambda: "a cluster")
     monkeypatch.setattr(driver, "shard_pool", Pool)
     monkeypatch.setattr(sys, "argv", ["anon-batch", *run_args])
     with pytest.raises(SystemExit) as ended:
