@@ -14,8 +14,6 @@ from anon_batch.formats import layout
 from anon_batch.formats.audit import AUDIT_SCHEMA
 from anon_batch.formats.part import PartMeta, read_meta, read_part
 from anon_batch.formats.plan import Plan
-from anon_batch.formats.sealed import SealedShard, parse_sealed, read_places, write_ciphertexts, write_keys
-from anon_batch.formats.seals_json import Seals
 from anon_batch.formats.stored_folder import StoredFolder
 from anon_batch.formats.version_plan import VersionPlan
 from anon_batch.records import ShardSpec
@@ -154,65 +152,6 @@ class Ledger(StoredFolder):
     def has_commits(self) -> bool:
         """Whether an attempt at a shard has written its audit part."""
         return next(iter(self.objects(layout.LEDGER_AUDIT)), None) is not None
-
-    def read_seals(self) -> Seals | None:
-        """Return to whom originals are sealed; None if they are not kept.
-
-        Raises:
-            IntegrityError: the file is damaged.
-        """
-        uri = self.address(layout.LEDGER_SEALS)
-        try:
-            return Seals.from_json(self.storage.read(uri), uri)
-        except ObjectNotFoundError:
-            return None
-
-    def publish_seals(self, seals: Seals) -> Seals:
-        """Write to whom originals are sealed unless it is written; return what counts."""
-        uri = self.address(layout.LEDGER_SEALS)
-        try:
-            self.storage.put_if_absent(uri, seals.to_json())
-        except ObjectExistsError:
-            return Seals.from_json(self.storage.read(uri), uri)
-        return seals
-
-    def put_sealed(self, spec: ShardSpec, attempt: str, shard: SealedShard) -> None:
-        """Write what one attempt at a shard sealed, ciphertexts first, because keys without them open nothing."""
-        self.storage.put(self.address(layout.sealed_part(spec.name, attempt)), write_ciphertexts(shard))
-        self.storage.put(self.address(layout.seal_keys_part(spec.name, attempt)), write_keys(shard))
-
-    def put_seal_keys(self, spec: ShardSpec, attempt: str, shard: SealedShard) -> None:
-        """Write the wrapped keys of one attempt over those that are there; the ciphertexts stay."""
-        self.storage.put(self.address(layout.seal_keys_part(spec.name, attempt)), write_keys(shard))
-
-    def read_sealed(self, spec: ShardSpec, attempt: str, run_id: str) -> SealedShard:
-        """Return what one attempt at a shard sealed; nothing if it sealed nothing.
-
-        Raises:
-            IntegrityError: a part is damaged, or one of the two is missing.
-        """
-        uri = self.address(layout.seal_keys_part(spec.name, attempt))
-        parts: list[bytes] = []
-        for address in (self.address(layout.sealed_part(spec.name, attempt)), uri):
-            with contextlib.suppress(ObjectNotFoundError):
-                parts.append(self.storage.read(address))
-        if not parts:
-            return SealedShard((), ())
-        if len(parts) == 1:
-            raise IntegrityError(f"{uri}: keys or ciphertexts of this shard are missing; restore them from a copy")
-        return parse_sealed(parts[0], parts[1], run_id, uri)
-
-    def sealed_places(self, spec: ShardSpec, attempt: str) -> list[tuple[str, int]]:
-        """Return (image id, region) of everything that one attempt sealed; -1 is the source's file.
-
-        Raises:
-            IntegrityError: the part is damaged.
-        """
-        uri = self.address(layout.seal_keys_part(spec.name, attempt))
-        try:
-            return read_places(self.storage.read(uri), uri)
-        except ObjectNotFoundError:
-            return []
 
     def mark_attempt(self, spec: ShardSpec, attempt: str) -> bool:
         """Write the marker of an attempt; return False if another worker has taken this name."""

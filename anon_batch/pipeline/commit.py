@@ -13,6 +13,7 @@ from anon_batch.formats.audit import AuditRow, write_audit
 from anon_batch.formats.part import PartMeta
 from anon_batch.formats.provenance import write_provenance
 from anon_batch.formats.run_json import now
+from anon_batch.formats.seal_store import SealStore
 from anon_batch.formats.sealed import SealedShard
 from anon_batch.pipeline.run import Run
 from anon_batch.pipeline.stages import FinishedRow
@@ -77,7 +78,7 @@ def commit(run: Run, shard: FinishedShard, extra: pa.Schema) -> bool:
     meta = PartMeta(shard.spec.name, shard.attempt, run.plan.run_id, now(), shard.stats.to_json(), shard.shard_sha256)
     sealed = tuple(own for row in shard.rows for own in row.sealed)
     if sealed and shard.kek is not None:
-        run.ledger.put_sealed(shard.spec, shard.attempt, SealedShard(sealed, (shard.kek,)))
+        SealStore(run.ledger).put(shard.spec, shard.attempt, SealedShard(sealed, (shard.kek,)))
     run.ledger.put_audit(shard.spec, shard.attempt, write_audit([_audit_row(row) for row in shard.rows], meta))
     meta = dataclasses.replace(meta, stats=shard.stats.public().to_json())
     rows = [row.provenance for row in shard.rows]

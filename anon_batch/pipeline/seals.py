@@ -5,6 +5,7 @@ from __future__ import annotations
 from anon_batch.config import JobConfig
 from anon_batch.errors import ConfigError, ResumeRefusedError, StorageError
 from anon_batch.formats.ledger import Ledger
+from anon_batch.formats.seal_store import SealStore
 from anon_batch.formats.seals_json import Seals
 from anon_batch.sealing.key_files import PublicKey, read_public_key
 from anon_batch.storage import Storage, absolute, is_local
@@ -43,9 +44,10 @@ def prepare_seals(config: JobConfig, ledger: Ledger, run_id: str) -> Seals | Non
     wanted = tuple(_read_key(ledger.storage, address) for address in config.seal.recipients)
     if len({own.key_id for own in wanted}) < len(wanted):
         raise ConfigError("seal.recipients: names a key twice")
-    known = ledger.read_seals()
+    store = SealStore(ledger)
+    known = store.recipients()
     if known is None and wanted and not ledger.has_commits:
-        known = ledger.publish_seals(Seals.new(config.seal.what, wanted, run_id))
+        known = store.publish_recipients(Seals.new(config.seal.what, wanted, run_id))
     before = None if known is None else (known.what, known.key_ids)
     asked = (config.seal.what, sorted(own.key_id for own in wanted)) if wanted else None
     if before != asked:

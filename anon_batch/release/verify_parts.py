@@ -13,6 +13,7 @@ from anon_batch.formats.destroyed_json import SEAL
 from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.release import Release
 from anon_batch.formats.run_json import RunJson
+from anon_batch.formats.seal_store import SealStore
 from anon_batch.formats.tombstone import ERASED, LEFT_OF_ERASED, erased_id
 from anon_batch.manifest.chunks import PlannedRows
 from anon_batch.pipeline.private_stats import with_private
@@ -135,7 +136,7 @@ class PartsChecker:
         """Check that everything that was anonymized is sealed, and nothing else."""
         uri = ledger.address(layout.seal_keys_part(spec.name, attempt))
         try:
-            sealed = ledger.read_sealed(spec, attempt, self._record.run_id)
+            sealed = SealStore(ledger).read(spec, attempt, self._record.run_id)
         except IntegrityError as exc:
             self._result.fault(str(exc))
             return

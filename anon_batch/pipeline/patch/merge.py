@@ -16,6 +16,7 @@ import pyarrow as pa
 from anon_batch.errors import IntegrityError
 from anon_batch.formats import layout
 from anon_batch.formats.release import Release
+from anon_batch.formats.seal_store import SealStore
 from anon_batch.formats.sealed import SealedShard
 from anon_batch.formats.touched_rows import TouchedRow
 from anon_batch.pipeline.patch.entries import ShardEntries
@@ -114,7 +115,7 @@ class StagedRows:
             if spec not in self._kept:
                 part = self._run.release.read_part(spec)
                 attempt, ledger = part.meta.attempt, self._run.ledger
-                sealed = ledger.read_sealed(spec, attempt, self._run.plan.run_id)
+                sealed = SealStore(ledger).read(spec, attempt, self._run.plan.run_id)
                 self._kept[spec] = _Shard(spec, part.table, ledger.read_audit(spec, attempt), sealed)
                 if len(self._kept) > _KEPT_SHARDS:
                     self._kept.popitem(last=False)

@@ -14,6 +14,7 @@ from anon_batch.errors import IntegrityError, ObjectExistsError
 from anon_batch.formats import layout
 from anon_batch.formats.part import PartMeta, to_parquet
 from anon_batch.formats.release import Part
+from anon_batch.formats.seal_store import SealStore
 from anon_batch.formats.sealed import SealedShard
 from anon_batch.formats.shard_contents import Entry, read_entries, write_entries
 from anon_batch.pipeline.versions.begin import NewVersion
@@ -81,14 +82,15 @@ def rewrite_part(new: NewVersion, spec: ShardSpec, rows: Mapping[int, NewRow]) -
 
 def _rewrite_sealed(new: NewVersion, spec: ShardSpec, old: Part, rows: Mapping[int, NewRow]) -> None:
     """Write what is sealed of a shard from the new version on: ciphertexts of rows that stay are copied unread."""
-    sealed = new.ledger.read_sealed(spec, old.meta.attempt, new.run.run_id)
+    store = SealStore(new.ledger)
+    sealed = store.read(spec, old.meta.attempt, new.run.run_id)
     image_ids = old.table.column("image_id").to_pylist()
     sealed = sealed.without(image_ids[number - spec.start] for number, row in rows.items() if row.sealed is not None)
     for row in rows.values():
         if row.sealed is not None:
             sealed = sealed.with_(row.sealed)
     if sealed.records:
-        new.ledger.put_sealed(spec, new.attempt, sealed)
+        store.put(spec, new.attempt, sealed)
 
 
 def _count_again(audit: pa.Table, old: ShardStats) -> ShardStats:

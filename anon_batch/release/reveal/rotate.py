@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 
 from anon_batch.errors import ConfigError, IntegrityError
-from anon_batch.formats import layout
 from anon_batch.formats.access_log import Access, AccessLog
 from anon_batch.formats.sealed import SealedShard
 from anon_batch.formats.seals_json import Seals
@@ -42,15 +41,13 @@ def rotate(place: SealedRelease, key: PrivateKey, to: Sequence[PublicKey], asked
     number, count = log.append(entry), 0
     for spec in effective(place.release.parts()):
         attempt = place.release.read_part(spec).meta.attempt
-        sealed = place.ledger.read_sealed(spec, attempt, place.run_id)
+        sealed = place.store.read(spec, attempt, place.run_id)
         if not all(sorted(own.wrapped) == wanted for own in sealed.keks):
-            place.ledger.put_seal_keys(spec, attempt, _wrap_again(sealed, place.run_id, key, to))
+            place.store.put_keys(spec, attempt, _wrap_again(sealed, place.run_id, key, to))
         count += len(sealed.records)
         yield len(sealed.records)
     # The list of recipients comes last: until then the old key is known, and the same command can be repeated with it.
-    place.ledger.storage.put(
-        place.ledger.address(layout.LEDGER_SEALS), Seals.new(place.seals.what, tuple(to), place.run_id).to_json()
-    )
+    place.store.replace_recipients(Seals.new(place.seals.what, tuple(to), place.run_id))
     outcome = f"{count} for keys {', '.join(wanted)}"
     log.append(dataclasses.replace(entry, outcome=outcome, of=number))
 

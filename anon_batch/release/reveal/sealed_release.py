@@ -9,6 +9,7 @@ from anon_batch.errors import ConfigError, IntegrityError
 from anon_batch.formats.destroyed_json import SEAL
 from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.release import Release
+from anon_batch.formats.seal_store import SealStore
 from anon_batch.formats.sealed import SealedShard
 from anon_batch.formats.seals_json import Seals
 from anon_batch.pipeline.versions.begin import check_finished
@@ -62,7 +63,8 @@ class SealedRelease:
         self.release, self.ledger = release, ledger
         self.run_id = check_finished(release, ledger).run_id
         gone = release.read_destroyed(self.run_id).find(SEAL)
-        seals = ledger.read_seals()
+        self.store = SealStore(ledger)
+        seals = self.store.recipients()
         if seals is None and gone is not None:
             raise ConfigError(f"{release.uri}: its seal was destroyed ({gone.destroyed_at}); nothing can be restored")
         if seals is None:
@@ -108,7 +110,7 @@ class SealedRelease:
         """Return how many regions or files are sealed, and of how many images; only keys are read."""
         places: list[tuple[str, int]] = []
         for spec, meta in self.release.read_metas(effective(self.release.parts())):
-            places += self.ledger.sealed_places(spec, meta.attempt)
+            places += self.store.places(spec, meta.attempt)
         return len(places), len({image_id for image_id, _ in places})
 
     def _shards(self) -> Iterator[tuple[ShardSpec, list[tuple[int, dict[str, Any]]], Any]]:
@@ -118,7 +120,7 @@ class SealedRelease:
 
             def sealed(own: ShardSpec, attempt: str = part.meta.attempt, kept: Any = kept) -> SealedShard:
                 if own not in kept:
-                    kept[own] = self.ledger.read_sealed(own, attempt, self.run_id)
+                    kept[own] = self.store.read(own, attempt, self.run_id)
                 return kept[own]  # type: ignore[no-any-return]
 
             rows = [(n, row) for n, row in enumerate(part.table.to_pylist(), spec.start) if row["output"] is not None]

@@ -304,12 +304,12 @@ def test_what_is_erased_opens_nowhere(run: Run, tmp_path: Path) -> None:
     for part in ("sealed", "sealkeys"):
         for path in (backup / part).iterdir():
             shutil.copy(path, Path(run.ledger.uri) / part / path.name)
-    old = place_of(run).ledger
+    old = place_of(run).store
     for path in (backup / "sealkeys").iterdir():
         spec, attempt = re.fullmatch(r"(\d+-\d+)-(.+)\.parquet", path.name).groups()  # type: ignore[union-attr]
         parsed = layout.parse_shards_file(path.name)
         assert parsed is not None
-        keks = old.read_sealed(parsed, attempt, run.plan.run_id).keks
+        keks = old.read(parsed, attempt, run.plan.run_id).keks
         with pytest.raises(IntegrityError):
             open_keks(keks, NEW)
         assert spec == parsed.name
