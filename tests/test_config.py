@@ -480,3 +480,16 @@ def test_a_preset_sets_what_the_job_does_not_name(
 def test_an_unknown_preset_is_refused() -> None:
     with pytest.raises(ValidationError, match="preset"):
         DetectConfig(preset="best")
+
+
+def test_local_paths_are_absolute_because_workers_have_another_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sources = ["photos", "/data", "s3://bucket/photos/", "file:///data"]
+    job = _load(sources__allow=sources, models__files={"generator": "mine.safetensors", "donors": "s3://b/d"})
+    assert job.sources.allow == (f"{tmp_path}/photos", *sources[1:])
+    assert job.models.files == {"generator": f"{tmp_path}/mine.safetensors", "donors": "s3://b/d"}
+    job = _load(models__mirror="weights", models__cache="~/weights")
+    assert (job.models.mirror, job.models.cache) == (f"{tmp_path}/weights", f"{Path.home()}/weights")
+    assert _load(models__mirror="").models.mirror == ""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from anon_batch.config.local_paths import absolute_path
 from anon_batch.config.section import Section
 
 
@@ -25,3 +26,13 @@ class ModelsConfig(Section):
         description="Your own files instead of the registry's: model -> address, e.g. a `generator` from `anon-batch train`. "
         "Their digests are part of fingerprint and provenance.",
     )
+
+    @field_validator("mirror", "cache")
+    @classmethod
+    def _absolute_folder(cls, value: str | None) -> str | None:
+        return None if value is None else absolute_path(value)
+
+    @field_validator("files")
+    @classmethod
+    def _absolute_files(cls, value: dict[str, str]) -> dict[str, str]:
+        return {model: absolute_path(address) for model, address in value.items()}

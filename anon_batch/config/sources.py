@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator
 
+from anon_batch.config.local_paths import absolute_path
 from anon_batch.config.section import Section
 
 
@@ -29,7 +30,7 @@ class SourcesConfig(Section):
                 raise ValueError("an address is empty; name a folder, a prefix or a protocol such as `s3://`")
             if "::" in entry:
                 raise ValueError(f"{entry}: chained addresses (`::`) are never read")
-        return value
+        return None if value is None else tuple(map(absolute_path, value))
 
     @field_validator("columns")
     @classmethod

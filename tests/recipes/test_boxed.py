@@ -1,0 +1,74 @@
+"""The recipes for COCO and WIDER FACE, executed on miniatures."""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from recipes import boxed
+from recipes.checks import check_image, check_leaks, check_rows, outputs
+from recipes.commands import Made, load, make
+from recipes.conftest import Cloud
+from recipes.photographs import photographs
+from recipes.wider_reader import WIDERFace
+
+COCO_IDS = {f"{split}/{boxed.coco_name(at)}": name for split, own in boxed.COCO.items() for at, name in own.items()}
+WIDER_IDS = {f"{path}.jpg": name for path, name in boxed.WIDER.items()}
+
+
+@pytest.mark.full
+def test_coco(tmp_path: Path, cloud: Cloud) -> None:
+    boxed.write_coco(tmp_path / "made/coco")
+    made = cloud.make("coco", tmp_path / "made")
+    check_rows(made, list(COCO_IDS))
+    assert [row["split"] for row in made.rows()] == ["train"] * 3 + ["validation"] * 4
+    for image_id, data in outputs(made).items():
+        check_image(photographs()[COCO_IDS[image_id]], data)
+    check_leaks(made, photographs().values(), ["flickr.com", "cocodataset.org"])
+    (tmp_path / "load").mkdir()
+    [names] = load(made, tmp_path / "load")
+    coco = names["coco"]
+    assert coco.getImgIds() == list(boxed.COCO["val2017"])
+    for image in coco.loadImgs(coco.getImgIds()):
+        width, height = photographs()[boxed.COCO["val2017"][image["id"]]].size
+        annotations = coco.loadAnns(coco.getAnnIds(image["id"]))
+        assert {coco.annToMask(own).shape for own in annotations} <= {(height, width)}
+        assert (made.release / "images/val2017" / image["file_name"]).exists()
+
+
+@pytest.mark.full
+def test_wider(tmp_path: Path, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    boxed.write_wider(tmp_path / "made/WIDER")
+    check_wider(cloud.make("wider", tmp_path / "made"), tmp_path, monkeypatch)
+
+
+def test_wider_in_this_process(tmp_path: Path, here: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    boxed.write_wider(tmp_path / "made/WIDER")
+    check_wider(make("wider", tmp_path / "made", here), tmp_path, monkeypatch)
+
+
+def check_wider(made: Made, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check a release, and that the reader of the field finds the same faces in it."""
+    check_rows(made, list(WIDER_IDS))
+    assert [row["event"] for row in made.rows()] == [image_id.partition("/")[0] for image_id in WIDER_IDS]
+    for image_id, data in outputs(made).items():
+        check_image(photographs()[WIDER_IDS[image_id]], data)
+    check_leaks(made, photographs().values(), ())
+    read: list[Any] = []
+
+    def reader(root: str, split: str) -> WIDERFace:
+        read.append(WIDERFace(Path(root), split))
+        return read[-1]
+
+    module = types.ModuleType("torchvision.datasets")
+    module.WIDERFace = reader  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torchvision", types.ModuleType("torchvision"))
+    monkeypatch.setitem(sys.modules, "torchvision.datasets", module)
+    (folder / "load").mkdir()
+    load(made, folder / "load")
+    assert [image.size for image, _ in read[0]] == [photographs()[name].size for name in WIDER_IDS.values()]
+    assert [len(target["bbox"]) for _, target in read[0]] == [7, 1, 1, 1]  # the last is the line of zeros
