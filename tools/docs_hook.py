@@ -32,7 +32,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Point links that leave docs/, such as `../../jobs/imagenet.yaml`, to the repository, and link the generated pages."""
+    """Point links that leave docs/, such as `../../jobs/coco.yaml`, to the repository, and link the generated pages."""
     if page.file.src_uri == "reference/index.md":
         markdown = reference_links(markdown)
     repository = f"{config.repo_url}/blob/main"

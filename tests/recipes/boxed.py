@@ -41,7 +41,7 @@ _CATEGORIES = {1: ("person", "person"), 17: ("animal", "cat"), 47: ("kitchen", "
 def write_coco(folder: Path) -> None:
     """Write `train2017`, `val2017` and `annotations/instances_*2017.json`, with the addresses that COCO's files hold."""
     for split, images in COCO.items():
-        told = [_coco_image(split, number, name) for number, name in images.items()]
+        given = [_coco_image(split, number, name) for number, name in images.items()]
         annotations = [own for number, name in images.items() for own in _coco_objects(number, name)]
         _write(
             folder / "annotations" / f"instances_{split}.json",
@@ -49,7 +49,7 @@ def write_coco(folder: Path) -> None:
                 {
                     "info": {"description": "COCO 2017 Dataset", "year": 2017},
                     "licenses": _LICENSES,
-                    "images": told,
+                    "images": given,
                     "annotations": [{**own, "id": 1000 + at} for at, own in enumerate(annotations)],
                     "categories": [{"supercategory": s, "id": c, "name": n} for c, (s, n) in _CATEGORIES.items()],
                 }

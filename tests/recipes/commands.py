@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
+import io
 import os
 import re
 import shlex
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import boto3
 import pyarrow.parquet as pq
@@ -138,18 +141,29 @@ def download(client: boto3.client, folder: Path) -> None:
         client.delete_bucket(Bucket=bucket)
 
 
-def load(made: Made, folder: Path) -> list[dict[str, Any]]:
-    """Execute the Python code of a recipe in an empty folder beside which its release and its source lie; return its names."""
+class Loaded(NamedTuple):
+    """What an example left behind: its names, and the lines that it printed."""
+
+    names: dict[str, Any]
+    printed: list[str]
+
+
+def load(made: Made, folder: Path) -> list[Loaded]:
+    """Execute the Python code of a recipe in a new folder beside which its release and its source lie."""
+    folder.mkdir()
     beside = [made.release, *made.folder.iterdir(), *(made.folder / "my-datasets").glob("*")]
     for path in {path for path in beside if path.is_dir()}:
         (folder / path.name).symlink_to(path)
-    found: list[dict[str, Any]] = []
-    with _working_in(folder):
-        for path, code in blocks("recipe load", "python"):
-            if path == page(made.name):
-                found.append({"__name__": "example"})
-                exec(compile(code, path, "exec"), found[-1])
-    return found
+    return [_execute(code, folder) for path, code in blocks("recipe load", "python") if path == page(made.name)]
+
+
+def _execute(code: str, folder: Path) -> Loaded:
+    names: dict[str, Any] = {"__name__": "example"}
+    with _working_in(folder), redirect_stdout(io.StringIO()) as printed, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some loaders leave closing files to the collector
+        exec(compile(code, "example", "exec"), names)
+        gc.collect()
+    return Loaded(names, printed.getvalue().splitlines())
 
 
 def _objects(client: Any, bucket: str) -> Sequence[str]:

@@ -149,10 +149,10 @@ def write_wds(folder: Path) -> None:
             members = {}
             for own in shard:
                 width, height = photograph(own).size
-                told = {"filename": wds_filename(own), "height": height, "label": class_number(own), "width": width}
+                given = {"filename": wds_filename(own), "height": height, "label": class_number(own), "width": width}
                 members[f"{own.name}.cls"] = str(class_number(own)).encode()
                 members[f"{own.name}.jpg"] = photograph(own).data
-                members[f"{own.name}.json"] = json.dumps(told).encode()
+                members[f"{own.name}.json"] = json.dumps(given).encode()
             with (folder / name).open("wb") as file:
                 _tar(file, members)
         lengths = [len(shard) for shard in shards.values()]

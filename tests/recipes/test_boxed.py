@@ -6,13 +6,12 @@ import sys
 import types
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from recipes import boxed
-from recipes.checks import check_image, check_leaks, check_rows, outputs
+from recipes.checks import check_files, check_leaks, check_rows
+from recipes.cloud import Cloud
 from recipes.commands import Made, load, make
-from recipes.conftest import Cloud
 from recipes.photographs import photographs
 from recipes.wider_reader import WIDERFace
 
@@ -26,17 +25,15 @@ def test_coco(tmp_path: Path, cloud: Cloud) -> None:
     made = cloud.make("coco", tmp_path / "made")
     check_rows(made, list(COCO_IDS))
     assert [row["split"] for row in made.rows()] == ["train"] * 3 + ["validation"] * 4
-    for image_id, data in outputs(made).items():
-        check_image(photographs()[COCO_IDS[image_id]], data)
+    check_files(made, {image_id: photographs()[name] for image_id, name in COCO_IDS.items()})
     check_leaks(made, photographs().values(), ["flickr.com", "cocodataset.org"])
-    (tmp_path / "load").mkdir()
-    [names] = load(made, tmp_path / "load")
-    coco = names["coco"]
+    [example] = load(made, tmp_path / "load")
+    coco = example.names["coco"]
     assert coco.getImgIds() == list(boxed.COCO["val2017"])
     for image in coco.loadImgs(coco.getImgIds()):
         width, height = photographs()[boxed.COCO["val2017"][image["id"]]].size
         annotations = coco.loadAnns(coco.getAnnIds(image["id"]))
-        assert {coco.annToMask(own).shape for own in annotations} <= {(height, width)}
+        assert all(coco.annToRLE(own)["size"] == [height, width] for own in annotations)
         assert (made.release / "images/val2017" / image["file_name"]).exists()
 
 
@@ -55,20 +52,11 @@ def check_wider(made: Made, folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
     """Check a release, and that the reader of the field finds the same faces in it."""
     check_rows(made, list(WIDER_IDS))
     assert [row["event"] for row in made.rows()] == [image_id.partition("/")[0] for image_id in WIDER_IDS]
-    for image_id, data in outputs(made).items():
-        check_image(photographs()[WIDER_IDS[image_id]], data)
+    check_files(made, {image_id: photographs()[name] for image_id, name in WIDER_IDS.items()})
     check_leaks(made, photographs().values(), ())
-    read: list[Any] = []
-
-    def reader(root: str, split: str) -> WIDERFace:
-        read.append(WIDERFace(Path(root), split))
-        return read[-1]
-
-    module = types.ModuleType("torchvision.datasets")
-    module.WIDERFace = reader  # type: ignore[attr-defined]
+    module = types.SimpleNamespace(WIDERFace=lambda root, split: WIDERFace(Path(root), split))
     monkeypatch.setitem(sys.modules, "torchvision", types.ModuleType("torchvision"))
     monkeypatch.setitem(sys.modules, "torchvision.datasets", module)
-    (folder / "load").mkdir()
-    load(made, folder / "load")
-    assert [image.size for image, _ in read[0]] == [photographs()[name].size for name in WIDER_IDS.values()]
-    assert [len(target["bbox"]) for _, target in read[0]] == [7, 1, 1, 1]  # the last is the line of zeros
+    [example] = load(made, folder / "load")
+    sizes = [photographs()[name].size for name in WIDER_IDS.values()]
+    assert example.printed == [f"{size} {faces}" for size, faces in zip(sizes, [7, 1, 1, 1], strict=True)]

@@ -15,7 +15,7 @@ _ATTRIBUTES = ("blur", "expression", "illumination", "invalid", "occlusion", "po
 class WIDERFace:
     """(image, target) of a split below `ROOT/widerface`, in the order of the label file.
 
-    `target["bbox"]` has a row x, y, width, height for each face; an image without faces has the row of zeros of the file.
+    `target["bbox"]` has a row x, y, width, height for each face; an image without faces has the file's row of zeros.
 
     Args:
         root: the folder.
@@ -41,4 +41,5 @@ class WIDERFace:
     def __iter__(self) -> Iterator[tuple[Image.Image, dict[str, Any]]]:
         for name, labels in self._entries:
             attributes = zip(_ATTRIBUTES, labels[:, 4:].T, strict=True)
-            yield Image.open(self._images / name), {"bbox": labels[:, :4], **dict(attributes)}
+            with Image.open(self._images / name) as image:
+                yield image, {"bbox": labels[:, :4], **dict(attributes)}
