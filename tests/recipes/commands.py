@@ -24,6 +24,7 @@ from anon_batch.cli.app import app
 
 NAMES = ("imagenet-train", "imagenet-val", "imagenet-hf", "imagenet-wds", "coco", "open-images", "wider", "datacomp")
 BUCKETS = ("my-datasets", "my-releases", "my-restricted", "open-images-dataset")
+_PUBLIC = ("open-images-dataset",)
 
 
 def page(name: str) -> str:
@@ -125,9 +126,11 @@ def upload(client: boto3.client, folder: Path) -> None:
     """Put the folders that are called as the buckets into new buckets."""
     for bucket in BUCKETS:
         client.create_bucket(Bucket=bucket)
+        access = {"ACL": "public-read"} if bucket in _PUBLIC else {}
         for path in sorted((folder / bucket).rglob("*")):
             if path.is_file():
-                client.put_object(Bucket=bucket, Key=str(path.relative_to(folder / bucket)), Body=path.read_bytes())
+                key = str(path.relative_to(folder / bucket))
+                client.put_object(Bucket=bucket, Key=key, Body=path.read_bytes(), **access)
 
 
 def download(client: boto3.client, folder: Path) -> None:

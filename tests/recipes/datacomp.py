@@ -30,7 +30,7 @@ def photograph(name: str) -> Photograph:
 
 
 def record(shard: str, number: int) -> dict[str, Any]:
-    """Return what the shards tell of an image. `face_bboxes`: x1, y1, x2, y2 in shares of the image's size."""
+    """Return what the shards say of an image."""
     name = SHARDS[shard][number]
     image = photograph(name)
     width, height = image.size
@@ -38,7 +38,6 @@ def record(shard: str, number: int) -> dict[str, Any]:
         "uid": hashlib.md5(name.encode()).hexdigest(),
         "caption": f"a photograph of {name}",
         "url": f"https://{HOST}/{name}.jpg?token=5f2a",
-        "face_bboxes": [[x1 / width, y1 / height, x2 / width, y2 / height] for x1, y1, x2, y2 in image.faces],
         "key": key_of(shard, number),
         "status": "success",
         "error_message": None,
@@ -49,6 +48,16 @@ def record(shard: str, number: int) -> dict[str, Any]:
         "exif": _EXIF,
         "sha256": hashlib.sha256(image.data).hexdigest(),
     }
+
+
+def pool_line(shard: str, number: int) -> dict[str, Any]:
+    """Return what the metadata of the pool say of an image. `face_bboxes`: x1, y1, x2, y2 in shares of its size."""
+    row, image = record(shard, number), photograph(SHARDS[shard][number])
+    kept = ("uid", "url", "original_width", "original_height", "sha256")
+    width, height = image.size
+    boxes = [[x1 / width, y1 / height, x2 / width, y2 / height] for x1, y1, x2, y2 in image.faces]
+    scores = {"clip_b32_similarity_score": 0.3, "clip_l14_similarity_score": 0.2}
+    return {**{name: row[name] for name in kept}, "text": row["caption"], **scores, "face_bboxes": boxes}
 
 
 def write_datacomp(folder: Path) -> None:
@@ -71,11 +80,7 @@ def write_datacomp(folder: Path) -> None:
         failed = {**rows[-1], "key": key_of(shard, len(names)), "status": "failed_to_download", "sha256": None}
         pq.write_table(pa.Table.from_pylist([*rows, failed]), shards / f"{shard}.parquet")
         (shards / f"{shard}_stats.json").write_text(json.dumps({"count": len(rows) + 1, "successes": len(rows)}))
-    pool = [record(shard, number) for shard, names in SHARDS.items() for number in range(len(names))]
-    kept = ("uid", "url", "original_width", "original_height", "face_bboxes", "sha256")
-    table = [
-        {**{name: row[name] for name in kept}, "text": row["caption"], "clip_b32_similarity_score": 0.3} for row in pool
-    ]
     metadata = folder / "metadata/small"
     metadata.mkdir(parents=True)
-    pq.write_table(pa.Table.from_pylist(table), metadata / "0.parquet")
+    lines = [pool_line(shard, number) for shard, names in SHARDS.items() for number in range(len(names))]
+    pq.write_table(pa.Table.from_pylist(lines), metadata / "0.parquet")

@@ -1,4 +1,4 @@
-"""The recipes for COCO and WIDER FACE, executed on miniatures."""
+"""The recipes for COCO, Open Images and WIDER FACE, executed on miniatures."""
 
 from __future__ import annotations
 
@@ -35,6 +35,23 @@ def test_coco(tmp_path: Path, cloud: Cloud) -> None:
         annotations = coco.loadAnns(coco.getAnnIds(image["id"]))
         assert all(coco.annToRLE(own)["size"] == [height, width] for own in annotations)
         assert (made.release / "images/val2017" / image["file_name"]).exists()
+
+
+@pytest.mark.full
+def test_open_images(tmp_path: Path, cloud: Cloud) -> None:
+    boxed.write_open_images(tmp_path / "made/open-images-dataset", tmp_path / "made/my-datasets/open-images")
+    made = cloud.make("open-images", tmp_path / "made")
+    ids = {f"{image_id}.jpg": photographs()[name] for image_id, name in boxed.OPEN_IMAGES.items()}
+    check_rows(made, list(ids))
+    check_files(made, ids)
+    assert [len(row["regions"]) for row in made.manifest()] == [len(source.faces) for source in ids.values()]
+    check_leaks(made, ids.values(), ["flickr.com", boxed.AUTHOR, "KFukvivp"])
+    [example] = load(made, tmp_path / "load")
+    boxes = example.names["boxes"]
+    assert len(boxes) == sum(len(source.faces) + 1 for source in ids.values())
+    assert [line.split()[0] for line in example.printed] == [
+        f"open-images-anon/images/{box['ImageID']}.jpg" for box in boxes
+    ]
 
 
 @pytest.mark.full

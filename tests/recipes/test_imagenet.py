@@ -18,6 +18,7 @@ from recipes.commands import Made, load
 from recipes.imagenet import CLASSES, TEST, TRAIN, VAL, class_number, photograph
 from tar_readers import read_tars, timm_wds
 
+datasets = pytest.importorskip("datasets")
 pytestmark = pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # as loaders meet them in ImageNet
 EXPECTED = {"--expect imagenet-1k-train": "--expect train.json", "--expect imagenet-1k-val": "--expect val.txt"}
 
@@ -34,7 +35,6 @@ def loaders(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def load_dataset(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    datasets = pytest.importorskip("datasets")
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", cache)
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     return datasets.load_dataset(str(folder), cache_dir=str(cache))
@@ -90,8 +90,8 @@ def test_hub(tmp_path: Path, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> N
     source = tmp_path / "made/my-datasets/imagenet-hf"
     imagenet.write_hub(source)
     made = cloud.make("imagenet-hf", tmp_path / "made")
-    datasets = {"train": TRAIN, "validation": VAL, "test": TEST}
-    order = {split: [*images[::2], *images[1::2]] for split, images in datasets.items()}
+    splits = {"train": TRAIN, "validation": VAL, "test": TEST}
+    order = {split: [*images[::2], *images[1::2]] for split, images in splits.items()}
     check_rows(made, [f"{split}/{imagenet.hub_name(own)}" for split in sorted(order) for own in order[split]])
     check_leaks(made, map(photograph, TRAIN + VAL + TEST), ())
     files = sorted((made.release / "shards").glob("*.parquet"))
@@ -104,13 +104,13 @@ def test_hub(tmp_path: Path, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> N
     for split, images in order.items():
         assert found[split].features["label"] == before[split].features["label"]
         assert found[split]["label"][:] == before[split]["label"][:]
-        undecoded = found[split].cast_column("image", sys.modules["datasets"].Image(decode=False))
+        undecoded = found[split].cast_column("image", datasets.Image(decode=False))
         for own, row in zip(images, undecoded, strict=True):
             check_image(photograph(own), row["image"]["bytes"], by_id[row["image_id"]])
     assert before["test"]["label"][:] == [-1, -1]
     [example] = load(made, tmp_path / "load")
     names = [CLASSES[wnid].words for wnid in sorted(CLASSES)]
-    lines = [f"{split} {len(images)} {names}" for split, images in datasets.items()]
+    lines = [f"{split} {len(images)} {names}" for split, images in splits.items()]
     assert sorted(example.printed) == sorted([*lines, str(found["validation"][0]["image"].size)])
 
 
