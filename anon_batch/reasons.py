@@ -76,7 +76,7 @@ _WITHHELD = (
     (
         "no_boxes",
         "the detector `manifest` found no boxes because the row's ground truth is null",
-        "label the row (an empty list for no region), or add a detector",
+        "label the row (an empty list for no region), or add a detector and the option `unlabelled: search` of `manifest`",
     ),
     (
         "bad_box",

@@ -31,7 +31,8 @@ class DetectorConfig(Section):
         None, description="Whether its small faces are refined; null takes `detect.refine_small`."
     )
     options: dict[str, Any] = Field(
-        default_factory=dict, description="The detector's own options, which it checks itself; built-in ones have none."
+        default_factory=dict,
+        description="The detector's own options, which it checks itself; of the built-in ones `manifest` alone has one.",
     )
 
     @field_validator("labels", mode="before")

@@ -125,7 +125,8 @@ def build_detector(config: DetectConfig, runtime: Runtime) -> Ensemble:
     Raises:
         UnknownNameError: no such detector.
         ModelError: weights that are missing or not the pinned ones.
-        ConfigError: a backend or device that is not there, labels or options that a detector does not have, or `manifest` twice.
+        ConfigError: a backend or device that is not there, labels or options that a detector does not have, `manifest` twice, or
+            `manifest` alone although images without boxes are to be searched.
     """
     manifest: ManifestBoxes | None = None
     parts: list[Detector] = []
@@ -137,4 +138,8 @@ def build_detector(config: DetectConfig, runtime: Runtime) -> Ensemble:
             manifest = plugins.load("detectors", NAME, detector.options, runtime, settings)
         else:
             parts.append(CheckedDetector(create_detector(detector, config, runtime), detector.labels))
+    if manifest is not None and manifest.needs_others and not parts:
+        raise ConfigError(
+            f"detect.detectors: `{NAME}` with `unlabelled: search` needs another detector, which searches"
+        )
     return Ensemble(parts, config.merge_iou, config.min_side_px, config.max_side_px, manifest)

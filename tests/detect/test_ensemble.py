@@ -165,6 +165,20 @@ def test_given_boxes_come_from_the_caller_with_their_labels(runtime):
     assert found.labels == ("licence_plate",)
 
 
+def test_images_without_boxes_are_withheld_unless_another_detector_is_to_search_them(runtime):
+    truth = GroundTruth(np.float32([[0, 0, 9, 9]]), np.zeros(1, np.bool_))
+    with pytest.raises(WithheldError, match="an empty list means"):
+        build_detector(DetectConfig(detectors=["manifest", "centerface"]), runtime).detect(
+            [IMAGE, IMAGE], [truth, None]
+        )
+    search = {"name": "manifest", "options": {"unlabelled": "search"}}
+    detector = build_detector(DetectConfig(detectors=[search, "centerface"]), runtime)
+    found = detector.detect([IMAGE, IMAGE], [truth, None])
+    assert [own.boxes.tolist() for own in found] == [[[0, 0, 9, 9]], []]
+    with pytest.raises(ConfigError, match="needs another detector"):
+        build_detector(DetectConfig(detectors=[search]), runtime)
+
+
 def test_labels_that_a_built_in_does_not_find_are_refused(runtime):
     config = DetectConfig(detectors=[{"name": "centerface", "labels": ["licence_plate"]}])
     with pytest.raises(ConfigError, match="centerface does not find licence_plate; it finds face"):

@@ -3,9 +3,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from anon_batch.detect.from_manifest import ManifestBoxes
+from anon_batch.config import DetectConfig, DetectorConfig
+from anon_batch.detect.from_manifest import ManifestBoxes, ManifestOptions
+from anon_batch.detect.protocol import DetectorSettings
 from anon_batch.errors import WithheldError
 from anon_batch.records import GroundTruth
+
+
+def boxes_of(labels=None):
+    settings = DetectorSettings(DetectorConfig(name="manifest", labels=labels), DetectConfig())
+    return ManifestBoxes(ManifestOptions(), None, settings)
 
 
 def given(boxes, ignore, labels=None):
@@ -14,7 +21,7 @@ def given(boxes, ignore, labels=None):
 
 def test_every_given_box_is_a_detection_also_ignored_and_overlapping_ones():
     boxes = [[1, 2, 11, 12], [2, 2, 12, 12], [20, 20, 30, 30]]
-    [found] = ManifestBoxes().detections([given(boxes, [False, True, True])])
+    [found] = boxes_of().detections([given(boxes, [False, True, True])])
     assert found.boxes.tolist() == boxes
     assert found.scores.tolist() == [1, 1, 1]
     assert found.labels == ("face", "face", "face")
@@ -23,12 +30,12 @@ def test_every_given_box_is_a_detection_also_ignored_and_overlapping_ones():
 
 def test_each_box_keeps_its_label_and_a_job_may_use_some_labels():
     truth = given([[1, 2, 11, 12], [2, 2, 12, 12]], [False, False], ("face", "licence_plate"))
-    assert ManifestBoxes().detections([truth])[0].labels == ("face", "licence_plate")
-    assert ManifestBoxes(["licence_plate"]).detections([truth])[0].boxes.tolist() == [[2, 2, 12, 12]]
+    assert boxes_of().detections([truth])[0].labels == ("face", "licence_plate")
+    assert boxes_of(["licence_plate"]).detections([truth])[0].boxes.tolist() == [[2, 2, 12, 12]]
 
 
 def test_an_empty_list_means_no_region_and_null_withholds():
-    assert len(ManifestBoxes().detections([given([], [])])[0]) == 0
+    assert len(boxes_of().detections([given([], [])])[0]) == 0
     with pytest.raises(WithheldError) as caught:
-        ManifestBoxes().detections([None])
+        boxes_of().detections([None])
     assert caught.value.reason == "no_boxes"
