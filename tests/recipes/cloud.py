@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,13 +19,13 @@ class Cloud:
     server: S3Server
     ray_address: str
 
-    def make(self, name: str, folder: Path, replaced: Mapping[str, str] | None = None) -> Made:
+    def make(self, name: str, folder: Path, ids: Iterable[str] = ()) -> Made:
         """Execute a recipe.
 
         Args:
             name: of the recipe.
             folder: holds a folder for each bucket with its content, and what the recipe expects beside `jobs/`.
-            replaced: text of a command -> what stands there instead.
+            ids: as in `make`.
         """
 
         def run(*words: str) -> str:
@@ -33,7 +33,7 @@ class Cloud:
 
         with self.server.client() as client:
             upload(client, folder)
-            made = make(name, folder, run, replaced)
+            made = make(name, folder, run, ids)
             download(client, folder)
         return made
 

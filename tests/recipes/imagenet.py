@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.io
-from recipes.photographs import Photograph, photographs
+from recipes.photographs import Box, Photograph, photographs
 
 
 class Synset(NamedTuple):
@@ -106,14 +106,25 @@ def write_val(folder: Path) -> None:
 
 
 def write_faces(path: Path) -> None:
-    """Write `face_annotations_ILSVRC.json`: every image of train and val, most without a box, and a box that is upside down."""
+    """Write `face_annotations_ILSVRC.json`: every image of train and val, many without a box, and a box that is upside down.
+
+    Boxes are in px of the stored image: that of the image with an EXIF orientation is at another place of the upright one.
+    """
     entries: list[dict[str, Any]] = []
     for own in TRAIN + VAL:
-        boxes = [dict(zip(("x0", "y0", "x1", "y1"), map(float, box), strict=True)) for box in photograph(own).faces]
+        faces = [_stored(box, photograph(own)) if own.photograph == "turned" else box for box in photograph(own).faces]
+        boxes = [dict(zip(("x0", "y0", "x1", "y1"), map(float, box), strict=True)) for box in faces]
         folder = f"train/{own.wnid}" if own in TRAIN else "val"
         entries.append({"url": f"{folder}/{own.name}.JPEG", "bboxes": boxes})
     entries[2]["bboxes"] = [{"x0": 90.0, "y0": 40.0, "x1": 30.0, "y1": 80.0}]
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(entries))
+
+
+def _stored(box: Box, turned: Photograph) -> Box:
+    """Return a box of the upright image as one of the stored image, whose EXIF orientation is 6."""
+    x1, y1, x2, y2 = box
+    return y1, turned.size[0] - x2, y2, turned.size[0] - x1
 
 
 def write_hub(folder: Path) -> None:

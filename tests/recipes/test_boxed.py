@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import types
 from collections.abc import Callable
@@ -11,9 +12,12 @@ import pytest
 from recipes import boxed
 from recipes.checks import check_files, check_leaks, check_rows
 from recipes.cloud import Cloud
-from recipes.commands import Made, load, make
+from recipes.commands import Made, commands, load, make
 from recipes.photographs import photographs
 from recipes.wider_reader import WIDERFace
+from typer.testing import CliRunner
+
+from anon_batch.cli.app import app
 
 COCO_IDS = {f"{split}/{boxed.coco_name(at)}": name for split, own in boxed.COCO.items() for at, name in own.items()}
 WIDER_IDS = {f"{path}.jpg": name for path, name in boxed.WIDER.items()}
@@ -22,7 +26,7 @@ WIDER_IDS = {f"{path}.jpg": name for path, name in boxed.WIDER.items()}
 @pytest.mark.full
 def test_coco(tmp_path: Path, cloud: Cloud) -> None:
     boxed.write_coco(tmp_path / "made/coco")
-    made = cloud.make("coco", tmp_path / "made")
+    made = cloud.make("coco", tmp_path / "made", COCO_IDS)
     check_rows(made, list(COCO_IDS))
     assert [row["split"] for row in made.rows()] == ["train"] * 3 + ["validation"] * 4
     check_files(made, {image_id: photographs()[name] for image_id, name in COCO_IDS.items()})
@@ -44,7 +48,8 @@ def test_open_images(tmp_path: Path, cloud: Cloud) -> None:
     ids = {f"{image_id}.jpg": photographs()[name] for image_id, name in boxed.OPEN_IMAGES.items()}
     check_rows(made, list(ids))
     check_files(made, ids)
-    assert [len(row["regions"]) for row in made.manifest()] == [len(source.faces) for source in ids.values()]
+    marked = [len(row["regions"] or ()) for row in made.manifest()]
+    assert marked == [len(source.faces) for source in ids.values()]
     check_leaks(made, ids.values(), ["flickr.com", boxed.AUTHOR, "KFukvivp"])
     [example] = load(made, tmp_path / "load")
     boxes = example.names["boxes"]
@@ -57,12 +62,22 @@ def test_open_images(tmp_path: Path, cloud: Cloud) -> None:
 @pytest.mark.full
 def test_wider(tmp_path: Path, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     boxed.write_wider(tmp_path / "made/WIDER")
-    check_wider(cloud.make("wider", tmp_path / "made"), tmp_path, monkeypatch)
+    check_wider(cloud.make("wider", tmp_path / "made", WIDER_IDS), tmp_path, monkeypatch)
 
 
 def test_wider_in_this_process(tmp_path: Path, here: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     boxed.write_wider(tmp_path / "made/WIDER")
-    check_wider(make("wider", tmp_path / "made", here), tmp_path, monkeypatch)
+    check_wider(make("wider", tmp_path / "made", here, WIDER_IDS), tmp_path, monkeypatch)
+
+
+def test_a_part_of_a_dataset_is_refused_by_the_commands_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boxed.write_wider(tmp_path / "WIDER")
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, shlex.split(commands("wider")[0])[1:])
+    assert "4 images instead of 3,226" in str(done.exception)
+    assert not (tmp_path / "wider-val.parquet").exists()
 
 
 def check_wider(made: Made, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

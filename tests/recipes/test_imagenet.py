@@ -14,13 +14,12 @@ from folder_readers import image_folder
 from recipes import imagenet
 from recipes.checks import check_files, check_image, check_leaks, check_rows
 from recipes.cloud import Cloud
-from recipes.commands import Made, load
+from recipes.commands import load
 from recipes.imagenet import CLASSES, TEST, TRAIN, VAL, class_number, photograph
 from tar_readers import read_tars, timm_wds
 
 datasets = pytest.importorskip("datasets")
 pytestmark = pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # as loaders meet them in ImageNet
-EXPECTED = {"--expect imagenet-1k-train": "--expect train.json", "--expect imagenet-1k-val": "--expect val.txt"}
 
 
 @pytest.fixture
@@ -45,25 +44,19 @@ def load_dataset(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_train(tmp_path: Path, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     imagenet.write_train(tmp_path / "made/my-datasets/imagenet")
     imagenet.write_faces(tmp_path / "made/my-datasets/imagenet/face_annotations_ILSVRC.json")
-    (tmp_path / "made/train.json").write_text(json.dumps(dict.fromkeys(CLASSES, 3)))
-    made = cloud.make("imagenet-train", tmp_path / "made", EXPECTED)
-    check_train(made, tmp_path)
-    rows = load_dataset(made.release, tmp_path / "cache", monkeypatch)["train"]
-    assert rows.features["label"].names == sorted(CLASSES)
-    assert rows["label"][:] == [class_number(own) for own in TRAIN]
-
-
-def check_train(made: Made, folder: Path) -> None:
     ids = {f"{own.wnid}/{own.name}.JPEG": photograph(own) for own in TRAIN}
+    made = cloud.make("imagenet-train", tmp_path / "made", ids)
     check_rows(made, list(ids))
     check_files(made, ids)
     check_leaks(made, ids.values(), ["train/n01440764"])
     assert [len(row["regions"]) for row in made.manifest()] == [len(photograph(own).faces) for own in TRAIN]
-    [example] = load(made, folder / "load")
+    [example] = load(made, tmp_path / "load")
     train = example.names["train"]
     assert train.class_to_idx == {wnid: at for at, wnid in enumerate(sorted(CLASSES))}
-    found = [(path, number) for path, number in train.samples]
-    assert found == sorted((f"{own.wnid}/{own.name}.JPEG", class_number(own)) for own in TRAIN)
+    assert train.samples == sorted((f"{own.wnid}/{own.name}.JPEG", class_number(own)) for own in TRAIN)
+    rows = load_dataset(made.release, tmp_path / "cache", monkeypatch)["train"]
+    assert rows.features["label"].names == sorted(CLASSES)
+    assert rows["label"][:] == [class_number(own) for own in TRAIN]
 
 
 @pytest.mark.full
@@ -72,8 +65,7 @@ def test_val(tmp_path: Path, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> N
     imagenet.write_val(tmp_path / "made/my-datasets/imagenet")
     imagenet.write_faces(tmp_path / "made/my-datasets/imagenet/face_annotations_ILSVRC.json")
     ids = {f"val/{own.wnid}/{own.name}.JPEG": photograph(own) for own in VAL}
-    (tmp_path / "made/val.txt").write_text("".join(f"{image_id}\n" for image_id in ids))
-    made = cloud.make("imagenet-val", tmp_path / "made", EXPECTED)
+    made = cloud.make("imagenet-val", tmp_path / "made", [f"{own.name}.JPEG" for own in VAL])
     check_rows(made, list(ids))
     check_files(made, ids)
     check_leaks(made, ids.values(), ())
@@ -89,6 +81,7 @@ def test_val(tmp_path: Path, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> N
 def test_hub(tmp_path: Path, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     source = tmp_path / "made/my-datasets/imagenet-hf"
     imagenet.write_hub(source)
+    imagenet.write_faces(tmp_path / "made/my-datasets/imagenet/face_annotations_ILSVRC.json")
     made = cloud.make("imagenet-hf", tmp_path / "made")
     splits = {"train": TRAIN, "validation": VAL, "test": TEST}
     order = {split: [*images[::2], *images[1::2]] for split, images in splits.items()}
@@ -119,7 +112,8 @@ def test_hub(tmp_path: Path, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> N
 def test_wds(tmp_path: Path, cloud: Cloud) -> None:
     source = tmp_path / "made/my-datasets/imagenet-wds"
     imagenet.write_wds(source)
-    made = cloud.make("imagenet-wds", tmp_path / "made")
+    imagenet.write_faces(tmp_path / "made/my-datasets/imagenet/face_annotations_ILSVRC.json")
+    made = cloud.make("imagenet-wds", tmp_path / "made", [own.name for own in TRAIN + VAL])
     tars = sorted(source.glob("*.tar"))
     published = sorted((made.release / "shards").glob("*.tar"))
     assert len(published) == len(tars)
