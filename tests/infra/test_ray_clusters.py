@@ -108,7 +108,12 @@ def test_every_type_names_its_own_image_and_network() -> None:
 
 def launched(config: Cluster, workers: int, unavailable: dict[str, float]) -> dict[str, int]:
     """What Ray's autoscaler would start for the workers of a job."""
-    engine = load_job(ROOT / "jobs/imagenet.yaml", {}).engine
+    gpu = {
+        "engine.num_gpus": 0.25,
+        "engine.num_cpus": 3,
+        "engine.memory_bytes": 6_000_000_000,
+    }  # as docs/guides/gpu.md says
+    engine = load_job(ROOT / "jobs/imagenet-train.yaml", gpu).engine
     need = {"CPU": float(engine.num_cpus), "GPU": engine.num_gpus, "memory": float(engine.memory_bytes or 0)}
     autoscaling = AutoscalingConfig(config, skip_content_hash=True)
     request = SchedulingRequest(
