@@ -21,13 +21,13 @@ def show_built(report: BuildReport, output: str) -> None:
     out.print(f"{format_count(report.images_count):>12} images -> {output}", markup=False)
     for expected in report.expected:
         out.print(f"as expected: {expected}", markup=False)
+    _show_joins(report)
     _show_skipped(report)
     _show_columns(report)
     if report.prefixed:
         err.print(
             "image ids of several sources were equal: each id starts with the name of its source now", markup=False
         )
-    _show_joins(report)
     _show_names(report)
     if report.labelled_count:
         out.print(

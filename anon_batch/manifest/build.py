@@ -140,7 +140,7 @@ def build_manifest(
         columns=shown_columns,
         renamed_columns=report.renamed,
         dropped_columns=tuple(sorted(report.dropped)),
-        differing_columns=staged.differing,
+        differing_columns=(*staged.differing, *sorted(report.differing)),
         base_uri=base.written,
         prefixed=any(imported.prefixes),
         labelled_count=labelled_count,

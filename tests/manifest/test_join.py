@@ -126,6 +126,13 @@ def test_a_column_of_the_images_may_be_compared(storage, tmp_path):
     assert [join.unused_names for join in report.joins] == [("",), ("8",)]
 
 
+def test_addresses_may_be_compared(storage, tmp_path):
+    (tmp_path / "list.csv").write_text("url,n\nhttps://h/1.jpg,1\nhttps://h/2.jpg,2\n")
+    (tmp_path / "t.csv").write_text("link,x\nhttps://h/2.jpg,two\n")
+    _, rows, _ = build(storage, tmp_path, tmp_path / "list.csv", joins=[tmp_path / "t.csv"], on=["uri=link"])
+    assert [row["x"] for row in rows.values()] == [None, "two"]
+
+
 def test_a_pattern_joins_several_tables(storage, tmp_path, images):
     for part, key in enumerate(("1", "2")):
         pq.write_table(pa.table({"key": [key], "n": [part]}), tmp_path / f"p{part}.parquet")

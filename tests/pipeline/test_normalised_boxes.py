@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,19 @@ from releases import release_of
 
 from anon_batch.anonymizer import Anonymizer
 from anon_batch.config import AnonymizeConfig, DetectConfig
+from anon_batch.decode_rows import decode_rows
 from anon_batch.errors import ManifestError
+from anon_batch.evaluate.release.job import open_release_job
+from anon_batch.evaluate.release.rows import RowReader
 from anon_batch.evaluate.subjects import labelled_faces
+from anon_batch.manifest import open_manifest, rows_from_table
+from anon_batch.manifest.allowed import AllowedSources
+from anon_batch.manifest.fetch import SourceReader
 from anon_batch.outcomes import Anonymized
-from anon_batch.records import GroundTruth, ManifestRow
+from anon_batch.records import GroundTruth, ShardSpec
 from anon_batch.storage import Storage
 
-SIZE = (24, 20)  # of the images
+# of images of 24 x 20 px
 IN_PX = [(6.0, 5.0, 12.0, 15.0), (12.0, 10.0, 24.0, 20.0)]
 IN_SHARES = [(0.25, 0.25, 0.5, 0.75), (0.5, 0.5, 1.0, 1.0)]
 
@@ -100,10 +107,21 @@ def test_an_anonymizer_scales_what_it_is_given() -> None:
     assert all(map(np.array_equal, *judged))
 
 
-def test_rows_that_are_evaluated_are_measured() -> None:
-    truth = GroundTruth(np.array(IN_SHARES, np.float32), np.zeros(2, np.bool_), size=(1, 1))
-    row = ManifestRow(0, "a.png", "/a.png", regions=truth).measured(*SIZE)
+def test_rows_that_are_evaluated_are_measured(tmp_path: Path) -> None:
+    base = _dataset(tmp_path, [IN_SHARES], (1, 1))
+    storage, config = Storage(), job(base)
+    rows = [row for table in open_manifest(storage, config.manifest).iter_tables() for row in rows_from_table(table, 0)]
+    reader = SourceReader(storage, AllowedSources.of(config.sources, config.manifest))
+    [(row, _)] = decode_rows(reader, rows, 10**6, 10**6, Counter())
     faces = labelled_faces(row)
     assert faces is not None
     assert faces.boxes.tolist() == [list(box) for box in IN_PX]
     assert row.measured(48, 40) is row
+
+
+def test_a_release_is_measured_against_boxes_in_px(tmp_path: Path) -> None:
+    run = release(job(_dataset(tmp_path, [IN_SHARES, []], (1, 1))))
+    reader = RowReader(open_release_job(run.release, run.ledger, run.config, sources={"allow": ["/"]}))
+    [[row]] = reader.read(ShardSpec(0, 2), (0,), 8)
+    assert row.truth is not None
+    assert row.truth.boxes.tolist() == [list(box) for box in IN_PX]

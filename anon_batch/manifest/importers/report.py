@@ -44,6 +44,7 @@ class ImportReport:
         first_details: reason -> the first detail.
         renamed: column -> its new name, because the release writes its own column under the old one, or it has another meaning.
         dropped: columns left out, because they hold binary data or further addresses of the sources.
+        differing: columns of joined tables whose classes have other names in some of the files.
         columns: names of all columns that were seen.
         source: the one that is being read, as the user wrote it.
         containers: archives and tables that a folder holds, not opened yet.
@@ -61,6 +62,7 @@ class ImportReport:
     first_details: dict[str, str] = field(default_factory=dict)
     renamed: dict[str, str] = field(default_factory=dict)
     dropped: set[str] = field(default_factory=set)
+    differing: set[str] = field(default_factory=set)
     columns: set[str] = field(default_factory=set)
     containers: list[str] = field(default_factory=list)
     outside_links: dict[str, int] = field(default_factory=dict)

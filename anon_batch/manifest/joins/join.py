@@ -19,6 +19,7 @@ from anon_batch.manifest.rows import Rows, replace_columns
 from anon_batch.units import format_counted
 
 _ID = "image_id"
+_OWN = (_ID, "uri", "sha256")  # columns of every row that a key may be compared with
 _SHOWN = 3
 
 
@@ -123,7 +124,7 @@ def join_rows(rows: Rows, join: Join, lines: JoinedLines) -> tuple[Rows, JoinRep
         raise ManifestError(
             f"{where}: the images have a column `{twice[0]}` already; --ignore {twice[0]} leaves that one out, or rename one"
         )
-    if join.column != _ID and find_column(rows.extra.names, join.column) is None:
+    if find_column([*_OWN, *rows.extra.names], join.column) is None:
         raise ManifestError(
             f"{where}: the images have no column `{join.column}`; columns: {', '.join(rows.extra.names)}"
         )

@@ -97,7 +97,7 @@ def read_lines(
         schema = staged.extra_schema()
         names = [name for name in schema.names if name != KEY]
         tables = (table.select([KEY, *names]) for table in staged.tables(0))
-        report.dropped.update(staged.differing)
+        report.differing.update(staged.differing)
         return stage_lines(folder / "lines.arrow", given, key, tables, schema.metadata)
 
 
