@@ -10,12 +10,14 @@ import pytest
 from drawn_plates import PLATE, car_with_plate
 from method_harness import KEY, make, run_method
 
+from anon_batch.anonymize.ladder import Ladder
 from anon_batch.anonymize.plates.place import aspect_of, corners_of
 from anon_batch.anonymize.plates.surroundings import look_around
 from anon_batch.anonymize.policy import Policy, Treatment
+from anon_batch.anonymize.render import render
 from anon_batch.config.anonymize import TreatmentConfig
 from anon_batch.errors import ConfigError
-from anon_batch.geometry import crop
+from anon_batch.geometry import crop, union_of_masks
 from anon_batch.records import DecodedImage, Detections
 
 TURNED = ((190, 312), (322, 330), (320, 366), (188, 348))  # corners, clockwise from the top left
@@ -158,3 +160,28 @@ def test_key_decides():
     region, image = region_at(), DecodedImage("car", car_with_plate())
     first, other = (run_method(make("plate"), [(image, [region])], key)[0].pixels for key in (KEY, bytes(32)))
     assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize("face_method", ["solid", "inpaint", "pixelate", "blur"])
+def test_where_masks_of_a_face_and_a_plate_overlap_the_one_that_sees_nothing_is_on_top(face_method):
+    """Methods that see no original go first, faces before plates, and what is done stays: no pixel of either shows through."""
+    policy = Policy({"face": Treatment(face_method, shape="rectangle"), "licence_plate": Treatment("plate")})
+    marks = np.full((2, 5, 2), np.nan, np.float32)
+    boxes = np.float32([[270, 250, 360, 340], PLATE])
+    found = Detections(boxes, np.ones(2, np.float32), marks, ("d", "d"), ("face", "licence_plate"))
+    regions = policy.regions_of(found, 512, 512)
+    methods = {name: make(name) for name in policy.methods}
+    image = DecodedImage("car", car_with_plate())
+    face, plate = (union_of_masks([region], 512, 512) for region in regions)
+    assert (face & plate).any()
+    outcomes = [Ladder(policy, methods).anonymize([(image, own)], KEY)[0] for own in (regions, regions[::-1])]
+    assert [outcome.methods for outcome in outcomes] == [{0: face_method, 1: "plate"}] * 2
+    assert np.array_equal(outcomes[0].pixels, outcomes[1].pixels)
+    assert (outcomes[0].touched == face | plate).all()
+    first = methods[face_method if face_method in ("solid", "inpaint") else "plate"]
+    [answers] = render(first, [(image, regions)], KEY)
+    region = regions[0] if first.name == face_method else regions[1]
+    x1, y1, x2, y2 = region.extent
+    alone = np.zeros((512, 512, 3), np.uint8)
+    alone[y1:y2, x1:x2] = answers[region.index].pixels
+    assert np.array_equal(outcomes[0].pixels[face & plate], alone[face & plate])
