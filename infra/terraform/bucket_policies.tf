@@ -21,15 +21,31 @@ data "aws_iam_policy_document" "tls_only" {
 
 # A request without these headers passes, because the bucket's default then encrypts it. In a Deny, `StringNotEquals` holds for a
 # header that is not there, too; hence `Null`.
+locals {
+  asked    = "s3:x-amz-server-side-encryption"
+  with_key = "s3:x-amz-server-side-encryption-aws-kms-key-id"
+}
+
 data "aws_iam_policy_document" "own_key" {
   for_each = local.buckets
 
   dynamic "statement" {
     for_each = {
-      OtherKey       = { StringNotEquals = { "s3:x-amz-server-side-encryption-aws-kms-key-id" = aws_kms_key.this[each.key].arn }, Null = { "s3:x-amz-server-side-encryption-aws-kms-key-id" = "false" } }
-      AccountsKey    = { StringLike = { "s3:x-amz-server-side-encryption" = "aws:kms*" }, Null = { "s3:x-amz-server-side-encryption-aws-kms-key-id" = "true" } }
-      OtherAlgorithm = { StringNotEquals = { "s3:x-amz-server-side-encryption" = "aws:kms" }, Null = { "s3:x-amz-server-side-encryption" = "false" } }
-      CallersKey     = { Null = { "s3:x-amz-server-side-encryption-customer-algorithm" = "false" } }
+      OtherKey = [
+        { test = "Null", variable = local.with_key, value = "false" },
+        { test = "StringNotEquals", variable = local.with_key, value = aws_kms_key.this[each.key].arn },
+      ]
+      AccountsKey = [
+        { test = "Null", variable = local.with_key, value = "true" },
+        { test = "StringLike", variable = local.asked, value = "aws:kms*" },
+      ]
+      OtherAlgorithm = [
+        { test = "Null", variable = local.asked, value = "false" },
+        { test = "StringNotEquals", variable = local.asked, value = "aws:kms" },
+      ]
+      CallersKey = [
+        { test = "Null", variable = "s3:x-amz-server-side-encryption-customer-algorithm", value = "false" },
+      ]
     }
     content {
       sid       = statement.key
@@ -41,11 +57,11 @@ data "aws_iam_policy_document" "own_key" {
         identifiers = ["*"]
       }
       dynamic "condition" {
-        for_each = merge([for test, own in statement.value : { for variable, value in own : "${test} ${variable}" => value }]...)
+        for_each = statement.value
         content {
-          test     = split(" ", condition.key)[0]
-          variable = split(" ", condition.key)[1]
-          values   = [condition.value]
+          test     = condition.value.test
+          variable = condition.value.variable
+          values   = [condition.value.value]
         }
       }
     }

@@ -3,15 +3,20 @@
 
 locals {
   ec2 = "arn:${local.partition}:ec2:${var.region}"
+  parts = [
+    "image", "key-pair", "launch-template", "network-interface", "security-group", "snapshot", "spot-instances-request", "subnet",
+    "volume",
+  ]
 }
 
 data "aws_iam_policy_document" "head_machines" {
   statement {
     sid = "Look"
     actions = [
-      "ec2:DescribeAvailabilityZones", "ec2:DescribeImages", "ec2:DescribeInstances", "ec2:DescribeInstanceStatus", "ec2:DescribeInstanceTypes",
-      "ec2:DescribeKeyPairs", "ec2:DescribeLaunchTemplateVersions", "ec2:DescribeRouteTables", "ec2:DescribeSecurityGroups", "ec2:DescribeSpotInstanceRequests", "ec2:DescribeSubnets",
-      "ec2:DescribeTags", "ec2:DescribeVolumes", "ec2:DescribeVpcs",
+      "ec2:DescribeAvailabilityZones", "ec2:DescribeImages", "ec2:DescribeInstances", "ec2:DescribeInstanceStatus",
+      "ec2:DescribeInstanceTypes", "ec2:DescribeKeyPairs", "ec2:DescribeLaunchTemplateVersions", "ec2:DescribeRouteTables",
+      "ec2:DescribeSecurityGroups", "ec2:DescribeSpotInstanceRequests", "ec2:DescribeSubnets", "ec2:DescribeTags",
+      "ec2:DescribeVolumes", "ec2:DescribeVpcs",
     ]
     resources = ["*"] # because EC2 knows no narrower resource for these
     condition {
@@ -38,10 +43,7 @@ data "aws_iam_policy_document" "head_machines" {
     actions = ["ec2:RunInstances"]
     resources = concat(
       [for kind in ["image", "snapshot"] : "${local.ec2}::${kind}/*"],
-      [
-        for kind in ["image", "key-pair", "launch-template", "network-interface", "security-group", "snapshot", "spot-instances-request", "subnet", "volume"] :
-        "${local.ec2}:${local.account}:${kind}/*"
-      ],
+      [for kind in local.parts : "${local.ec2}:${local.account}:${kind}/*"],
     )
   }
 

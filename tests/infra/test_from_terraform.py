@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import hcl2
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -14,6 +15,7 @@ from anon_batch.cli.app import app
 from anon_batch.config import keys_from_terraform, load_job
 from anon_batch.errors import ConfigError
 
+INFRA = Path(__file__).parents[2] / "infra"
 PREFIX = "a-prefix-of-fifty-five-characters-as-long-as-they-may-be"
 MADE = {
     "output": f"s3://{PREFIX}-release",
@@ -96,3 +98,12 @@ def test_a_job_file_beside_it_is_refused(tmp_path: Path) -> None:
     (tmp_path / "job.yaml").write_text("manifest: m.parquet\noutput: out\n")
     done = CliRunner().invoke(app, ["config", str(tmp_path / "job.yaml"), "--from-terraform", "-"], input=_outputs())
     assert "paste the keys" in str(done.exception)
+
+
+def test_the_head_may_stop_the_machines_of_the_cluster_that_ray_up_starts() -> None:
+    with (INFRA / "terraform/variables.tf").open() as file:
+        variables = {name: own for entry in hcl2.load(file)["variable"] for name, own in entry.items()}
+    cluster = yaml.safe_load((INFRA / "ray-cluster-aws.yaml").read_text(encoding="utf-8"))
+    assert variables['"ray_cluster_name"']["default"].strip('"') == cluster["cluster_name"]
+    for node in cluster["available_node_types"].values():
+        assert "TagSpecifications" not in node["node_config"], "the head may tag machines alone"
