@@ -114,8 +114,7 @@ def build_manifest(
         if strict and (lonely := [join for join in shaped.joins if join.is_incomplete]):
             raise ManifestError(f"--strict: {'; '.join(map(describe_join, lonely))}; nothing is written")
         rows = shaped.rows
-        for expectation in expected:
-            check_expected(rows, expectation)
+        check_expected(rows, expected)
         base = AddressBase(out_uri, base_uri, [source for _, source in imported.parts])
         truth: AttachedTruth | None = None
         if ground_truth is not None:

@@ -175,3 +175,28 @@ def test_expectations_that_cannot_be_read(check, tmp_path, name, text, message):
         (tmp_path / name).write_text(text)
     with pytest.raises(ManifestError, match=message):
         check(["a.jpg", "b.jpg"], name if text is None and "." not in name else tmp_path / name)
+
+
+def test_several_known_datasets_are_expected_together(check, miniature):
+    both = [*TRAIN, *(f"val/{name}" for name in VALIDATION)]
+    names = ("imagenet-1k-train", "imagenet-1k-val")
+    assert check(both, *names).expected == names
+    with pytest.raises(
+        ManifestError, match=r"expect imagenet-1k-val: 7 images instead of 8; missing: .*_00000008\.JPEG"
+    ):
+        check(both[:-1], *names)
+    with pytest.raises(ManifestError, match="expect imagenet-1k-train: 5 images instead of 6"):
+        check(both[1:], *names)
+    with pytest.raises(ManifestError, match=r"1 image with a name of another kind: cat\.jpg"):
+        check([*both, "cat.jpg"], *names)
+
+
+def test_splits_whose_names_are_alike_are_compared_by_their_total(check, miniature, monkeypatch):
+    train = dataclasses.replace(known.DATASETS["coco-2017-train"], total=1)
+    monkeypatch.setitem(known.DATASETS, "coco-2017-train", train)
+    ids = ["train2017/000000000009.jpg", "val2017/000000000139.jpg", "val2017/000000000285.jpg"]
+    splits = ("coco-2017-train", "coco-2017-val")
+    assert check(ids, *splits).expected == splits
+    assert check(ids[1:], "coco-2017-val", "coco-2017-val").images_count == 2
+    with pytest.raises(ManifestError, match="expect coco-2017-train --expect coco-2017-val: 2 images instead of 3"):
+        check(ids[1:], *splits)

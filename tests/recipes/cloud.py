@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,13 +18,12 @@ class Cloud:
     server: S3Server
     ray_address: str
 
-    def make(self, name: str, folder: Path, ids: Iterable[str] = ()) -> Made:
+    def make(self, name: str, folder: Path) -> Made:
         """Execute a recipe.
 
         Args:
             name: of the recipe.
             folder: holds a folder for each bucket with its content, and what the recipe expects beside `jobs/`.
-            ids: as in `make`.
         """
 
         def run(*words: str) -> str:
@@ -33,7 +31,7 @@ class Cloud:
 
         with self.server.client() as client:
             upload(client, folder)
-            made = make(name, folder, run, ids)
+            made = make(name, folder, run)
             download(client, folder)
         return made
 

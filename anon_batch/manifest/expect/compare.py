@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -24,20 +25,59 @@ _SHOWN = 5
 _TRAINING = DATASETS["imagenet-1k-train"].names
 
 
-def check_expected(rows: Rows, expectation: Expectation) -> None:
-    """Compare rows with what is expected.
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The rows without those whose names are of other datasets that are expected too.
+
+    Args:
+        rows: all.
+        besides: regular expression (RE2) of the names to leave out; "" for none.
+    """
+
+    rows: Rows
+    besides: str = ""
+
+    def ids(self) -> Iterator[pa.Array]:
+        for table in self.rows.tables():
+            ids = one_array(table, "image_id")
+            yield (
+                ids.filter(pc.invert(pc.match_substring_regex(base_alike(ids), self.besides))) if self.besides else ids
+            )
+
+
+def check_expected(rows: Rows, expectations: Sequence[Expectation]) -> None:
+    """Compare rows with what is expected: with all known datasets together, and with each file.
 
     Raises:
         ManifestError: they differ; names the first images, classes or folders that are missing, or are there besides.
     """
-    differences = [text for text in _differences(rows, expectation) if text]
-    if differences:
-        raise ManifestError(
-            f"--expect {expectation.given}: {'; '.join(differences)}. Nothing is written; without --expect all is listed"
-        )
+    for expectation, besides in _together(expectations):
+        differences = [text for text in _differences(_Part(rows, besides), expectation) if text]
+        if differences:
+            raise ManifestError(
+                f"--expect {expectation.given}: {'; '.join(differences)}. Nothing is written; without --expect all is listed"
+            )
 
 
-def _differences(rows: Rows, expected: Expectation) -> Iterator[str]:
+def _together(expectations: Sequence[Expectation]) -> Iterator[tuple[Expectation, str]]:
+    """Yield what to compare, and the names that belong to another known dataset.
+
+    Known datasets whose names are alike, as those of COCO's splits are, are compared by their total.
+    """
+    alike: dict[str, Expectation] = {}
+    for own in expectations:
+        if own.dataset is None:
+            yield own, ""
+        elif (before := alike.get(own.dataset.names)) is None or before.dataset is None:
+            alike[own.dataset.names] = own
+        elif own.given not in before.given.split(" --expect "):
+            total = replace(before.dataset, total=before.dataset.total + own.dataset.total)
+            alike[own.dataset.names] = Expectation(f"{before.given} --expect {own.given}", dataset=total)
+    for names, own in alike.items():
+        yield own, "|".join(other for other in alike if other != names)
+
+
+def _differences(rows: _Part, expected: Expectation) -> Iterator[str]:
     if expected.dataset is not None:
         yield from _of_dataset(rows, expected.dataset)
     elif expected.ids is not None:
@@ -51,9 +91,10 @@ def _differences(rows: Rows, expected: Expectation) -> Iterator[str]:
         yield from _of_counts(counts, expected.folders, "folder")
 
 
-def _of_dataset(rows: Rows, known: KnownDataset) -> Iterator[str]:
-    if rows.count != known.total:
-        yield f"{format_counted(rows.count, 'image')} instead of {known.total:,}"
+def _of_dataset(rows: _Part, known: KnownDataset) -> Iterator[str]:
+    count = sum(map(len, rows.ids()))
+    if count != known.total:
+        yield f"{format_counted(count, 'image')} instead of {known.total:,}"
     if known.numbered:
         yield from _of_numbers(rows, known)
         return
@@ -73,11 +114,11 @@ def _of_dataset(rows: Rows, known: KnownDataset) -> Iterator[str]:
     yield _named("with a name of another kind", others)
 
 
-def _of_numbers(rows: Rows, known: KnownDataset) -> Iterator[str]:
+def _of_numbers(rows: _Part, known: KnownDataset) -> Iterator[str]:
     """Yield what is wrong with images that are numbered from 1."""
     seen = np.zeros(known.total + 1, np.int64)
     others: list[str] = []
-    for ids in _ids(rows):
+    for ids in rows.ids():
         numbers = pc.struct_field(pc.extract_regex(base_alike(ids), known.names), "number").cast(pa.int64())
         numbers = pc.fill_null(
             pc.if_else(pc.and_(pc.greater(numbers, 0), pc.less_equal(numbers, known.total)), numbers, 0), 0
@@ -91,13 +132,13 @@ def _of_numbers(rows: Rows, known: KnownDataset) -> Iterator[str]:
     yield _named("with a name of another kind", (int(seen[0]), others))
 
 
-def _of_ids(rows: Rows, ids: pa.Array, given: str) -> Iterator[str]:
-    partners = find_partners(lambda: _ids(rows), lambda: [ids], f"--expect {given}")
+def _of_ids(rows: _Part, ids: pa.Array, given: str) -> Iterator[str]:
+    partners = find_partners(rows.ids, lambda: [ids], f"--expect {given}")
     missing = np.flatnonzero(~partners.used)
     yield _named("missing", (len(missing), [printable(ids[at].as_py()) for at in missing[:_SHOWN].tolist()]))
     surplus, start = partners.line_of < 0, 0
     shown: list[str] = []
-    for own in _ids(rows):
+    for own in rows.ids():
         shown += _first(own, surplus[start : start + len(own)], shown)
         start += len(own)
     yield _named("not expected", (int(surplus.sum()), shown))
@@ -114,12 +155,12 @@ def _of_counts(counts: Mapping[str, int], expected: Mapping[str, int], what: str
     )
 
 
-def _count_classes(rows: Rows, names: str) -> tuple[Counter[str], tuple[int, list[str]]]:
+def _count_classes(rows: _Part, names: str) -> tuple[Counter[str], tuple[int, list[str]]]:
     """Return class -> images, by their file names, and how many have other names, with the first of these."""
     counts: Counter[str] = Counter()
     others: list[str] = []
     others_count = 0
-    for ids in _ids(rows):
+    for ids in rows.ids():
         plain = base_alike(ids)
         is_other = ~to_mask(pc.match_substring_regex(plain, names))
         others_count += int(is_other.sum())
@@ -129,9 +170,9 @@ def _count_classes(rows: Rows, names: str) -> tuple[Counter[str], tuple[int, lis
     return counts, (others_count, others)
 
 
-def _count_folders(rows: Rows, *, by_path: bool) -> Counter[str]:
+def _count_folders(rows: _Part, *, by_path: bool) -> Counter[str]:
     counts: Counter[str] = Counter()
-    for ids in _ids(rows):
+    for ids in rows.ids():
         folders = pc.replace_substring_regex(comparable(ids), "(?s)(^|/)[^/]*$", "")
         _add(counts, folders if by_path else pc.replace_substring_regex(folders, "(?s)^.*/", ""))
     return counts
@@ -140,10 +181,6 @@ def _count_folders(rows: Rows, *, by_path: bool) -> Counter[str]:
 def _add(counts: Counter[str], names: pa.Array) -> None:
     for found in pc.value_counts(names).to_pylist():
         counts[found["values"]] += found["counts"]
-
-
-def _ids(rows: Rows) -> Iterable[pa.Array]:
-    return (one_array(table, "image_id") for table in rows.tables())
 
 
 def _first(ids: pa.Array, chosen: npt.NDArray[np.bool_], shown: Sequence[str]) -> list[str]:
