@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from anon_batch.records import DEFAULT_LABEL, PLATE_LABEL
+from anon_batch.records import DEFAULT_LABEL, PLATE_LABEL, TEXT_LABEL
 
-_NOUNS: Mapping[str, str] = {DEFAULT_LABEL: "faces", PLATE_LABEL: "number plates", "person": "persons"}
+_NOUNS: Mapping[str, str] = {
+    DEFAULT_LABEL: "faces",
+    PLATE_LABEL: "number plates",
+    "person": "persons",
+    TEXT_LABEL: "texts",
+}
 
 
 def noun_of(label: str) -> str:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from anon_batch import geometry
 from anon_batch.config import AnonymizeConfig, TreatmentConfig
-from anon_batch.config.treatment_defaults import MaskSettings, complete
+from anon_batch.config.treatment_defaults import RECTANGLES, MaskSettings, complete
 from anon_batch.errors import ConfigError
-from anon_batch.records import PLATE_LABEL, Detections, Region, Shape
+from anon_batch.records import Detections, Region, Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +90,8 @@ class Policy:
     def from_config(cls, config: AnonymizeConfig) -> Policy:
         """Return the policy of a job file's section `anonymize`."""
         by_label = {label: Treatment.from_config(section, label) for label, section in config.labels()}
-        # Because a plate has corners, it gets its own mask where the default's is not given.
-        by_label.setdefault(PLATE_LABEL, Treatment.from_config(config.default, PLATE_LABEL))
+        for label in RECTANGLES:  # because what has corners gets such a mask where the default's is not given
+            by_label.setdefault(label, Treatment.from_config(config.default, label))
         return cls(by_label, Treatment.from_config(config.default))
 
     def __getitem__(self, label: str) -> Treatment:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from anon_batch.face_shape import ELLIPSE_EXPANSION, EXPANSION, LEAST_EXPANSION
-from anon_batch.records import PLATE_LABEL, Shape
+from anon_batch.records import PLATE_LABEL, TEXT_LABEL, Shape
 
 FACE_METHODS = ("swap", "gan")  # that show a new face
 PLATE_METHOD = "plate"
-PLATE_EXPANSION = 1.5  # chosen on photographs of cars with the detector `licence_plate`, whose boxes are tight
+# Label -> expansion of those that are rectangles. That of plates was chosen on photographs of cars, for boxes of `licence_plate`,
+# which are tight.
+RECTANGLES: Mapping[str, float] = {PLATE_LABEL: 1.5, TEXT_LABEL: 1.1}
 SEAM_ROOM = 0.16  # of the mask's longer side, in which a new face may meet its surroundings
 
 
@@ -30,11 +33,11 @@ def complete(
         ValueError: the expansion of the shape `face` is below its limit.
     """
     new_face = method in FACE_METHODS
-    is_plate = method == PLATE_METHOD or label == PLATE_LABEL
+    label = PLATE_LABEL if method == PLATE_METHOD else label
     if shape is None:
-        shape = "rectangle" if is_plate else "face" if new_face else "ellipse"
+        shape = "rectangle" if label in RECTANGLES else "face" if new_face else "ellipse"
     if expansion is None:
-        expansion = EXPANSION if shape == "face" else PLATE_EXPANSION if is_plate else ELLIPSE_EXPANSION
+        expansion = EXPANSION if shape == "face" else RECTANGLES.get(label or "", ELLIPSE_EXPANSION)
     if soft_edge is None:
         soft_edge = SEAM_ROOM if new_face and shape == "face" else 0.0
     if shape == "face" and expansion < LEAST_EXPANSION:

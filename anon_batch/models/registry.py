@@ -91,6 +91,16 @@ _ENTRIES = (
         package="anon_batch:models/bundled/licence_plate.onnx",
     ),
     ModelEntry(
+        name="text",
+        filename="ch_PP-OCRv4_det_infer.onnx",
+        url="https://huggingface.co/SWHL/RapidOCR/resolve/main/PP-OCRv4/ch_PP-OCRv4_det_infer.onnx",
+        sha256="d2a7720d45a54257208b1e13e36a8479894cb74155a5efe29462512d42f49da9",
+        size_bytes=4_745_517,
+        licence="Apache-2.0",
+        trained_on="not stated by its authors (PaddleOCR PP-OCRv4, converted by RapidOCR)",
+        package="rapidocr_onnxruntime:models/ch_PP-OCRv4_det_infer.onnx",
+    ),
+    ModelEntry(
         name="generator",
         filename="generator.safetensors",
         url="",

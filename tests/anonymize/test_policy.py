@@ -130,4 +130,5 @@ def test_plates_get_rectangles_of_their_own_size_unless_the_job_says_otherwise()
     masks = [("rectangle", 1.5), ("rectangle", 1.5), ("rectangle", 2.0), ("ellipse", 1.1)]
     assert [(how.shape, how.expansion) for how in own] == masks
     assert [how.method for how in own] == ["solid", "blur", "inpaint", "solid"]
+    assert (policies[0]["text"].shape, policies[0]["text"].expansion) == ("rectangle", 1.1)
     assert (policies[0]["other"].shape, policies[0]["other"].expansion) == ("ellipse", 1.3)
