@@ -56,6 +56,7 @@ class GroundTruth:
         keep: (N,) bool; what a detector finds there stays untouched on the owner's word. Left out, none is kept.
         size: width and height of the image that the boxes are for, px, where they are known; compared with the real ones.
             UNIT_SIZE: the boxes are shares of the image's sides.
+        is_scaled: whether the boxes were shares, so that their scale is sure.
     """
 
     boxes: FloatArray
@@ -63,6 +64,7 @@ class GroundTruth:
     labels: tuple[str, ...] = None  # type: ignore[assignment]
     keep: BoolArray = None  # type: ignore[assignment]
     size: tuple[int, int] | None = None
+    is_scaled: bool = False
 
     def __post_init__(self) -> None:
         n = len(self.boxes)
@@ -90,13 +92,13 @@ class GroundTruth:
             return self
         with np.errstate(over="ignore"):  # because a damaged box is a fault of its own
             boxes = self.boxes * np.array([width, height] * 2, np.float32)
-        return replace(self, boxes=boxes, size=(width, height))
+        return replace(self, boxes=boxes, size=(width, height), is_scaled=True)
 
     def take(self, indices: npt.NDArray[np.integer[Any]] | BoolArray) -> GroundTruth:
         """Return the regions at `indices` (integers, in that order, or a bool mask)."""
         at = np.flatnonzero(indices) if indices.dtype == np.bool_ else indices
         labels = tuple(self.labels[int(i)] for i in at)
-        return GroundTruth(self.boxes[at], self.ignore[at], labels, self.keep[at], self.size)
+        return GroundTruth(self.boxes[at], self.ignore[at], labels, self.keep[at], self.size, self.is_scaled)
 
     def __len__(self) -> int:
         return len(self.boxes)

@@ -71,7 +71,7 @@ class GivenBoxes:
             boxes = truth.boxes.astype(np.float64)
         if size is not None and truth.size not in (None, size):
             return _other_size(truth.size or size, size)
-        for is_fault, says in _CHECKS:
+        for is_fault, says in _CHECKS_OF_SHARES if truth.is_scaled else _CHECKS:
             if (at := _first(is_fault(boxes[own], size))) is not None:
                 found = _say(truth, int(own[at]), says)
                 return found if size is None else f"{found}; the image has {size[0]} x {size[1]} px{_hint(boxes, size)}"
@@ -102,10 +102,20 @@ def _is_tiny(boxes: _Boxes, size: tuple[int, int] | None) -> BoolArray:
     return np.asarray(_areas(_inside(boxes, size)) < MIN_AREA_PX, np.bool_)
 
 
-_CHECKS: tuple[tuple[Callable[[_Boxes, tuple[int, int] | None], BoolArray], str], ...] = (
+def _is_empty(boxes: _Boxes, size: tuple[int, int] | None) -> BoolArray:
+    return np.asarray(_areas(_inside(boxes, size)) <= 0, np.bool_)
+
+
+_Checks = tuple[tuple[Callable[[_Boxes, tuple[int, int] | None], BoolArray], str], ...]
+_CHECKS: _Checks = (
     (_is_normalised, f"has no coordinate above {MAX_SHARE:g}, as if it were in shares of the image's size"),
     (_is_outside, "lies for more than half of its area outside the image"),
     (_is_tiny, f"has less than {MIN_AREA_PX:g} square px in the image"),
+)
+# Because the scale of shares is known, a face of a pixel is one: of an image that was made smaller after it was labelled.
+_CHECKS_OF_SHARES: _Checks = (
+    (_is_outside, "lies for more than half of its area outside the image"),
+    (_is_empty, "has no area in the image"),
 )
 
 

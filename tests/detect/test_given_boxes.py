@@ -117,7 +117,8 @@ def test_only_boxes_of_the_labels_in_use_are_checked():
         ((10, 10, 40, 40), "said to be in shares"),
         ((0.5, 0.5, 50, 0.9), "said to be in shares"),
         ((0.5, 0.5, 0.4, 0.9), "x2 < x1"),
-        ((0.5, 0.5, 0.501, 0.502), "square px"),
+        ((0.5, 0.5, 0.501, 0.502), None),  # of an image that was made smaller
+        ((0.5, 0.5, 0.5, 0.9), "no area"),
         ((1.1, 0.1, 1.4, 0.2), "outside"),
         ((NAN, 0, 1, 1), "not finite"),
     ],

@@ -87,6 +87,15 @@ def test_shares_that_are_not_called_so_are_refused_and_many_of_them_pass_when_th
     assert {row["status"] for row in rows} == {"anonymized"}
 
 
+@pytest.mark.parametrize("side", [0.001, 0.02, 0.06])
+def test_a_face_of_a_pixel_is_anonymized(tmp_path: Path, side: float) -> None:
+    [row] = _released(_dataset(tmp_path, [[(0.3, 0.3, 0.3 + side, 0.3 + side)]], (1, 1)))["rows"]
+    assert row["status"] == "anonymized"
+    [region] = row["regions"]
+    assert region["x1"] <= 0.3 * 24 < region["x2"]
+    assert region["y1"] <= 0.3 * 20 < region["y2"]
+
+
 def test_an_anonymizer_scales_what_it_is_given() -> None:
     anonymizer = Anonymizer(
         DetectConfig(detectors=["manifest"]), AnonymizeConfig(face={"method": "solid"}), key=bytes(32)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -11,16 +12,19 @@ import pyarrow as pa
 from anon_batch.errors import ConfigError, ManifestError
 from anon_batch.formats.features import read_features, to_metadata
 from anon_batch.manifest.check_ids import one_array
+from anon_batch.manifest.importers.entries import BATCH_ROWS
 from anon_batch.manifest.importers.report import NAMES_SHOWN, printable
 from anon_batch.manifest.joins.lines import KEY, JoinedLines
 from anon_batch.manifest.joins.partners import Names, Partners, find_partners, look_up
 from anon_batch.manifest.joins.values import find_column, texts_at
+from anon_batch.manifest.rebatch import rebatch
 from anon_batch.manifest.rows import Rows, replace_columns
 from anon_batch.units import format_counted
 
 _ID = "image_id"
 _OWN = (_ID, "uri", "sha256")  # columns of every row that a key may be compared with
 _SHOWN = 3
+_TAKEN_ROWS = 65_536  # at once, because a table in another order has their lines everywhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,14 +143,19 @@ def join_rows(rows: Rows, join: Join, lines: JoinedLines) -> tuple[Rows, JoinRep
 
     def joined() -> Iterator[pa.Table]:
         start = 0
-        for table in rows.tables():
+        for table in rebatch(rows.tables(), _TAKEN_ROWS):
             found = lines.take(partners.line_of[start : start + len(table)])
             partners.check(start, texts_at(table, join.column), one_array(found, KEY), where)
             start += len(table)
             yield replace_columns(table, {name: found.column(name) for name in lines.extra.names})
 
+    tables = partial(_cut, joined)
     features = {**read_features(rows.extra.metadata), **read_features(lines.extra.metadata)}
-    return Rows(joined, pa.schema([*rows.extra, *lines.extra], to_metadata(features)), rows.count), report
+    return Rows(tables, pa.schema([*rows.extra, *lines.extra], to_metadata(features)), rows.count), report
+
+
+def _cut(tables: Callable[[], Iterator[pa.Table]]) -> Iterator[pa.Table]:
+    return rebatch(tables(), BATCH_ROWS)
 
 
 def match_rows(rows: Rows, join: Join, lines: JoinedLines, where: str) -> tuple[Partners, JoinReport]:

@@ -57,9 +57,10 @@ class JoinedLines:
         wanted, place = np.unique(numbers[numbers >= 0], return_inverse=True)
         with pa.memory_map(str(self._path)) as mapped, pa.ipc.open_file(mapped) as reader:
             pieces = [reader.schema.empty_table()]
-            for number in np.unique(wanted // BATCH_ROWS).tolist():
-                own = wanted[wanted // BATCH_ROWS == number] - number * BATCH_ROWS
-                pieces.append(pa.Table.from_batches([reader.get_batch(number).take(pa.array(own))]))
+            numbers_of_batches = np.unique(wanted // BATCH_ROWS)
+            for number, own in zip(numbers_of_batches.tolist(), _split(wanted, numbers_of_batches), strict=True):
+                batch = reader.get_batch(number).take(pa.array(own - number * BATCH_ROWS))
+                pieces.append(pa.Table.from_batches([batch]))
             found = pa.concat_tables(pieces).combine_chunks()
             at = np.zeros(len(numbers), np.int64)
             at[numbers >= 0] = place
@@ -167,6 +168,11 @@ def _additional(table: pa.Table, report: ImportReport) -> pa.Table:
 
 def _columns(table: pa.Table) -> dict[str, Any]:
     return {name: table.column(name) for name in table.column_names}
+
+
+def _split(wanted: npt.NDArray[np.int64], batches: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+    """Return sorted numbers of lines by the batch that holds them."""
+    return np.split(wanted, np.searchsorted(wanted, batches[1:] * BATCH_ROWS)) if len(batches) else []
 
 
 def _nulls(schema: pa.Schema, count: int) -> pa.Table:
