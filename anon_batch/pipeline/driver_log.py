@@ -93,8 +93,9 @@ class DriverLog:
         self.write(text)
 
     def workers(self, number: int) -> None:
-        """Add how many workers there are now."""
-        self.write(f"{format_counted(number, 'worker')} with loaded models")
+        """Keep how many workers there are now, for the next line about the progress."""
+        with self._lock:
+            self._progress.set_workers(number)
 
     def ended(self, ending: Ending) -> None:
         """Add how the run ended, and write the log for the last time; wait no longer than a store may take."""
@@ -151,13 +152,17 @@ class _Progress:
     """What happened since the last line about it."""
 
     def __init__(self) -> None:
-        self._total, self._done = 0, 0
+        self._total = self._workers = self._most_workers = 0
         self._statuses: Counter[str] = Counter()
         self._clear()
 
     def begin(self, total: int, done: Counter[str]) -> None:
-        self._total, self._done = total, done.total()
+        self._total = total
         self._statuses.update(done)
+
+    def set_workers(self, number: int) -> None:
+        self._workers = number
+        self._most_workers = max(number, self._most_workers)
 
     def add(self, result: ShardResult) -> None:
         self._shards += 1
@@ -173,9 +178,10 @@ class _Progress:
             return ""
         done, seconds = self._statuses.total(), time.monotonic() - self._since
         counts = ", ".join(f"{self._statuses.get(status, 0):,} {status}" for status in STATUSES)
+        shards, workers = format_counted(self._shards, "shard"), format_counted(self._most_workers, "worker")
         parts = [
             f"{done:,} of {self._total:,} rows: {counts}",
-            f"{format_counted(self._shards, 'shard')} in {format_duration(seconds)}",
+            f"{shards} by {workers} in {format_duration(seconds)}",
             _listed("without an output", self._reasons, "{:,}"),
             _listed("storage calls repeated", self._retries, "{:,}"),
             _listed("seconds of all threads", self._seconds, "{:.1f}"),
@@ -184,7 +190,7 @@ class _Progress:
         return "; ".join(part for part in parts if part)
 
     def _clear(self) -> None:
-        self._shards, self._since = 0, time.monotonic()
+        self._shards, self._most_workers, self._since = 0, self._workers, time.monotonic()
         self._reasons: Counter[str] = Counter()
         self._retries: Counter[str] = Counter()
         self._seconds: Counter[str] = Counter()

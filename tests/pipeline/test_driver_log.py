@@ -68,8 +68,7 @@ def test_a_run_is_logged_from_its_start_to_its_end(run: Run) -> None:
     text = read_log(run)
     assert warnings == []
     assert f"run {run.plan.run_id} of job 'release' starts: 0 of 10 rows are done; {run.release.uri}" in text
-    assert "2 workers with loaded models" in text
-    assert "10 of 10 rows: 5 anonymized, 4 clean, 0 withheld, 1 failed; 3 shards in" in text
+    assert "10 of 10 rows: 5 anonymized, 4 clean, 0 withheld, 1 failed; 3 shards by 2 workers in" in text
     assert "without an output: unsupported_format 1" in text
     assert "gate failed exceeded: 10.0 % (limit: at most 1.0 %)" in text
     assert text.splitlines()[-1].endswith(
@@ -175,6 +174,21 @@ def test_the_log_is_written_again_while_the_run_goes_on(run: Run) -> None:
             time.sleep(0.02)
 
     kept(run, act, interval_s=0.05)
+
+
+def test_a_line_about_the_progress_says_how_many_workers_there_were(run: Run) -> None:
+    progress = driver_log._Progress()
+    progress.begin(10, Counter(clean=2))
+    result = ShardResult(ShardSpec(0, 4), "committed", {"clean": 4}, retries={"throttled": 3}, timings={"read": 1.25})
+    for workers, expected in ((3, 3), (5, 5), (0, 5), (0, 0)):
+        progress.set_workers(workers)
+        progress.add(result)
+        if (workers, expected) != (5, 5):
+            line = progress.take()
+            assert f" by {expected} workers in " in line
+            assert "storage calls repeated: throttled " in line
+            assert "seconds of all threads: read " in line
+    assert progress.take() == ""
 
 
 def test_a_ledger_that_takes_no_log_is_said_once_and_stops_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
