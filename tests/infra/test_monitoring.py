@@ -105,3 +105,21 @@ def test_prometheus_reads_the_rules_and_each_alert_comes_when_it_should(argument
     done = subprocess.run(["promtool", *arguments], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "SUCCESS" in done.stdout + done.stderr
+
+
+def test_the_prometheus_operator_finds_the_pods_of_the_shipped_job_and_may_reach_them() -> None:
+    monitor = yaml.safe_load((INFRA / "prometheus/podmonitor.yaml").read_text())
+    documents = list(yaml.safe_load_all((INFRA / "rayjob.yaml").read_text()))
+    [policy] = [own for own in documents if own["kind"] == "NetworkPolicy"]
+    [job] = [own for own in documents if own["kind"] == "RayJob"]
+    cluster = job["spec"]["rayClusterSpec"]
+    selected = monitor["spec"]["selector"]["matchLabels"].items()
+    assert monitor["metadata"]["namespace"] == job["metadata"]["namespace"]
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        assert selected <= group["template"]["metadata"]["labels"].items()
+        for container in group["template"]["spec"]["containers"]:
+            ports = {port["name"] for port in container.get("ports", [{"name": "metrics"}])}
+            assert monitor["spec"]["podMetricsEndpoints"][0]["port"] in ports, (
+                "KubeRay adds it only where no port is named"
+            )
+    assert any({"port": 8080} in rule.get("ports", ()) for rule in policy["spec"]["ingress"])
