@@ -142,6 +142,10 @@ def build(
     storage = Storage(config.storage if config else StorageConfig())
     labels = LabelMap.parse(label or [])
     form = None if regions_format is None else BoxFormat.parse(regions_format.value)
+    if form is not None and regions_from is None and ground_truth is None:
+        raise ConfigError(
+            "--regions-format says what the boxes of --regions-from or --ground-truth are; give one of them"
+        )
     kept = None if columns is None else [] if columns == "none" else columns.split(",")
     report = build_manifest(
         storage,

@@ -45,7 +45,9 @@ def with_boxes(rows: Rows, boxes: BoxColumn) -> Rows:
     """
     head = find_column(rows.extra.names, boxes.path)
     if head is None:
-        raise ManifestError(f"--regions-from {boxes.path}: no such column; columns: {', '.join(rows.extra.names)}")
+        raise ManifestError(
+            f"--regions-from {boxes.path}: no such column; columns: {', '.join(rows.extra.names) or 'none'}"
+        )
     extra = rows.extra if head != boxes.path else rows.extra.remove(rows.extra.get_field_index(head))
 
     def with_regions() -> Iterator[pa.Table]:

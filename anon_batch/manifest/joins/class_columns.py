@@ -28,7 +28,7 @@ def with_classes(rows: Rows, columns: Sequence[str]) -> Rows:
     features = read_features(rows.extra.metadata)
     for name in columns:
         if name not in rows.extra.names:
-            raise ManifestError(f"--classes {name}: no such column; columns: {', '.join(rows.extra.names)}")
+            raise ManifestError(f"--classes {name}: no such column; columns: {', '.join(rows.extra.names) or 'none'}")
         if class_names(features.get(name)) is None and not is_text(rows.extra.field(name).type):
             raise ManifestError(f"--classes {name}: the column is {rows.extra.field(name).type}, expected texts")
     wanted = [name for name in dict.fromkeys(columns) if class_names(features.get(name)) is None]

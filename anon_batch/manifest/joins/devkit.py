@@ -111,7 +111,7 @@ def _of_archive(storage: Storage, address: str) -> dict[str, bytes]:
                     file = archive.extractfile(member)
                     found[name] = file.read(_MAX_BYTES) if file is not None else b""
     except (tarfile.TarError, EOFError, OSError, ValueError) as exc:
-        raise ManifestError(f"{address}: not a tar, or damaged ({exc}); fetch it again") from None
+        raise ManifestError(f"{address}: not a tar, or damaged ({str(exc).splitlines()[0]}); fetch it again") from None
     return found
 
 

@@ -130,7 +130,7 @@ def join_rows(rows: Rows, join: Join, lines: JoinedLines) -> tuple[Rows, JoinRep
         )
     if find_column([*_OWN, *rows.extra.names], join.column) is None:
         raise ManifestError(
-            f"{where}: the images have no column `{join.column}`; columns: {', '.join(rows.extra.names)}"
+            f"{where}: the images have no column `{join.column}`; columns: {', '.join(rows.extra.names) or 'none'}"
         )
     partners, report = match_rows(rows, join, lines, where)
     if not report.matched_count:

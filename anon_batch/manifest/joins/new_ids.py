@@ -79,7 +79,9 @@ def with_new_ids(rows: Rows, template: IdTemplate) -> Rows:
     """
     for name in template.columns:
         if find_column(rows.extra.names, name) is None:
-            raise ManifestError(f"--id {template.text}: no column `{name}`; columns: {', '.join(rows.extra.names)}")
+            raise ManifestError(
+                f"--id {template.text}: no column `{name}`; columns: {', '.join(rows.extra.names) or 'none'}"
+            )
     missing_count = 0
     shown: list[str] = []
     for table in rows.tables():
