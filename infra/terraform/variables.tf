@@ -46,9 +46,13 @@ variable "reader_principal_arns" {
 }
 
 variable "access_log_days" {
-  description = "How long the ledger's access logs are kept."
+  description = "How many days the ledger's access logs are kept."
   type        = number
   default     = 365
+  validation {
+    condition     = var.access_log_days >= 1 && floor(var.access_log_days) == var.access_log_days
+    error_message = "Use a whole number of days, 1 or more."
+  }
 }
 
 variable "ray_cluster_name" {
@@ -61,6 +65,10 @@ variable "eks_oidc_provider_arn" {
   description = "OIDC provider of an EKS cluster whose service account `anon-batch` may take the worker's role; null: none."
   type        = string
   default     = null
+  validation {
+    condition     = var.eks_oidc_provider_arn == null || can(regex("^arn:[^:]+:iam::[0-9]+:oidc-provider/.+", var.eks_oidc_provider_arn))
+    error_message = "Use the provider's ARN: arn:aws:iam::ACCOUNT:oidc-provider/ISSUER."
+  }
 }
 
 variable "eks_namespace" {

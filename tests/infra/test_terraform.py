@@ -112,6 +112,8 @@ def test_the_files_are_formatted_and_valid_and_the_lock_fits(tmp_path: Path) -> 
     [
         ("prefix", "Acme_Faces", "lower-case letters"),
         ("prefix", "a" * 56, "55"),
+        ("access_log_days", "0", "1 or more"),
+        ("eks_oidc_provider_arn", "oidc.eks.eu-central-1.amazonaws.com/id/0123", "provider's ARN"),
         ("input_bucket_arns", "[]", "at least one bucket"),
         ("input_bucket_arns", '["arn:aws:s3:::photos/*"]', "without a key"),
     ],
