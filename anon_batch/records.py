@@ -84,7 +84,7 @@ class GroundTruth:
     @property
     def is_normalised(self) -> bool:
         """Whether the boxes are shares of the image's sides."""
-        return self.size == UNIT_SIZE
+        return self.size == UNIT_SIZE and not self.is_scaled
 
     def in_pixels(self, width: int, height: int) -> GroundTruth:
         """Return the regions in px of an image of this size: shares are scaled, boxes in px stay."""

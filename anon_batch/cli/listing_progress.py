@@ -46,6 +46,10 @@ class ListingProgress:
         if self._is_due():
             err.print(f"{format_count(count)} images", markup=False)
 
+    def lines(self, given: str, count: int) -> None:
+        if self._is_due():
+            err.print(f"{given}: {format_count(count)} lines", markup=False)
+
     def _is_due(self) -> bool:
         now = time.monotonic()
         if now - self._printed_at < _INTERVAL_S:

@@ -54,7 +54,7 @@ class ManifestBoxes:
 
         Raises:
             WithheldError: an image has no boxes given (`no_boxes`), which differs from an empty list, and no other detector
-                looks at it.
+                looks at it; or they are shares (`bad_box`).
             ValueError: a box is not finite, which `given_boxes` tells before.
         """
         return [self._detections(truth) for truth in given]
@@ -64,6 +64,8 @@ class ManifestBoxes:
             return Detections.empty()
         if truth is None:
             raise WithheldError("no_boxes", "the manifest's `regions` is null; an empty list means that there is none")
+        if truth.is_normalised:
+            raise WithheldError("bad_box", "the boxes are in shares of the image's sides, and nobody scaled them")
         n = len(truth)
         landmarks = np.full((n, 5, 2), np.nan, np.float32)
         boxes = truth.boxes.astype(np.float32)

@@ -1,7 +1,7 @@
 """The manifest: the Parquet list of a dataset's images, how it is read, checked and built.
 
-Reading and checking live in `schema`, `reading` and `check`; building in `builder`, with one module a kind of
-source in `sources`.
+Reading and checking live in `schema`, `read` and `check`; building in `build`, with one module a kind of source in `importers`.
+What other files know of the images is in `joins` (tables), `truth` (labelled regions) and `expect` (what a dataset has).
 """
 
 from __future__ import annotations

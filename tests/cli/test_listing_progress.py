@@ -34,5 +34,8 @@ def test_what_is_listed_is_shown_from_time_to_time(
     progress.archive("s3://b/x.tar", 110_000_000, 400_000_000)
     now = 20.5
     progress.rows(12_192)
+    progress.lines("labels.csv", 8_192)
+    now = 31.0
+    progress.lines("labels.csv", 16_384)
     said = " ".join(capsys.readouterr().err.split())
-    assert said == "x.tar: 100.0 MB of 400.0 MB, 4,000 images, 30.0 s left 12,192 images"
+    assert said == "x.tar: 100.0 MB of 400.0 MB, 4,000 images, 30.0 s left 12,192 images labels.csv: 16,384 lines"

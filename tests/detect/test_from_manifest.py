@@ -39,3 +39,11 @@ def test_an_empty_list_means_no_region_and_null_withholds():
     with pytest.raises(WithheldError) as caught:
         boxes_of().detections([None])
     assert caught.value.reason == "no_boxes"
+
+
+def test_shares_that_nobody_scaled_withhold():
+    truth = GroundTruth(np.array([[0.1, 0.1, 0.5, 0.5]], np.float32), np.zeros(1, np.bool_), size=(1, 1))
+    with pytest.raises(WithheldError, match="nobody scaled") as caught:
+        boxes_of().detections([truth])
+    assert caught.value.reason == "bad_box"
+    assert boxes_of().detections([truth.in_pixels(100, 10)])[0].boxes.round(3).tolist() == [[10, 1, 50, 5]]

@@ -134,4 +134,6 @@ def test_without_the_size_shares_need_only_be_shares():
 
 
 def test_an_image_of_one_pixel_is_in_px_and_in_shares_alike():
-    assert truth((0, 0, 1, 1), size=(1, 1)).in_pixels(1, 1).boxes.tolist() == [[0, 0, 1, 1]]
+    scaled = truth((0, 0, 1, 1), size=(1, 1)).in_pixels(1, 1)
+    assert scaled.boxes.tolist() == [[0, 0, 1, 1]]
+    assert not scaled.is_normalised

@@ -25,6 +25,9 @@ class Progress(Protocol):
     def rows(self, count: int) -> None:
         """Take the number of rows that are listed."""
 
+    def lines(self, given: str, count: int) -> None:
+        """Take the address of a joined table, and the number of its lines that are read."""
+
 
 @dataclass
 class ImportReport:

@@ -92,6 +92,8 @@ def read_lines(
             left = table.select([name for name in table.column_names if name != key])
             columns = _additional(conform(left, report, renames, in_cells=False), report) if left.num_columns else left
             features = read_features(columns.schema.metadata)
+            if report.progress is not None:
+                report.progress.lines(given, staged.rows_count)
             staged.add(0, pa.table({**_columns(columns), KEY: keys}).replace_schema_metadata(to_metadata(features)))
         if not staged.rows_count or key is None:
             raise ManifestError(f"--join {given}: the table has no line")
