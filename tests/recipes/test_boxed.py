@@ -13,6 +13,7 @@ from recipes import boxed
 from recipes.checks import check_files, check_leaks, check_rows
 from recipes.cloud import Cloud
 from recipes.commands import Made, commands, load, make
+from recipes.hub import load_dataset
 from recipes.photographs import photographs
 from recipes.wider_reader import WIDERFace
 from typer.testing import CliRunner
@@ -31,6 +32,8 @@ def test_coco(tmp_path: Path, cloud: Cloud) -> None:
     assert [row["split"] for row in made.rows()] == ["train"] * 3 + ["validation"] * 4
     check_files(made, {image_id: photographs()[name] for image_id, name in COCO_IDS.items()})
     check_leaks(made, photographs().values(), ["flickr.com", "cocodataset.org"])
+    splits = load_dataset(made.release, tmp_path / "cache")
+    assert {split: len(rows) for split, rows in splits.items()} == {"train": 3, "validation": 4}
     [example] = load(made, tmp_path / "load")
     coco = example.names["coco"]
     assert coco.getImgIds() == list(boxed.COCO["val2017"])

@@ -10,6 +10,7 @@ from recipes import datacomp
 from recipes.checks import check_image, check_leaks, check_rows
 from recipes.cloud import Cloud
 from recipes.commands import load
+from recipes.hub import load_dataset
 from tar_readers import read_tars
 
 SHARDS = datacomp.SHARDS
@@ -36,6 +37,7 @@ def test_datacomp(tmp_path: Path, cloud: Cloud) -> None:
         kept = {name: value for name, value in record.items() if name not in PRIVATE}
         assert json.loads(sample["json"]) == kept
         check_image(image, sample["jpg"], row)
+    assert load_dataset(made.release, tmp_path / "cache")["train"]["txt"][:] == [own["caption"] for own in records]
     [example] = load(made, tmp_path / "load")
     assert example.printed == [
         f"{record['key']} {image.size} {record['caption']} {record['original_width']}"

@@ -6,19 +6,19 @@ import json
 import sys
 import types
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from folder_readers import image_folder
+from folder_readers import image_folder, timm_folder
 from recipes import imagenet
 from recipes.checks import check_files, check_image, check_leaks, check_rows
 from recipes.cloud import Cloud
 from recipes.commands import load
+from recipes.hub import load_dataset
 from recipes.imagenet import CLASSES, TEST, TRAIN, VAL, class_number, photograph
-from tar_readers import read_tars, timm_wds
+from tar_readers import read_tars, read_wids, timm_wds
 
-datasets = pytest.importorskip("datasets")
+datasets = pytest.importorskip("datasets")  # before stand-ins of torchvision and timm, which it looks for
 pytestmark = pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # as loaders meet them in ImageNet
 
 
@@ -33,15 +33,9 @@ def loaders(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm.data", tars)
 
 
-def load_dataset(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", cache)
-    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-    return datasets.load_dataset(str(folder), cache_dir=str(cache))
-
-
 @pytest.mark.full
 @pytest.mark.usefixtures("loaders")
-def test_train(tmp_path: Path, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_train(tmp_path: Path, cloud: Cloud) -> None:
     imagenet.write_train(tmp_path / "made/my-datasets/imagenet")
     imagenet.write_faces(tmp_path / "made/my-datasets/imagenet/face_annotations_ILSVRC.json")
     ids = {f"{own.wnid}/{own.name}.JPEG": photograph(own) for own in TRAIN}
@@ -53,15 +47,16 @@ def test_train(tmp_path: Path, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) ->
     [example] = load(made, tmp_path / "load")
     train = example.names["train"]
     assert train.class_to_idx == {wnid: at for at, wnid in enumerate(sorted(CLASSES))}
+    assert timm_folder(made.release / "images").class_to_idx == train.class_to_idx
     assert train.samples == sorted((f"{own.wnid}/{own.name}.JPEG", class_number(own)) for own in TRAIN)
-    rows = load_dataset(made.release, tmp_path / "cache", monkeypatch)["train"]
+    rows = load_dataset(made.release, tmp_path / "cache")["train"]
     assert rows.features["label"].names == sorted(CLASSES)
     assert rows["label"][:] == [class_number(own) for own in TRAIN]
 
 
 @pytest.mark.full
 @pytest.mark.usefixtures("loaders")
-def test_val(tmp_path: Path, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_val(tmp_path: Path, cloud: Cloud) -> None:
     imagenet.write_val(tmp_path / "made/my-datasets/imagenet")
     imagenet.write_faces(tmp_path / "made/my-datasets/imagenet/face_annotations_ILSVRC.json")
     ids = {f"val/{own.wnid}/{own.name}.JPEG": photograph(own) for own in VAL}
@@ -73,7 +68,7 @@ def test_val(tmp_path: Path, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> N
     val = example.names["val"]
     assert val.class_to_idx == {wnid: at for at, wnid in enumerate(sorted(CLASSES))}
     assert dict(val.samples) == {f"{own.wnid}/{own.name}.JPEG": class_number(own) for own in VAL}
-    rows = load_dataset(made.release, tmp_path / "cache", monkeypatch)["validation"]
+    rows = load_dataset(made.release, tmp_path / "cache")["validation"]
     assert rows["label"][:] == [class_number(own) for own in VAL]
 
 
@@ -90,8 +85,8 @@ def test_hub(tmp_path: Path, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> N
     files = sorted((made.release / "shards").glob("*.parquet"))
     lengths = [pq.read_metadata(path).num_rows for path in sorted((source / "data").glob("*.parquet"))]
     assert [pq.read_metadata(path).num_rows for path in files] == lengths
-    found = load_dataset(made.release, tmp_path / "cache", monkeypatch)
-    before = load_dataset(source, tmp_path / "cache", monkeypatch)
+    found = load_dataset(made.release, tmp_path / "cache")
+    before = load_dataset(source, tmp_path / "cache")
     assert set(found) == set(before)
     by_id = {row["image_id"]: row for row in made.rows()}
     for split, images in order.items():
@@ -101,6 +96,7 @@ def test_hub(tmp_path: Path, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> N
         for own, row in zip(images, undecoded, strict=True):
             check_image(photograph(own), row["image"]["bytes"], by_id[row["image_id"]])
     assert before["test"]["label"][:] == [-1, -1]
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     [example] = load(made, tmp_path / "load")
     names = [CLASSES[wnid].words for wnid in sorted(CLASSES)]
     lines = [f"{split} {len(images)} {names}" for split, images in splits.items()]
@@ -136,3 +132,8 @@ def test_wds(tmp_path: Path, cloud: Cloud) -> None:
     timm, tuples = load(made, tmp_path / "load")
     assert timm.printed == [f"train {len(TRAIN)}", f"validation {len(VAL)}"]
     assert len(tuples.printed) == len(TRAIN)
+    rows = load_dataset(made.release, tmp_path / "cache")
+    assert {split: len(own) for split, own in rows.items()} == {"train": len(TRAIN), "validation": len(VAL)}
+    assert rows["train"]["cls"][:] == [label for _, label in timm_wds(source, "train").samples]
+    keys = [sample["__key__"] for sample in read_wids(made.release / "wids.json", tmp_path / "wids")]
+    assert keys == [sample["__key__"] for tar in tars for sample in read_tars([tar])]
