@@ -32,12 +32,12 @@ class SubmitProgress:
     def __init__(self, reader: StatusReader, log: LogStream, *, quiet: bool) -> None:
         self._reader = reader
         self._log = log
-        self._quiet = quiet
         self._bar = ProgressBar("images", quiet=quiet)
         self._bar_started = False
         self._state = ""
         self._read_at = 0.0
         self._can_read = True
+        self._finished = False
 
     def __enter__(self) -> SubmitProgress:
         self._bar.__enter__()
@@ -54,14 +54,17 @@ class SubmitProgress:
             self.note(f"{job.submission_id}  {state}")
         self._state = state
 
-    def tick(self) -> None:
-        """Print what the driver has said, and what storage holds."""
+    def tick(self) -> bool:
+        """Print what the driver has said and what storage holds; return whether the run has finished."""
+        self._show_rows()  # first, because it says whether the driver's own progress is needed
         self._print(self._log.lines())
-        self._show_rows()
+        return self._finished
 
     def end(self) -> None:
         """Print what is left, now that the job has ended."""
         self._print(self._log.last_lines())
+        self._read_at = 0.0
+        self._show_rows()
 
     def note(self, text: str) -> None:
         """Print a line that stays."""
@@ -74,7 +77,7 @@ class SubmitProgress:
 
     def _show_rows(self) -> None:
         begun = time.monotonic()
-        if not self._can_read or self._quiet or begun < self._read_at:
+        if not self._can_read or begun < self._read_at:
             return
         try:
             status = self._reader.read()
@@ -83,6 +86,7 @@ class SubmitProgress:
                 self._can_read = False
                 self.note(f"OUTPUT cannot be read from here, so progress is what the driver says: {exc}")
         else:
+            self._finished = status.state == "finished"
             if not self._bar_started:
                 self._bar_started = True
                 self._bar.start(status.total, status.done)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from anon_batch.cluster.jobs.server import JobServer, SubmittedJob
 from anon_batch.cluster.jobs.stop import stop_job
 from anon_batch.cluster.jobs.submit import JOB_FILE, Submission, find, submit
 from anon_batch.config import JobConfig
-from anon_batch.errors import AnonBatchError, ConfigError, ExitCode, IntegrityError
+from anon_batch.errors import AnonBatchError, ClusterError, ConfigError, ExitCode, IntegrityError
 from anon_batch.formats.gates_json import Gates
 from anon_batch.formats.release import Release
 from anon_batch.redaction import redact
@@ -132,10 +133,12 @@ def follow_to_end(server: JobServer, output: Output, submission: Submission, bac
     ):
         try:
             job = follow(server, submission.submission_id, progress)
+            progress.end()
+        except ClusterError as exc:
+            job = _from_storage(output, submission.submission_id, str(exc), back)
         except AnonBatchError:
             err.print(f"{submission.submission_id}  may run on. {back}", markup=False)
             raise
-        progress.end()
     code, why = exit_code_of(job)
     try:
         output.read()
@@ -153,6 +156,21 @@ def follow_to_end(server: JobServer, output: Output, submission: Submission, bac
         output.print()
         err.print(f"{job.submission_id}  ended with {int(code)}: {why or code.meaning}", markup=False)
     return int(code)
+
+
+def _from_storage(output: Output, submission_id: str, lost: str, back: str) -> SubmittedJob:
+    """Return what storage says of a job whose cluster is lost.
+
+    Raises:
+        ClusterError: it has not finished, as far as storage shows.
+    """
+    with contextlib.suppress(AnonBatchError):
+        output.read()
+    if output.gates is None:
+        err.print(f"{submission_id}  may run on. {back}", markup=False)
+        raise ClusterError(lost)
+    err.print(f"{submission_id}  {lost}", markup=False)
+    return SubmittedJob(submission_id, "SUCCEEDED", lost)
 
 
 def _with_gates(code: ExitCode, output: Output) -> ExitCode:
@@ -197,9 +215,10 @@ class _LogPrinter:
     def state(self, job: SubmittedJob) -> None:
         """Nothing, because the log alone is wanted."""
 
-    def tick(self) -> None:
+    def tick(self) -> bool:
         for line in self.log.lines():
             out.print(line, markup=False)
+        return False
 
     def note(self, text: str) -> None:
         err.print(text, markup=False)

@@ -23,8 +23,10 @@ from anon_batch.cli.progress import ProgressBar, describe_rows
 from anon_batch.cli.submit_progress import is_known
 from anon_batch.cluster.jobs import stop as stopping
 from anon_batch.cluster.jobs.follow import follow
+from anon_batch.errors import AccessDeniedError
 from anon_batch.pipeline.finalize import finalize
 from anon_batch.pipeline.run import open_run
+from anon_batch.release.status import StatusReader
 
 Main = Callable[..., tuple[int, str, str]]
 ENDS = [job("PENDING", message="Job has not started yet."), job("RUNNING"), job("SUCCEEDED", 0)]
@@ -193,6 +195,34 @@ def test_a_cluster_that_is_lost_returns_75_and_says_how_to_return(
     assert code == 75
     assert "may run on. To return to it: anon-batch submit --manifest" in err
     assert "no Ray job server answers at http://head:8265" in err
+
+
+@pytest.mark.parametrize(("broken", "code"), [(0, 0), (1, 10)])
+def test_a_cluster_that_went_with_its_finished_job_is_no_failure(
+    main: Main, server: MemoryJobServer, args: list[str], tmp_path: Path, broken: int, code: int
+) -> None:
+    server.script = [job("RUNNING"), None]
+    finish(tmp_path, broken=broken)
+    found, out, err = main(*args)
+    assert found == code
+    assert "any more, and the run has finished" in err
+    assert "4 of 4 rows" in out
+
+
+def test_an_output_that_is_not_for_this_machine_is_no_success(
+    main: Main, server: MemoryJobServer, args: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(_: StatusReader) -> Any:
+        raise AccessDeniedError("access denied", f"{tmp_path}/out/run.json")
+
+    monkeypatch.setattr(StatusReader, "read", denied)
+    server.script, server.printed = [job("RUNNING"), job("RUNNING"), job("SUCCEEDED", 0)], "1/4 images (25.0 %)\n"
+    finish(tmp_path)
+    code, _, err = main(*args)
+    assert code == 2
+    assert err.count("OUTPUT cannot be read from here, so progress is what the driver says: access denied") == 1
+    assert "1/4 images (25.0 %)" in err
+    assert "ended with 0, but what it made cannot be read from here:" in err
 
 
 def test_ctrl_c_detaches(main: Main, server: MemoryJobServer, args: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ def config(**keys: Any) -> JobConfig:
 
 def sent(server: MemoryJobServer, **keys: Any) -> tuple[str, bool]:
     own = config(**keys)
-    done = submit(server, own, identity_of(own, {}), "anon-batch run job.yaml", sleep=lambda _: None)  # type: ignore[arg-type]
+    done = submit(server, own, identity_of(own, {}), "anon-batch run job.yaml", sleep=lambda _: None)
     return done.submission_id, done.attached
 
 
@@ -108,7 +108,7 @@ def test_paths_become_absolute_and_local_ones_are_named(tmp_path: Path, monkeypa
 def test_a_job_file_arrives_as_it_was_sent(path: Path, tmp_path: Path) -> None:
     own = with_absolute_paths(load_job(path, {}))
     server = MemoryJobServer()
-    submit(server, own, identity_of(own, {}), "x")  # type: ignore[arg-type]
+    submit(server, own, identity_of(own, {}), "x")
     (tmp_path / "job.yaml").write_text(*server.files.values())
     assert load_job(tmp_path / "job.yaml", {}) == own
 
@@ -140,7 +140,7 @@ def test_a_live_job_is_attached_to_and_one_that_ended_is_tried_again() -> None:
 def test_a_live_job_with_other_workers_is_attached_to_and_the_user_hears_of_it() -> None:
     server, own = MemoryJobServer(), config(engine__workers=8)
     sent(server)
-    done = submit(server, own, identity_of(own, {}), "x")  # type: ignore[arg-type]
+    done = submit(server, own, identity_of(own, {}), "x")
     assert (done.attached, done.other_settings) == (True, True)
 
 
@@ -188,14 +188,14 @@ def test_a_server_that_takes_no_job_is_reported(monkeypatch: pytest.MonkeyPatch)
 
 def test_the_job_of_an_output_is_the_live_one_else_the_latest() -> None:
     server, own = MemoryJobServer(), identity_of(config(anonymize__face__method="solid"), {})
-    assert find(server, own) is None  # type: ignore[arg-type]
+    assert find(server, own) is None
     first, _ = sent(server)
     server.end(first)
     second, _ = sent(server)
     server.end(second)
-    assert find(server, own).submission_id == second  # type: ignore[arg-type, union-attr]
+    assert find(server, own).submission_id == second
     server.known[first] = SubmittedJob(first, "RUNNING", metadata=server.known[first].metadata)
-    assert find(server, own).submission_id == first  # type: ignore[arg-type, union-attr]
+    assert find(server, own).submission_id == first
 
 
 # Follow
@@ -206,12 +206,14 @@ class Heard:
         self.states: list[str] = []
         self.notes: list[str] = []
         self.ticks = 0
+        self.finishes_at = 10**9
 
     def state(self, job: SubmittedJob) -> None:
         self.states.append(job.status)
 
-    def tick(self) -> None:
+    def tick(self) -> bool:
         self.ticks += 1
+        return self.ticks >= self.finishes_at
 
     def note(self, text: str) -> None:
         self.notes.append(text)
@@ -230,7 +232,7 @@ class Clock:
 def followed(script: list[SubmittedJob | None], heard: Heard | None = None) -> SubmittedJob:
     server, clock = MemoryJobServer(script), Clock()
     server.known["anon-1"] = job("PENDING")
-    return follow(server, "anon-1", heard or Heard(), clock=clock, sleep=clock.sleep)  # type: ignore[arg-type]
+    return follow(server, "anon-1", heard or Heard(), clock=clock, sleep=clock.sleep)
 
 
 def test_a_job_is_followed_to_its_end() -> None:
@@ -255,9 +257,17 @@ def test_a_server_that_stays_away_is_given_up_with_75() -> None:
     assert caught.value.exit_code == ExitCode.TRY_AGAIN
 
 
+def test_a_server_that_goes_away_with_its_finished_job_is_not_waited_for() -> None:
+    heard = Heard()
+    heard.finishes_at = 2
+    with pytest.raises(ClusterError, match="answers at http://head:8265 any more, and the run has finished"):
+        followed([job("RUNNING"), job("RUNNING"), job("RUNNING"), None], heard)
+    assert heard.ticks == 4, "while the server answers, its word counts"
+
+
 def test_a_cluster_that_forgot_the_job_was_started_again() -> None:
     with pytest.raises(ClusterError, match=r"does not know anon-9 any more, .* because its head was started again"):
-        follow(MemoryJobServer(), "anon-9", Heard())  # type: ignore[arg-type]
+        follow(MemoryJobServer(), "anon-9", Heard())
 
 
 @pytest.mark.parametrize(
@@ -296,8 +306,8 @@ def test_every_end_has_a_code(ended: SubmittedJob, code: int, said: str) -> None
 def test_stop_waits_for_the_end() -> None:
     server, clock = MemoryJobServer(), Clock()
     first, _ = sent(server)
-    assert stop_job(server, first, clock=clock, sleep=clock.sleep).status == "STOPPED"  # type: ignore[arg-type]
-    assert stop_job(server, first, clock=clock, sleep=clock.sleep).status == "STOPPED"  # type: ignore[arg-type]
+    assert stop_job(server, first, clock=clock, sleep=clock.sleep).status == "STOPPED"
+    assert stop_job(server, first, clock=clock, sleep=clock.sleep).status == "STOPPED"
     assert server.stops == [first]
 
 
@@ -305,7 +315,7 @@ def test_a_job_that_does_not_end_is_reported() -> None:
     server, clock = MemoryJobServer([job("PENDING", message="Job has not started yet.")]), Clock()
     first, _ = sent(server)
     with pytest.raises(ClusterError, match=r"has not ended within 1 min 00 s \(PENDING: Job has not started yet\.\)"):
-        stop_job(server, first, clock=clock, sleep=clock.sleep)  # type: ignore[arg-type]
+        stop_job(server, first, clock=clock, sleep=clock.sleep)
     assert len(server.stops) > 10, "a job that is not set up yet misses the first ones"
 
 
@@ -325,7 +335,7 @@ def test_a_log_is_complete_although_its_stream_breaks(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(server, "tail", breaks)
     lines: list[str] = []
-    with LogStream(server, "anon-1") as log:  # type: ignore[arg-type]
+    with LogStream(server, "anon-1") as log:
         while len(starts) < 4:
             lines += log.lines()
         lines += log.last_lines()
@@ -345,7 +355,7 @@ def test_a_silent_stream_is_opened_again(monkeypatch: pytest.MonkeyPatch) -> Non
         await asyncio.sleep(3600)
 
     monkeypatch.setattr(server, "tail", silent)
-    with LogStream(server, "anon-1") as log:  # type: ignore[arg-type]
+    with LogStream(server, "anon-1") as log:
         while len(starts) < 3:
             pass
         assert list(log.lines()) == ["first"]
@@ -358,5 +368,5 @@ def test_a_log_that_cannot_be_read_at_the_end_ends_all_the_same(monkeypatch: pyt
     server = MemoryJobServer()
     server.printed = "first\n"
     monkeypatch.setattr(server, "log", away)
-    with LogStream(server, "anon-1") as log:  # type: ignore[arg-type]
+    with LogStream(server, "anon-1") as log:
         assert list(log.last_lines()) in (["first"], [])

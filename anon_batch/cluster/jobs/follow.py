@@ -16,10 +16,10 @@ _NO_PROGRAM = (126, 127)  # of a shell that cannot start the command
 
 
 class Watcher(Protocol):
-    """Hears of a job while it is followed."""
+    """Hears of a job while it is followed; `tick` returns whether storage shows that the run has finished."""
 
     def state(self, job: SubmittedJob) -> None: ...
-    def tick(self) -> None: ...
+    def tick(self) -> bool: ...
     def note(self, text: str) -> None: ...
 
 
@@ -45,7 +45,8 @@ def follow(
         sleep: pauses.
 
     Raises:
-        ClusterError: the server stays away, or does not know the job any more, e.g. because the head was started again.
+        ClusterError: the server stays away, or is away and the run has finished; or it does not know the job any more, e.g.
+            because the head was started again.
         ConfigError: the server refuses the token.
     """
     away_since: float | None = None
@@ -69,7 +70,10 @@ def follow(
             watcher.state(job)
             if not job.is_live:
                 return job
-        watcher.tick()
+        if (
+            watcher.tick() and away_since is not None
+        ):  # because a cluster may be taken down as soon as its job has ended
+            raise ClusterError(f"no Ray job server answers at {server.address} any more, and the run has finished")
         sleep(poll_s)
 
 

@@ -8,26 +8,9 @@ from anon_batch.storage import absolute, is_local
 
 def with_absolute_paths(config: JobConfig) -> JobConfig:
     """Return the job with absolute local paths, because a driver on another machine has another working folder."""
-    models = config.models.model_copy(
-        update={
-            "mirror": config.models.mirror and absolute(config.models.mirror),
-            "files": {name: absolute(address) for name, address in config.models.files.items()},
-        }
-    )
-    allow = config.sources.allow
-    sources = config.sources.model_copy(
-        update={"allow": allow if allow is None else tuple(absolute(address) for address in allow)}
-    )
-    return config.model_copy(
-        update={
-            "manifest": absolute(config.manifest),
-            "output": absolute(config.output),
-            "ledger": config.ledger and absolute(config.ledger),
-            "run_key_file": config.run_key_file and absolute(config.run_key_file),
-            "models": models,
-            "sources": sources,
-        }
-    )
+    keys = ("manifest", "output", "ledger", "run_key_file")
+    given = {key: getattr(config, key) for key in keys}
+    return config.model_copy(update={key: value and absolute(value) for key, value in given.items()})
 
 
 def local_places(config: JobConfig) -> dict[str, str]:
