@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import typer
 
 from anon_batch.cli.console import err
-from anon_batch.errors import ExitCode
+from anon_batch.errors import ExitCode, trace_without_text
 
 if TYPE_CHECKING:
     from anon_batch.formats.release import Release
+    from anon_batch.pipeline.lineage import Sink
     from anon_batch.pipeline.observers import Ending
 
 
@@ -21,32 +22,59 @@ if TYPE_CHECKING:
 def lineage(command: str, place: Release) -> Iterator[None]:
     """Send the events of a block that works on a release, if the environment names a place for them.
 
-    The release as it was is the input, the release as it is then the output.
-
     Args:
         command: of the command line.
         place: the release.
     """
-    from anon_batch.pipeline.lineage import LineageRun, open_sink
-    from anon_batch.pipeline.lineage_datasets import release_at
+    from anon_batch.pipeline.lineage import open_sink
     from anon_batch.pipeline.observers import Ending
 
     sink = open_sink(lambda text: err.print(text, markup=False))
     if sink is None:
         yield
         return
-    record = place.read_run_json()
-    before = [release_at(place.uri, place.version)]
-    events = LineageRun(sink, record.config["name"], command, record.run_id, secrets.token_hex(4))
-    events.start(before, [release_at(place.uri, place.version)])
+    events = _Events(command, place, sink)
+    with _stops_nothing():
+        events.start()
     try:
         yield
     except BaseException as exc:
-        events.end(_ending(exc), before, [release_at(place.uri, place.version)])
+        with _stops_nothing():
+            events.end(_ending(exc))
         raise
-    place.look_up_versions()
-    ending = Ending(ExitCode.FINISHED, gates=place.read_gates())
-    events.end(ending, before, [release_at(place.uri, place.version, place.read_stats())])
+    with _stops_nothing():
+        events.end(Ending(ExitCode.FINISHED, gates=place.read_gates()))
+
+
+class _Events:
+    """The release as it was is the input, the release as it is then the output."""
+
+    def __init__(self, command: str, place: Release, sink: Sink) -> None:
+        from anon_batch.pipeline.lineage import LineageRun
+        from anon_batch.pipeline.lineage_datasets import release_at
+
+        self._place, self._release_at = place, release_at
+        record = place.read_run_json()
+        self._before = release_at(place.uri, place.version)
+        self._run = LineageRun(sink, record.config["name"], command, record.run_id, secrets.token_hex(4))
+
+    def start(self) -> None:
+        self._run.start([self._before], [self._before])
+
+    def end(self, ending: Ending) -> None:
+        after = self._before
+        if not ending.error:
+            self._place.look_up_versions()
+            after = self._release_at(self._place.uri, self._place.version, self._place.read_stats())
+        self._run.end(ending, [self._before], [after])
+
+
+@contextlib.contextmanager
+def _stops_nothing() -> Iterator[None]:
+    try:
+        yield
+    except Exception as exc:  # because the command has done its work
+        err.print(f"an OpenLineage event was not sent: {trace_without_text(exc)}", markup=False)
 
 
 def _ending(exc: BaseException) -> Ending:

@@ -127,7 +127,7 @@ class _Counted:
 
 def process_shards(run: Run, reporter: Reporter, stops: Stops = lambda: None) -> None:
     """Process the shards of a run that have no commit yet, on Ray; raise as `run_job`."""
-    with _processed(run, Observed(reporter, []), stops, Budget(), Totals()):
+    with _processed(run, Observed(reporter, []), stops, Budget(), Totals.read(run.release)):
         pass
 
 

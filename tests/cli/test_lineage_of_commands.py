@@ -69,3 +69,16 @@ def test_dry_runs_and_readers_send_nothing(output: str, tmp_path: Path) -> None:
     assert invoke("patch", output, "--retry", "truncated", "--dry-run") == 0
     assert invoke("status", output) == invoke("verify", output) == 0
     assert read_events(tmp_path / "events.jsonl") == []
+
+
+def test_a_release_whose_figures_cannot_be_read_is_written_all_the_same(
+    output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError("Anna")
+
+    monkeypatch.setattr("anon_batch.pipeline.lineage_datasets._quality", broken)
+    done = CliRunner().invoke(app, ["release", output, "--sign-key", str(tmp_path / "key.pem")])
+    assert done.exit_code == 0
+    assert "an OpenLineage event was not sent: ValueError < broken" in done.stderr
+    assert "Anna" not in done.stderr

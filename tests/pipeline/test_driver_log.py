@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 from pipeline_fixtures import Silent, job, shards, write_dataset
+from typer.testing import CliRunner
 
+from anon_batch.cli.app import app
 from anon_batch.errors import (
     ExitCode,
     ObjectNotFoundError,
@@ -133,6 +135,24 @@ def test_an_error_of_a_worker_that_nobody_expected_is_logged_by_its_place(
     text, _ = kept(run, lambda observed: observed.shard(result))
     assert "unexpected ValueError < broken (pipeline/test_driver_log.py:" in text
     assert "Anna" not in text
+
+
+def test_an_erased_image_is_not_in_the_ledger_any_more(tmp_path: Path) -> None:
+    write_dataset(str(tmp_path), IDS)
+    run, _ = open_run(job(str(tmp_path), run_key_file=None), ())
+
+    def act(observed: Observed) -> None:
+        spec = shards(run)[0]
+        observed.shard(ShardResult(spec, "error", error=f"{IDS[0]} is odd", code="unexpected"))
+        drive(run, observed, lambda specs: map(ShardProcessor(run).process, specs))
+        finalize(run)
+
+    kept(run, act)
+    done = CliRunner().invoke(app, ["erase", run.release.uri, "--ids", IDS[0], "--yes"])
+    assert done.exit_code == 0, done.output
+    files = [path for path in Path(run.ledger.uri).rglob("*") if path.is_file()]
+    assert any(path.parent.name == "logs" for path in files)
+    assert not [path for path in files if IDS[0].encode() in path.read_bytes()]
 
 
 def test_the_log_is_for_its_owner_only_and_holds_no_credentials(run: Run) -> None:

@@ -220,8 +220,13 @@ def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 @pytest.mark.usefixtures("no_retries")
-def test_events_reach_a_server(run: Run, receiver: Any) -> None:
+@pytest.mark.parametrize("variable", ["OPENLINEAGE__TRANSPORT__URL", "OPENLINEAGE_URL"])
+def test_events_reach_a_server(run: Run, receiver: Any, variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     receiver.gate.set()
+    if variable == "OPENLINEAGE_URL":
+        monkeypatch.setenv(variable, os.environ["OPENLINEAGE__TRANSPORT__URL"])
+        for name in ("URL", "TYPE", "RETRY"):
+            monkeypatch.delenv(f"OPENLINEAGE__TRANSPORT__{name}")
     assert start(run, finish(run)) == []
     assert [event["eventType"] for event in receiver.bodies] == ["START", "COMPLETE"]
     for event in receiver.bodies:
