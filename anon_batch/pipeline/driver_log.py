@@ -10,7 +10,7 @@ import platform
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from itertools import islice
 
@@ -100,6 +100,8 @@ class DriverLog:
     def ended(self, ending: Ending) -> None:
         """Add how the run ended, and write the log for the last time; wait no longer than a store may take."""
         self._write_progress()
+        if ending.stats is not None:
+            self.write(f"finished: {ending.stats.rows:,} rows: {_listed_statuses(ending.stats.statuses)}")
         for result in () if ending.gates is None else ending.gates.results:
             self.write(_gate_line(result))
         self.write(f"ends: {ending.describe()}")
@@ -177,7 +179,7 @@ class _Progress:
         if not self._shards:
             return ""
         done, seconds = self._statuses.total(), time.monotonic() - self._since
-        counts = ", ".join(f"{self._statuses.get(status, 0):,} {status}" for status in STATUSES)
+        counts = _listed_statuses(self._statuses)
         shards, workers = format_counted(self._shards, "shard"), format_counted(self._most_workers, "worker")
         parts = [
             f"{done:,} of {self._total:,} rows: {counts}",
@@ -194,6 +196,10 @@ class _Progress:
         self._reasons: Counter[str] = Counter()
         self._retries: Counter[str] = Counter()
         self._seconds: Counter[str] = Counter()
+
+
+def _listed_statuses(statuses: Mapping[str, int]) -> str:
+    return ", ".join(f"{statuses.get(status, 0):,} {status}" for status in STATUSES)
 
 
 def _listed(title: str, values: Counter[str], form: str) -> str:

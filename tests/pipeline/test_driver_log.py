@@ -56,7 +56,7 @@ def kept(run: Run, act: Callable[[Observed], None], interval_s: float = 60.0) ->
     with Observed(Silent(), [DriverLog(run, warnings.append, interval_s)]) as observed:
         observed.started(run, Counter(), resumed=False)
         act(observed)
-        observed.finished(ExitCode.FINISHED, StatsJson({}), Gates(()))
+        observed.finished(ExitCode.FINISHED, StatsJson({"rows": 0, "statuses": {}}), Gates(()))
     return read_log(run), warnings
 
 
@@ -72,6 +72,7 @@ def test_a_run_is_logged_from_its_start_to_its_end(run: Run) -> None:
     assert f"run {run.plan.run_id} of job 'release' starts: 0 of 10 rows are done; {run.release.uri}" in text
     assert "10 of 10 rows: 5 anonymized, 4 clean, 0 withheld, 1 failed; 3 shards by 2 workers in" in text
     assert "without an output: unsupported_format 1" in text
+    assert "finished: 10 rows: 5 anonymized, 4 clean, 0 withheld, 1 failed" in text
     assert "gate failed exceeded: 10.0 % (limit: at most 1.0 %)" in text
     assert text.splitlines()[-1].endswith(
         f"ends: exit code 10: {ExitCode.GATE_EXCEEDED.meaning}; to do: {ExitCode.GATE_EXCEEDED.action}"
