@@ -31,6 +31,8 @@ _FINER = 2  # factor at which the plate is placed, before it is downscaled
 _MAX_PX = 4_000_000  # of that finer copy
 _PLACING_BLUR_PX = 0.55  # sigma that a plate has once it is placed
 _SHADOW = 0.3
+_SHADOW_SHARE = 0.07  # sigma of its blur, as a share of the plate's side
+_SHADOW_SIGMA_PX = 3.0
 
 
 class PlateOptions(PluginOptions):
@@ -132,10 +134,22 @@ def _lit(
     soft = cv2.resize(cv2.resize(base @ LUMA, (6, 4), interpolation=cv2.INTER_AREA), behind.shape[1::-1])
     shade = np.clip((soft / max(float(soft.mean()), 1.0)) ** 0.5, 0.7, 1.25)[:, :, None]
     light = around.black * cover + plate * (around.white - around.black) * shade * _dirt(rng, opacity.shape, side_px)
-    shadow = gaussian_filter(np.roll(opacity, max(1, round(0.04 * side_px)), axis=0), max(0.07 * side_px, 0.5))
-    values = base * (1 - _SHADOW * shadow[:, :, None]) * (1 - cover) + light
+    values = base * (1 - _SHADOW * _shadow(opacity, side_px)) * (1 - cover) + light
     values += _grain(rng, values.shape, around.grain)
     return np.asarray(np.rint(values).clip(0, 255), np.uint8)
+
+
+def _shadow(opacity: FloatArray, side_px: float) -> FloatArray:
+    """Return how much of a soft shadow below the plate falls on each pixel, (h, w, 1) in 0..1."""
+    height, width = opacity.shape
+    sigma = max(_SHADOW_SHARE * side_px, 0.5)
+    factor = max(sigma / _SHADOW_SIGMA_PX, 1.0)  # a wide blur of a copy that is smaller costs little
+    size = max(1, round(width / factor)), max(1, round(height / factor))
+    small = cv2.resize(opacity, size, interpolation=cv2.INTER_AREA)
+    down = min(max(1, round(0.6 * sigma / factor)), len(small))
+    lowered = np.concatenate([np.zeros_like(small[:down]), small[:-down]])
+    soft = np.asarray(gaussian_filter(lowered, sigma / factor), np.float32)
+    return np.asarray(cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)[:, :, None]
 
 
 def _dirt(rng: np.random.Generator, shape: tuple[int, ...], side_px: float) -> FloatArray:
