@@ -24,6 +24,7 @@ from pydantic import BaseModel
 from anon_batch.detect.letterbox import find_in_batches
 from anon_batch.detect.merge import merge_tiles
 from anon_batch.detect.protocol import FAILURE, Detector, DetectorSettings, Finder, RealArray, checked_detections
+from anon_batch.detect.rotated import LIKELY, RotatingDetector
 from anon_batch.detect.tiling import TiledDetector, views_of
 from anon_batch.errors import WithheldError
 from anon_batch.geometry import non_maximum_suppression
@@ -36,6 +37,7 @@ MODEL_NAME = "licence_plate"
 DEFAULT_THRESHOLD = 0.1
 SMALLER = 0.5  # of an image's size in the further look, which finds plates that fill much of the image
 NMS_IOU = 0.4
+CERTAIN = 0.5  # score of a plate that shows that the image is upright
 STRIDES_PX = (8, 16, 32)
 SIDES_PX = ((24, 48), (96, 192), (384, 768))  # of the anchors of each stride
 ANCHORS = 2
@@ -136,11 +138,15 @@ class PlateDetector:
 
 
 def create(options: BaseModel, runtime: Runtime, settings: DetectorSettings) -> Detector:
-    """See DetectorFactory. There are no options; `detect.precision`, `refine_small` and `rotated` are for faces."""
+    """See DetectorFactory. There are no options; `detect.precision` and `refine_small` are for faces."""
     network = open_network(
         choose_backend(settings.detect.backend, runtime.device),
         runtime.store.load(MODEL_NAME),
         threads=runtime.threads,
         device=runtime.device,
     )
-    return PlateDetector(LicencePlate(network, settings.threshold(DEFAULT_THRESHOLD)), settings)
+    detector: Detector = PlateDetector(LicencePlate(network, settings.threshold(DEFAULT_THRESHOLD)), settings)
+    if not settings.detect.rotated:
+        return detector
+    # A plate that stands on its head is mostly found as it is, one that lies on its side never.
+    return RotatingDetector(detector, LicencePlate(network, LIKELY), settings.detect.merge_iou, CERTAIN)

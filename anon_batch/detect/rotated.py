@@ -37,12 +37,14 @@ class RotatingDetector:
         detector: searches an image in one position.
         finder: looks at whole images at reduced size; finds what scores at least LIKELY.
         merge_iou: boxes of different positions that overlap at least this much are one face.
+        certain: score that shows that the image is upright; the default is for faces.
     """
 
-    def __init__(self, detector: Detector, finder: Finder, merge_iou: float) -> None:
+    def __init__(self, detector: Detector, finder: Finder, merge_iou: float, certain: float = CERTAIN) -> None:
         self._detector = detector
         self._finder = finder
         self._merge_iou = merge_iou
+        self._certain = certain
         self.name = detector.name
         self.models = detector.models
         self.labels = detector.labels
@@ -59,7 +61,7 @@ class RotatingDetector:
 
     def _worth_a_search(self, images: Sequence[Preview], found: Sequence[Detections]) -> list[tuple[int, int]]:
         """Return (image, position) where an image shows more faces than upright, or surer ones."""
-        doubtful = [at for at, own in enumerate(found) if own.scores.max(initial=0.0) < CERTAIN]
+        doubtful = [at for at, own in enumerate(found) if own.scores.max(initial=0.0) < self._certain]
         small = {at: _reduce(images[at]) for at in doubtful}
         looks = [(at, position) for at in doubtful for position in _POSITIONS]
         seen = (

@@ -9,8 +9,10 @@ from drawn_plates import PLATE, car_with_plate
 from anon_batch.config import DetectConfig, ModelsConfig
 from anon_batch.detect.ensemble import build_detector
 from anon_batch.detect.licence_plate import ANCHORS, CHANNELS, SIDES_PX, STRIDES_PX, LicencePlate
+from anon_batch.detect.turn import turn_detections
 from anon_batch.errors import WithheldError
 from anon_batch.geometry import pairwise_iou
+from anon_batch.imaging.orientation import inverse_of, turn_upright
 from anon_batch.models.network import SynchronousNetwork
 from anon_batch.models.runtime import Runtime
 from anon_batch.models.store import ModelStore
@@ -119,6 +121,22 @@ def test_a_plate_in_a_large_image_is_found_in_its_window():
     canvas[900:1412, 1800:2312] = car_with_plate()
     [found] = detector(detectors="licence_plate").detect([Preview("large", canvas)])
     assert pairwise_iou(found.boxes, np.float32([PLATE]) + np.float32([1800, 900, 1800, 900])).max() > 0.6
+
+
+@pytest.mark.parametrize("position", [3, 6, 8])
+def test_a_plate_in_a_rotated_image_is_found_with_its_corners(position):
+    view = Preview("turned", turn_upright(car_with_plate(), inverse_of(position)))
+    [found] = detector(detectors="licence_plate").detect([view])
+    [upright] = detector(detectors="licence_plate").detect([Preview("upright", car_with_plate())])
+    turned = turn_detections(found, view.width, view.height, position)
+    assert pairwise_iou(turned.boxes, np.float32([PLATE])).max() > 0.6
+    corners, there = (
+        turned.landmarks[0],
+        upright.landmarks[0],
+    )  # the network reads plates on their heads the wrong way round
+    assert min(np.abs(corners - there).max(), np.abs(corners[::-1] - there).max()) < 12
+    if position != 3:
+        assert len(detector(detectors="licence_plate", rotated=False).detect([view])[0]) == 0
 
 
 def test_beside_a_detector_of_faces_each_keeps_its_label_and_its_boxes():

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from external_data import PHOTOS, PLATES, needs_data
 
+from anon_batch import Anonymized, Anonymizer
 from anon_batch.anonymize.policy import Policy
 from anon_batch.config import AnonymizeConfig, DetectConfig, ModelsConfig
 from anon_batch.detect.ensemble import build_detector
-from anon_batch.geometry import union_of_masks
+from anon_batch.geometry import pairwise_iou, union_of_masks
 from anon_batch.models.runtime import Runtime
 from anon_batch.models.store import ModelStore
 from anon_batch.records import Preview
@@ -83,3 +84,21 @@ def test_hardly_anything_in_photographs_of_people_is_taken_for_a_plate(detector)
         boxes, images = boxes + len(detector.detect([image])[0]), images + 1
     print(f"{boxes} boxes in {images} photographs of people ({boxes / images:.3f} an image)")
     assert boxes <= MOST_FALSE * images
+
+
+@needs_data(PLATES)
+def test_new_plates_are_found_again_where_the_old_ones_were():
+    """So a release still serves to train detectors of plates; the detector is the one that found them, as there is no other."""
+    again = {}
+    images = [(entry, image) for entry, image in images_of(PLATES) if half_of(entry["file"]) == 1][::2]
+    for method in ("plate", "solid", "inpaint"):
+        anonymizer = Anonymizer({"detectors": ["licence_plate"]}, {"licence_plate": {"method": method}}, key=bytes(32))
+        again[method] = 0
+        for entry, image in images:
+            [outcome] = anonymizer([np.asarray(image.pixels)])
+            shown = outcome.pixels if isinstance(outcome, Anonymized) else image.pixels
+            [found] = anonymizer.detector.detect([Preview(entry["file"], np.ascontiguousarray(shown))])
+            again[method] += bool((pairwise_iou(found.boxes, np.float32(entry["boxes"])) >= 0.5).any())
+        print(f"{method}: {again[method]} of {len(images)} plates found again")
+    assert again["plate"] >= 0.8 * len(images)
+    assert max(again["solid"], again["inpaint"]) <= 0.3 * len(images)
