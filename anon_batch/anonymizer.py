@@ -265,6 +265,7 @@ class Anonymizer:
         timer: Timer = lambda stage: nullcontext(),
         detections: Sequence[Detections] | None = None,
         drawn: Sequence[Detections | None] | None = None,
+        persons: Sequence[str | tuple[str | None, ...] | None] | None = None,
     ) -> list[Outcome]:
         """Anonymize opened images. Whatever is wrong with an image ends in its own outcome; nothing is raised.
 
@@ -274,12 +275,15 @@ class Anonymizer:
             detections: what to anonymize in each image, instead of running the detectors; px of the upright image.
             timer: called with `decode`, `detect` and `anonymize`; measures what runs inside the context that it returns.
             drawn: what people drew in each image, to anonymize besides what the detectors find.
+            persons: whom each image shows, as `ManifestRow.persons`; a person's regions get one seed in all images.
         """
         truths: Sequence[GroundTruth | None] = [None] * len(sources) if ground_truth is None else ground_truth
         given: Sequence[Detections | None] = [None] * len(sources) if detections is None else detections
         items = [steps.new_item(*parts) for parts in zip(sources, truths, given, strict=True)]
         for item, own in zip(items, [None] * len(items) if drawn is None else drawn, strict=True):
             item.drawn = own
+        for item, own_persons in zip(items, [None] * len(items) if persons is None else persons, strict=True):
+            item.persons = own_persons
         self._search(items, timer)
         with timer("decode"):
             steps.choose_regions(items, self.ladder)

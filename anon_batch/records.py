@@ -118,6 +118,8 @@ class ManifestRow:
         extra: the manifest's other columns, passed through to the release.
         slices: the manifest's private columns `slice_*`, for the statistics alone: column -> value.
         drawn: what people drew around something that the run missed; anonymized besides what the detectors find.
+        persons: tokens of whom the regions show: one for each, None for who is unknown, or one text for the only region of the
+            image. None if no person keeps a face.
     """
 
     index: int
@@ -131,6 +133,7 @@ class ManifestRow:
     extra: Mapping[str, Any] = field(default_factory=dict)
     slices: Mapping[str, str] = field(default_factory=dict)
     drawn: Detections | None = None
+    persons: str | tuple[str | None, ...] | None = None
 
     def measured(self, width: int, height: int) -> ManifestRow:
         """Return the row of an image of this size, px: its regions are in px."""

@@ -26,6 +26,7 @@ from anon_batch.imaging.source import SourceImage
 from anon_batch.memory import in_halves
 from anon_batch.outcomes import Anonymized, Clean, Outcome, Withheld
 from anon_batch.records import AnonymizedImage, Detections, GroundTruth, Region, read_only
+from anon_batch.stats import match
 
 MAX_CHECK_ROUNDS = 2  # times that an image check may add regions before the image is withheld
 
@@ -43,6 +44,7 @@ class Item:
         error: why the image is withheld.
         checks: (check, what it counts) -> count.
         drawn: what people drew, to anonymize besides what is found.
+        persons: whom the regions of the ground truth show; see `ManifestRow.persons`.
     """
 
     source: SourceImage
@@ -53,6 +55,7 @@ class Item:
     error: RowError | None = None
     checks: Counter[tuple[str, str]] = field(default_factory=Counter)
     drawn: Detections | None = None
+    persons: str | tuple[str | None, ...] | None = None
 
 
 def new_item(
@@ -146,11 +149,36 @@ def choose_regions(items: Sequence[Item], ladder: Ladder) -> None:
 
 
 def _choose_regions(item: Item, detections: Detections, ladder: Ladder) -> None:
-    regions = ladder.policy.regions_of(detections, item.source.width, item.source.height)
+    subjects = subjects_of(detections, item.ground_truth, item.persons)
+    regions = ladder.policy.regions_of(detections, item.source.width, item.source.height, subjects)
+    if item.persons is not None:
+        named = sum(isinstance(subject, str) for subject in subjects)
+        item.checks["identity", "named"] += named
+        item.checks["identity", "unnamed"] += len(subjects) - named
     if len(regions) != len(detections):
         raise WithheldError("incomplete", f"{len(regions)} regions for {len(detections)} detections")
     kept = kept_by_owner(detections, item.ground_truth) & ~is_drawn(detections)  # because a person saw it in the output
     item.regions = tuple(region for region in regions if not kept[region.index])
+
+
+def subjects_of(
+    detections: Detections, truth: GroundTruth | None, persons: str | tuple[str | None, ...] | None
+) -> list[int | str]:
+    """Return what each region's seed derives from: the token of the person that it shows, else its position.
+
+    A detection shows the person of the region that it finds (IoU 0.5). One name for an image is that of its only detection, or of
+    the detection that finds its only region. Elsewhere a face is of nobody, because a wrong name would link two people.
+    """
+    subjects: list[int | str] = list(range(len(detections)))
+    if isinstance(persons, str) and len(detections) == 1:
+        return [persons]
+    if persons is None or truth is None or (isinstance(persons, str) and len(truth) != 1):
+        return subjects
+    named = (persons,) if isinstance(persons, str) else persons
+    for person, at in zip(named, match(detections, truth).region_detection.tolist(), strict=True):
+        if person is not None and at >= 0:
+            subjects[at] = person
+    return subjects
 
 
 def render(items: Sequence[Item], ladder: Ladder, key: bytes) -> None:

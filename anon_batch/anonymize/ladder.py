@@ -24,7 +24,7 @@ from anon_batch.errors import ConfigError, RowError, WithheldError, row_error
 from anon_batch.geometry import longer_side_px
 from anon_batch.memory import in_halves, is_out_of_memory
 from anon_batch.models.runtime import Runtime
-from anon_batch.records import AnonymizedImage, BoolArray, DecodedImage, PixelArray, Region, read_only
+from anon_batch.records import DEFAULT_LABEL, AnonymizedImage, BoolArray, DecodedImage, PixelArray, Region, read_only
 
 WITHHELD_REASON = "anonymize"
 _MAX_DETAILS = 20
@@ -105,6 +105,11 @@ class Ladder:
 
     def __getitem__(self, name: str) -> Method:
         return self._methods[name]
+
+    @property
+    def keeps_faces(self) -> bool:
+        """Whether a face of one subject is recognisably the same in different images."""
+        return self._methods[self.policy[DEFAULT_LABEL].method].keeps_faces
 
     def is_synthetic(self, method: str) -> bool:
         """Return whether a method of this ladder shows what a model generated."""

@@ -129,6 +129,11 @@ class Method(Plugin):
     synthetic: ClassVar[bool] = False
     overlap: ClassVar[Overlap] = "larger"
 
+    @property
+    def keeps_faces(self) -> bool:
+        """Whether equal seeds give one recognisable face in different images."""
+        return False
+
     @abstractmethod
     def render(self, targets: Sequence[Target]) -> Sequence[Patch | Refusal]:
         """Return one patch or refusal for each target, in the targets' order.

@@ -12,6 +12,7 @@ from anon_batch.config.description import describe
 from anon_batch.config.detect import DetectConfig, DetectorConfig, TileConfig
 from anon_batch.config.engine import EngineConfig
 from anon_batch.config.gates import GatesConfig
+from anon_batch.config.identity import IdentityConfig
 from anon_batch.config.job import ImageConfig, JobConfig, SampleConfig
 from anon_batch.config.limits import LimitsConfig
 from anon_batch.config.loading import load_job, parse_override
@@ -32,6 +33,7 @@ __all__ = [
     "EngineConfig",
     "FaceConfig",
     "GatesConfig",
+    "IdentityConfig",
     "ImageConfig",
     "JobConfig",
     "LimitsConfig",

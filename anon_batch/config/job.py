@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
 
 from anon_batch.config.anonymize import AnonymizeConfig
 from anon_batch.config.checks import ChecksConfig
@@ -10,6 +13,7 @@ from anon_batch.config.compliance import ComplianceConfig
 from anon_batch.config.detect import DetectConfig
 from anon_batch.config.engine import EngineConfig
 from anon_batch.config.gates import GatesConfig
+from anon_batch.config.identity import IdentityConfig
 from anon_batch.config.limits import LimitsConfig
 from anon_batch.config.models import ModelsConfig
 from anon_batch.config.publish import PublishConfig
@@ -18,6 +22,8 @@ from anon_batch.config.section import Section
 from anon_batch.config.sources import SourcesConfig
 from anon_batch.config.storage import StorageConfig
 from anon_batch.config.write import WriteConfig
+
+KEEPS_FACES = ("gan", "swap")  # methods that can give a person one face
 
 
 class SampleConfig(Section):
@@ -67,6 +73,9 @@ class JobConfig(Section):
     compliance: ComplianceConfig = Field(
         default_factory=ComplianceConfig, description="What only the owner can say about the release; published."
     )
+    identity: IdentityConfig = Field(
+        default_factory=IdentityConfig, description="Whether a person gets the same new face in several images."
+    )
     seal: SealConfig = Field(
         default_factory=SealConfig, description="Whether originals are kept, encrypted, in the ledger."
     )
@@ -79,6 +88,20 @@ class JobConfig(Section):
     def image(self) -> ImageConfig:
         """The sections that decide what happens to one image."""
         return ImageConfig(**{name: getattr(self, name) for name in ImageConfig.model_fields})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _subjects_choose_faces(cls, value: Any) -> Any:
+        """Let `donor_by` be `subject` where a person keeps a face, unless the job says something else, which is refused later."""
+        identity = value.get("identity") if isinstance(value, Mapping) else None
+        scope = identity.get("scope") if isinstance(identity, Mapping) else getattr(identity, "scope", None)
+        anonymize = value.get("anonymize") or {} if isinstance(value, Mapping) else None
+        if scope in (None, "none") or not isinstance(anonymize, Mapping):
+            return value
+        options = dict(anonymize.get("options") or {})
+        for method in KEEPS_FACES:
+            options[method] = {"donor_by": "subject", **(options.get(method) or {})}
+        return {**value, "anonymize": {**anonymize, "options": options}}
 
     @field_validator("manifest", "output", "ledger")
     @classmethod

@@ -93,17 +93,21 @@ class Ledger(StoredFolder):
         """Write the plan of a version over the one that is there, because the version is done."""
         self.storage.put(self.address(layout.version_file(plan.number)), plan.to_json())
 
-    def run_key(self) -> bytes | None:
-        """Return the run key; None if it does not exist."""
+    def key(self, key: str) -> bytes | None:
+        """Return a secret, such as `layout.LEDGER_RUN_KEY`; None if it does not exist."""
         try:
-            return self.storage.read(self.address(layout.LEDGER_RUN_KEY))
+            return self.storage.read(self.address(key))
         except ObjectNotFoundError:
             return None
 
-    def create_run_key(self) -> None:
-        """Write a random run key unless there is one."""
+    def run_key(self) -> bytes | None:
+        """Return the run key; None if it does not exist."""
+        return self.key(layout.LEDGER_RUN_KEY)
+
+    def create_key(self, key: str) -> None:
+        """Write a random secret unless there is one."""
         with contextlib.suppress(ObjectExistsError):
-            self.storage.put_if_absent(self.address(layout.LEDGER_RUN_KEY), secrets.token_bytes(RUN_KEY_BYTES))
+            self.storage.put_if_absent(self.address(key), secrets.token_bytes(RUN_KEY_BYTES))
 
     def put_rows(self, rows_id: str, start: int, count: int, data: bytes) -> None:
         """Write one chunk of manifest rows: `count` rows from row `start`, as Parquet."""

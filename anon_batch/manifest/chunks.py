@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from anon_batch.errors import IntegrityError
 from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.parquet_file import read_parquet
+from anon_batch.manifest.persons import is_person_token
 from anon_batch.manifest.read import rows_from_table
 from anon_batch.manifest.schema import FIXED_COLUMNS
 from anon_batch.manifest.slices import is_slice
@@ -55,9 +56,10 @@ class PlannedRows:
 
     @cached_property
     def extra_schema(self) -> pa.Schema:
-        """Names and types of the pass-through columns, without slices, which no release holds; features as metadata."""
+        """Names and types of the pass-through columns, without those that no release holds; features as metadata."""
         own = (field for field in self._chunk(0).schema if field.name not in FIXED_COLUMNS)
-        return pa.schema([field for field in own if not is_slice(field.name)], self._chunk(0).schema.metadata)
+        shown = [field for field in own if not (is_slice(field.name) or is_person_token(field.name))]
+        return pa.schema(shown, self._chunk(0).schema.metadata)
 
     def _chunk(self, start: int) -> pa.Table:
         if start not in self._chunks:

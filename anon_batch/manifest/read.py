@@ -16,6 +16,7 @@ from anon_batch.errors import ManifestError, ObjectNotFoundError, StorageError
 from anon_batch.formats.features import read_features, to_metadata
 from anon_batch.manifest.addresses import base_of, cell_prefix, resolve
 from anon_batch.manifest.bounded_parquet import iter_tables
+from anon_batch.manifest.persons import OF_IMAGE, OF_REGIONS, is_person_token, persons_of
 from anon_batch.manifest.regions_column import ground_truths
 from anon_batch.manifest.rename import Renames, read_names, require_columns
 from anon_batch.manifest.schema import (
@@ -211,7 +212,9 @@ def rows_from_table(table: pa.Table, first_index: int) -> list[ManifestRow]:
     sizes = zip(*(table.column(n).to_pylist() for n in REGIONS_SIZE), strict=True)
     truths = ground_truths(normalise_column(REGIONS_COLUMN, table.column(REGIONS_COLUMN)), sizes)
     others = [n for n in table.column_names if n not in FIXED_SCHEMA.names]
-    names, private = [n for n in others if not is_slice(n)], [n for n in others if is_slice(n)]
+    names = [n for n in others if not (is_slice(n) or is_person_token(n))]
+    private = [n for n in others if is_slice(n)]
+    tokens = [table.column(n).to_pylist() if n in others else [None] * len(table) for n in (OF_IMAGE, OF_REGIONS)]
     extras: list[dict[str, Any]] = [{} for _ in range(len(table))]
     if names:
         values = zip(*(table.column(n).to_pylist() for n in names), strict=True)
@@ -221,13 +224,16 @@ def rows_from_table(table: pa.Table, first_index: int) -> list[ManifestRow]:
         cells = zip(*(table.column(n).to_pylist() for n in private), strict=True)
         slices = [{name: as_word(cell) for name, cell in zip(private, row, strict=True)} for row in cells]
     return [
-        ManifestRow(index, image_id, uri, offset, length, size_bytes, sha256, regions, extra, own)
-        for index, (image_id, uri, offset, length, size_bytes, sha256), regions, extra, own in zip(
+        ManifestRow(
+            index, image_id, uri, offset, length, size_bytes, sha256, regions, extra, own, persons=persons_of(*persons)
+        )
+        for index, (image_id, uri, offset, length, size_bytes, sha256), regions, extra, own, persons in zip(
             range(first_index, first_index + len(table)),
             zip(*plain, strict=True),
             truths,
             extras,
             slices,
+            zip(*tokens, strict=True),
             strict=True,
         )
     ]

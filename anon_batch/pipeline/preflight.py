@@ -8,6 +8,7 @@ from anon_batch import plugins
 from anon_batch.anonymize.policy import Policy
 from anon_batch.anonymizer import Anonymizer
 from anon_batch.config import ImageConfig, JobConfig
+from anon_batch.errors import ConfigError
 from anon_batch.models.runtime import Runtime
 from anon_batch.storage import Storage
 
@@ -44,5 +45,10 @@ def preflight(config: JobConfig) -> tuple[str, ...]:
     if config.engine.num_gpus > 0 and image.detect.backend == "auto":
         # Because the device decides which file of a model is used, choose the backend that workers with a GPU choose.
         image = image.model_copy(update={"detect": image.detect.model_copy(update={"backend": "torch"})})
-    models = Anonymizer.from_config(image, runtime, key=bytes(32)).models  # any key, because nothing is anonymized
-    return tuple(f"{name}@{runtime.store.digest(name)}" for name in models)
+    anonymizer = Anonymizer.from_config(image, runtime, key=bytes(32))  # any key, because nothing is anonymized
+    if config.identity.scope != "none" and not anonymizer.ladder.keeps_faces:
+        raise ConfigError(
+            f"identity.scope is {config.identity.scope}, and `{config.anonymize.face.method}` gives no person a face of its own "
+            "in several images: use `gan` or `swap` with `donor_by: subject`"
+        )
+    return tuple(f"{name}@{runtime.store.digest(name)}" for name in anonymizer.models)

@@ -10,9 +10,9 @@ from typing import Any
 import pyarrow as pa
 
 from anon_batch.config import JobConfig
-from anon_batch.errors import ConfigError, IntegrityError, ManifestError, ResumeRefusedError, StorageError
+from anon_batch.errors import ConfigError, IntegrityError, ManifestError, ResumeRefusedError
 from anon_batch.formats import layout
-from anon_batch.formats.ledger import RUN_KEY_BYTES, Ledger
+from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.plan import Plan
 from anon_batch.formats.release import Release
 from anon_batch.formats.run_json import PUBLIC_SECTIONS, RunJson, now
@@ -21,6 +21,7 @@ from anon_batch.manifest.chunks import PlannedRows
 from anon_batch.pipeline.fingerprint import differences, fingerprint
 from anon_batch.pipeline.scan_manifest import scan_manifest
 from anon_batch.pipeline.seals import check_seals, prepare_seals
+from anon_batch.pipeline.secret_keys import identity_key_of, read_run_key
 from anon_batch.pipeline.writers import Sink, open_sink
 from anon_batch.records import ManifestRow
 from anon_batch.redaction import redact_address
@@ -75,7 +76,7 @@ class Run:
             models=self.plan.models,
             config={
                 **self.config.model_dump(mode="json", include={"name", *PUBLIC_SECTIONS}),
-                **self._describe_seals(),
+                **self._describe_keys(),
             },
             finished_at=self.finished_at,
             columns=self.plan.columns,
@@ -83,11 +84,14 @@ class Run:
             source_shards=len(self.plan.starts) if self.config.write.shards == "source" else None,
         )
 
-    def _describe_seals(self) -> dict[str, Any]:
-        """Return what is published about the seals: nothing without them."""
-        return (
-            {} if self.seals is None else {"seal": {"what": self.seals.what, "recipients": len(self.seals.recipients)}}
-        )
+    def _describe_keys(self) -> dict[str, Any]:
+        """Return what is published about persons and seals: nothing of what is off."""
+        said: dict[str, Any] = {}
+        if self.config.identity.scope != "none":
+            said["identity"] = {"scope": self.config.identity.scope}
+        if self.seals is not None:
+            said["seal"] = {"what": self.seals.what, "recipients": len(self.seals.recipients)}
+        return said
 
 
 def open_run(config: JobConfig, models: Sequence[str], storage: Storage | None = None) -> tuple[Run, bool]:
@@ -118,7 +122,8 @@ def open_run(config: JobConfig, models: Sequence[str], storage: Storage | None =
         with writing("the ledger", "`ledger` or --output"):
             ledger.make_private()
     rows_id = secrets.token_hex(4)
-    rows = scan_manifest(config, ledger, None if resumed else rows_id)
+    identity_key = identity_key_of(config, ledger, create=not resumed)
+    rows = scan_manifest(config, ledger, None if resumed else rows_id, identity_key)
     if rows.total == 0:
         raise ManifestError(f"{config.manifest}: no rows")
     run_key = read_run_key(config, ledger, create=not resumed)
@@ -217,33 +222,3 @@ def _check_not_destroyed(release: Release, run_id: str) -> None:
             f"{release.uri}: the {own.what} of this release was destroyed ({own.destroyed_at}), so its run cannot be resumed. "
             "The release stays as it is; `anon-batch release OUTPUT --job JOB` renews the owner's words in it"
         )
-
-
-def read_run_key(config: JobConfig, ledger: Ledger, *, create: bool = False) -> bytes:
-    """Return the secret that seeds derive from; with `create`, make one unless the job names a file.
-
-    Raises:
-        ConfigError: the job's file cannot be used.
-        ResumeRefusedError: the key of the ledger does not exist any more.
-    """
-    if config.run_key_file is not None:
-        return _read_key_file(ledger.storage, config.run_key_file)
-    if create:
-        ledger.create_run_key()
-    key = ledger.run_key()
-    if key is None:
-        raise ResumeRefusedError(
-            f"{ledger.address(layout.LEDGER_RUN_KEY)} does not exist: the run key was destroyed, so the run cannot be "
-            "resumed with the same seeds. The release stays as it is"
-        )
-    return key
-
-
-def _read_key_file(storage: Storage, address: str) -> bytes:
-    try:
-        key = storage.read(absolute(address))
-    except StorageError as exc:
-        raise ConfigError(f"run_key_file: {exc}") from None
-    if len(key) < RUN_KEY_BYTES:
-        raise ConfigError(f"run_key_file {address}: {len(key)} bytes, needs at least {RUN_KEY_BYTES}")
-    return key

@@ -16,6 +16,7 @@ from anon_batch.formats.splits import Split
 from anon_batch.manifest import ManifestFile, RowChecker, open_manifest
 from anon_batch.manifest.allowed import AllowedSources
 from anon_batch.manifest.chunks import CHUNK_ROWS, chunk_to_parquet
+from anon_batch.manifest.persons import PersonColumn
 from anon_batch.manifest.publish import ColumnFilter, SliceColumns, decide
 from anon_batch.manifest.rebatch import rebatch
 from anon_batch.manifest.sampling import sample_hashes, sample_threshold
@@ -46,7 +47,9 @@ class ScannedRows(NamedTuple):
     shard_rows: int
 
 
-def scan_manifest(config: JobConfig, ledger: Ledger, rows_id: str | None) -> ScannedRows:
+def scan_manifest(
+    config: JobConfig, ledger: Ledger, rows_id: str | None, identity_key: Callable[[], bytes] | None = None
+) -> ScannedRows:
     """Read the manifest once, in bounded memory: check, sample, filter and digest its rows, and write them in chunks.
 
     What may not be published is in no chunk, so that no worker, layout or resumed run can publish it.
@@ -55,6 +58,7 @@ def scan_manifest(config: JobConfig, ledger: Ledger, rows_id: str | None) -> Sca
         config: names manifest and sample.
         ledger: gets the chunks; its storage reads the manifest.
         rows_id: folder of the chunks; None writes nothing, because a resumed run has them already.
+        identity_key: returns the secret that persons' faces derive from; None if no person keeps a face.
 
     Raises:
         ConfigError: OUTPUT or ledger holds a source, `sources.allow` covers none, or `publish.columns` names a column that is not
@@ -69,6 +73,9 @@ def scan_manifest(config: JobConfig, ledger: Ledger, rows_id: str | None) -> Sca
     boxes, foreign = BoxScale(config, ledger.storage), ForeignColumns(config, ledger.storage)
     refused = RefusedSources(AllowedSources.of(config.sources, config.manifest))
     slices = SliceColumns(manifest.extra_schema, config.manifest)
+    persons = None
+    if identity_key is not None:
+        persons = PersonColumn(config.identity, manifest.extra_schema, identity_key, config.manifest)
     checks = [
         checker.feed,
         slices.feed,
@@ -76,14 +83,16 @@ def scan_manifest(config: JobConfig, ledger: Ledger, rows_id: str | None) -> Sca
         refused.check,
         *([] if rows_id is None else [boxes.feed, foreign.feed]),
     ]
-    columns, splits = _choose_columns(manifest, config), SplitRanges()
+    columns = _choose_columns(manifest, config, {} if persons is None else persons.withheld)
+    splits = SplitRanges()
     starts = ShardStarts(config)
     for whole in rebatch(_checked_and_sampled(manifest, checks, config, threshold), CHUNK_ROWS):
         table = columns.apply(whole)
         splits.feed(table)
         starts.feed(table)
-        for name, words in slices.private(whole).items():  # for the ledger alone
-            table = table.append_column(name, words)
+        private = slices.private(whole) | ({} if persons is None else persons.private(whole))
+        for name, values in private.items():  # for the ledger alone
+            table = table.append_column(name, values)
         digest.update(table)
         labelled = labelled or table.column("regions").null_count < len(table)
         if rows_id is not None:
@@ -106,13 +115,13 @@ def scan_manifest(config: JobConfig, ledger: Ledger, rows_id: str | None) -> Sca
     return ScannedRows(total, digest.hexdigest(), columns.report(), found, *starts.finish(found))
 
 
-def _choose_columns(manifest: ManifestFile, config: JobConfig) -> ColumnFilter:
+def _choose_columns(manifest: ManifestFile, config: JobConfig, private: Mapping[str, str]) -> ColumnFilter:
     """Decide which columns are published from the first rows of the manifest, whatever `sample` takes."""
     extra = manifest.extra_schema
     if not len(extra):
-        return decide(extra.empty_table(), extra, config.publish.columns)
+        return decide(extra.empty_table(), extra, config.publish.columns, private)
     sample = next(iter(rebatch(manifest.iter_tables(extra.names, SAMPLE_ROWS), SAMPLE_ROWS)), extra.empty_table())
-    return decide(sample, extra, config.publish.columns)
+    return decide(sample, extra, config.publish.columns, private)
 
 
 def _checked_and_sampled(

@@ -201,7 +201,8 @@ class ImageStages:
         opened = [read for read in batch if isinstance(read.source, SourceImage)]
         sources = [read.source for read in opened if isinstance(read.source, SourceImage)]
         truths, drawn = [read.row.regions for read in opened], [read.row.drawn for read in opened]
-        outcomes = iter(self._anonymizer.process(sources, truths, self.timer, drawn=drawn))
+        persons = [read.row.persons for read in opened]
+        outcomes = iter(self._anonymizer.process(sources, truths, self.timer, drawn=drawn, persons=persons))
         return [
             AnonymizedRow(read, read.source if isinstance(read.source, Withheld) else next(outcomes)) for read in batch
         ]

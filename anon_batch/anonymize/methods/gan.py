@@ -53,14 +53,18 @@ class Gan(Method):
 
     def __init__(self, options: GanOptions, runtime: Runtime) -> None:
         super().__init__(options, runtime)
-        self._replacer = FaceReplacer(
-            runtime.store.load(DONORS), runtime, options.min_side_px, options.donor_by == "subject"
-        )
+        self._by_subject = options.donor_by == "subject"
+        self._replacer = FaceReplacer(runtime.store.load(DONORS), runtime, options.min_side_px, self._by_subject)
         self._network: GeneratorNetwork | None = None
         if options.generator:
             self.models = (DONORS, MODEL_NAME)
             generator = load_generator(runtime.store.load(MODEL_NAME))
             self._network = GeneratorNetwork(generator, runtime.threads, runtime.device)
+
+    @property
+    def keeps_faces(self) -> bool:
+        """Whether the subject alone chooses the donor."""
+        return self._by_subject
 
     def render(self, targets: Sequence[Target]) -> list[Patch | Refusal]:
         """Return a patch for every face that is large enough and for which a donor fits."""

@@ -40,9 +40,13 @@ class Swap(Method):
 
     def __init__(self, options: SwapOptions, runtime: Runtime) -> None:
         super().__init__(options, runtime)
-        self._replacer = FaceReplacer(
-            runtime.store.load(MODEL_NAME), runtime, options.min_side_px, options.donor_by == "subject"
-        )
+        self._by_subject = options.donor_by == "subject"
+        self._replacer = FaceReplacer(runtime.store.load(MODEL_NAME), runtime, options.min_side_px, self._by_subject)
+
+    @property
+    def keeps_faces(self) -> bool:
+        """Whether the subject alone chooses the donor."""
+        return self._by_subject
 
     def render(self, targets: Sequence[Target]) -> list[Patch | Refusal]:
         """Return a patch for every face that is large enough and for which a donor fits."""

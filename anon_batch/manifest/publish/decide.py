@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import pyarrow as pa
 
@@ -19,7 +20,9 @@ from anon_batch.manifest.slices import is_slice
 PRIVATE_SLICE = "slice, only counted"
 
 
-def decide(sample: pa.Table, extra: pa.Schema, listed: Sequence[str] = ()) -> ColumnFilter:
+def decide(
+    sample: pa.Table, extra: pa.Schema, listed: Sequence[str] = (), private: Mapping[str, str] = MappingProxyType({})
+) -> ColumnFilter:
     """Decide which pass-through columns are published.
 
     A column or key is withheld when its name or more than a twentieth of its texts in the sample (a quarter, if
@@ -30,21 +33,27 @@ def decide(sample: pa.Table, extra: pa.Schema, listed: Sequence[str] = ()) -> Co
         sample: rows of the manifest, with all pass-through columns.
         extra: names and types of the pass-through columns, and their features as metadata.
         listed: columns, keys such as `json.url`, or names of classes such as `label.names`, that are published as they are.
+        private: columns that are never published -> why.
 
     Raises:
         ConfigError: `listed` names a column or key that is not there, or a part of one that is withheld as a whole.
         ManifestError: a column holds values that cannot be taken apart.
     """
     names = frozenset(listed)
-    if private := sorted(name for name in names if is_slice(name.partition(".")[0])):
+    if hidden := sorted(name for name in names if name.partition(".")[0] in private):
+        raise ConfigError(f"publish.columns: `{hidden[0]}` is never published: {private[hidden[0].partition('.')[0]]}")
+    if hidden := sorted(name for name in names if is_slice(name.partition(".")[0])):
         raise ConfigError(
-            f"publish.columns: `{private[0]}` is a slice, which is counted and never published; publish a copy of it under "
+            f"publish.columns: `{hidden[0]}` is a slice, which is counted and never published; publish a copy of it under "
             "another name"
         )
     withheld: dict[str, str] = {}
     first = Cleaner({}, names)
     for field in extra:
         if field.name in names:
+            continue
+        if field.name in private:
+            withheld[field.name] = private[field.name]
             continue
         if is_slice(field.name):
             withheld[field.name] = PRIVATE_SLICE

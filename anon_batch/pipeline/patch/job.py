@@ -30,8 +30,8 @@ from anon_batch.pipeline.patch.settings import (
     compare_settings,
     current_models,
 )
-from anon_batch.pipeline.run import read_run_key
 from anon_batch.pipeline.scan_manifest import scan_manifest
+from anon_batch.pipeline.secret_keys import identity_key_of, read_run_key
 from anon_batch.pipeline.versions.begin import check_finished
 from anon_batch.reasons import REASONS
 
@@ -193,7 +193,7 @@ def _fingerprint(
     """Return the fingerprint of the job, without the digest of rows that nobody gave or that are not all left."""
     rows_sha256, total = "", 0
     if reads_manifest and (compared := not any(version.tombstones for version in release.versions)):
-        rows = scan_manifest(config, ledger, None)
+        rows = scan_manifest(config, ledger, None, identity_key_of(config, ledger))
         rows_sha256, total = rows.sha256, rows.total
     else:
         compared = False

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from anon_batch.formats.destroyed_json import LEDGER, RUN_KEY, SEAL
+from anon_batch.formats.destroyed_json import IDENTITY_KEY, LEDGER, RUN_KEY, SEAL
 from anon_batch.formats.run_json import RunJson
 
 Treatment = Literal["obfuscated", "replaced", "removed"]
@@ -55,6 +55,12 @@ class Secret(NamedTuple):
 SECRETS: tuple[Secret, ...] = (
     Secret(LEDGER, "leads from each output to its source", lambda run: True),
     Secret(RUN_KEY, "repeats all random choices, such as those of new faces", lambda run: True),
+    Secret(
+        IDENTITY_KEY,
+        "tells which new face a known person has",
+        lambda run: "identity" in run.config,
+        consistent=True,
+    ),
     Secret(
         SEAL,
         "restores what the regions showed, for everybody who has the private key of a recipient",
