@@ -20,7 +20,7 @@ from anon_batch import keys
 from anon_batch.config import JobConfig
 from anon_batch.errors import ConfigError, ResumeRefusedError
 from anon_batch.pipeline.preflight import preflight
-from anon_batch.pipeline.run import Run, open_run
+from anon_batch.pipeline.run import open_run
 from anon_batch.records import Detections, GroundTruth
 from anon_batch.steps import subjects_of
 
@@ -173,7 +173,8 @@ def boxes(*left: int) -> np.ndarray[Any, Any]:
 
 
 def test_which_detection_shows_whom() -> None:
-    found = Detections(boxes(0, 50, 90), np.array([0.9, 0.8, 0.7], np.float32), ("face",) * 3, detectors=("d",) * 3)
+    scores, none = np.array([0.9, 0.8, 0.7], np.float32), np.full((3, 5, 2), np.nan, np.float32)
+    found = Detections(boxes(0, 50, 90), scores, none, ("d",) * 3)
     truth = GroundTruth(boxes(51, 2, 200), np.zeros(3, np.bool_))
     assert subjects_of(found, truth, None) == [0, 1, 2]
     assert subjects_of(found, truth, ("b", "a", "c")) == ["a", "b", 2]
