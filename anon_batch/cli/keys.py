@@ -28,6 +28,7 @@ class What(StrEnum):
     """What can be destroyed; the values are words of the command line."""
 
     RUN_KEY = "run-key"
+    IDENTITY_KEY = "identity-key"
     LEDGER = "ledger"
     SEAL = "seal"
 
@@ -107,7 +108,7 @@ def destroy(
     what: Annotated[
         What,
         typer.Argument(
-            help="`run-key`: the key alone; `seal`: the sealed originals and their keys; `ledger`: all of it, with both."
+            help="`run-key`, `identity-key`: the key alone; `seal`: the sealed originals and their keys; `ledger`: all of it."
         ),
     ],
     output: Output,
@@ -122,15 +123,15 @@ def destroy(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     job: StorageJob = None,
 ) -> None:
-    """Delete the run key, the seal or the ledger of a finished release for good, and record that in OUTPUT/destroyed.json.
+    """Delete a key, the seal or the ledger of a finished release for good, and record that in OUTPUT/destroyed.json.
 
-    Without the run key nobody can repeat the choice of a new face, and the run cannot be resumed. Without the seal nobody can
-    restore an original. Without the ledger nothing leads from an output to its source, and the release can get no new version.
-    In a bucket their earlier versions are deleted too. Card and report say the state of all; `anon-batch release` writes them
-    again.
+    Without the run key nobody can repeat the choice of a new face, and the run cannot be resumed. Without the identity key
+    nobody can tell which new face a known person has; equal faces stay equal. Without the seal nobody can restore an original.
+    Without the ledger nothing leads from an output to its source, and the release can get no new version. In a bucket their
+    earlier versions are deleted too. Card and report say the state of all; `anon-batch release` writes them again.
     """
     from anon_batch.config.compliance import check_public_text
-    from anon_batch.formats.destroyed_json import LEDGER, RUN_KEY, SEAL
+    from anon_batch.formats.destroyed_json import LEDGER, RUN_KEY
     from anon_batch.formats.ledger import Ledger
     from anon_batch.formats.release import Release
     from anon_batch.release.destroy import Destroyer
@@ -146,7 +147,7 @@ def destroy(
     private = Ledger(place.storage, ledger or f"{place.uri}-ledger")
     destroyer, thing = (
         Destroyer(place, private, said_by),
-        {What.LEDGER: LEDGER, What.RUN_KEY: RUN_KEY, What.SEAL: SEAL}[what],
+        what.value.replace("-", " "),
     )
     if already_destroyed:
         record = destroyer.record(thing)

@@ -1,4 +1,4 @@
-"""Destroy the ledger, the run key or the seal of a finished release, and record that in the release.
+"""Destroy the ledger, a key or the seal of a finished release, and record that in the release.
 
 A release is called unlinked on the word of a record. So a record is complete only when everything that it speaks of was deleted,
 and whatever dies on the way, the same command again ends what was begun.
@@ -11,13 +11,21 @@ from collections.abc import Callable, Sequence
 
 from anon_batch.errors import ConfigError, StorageError
 from anon_batch.formats import layout
-from anon_batch.formats.destroyed_json import LEDGER, RUN_KEY, SEAL, Destroyed, Destruction
+from anon_batch.formats.destroyed_json import IDENTITY_KEY, LEDGER, RUN_KEY, SEAL, Destroyed, Destruction
 from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.release import Release
 from anon_batch.formats.run_json import now
 from anon_batch.storage import PARTIAL_PREFIX, ObjectVersion
 
 _SHOWN = 5
+_KEYS = {RUN_KEY: "run_key_file", IDENTITY_KEY: "identity.key_file"}  # key -> where a job names one of its own
+# What goes last: while it is there, the same command can end what was begun. Only the plan says whose ledger it is.
+_LAST = {
+    RUN_KEY: layout.LEDGER_RUN_KEY,
+    IDENTITY_KEY: layout.LEDGER_IDENTITY_KEY,
+    SEAL: layout.LEDGER_SEALS,
+    LEDGER: layout.LEDGER_PLAN,
+}
 _SEALS_FOLDERS = (layout.LEDGER_SEAL_KEYS, layout.LEDGER_SEALED)
 
 
@@ -53,14 +61,15 @@ class Destroyer:
                 f"version {unfinished.number} of {self.release.uri} is not finished, and without its ledger and run key it never "
                 "can be; repeat the command that began it first"
             )
-        if what == RUN_KEY:
-            found = int(self.ledger.storage.exists(self.ledger.address(layout.LEDGER_RUN_KEY)))
+        if what in _KEYS:
+            address = self.ledger.address(_LAST[what])
+            found = int(self.ledger.storage.exists(address))
             if plan is None and not self._is_destroyed(run_id):
                 raise ConfigError(f"no ledger at {self.ledger.uri}: name it with --ledger")
             if not found and known is None:
                 raise ConfigError(
-                    f"{self.ledger.address(layout.LEDGER_RUN_KEY)} does not exist: the job named its own `run_key_file`, or "
-                    "the key is deleted already. Destroy every copy of it, then repeat this with --already-destroyed"
+                    f"{address} does not exist: the job named its own `{_KEYS[what]}`, or the key is deleted already. Destroy "
+                    "every copy of it, then repeat this with --already-destroyed"
                 )
             return found
         if what == SEAL:
@@ -84,30 +93,25 @@ class Destroyer:
     def destroy(self, what: str) -> Destroyed:
         """Delete what `count` counted, versions of it in its bucket too, as far as the store allows; return the record.
 
-        With the ledger go the run key and the seal in it.
+        With the ledger go the keys and the seal in it.
 
         Raises:
             ConfigError, StorageError, IntegrityError: as `count`, or the store refuses; the record is not complete then.
         """
         self.count(what)
         run_id = self._finished_run()
-        if what == RUN_KEY or (what == LEDGER and self._is_there(run_id, RUN_KEY, layout.LEDGER_RUN_KEY)):
-            self._delete(run_id, RUN_KEY, [], layout.LEDGER_RUN_KEY)
-        if what == SEAL or (what == LEDGER and self._is_there(run_id, SEAL, layout.LEDGER_SEALS)):
-            self._delete(
-                run_id, SEAL, [key for key in self._seals_keys() if key != layout.LEDGER_SEALS], layout.LEDGER_SEALS
-            )
+        for part in (*_KEYS, SEAL):
+            if what == part or (what == LEDGER and self._is_there(run_id, part)):
+                self._delete(run_id, part)
         if what == LEDGER:
-            others = [key for key in self._ledgers_keys() if key != layout.LEDGER_PLAN]
-            # The plan goes last, because it says whose ledger it is when the same command ends what this one began.
-            self._delete(run_id, LEDGER, others, layout.LEDGER_PLAN)
+            self._delete(run_id, LEDGER)
             self.ledger.storage.prune(self.ledger.uri)
         return self.release.read_destroyed(run_id)
 
-    def _is_there(self, run_id: str, what: str, last: str) -> bool:
+    def _is_there(self, run_id: str, what: str) -> bool:
         """Return whether something has to be deleted: it exists, or its deletion was begun and not ended."""
         known = self.release.read_destroyed(run_id).find(what)
-        return (known is not None and not known.counts) or self.ledger.storage.exists(self.ledger.address(last))
+        return (known is not None and not known.counts) or self.ledger.storage.exists(self.ledger.address(_LAST[what]))
 
     def record(self, what: str) -> Destroyed:
         """Record that something was destroyed by other means, on somebody's word; return the record.
@@ -116,9 +120,7 @@ class Destroyer:
             ConfigError: the run is not finished, or it is still there.
         """
         run_id = self._finished_run()
-        key = {RUN_KEY: layout.LEDGER_RUN_KEY, SEAL: layout.LEDGER_SEALS, LEDGER: layout.LEDGER_PLAN}[what]
-        rest = {RUN_KEY: list, SEAL: self._seals_keys, LEDGER: self._ledgers_keys}[what]
-        if self.ledger.storage.exists(self.ledger.address(key)) or rest():
+        if self.ledger.storage.exists(self.ledger.address(_LAST[what])) or self._others(what):
             raise ConfigError(f"the {what} is still at {self.ledger.uri}: repeat this without --already-destroyed")
         known, versions = self.release.read_destroyed(run_id).find(what), self._versions(what)
         left = _count(versions) if versions is not None or known is None else known.versions_left
@@ -137,6 +139,11 @@ class Destroyer:
     def _is_destroyed(self, run_id: str) -> bool:
         return self.release.read_destroyed(run_id).find(LEDGER) is not None
 
+    def _others(self, what: str) -> list[str]:
+        """Return the keys below the ledger of what is destroyed, without the last one."""
+        keys = {LEDGER: self._ledgers_keys, SEAL: self._seals_keys}.get(what, list)()
+        return [key for key in keys if key != _LAST[what]]
+
     def _seals_keys(self) -> list[str]:
         """Return the keys of the seals: those that wrap first, because ciphertexts without them are closed for good."""
         keys = [f"{folder}/{info.key}" for folder in _SEALS_FOLDERS for info in self.ledger.objects(folder)]
@@ -153,8 +160,9 @@ class Destroyer:
             )
         return keys
 
-    def _delete(self, run_id: str, what: str, others: Sequence[str], last: str) -> None:
+    def _delete(self, run_id: str, what: str) -> None:
         """Delete keys below the ledger, then their versions; the record is begun before the last key goes, and ended after."""
+        others, last = self._others(what), _LAST[what]
         known = self.release.read_destroyed(run_id).find(what)
         is_there = self.ledger.storage.exists(self.ledger.address(last))
         new = Destruction(what, now(), self.said_by, len(others) + is_there, None, complete=False)
@@ -180,13 +188,12 @@ class Destroyer:
     def _versions(self, what: str) -> Sequence[ObjectVersion] | None:
         keep: dict[str, Callable[[ObjectVersion], bool]] = {
             LEDGER: lambda own: layout.is_ledgers(own.key),
-            RUN_KEY: lambda own: True,
             SEAL: lambda own: own.key == layout.LEDGER_SEALS or own.key.partition("/")[0] in _SEALS_FOLDERS,
         }
-        return self.ledger.storage.versions(self._prefix(what), keep[what])
+        return self.ledger.storage.versions(self._prefix(what), keep.get(what, lambda own: True))
 
     def _prefix(self, what: str) -> str:
-        return self.ledger.address(layout.LEDGER_RUN_KEY) if what == RUN_KEY else self.ledger.uri
+        return self.ledger.address(_LAST[what]) if what in _KEYS else self.ledger.uri
 
     def _write(self, run_id: str, new: Destruction) -> Destroyed:
         record = self.release.read_destroyed(run_id).with_(new)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from anon_batch.config import GatesConfig, validate
 from anon_batch.errors import ConfigError, IntegrityError, ObjectNotFoundError
 from anon_batch.formats import layout
-from anon_batch.formats.destroyed_json import LEDGER, RUN_KEY, SEAL
+from anon_batch.formats.destroyed_json import IDENTITY_KEY, LEDGER, RUN_KEY, SEAL
 from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.release import Release
 from anon_batch.formats.run_json import RunJson
@@ -125,7 +125,12 @@ def check_destroyed(release: Release, record: RunJson, ledger: Ledger | None, re
     except (IntegrityError, ConfigError) as exc:
         result.fault(str(exc))
         return
-    for what, key in ((LEDGER, layout.LEDGER_PLAN), (RUN_KEY, layout.LEDGER_RUN_KEY), (SEAL, layout.LEDGER_SEALS)):
+    for what, key in (
+        (LEDGER, layout.LEDGER_PLAN),
+        (RUN_KEY, layout.LEDGER_RUN_KEY),
+        (IDENTITY_KEY, layout.LEDGER_IDENTITY_KEY),
+        (SEAL, layout.LEDGER_SEALS),
+    ):
         own = destroyed.find(what)
         if own is not None and ledger is not None and ledger.storage.exists(ledger.address(key)):
             result.fault(
