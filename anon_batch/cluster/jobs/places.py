@@ -8,38 +8,17 @@ from anon_batch.storage import absolute, is_local
 
 def with_absolute_paths(config: JobConfig) -> JobConfig:
     """Return the job with absolute local paths, because a driver on another machine has another working folder."""
-<<<<<<< HEAD
     keys = ("manifest", "output", "ledger", "run_key_file")
     given = {key: getattr(config, key) for key in keys}
-    return config.model_copy(update={key: value and absolute(value) for key, value in given.items()})
-=======
-    models = config.models.model_copy(
-        update={
-            "mirror": config.models.mirror and absolute(config.models.mirror),
-            "files": {name: absolute(address) for name, address in config.models.files.items()},
-        }
-    )
-    allow = config.sources.allow
-    sources = config.sources.model_copy(
-        update={"allow": allow if allow is None else tuple(absolute(address) for address in allow)}
-    )
+    key_file = config.identity.key_file
+    recipients = tuple(absolute(address) for address in config.seal.recipients)
     return config.model_copy(
         update={
-            "manifest": absolute(config.manifest),
-            "output": absolute(config.output),
-            "ledger": config.ledger and absolute(config.ledger),
-            "run_key_file": config.run_key_file and absolute(config.run_key_file),
-            "identity": config.identity.model_copy(
-                update={"key_file": config.identity.key_file and absolute(config.identity.key_file)}
-            ),
-            "seal": config.seal.model_copy(
-                update={"recipients": tuple(absolute(address) for address in config.seal.recipients)}
-            ),
-            "models": models,
-            "sources": sources,
+            **{key: value and absolute(value) for key, value in given.items()},
+            "identity": config.identity.model_copy(update={"key_file": key_file and absolute(key_file)}),
+            "seal": config.seal.model_copy(update={"recipients": recipients}),
         }
     )
->>>>>>> d728856 (Describe what keeping a person's face means, and destroy its key like the others)
 
 
 def local_places(config: JobConfig) -> dict[str, str]:
