@@ -11,6 +11,7 @@ from anon_batch.errors import ConfigError, ModelError
 from anon_batch.models.int8_probe import int8_saturates
 from anon_batch.models.network import Backend, Network, SynchronousNetwork
 from anon_batch.models.onnx_graph import prepare_image_network
+from anon_batch.models.onnx_import import import_onnxruntime
 from anon_batch.records import FloatArray
 
 # Images in a CUDA call. Small, because images come in many sizes and only images of one size share a call.
@@ -65,8 +66,7 @@ class OnnxRuntimeNetwork(SynchronousNetwork):
     batch_size = 1
 
     def __init__(self, prepared: bytes, threads: int) -> None:
-        import onnxruntime
-
+        onnxruntime = import_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1

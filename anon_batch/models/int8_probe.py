@@ -10,14 +10,15 @@ import functools
 
 import numpy as np
 
+from anon_batch.models.onnx_import import import_onnxruntime
+
 _LARGEST, _CHANNELS, _PIXELS = (255, 127), 64, 64
 
 
 @functools.cache
 def int8_saturates() -> bool:
     """Return whether a convolution of the largest 8-bit values gives a wrong sum. The result is cached for the process."""
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
