@@ -96,6 +96,15 @@ def test_it_ends_with_the_code_of_the_run_and_is_not_started_again(
 
 
 @pytest.mark.full
+def test_a_ray_that_does_not_start_is_a_failure(slurm: Slurm, work: Path, stubs: dict[str, str]) -> None:
+    """`ray symmetric-run` ends with 0 then."""
+    (work / "programs/ray").write_text("#!/bin/sh\nexit 0\n", encoding="utf-8")
+    job = slurm.submit(SCRIPT, "--", "job.yaml", cwd=work, env=stubs)
+    assert slurm.ended(job)["ExitCode"] == "1:0"
+    assert "Ray did not start" in (work / f"anon-batch-{job}.log").read_text(encoding="utf-8")
+
+
+@pytest.mark.full
 def test_75_starts_again_until_it_is_too_often(slurm: Slurm, work: Path, stubs: dict[str, str]) -> None:
     variables = stubs | {"CODE": "75", "ANON_BATCH_MOST_RESTARTS": "1"}
     job = slurm.submit(SCRIPT, "--", "job.yaml", cwd=work, env=variables)
