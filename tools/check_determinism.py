@@ -4,7 +4,7 @@ Each process starts under other conditions: memory that was allocated and freed 
 worker or its own, a stack that starts elsewhere, arrays at other offsets, one to four threads in OpenCV, torch, BLAS and
 the detector, another order and other batches of the images. What differs depends on memory, threads or order.
 
-    python -m tools.check_determinism --processes 200 --methods gan,swap,inpaint,blur,pixelate,solid
+    python -m tools.check_determinism --processes 200 --methods gan,swap,plate,inpaint,blur,pixelate,solid
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PORTRAITS = (
     "grace_hopper.jpg",
     *(f"london/{name}.jpg" for name in ("003_neutral", "005_smiling", "007_neutral", "135_grey", "six_people")),
 )
-METHODS = ("gan", "swap", "inpaint", "blur", "pixelate", "solid")
+METHODS = ("gan", "swap", "plate", "inpaint", "blur", "pixelate", "solid")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 

@@ -74,10 +74,10 @@ class LicencePlate:
             chosen = np.flatnonzero(scores >= self._threshold)
             anchors = _anchors(tuple(values.shape[1:] for values in outputs))[chosen]
             boxes, landmarks = _decode_rows(rows[chosen, 1:], anchors)
-        faces = checked_detections(
+        unlabelled = checked_detections(
             self.name, boxes / np.asarray(stretch * 2), scores[chosen], landmarks / np.asarray(stretch)
         )
-        found = replace(faces, labels=(PLATE_LABEL,) * len(faces))
+        found = replace(unlabelled, labels=(PLATE_LABEL,) * len(unlabelled))
         return found.take(non_maximum_suppression(found.boxes, found.scores, NMS_IOU))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from drawn_plates import PLATE, car_with_plate
 from method_harness import KEY, make, run_method
+from shifted_memory import numpy_memory_at, shifted
 
 from anon_batch.anonymize.ladder import Ladder
 from anon_batch.anonymize.plates.place import aspect_of, corners_of
@@ -185,3 +186,12 @@ def test_where_masks_of_a_face_and_a_plate_overlap_the_one_that_sees_nothing_is_
     alone = np.zeros((512, 512, 3), np.uint8)
     alone[y1:y2, x1:x2] = answers[region.index].pixels
     assert np.array_equal(outcomes[0].pixels[face & plate], alone[face & plate])
+
+
+@pytest.mark.parametrize("offset", [4, 16, 36])
+def test_the_memory_alignment_of_arrays_changes_no_pixel(offset):
+    region, pixels = region_at(TURNED), car_with_plate()
+    expected = plate_on(pixels, region).pixels
+    with numpy_memory_at(offset):
+        found = plate_on(shifted(pixels, offset), region).pixels
+    assert np.array_equal(found, expected)

@@ -18,7 +18,7 @@ from anon_batch import keys
 from anon_batch.anonymize.methods.inpaint import MARGIN_SHARE, MIN_MARGIN_PX, rebuild
 from anon_batch.anonymize.plates.design import draw_plate
 from anon_batch.anonymize.plates.place import Corners, aspect_of, corners_of
-from anon_batch.anonymize.plates.surroundings import LUMA, Surroundings, look_around
+from anon_batch.anonymize.plates.surroundings import Surroundings, look_around, luma_of
 from anon_batch.anonymize.plates.texts import Characters
 from anon_batch.anonymize.protocol import Method, Patch, Refusal, Target
 from anon_batch.geometry import Extent, longer_side_px
@@ -131,9 +131,9 @@ def _lit(
     plate = np.asarray(gaussian_filter(plate, (*blur, 0)), np.float32)
     cover = np.asarray(gaussian_filter(opacity, blur), np.float32)[:, :, None]
     base = behind.astype(np.float32)
-    soft = cv2.resize(cv2.resize(base @ LUMA, (6, 4), interpolation=cv2.INTER_AREA), behind.shape[1::-1])
+    soft = cv2.resize(cv2.resize(luma_of(base), (6, 4), interpolation=cv2.INTER_AREA), behind.shape[1::-1])
     shade = np.clip((soft / max(float(soft.mean()), 1.0)) ** 0.5, 0.7, 1.25)[:, :, None]
-    light = around.black * cover + plate * (around.white - around.black) * shade * _dirt(rng, opacity.shape, side_px)
+    light = around.black * cover + plate * (around.white - around.black) * shade * _dirt(rng, opacity.shape)
     values = base * (1 - _SHADOW * _shadow(opacity, side_px)) * (1 - cover) + light
     values += _grain(rng, values.shape, around.grain)
     return np.asarray(np.rint(values).clip(0, 255), np.uint8)
@@ -152,7 +152,7 @@ def _shadow(opacity: FloatArray, side_px: float) -> FloatArray:
     return np.asarray(cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)[:, :, None]
 
 
-def _dirt(rng: np.random.Generator, shape: tuple[int, ...], side_px: float) -> FloatArray:
+def _dirt(rng: np.random.Generator, shape: tuple[int, ...]) -> FloatArray:
     """Return factors near 1 (h, w, 1) that change slowly over the plate: dirt, and light that is not even."""
     height, width = shape
     coarse = rng.normal(1, 0.05, (4, 6)).astype(np.float32)

@@ -8,7 +8,7 @@ image").
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,6 @@ from scipy.ndimage import binary_erosion, gaussian_filter
 from anon_batch.geometry import Extent, crop, grow_extent
 from anon_batch.records import BoolArray, FloatArray, PixelArray
 
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 MIN_MARGIN_PX, MAX_MARGIN_PX = 24, 56  # width of the band around a mask that is looked at
 _SAMPLES = 200  # along each side of the image, for its light as a whole
 _FEW = 64  # known pixels below which the surroundings say nothing
@@ -59,21 +58,27 @@ def look_around(pixels: PixelArray, erased: BoolArray, extent: Extent) -> Surrou
     near = view[known].astype(np.float32)
     if len(near) < _FEW:
         return None
-    luma = view.astype(np.float32) @ LUMA
+    luma = luma_of(view)
     step_y, step_x = max(1, height // _SAMPLES), max(1, width // _SAMPLES)
-    everywhere = pixels[::step_y, ::step_x][~erased[::step_y, ::step_x]].astype(np.float32) @ LUMA
+    everywhere = luma_of(pixels[::step_y, ::step_x][~erased[::step_y, ::step_x]])
     white, black = _light(near, everywhere)
     blur_px, grain = _texture(luma, known)
     return Surroundings(white, black, blur_px, grain)
 
 
+def luma_of(pixels: npt.NDArray[Any]) -> FloatArray:
+    """Return the lightness (...) of RGB (..., 3); by sums, because a matrix product may round by the memory's alignment."""
+    red, green, blue = (pixels[..., at].astype(np.float32) for at in range(3))
+    return np.asarray(np.float32(0.299) * red + np.float32(0.587) * green + np.float32(0.114) * blue, np.float32)
+
+
 def _light(near: FloatArray, everywhere: FloatArray) -> tuple[FloatArray, FloatArray]:
-    own = near @ LUMA
+    own = luma_of(near)
     dark, middle, bright = np.percentile(own, [3, 50, 95])
     brightest = np.percentile(everywhere, 95) if len(everywhere) else bright
     level = min(max(0.4 * bright + 0.6 * brightest, 1.1 * middle, 40.0), 238.0)
     lit = near[own >= np.percentile(own, 60)].mean(axis=0)
-    tint = lit / max(float(lit @ LUMA), 1.0)
+    tint = lit / max(float(luma_of(lit)), 1.0)
     white = level * np.clip(1 + 0.5 * (tint - 1), 1 - _MAX_TINT, 1 + _MAX_TINT)
     black = np.full(3, min(float(dark), 0.25 * level))
     return white.astype(np.float32), black.astype(np.float32)
