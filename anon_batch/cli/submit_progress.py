@@ -10,7 +10,7 @@ from anon_batch.cli.progress import ProgressBar, describe_rows
 from anon_batch.cluster.jobs.log_stream import LogStream
 from anon_batch.cluster.jobs.server import SubmittedJob
 from anon_batch.errors import AnonBatchError, ConfigError
-from anon_batch.release.status import StatusReader
+from anon_batch.release.status import Status, StatusReader
 
 _READ_EVERY_S = 5.0
 _SHARE_OF_TIME = 0.1  # that reading storage may take
@@ -33,11 +33,11 @@ class SubmitProgress:
         self._reader = reader
         self._log = log
         self._bar = ProgressBar("images", quiet=quiet)
-        self._bar_started = False
         self._state = ""
         self._read_at = 0.0
         self._can_read = True
         self._finished = False
+        self._shown: Status | None = None
 
     def __enter__(self) -> SubmitProgress:
         self._bar.__enter__()
@@ -87,10 +87,11 @@ class SubmitProgress:
                 self.note(f"OUTPUT cannot be read from here, so progress is what the driver says: {exc}")
         else:
             self._finished = status.state == "finished"
-            if not self._bar_started:
-                self._bar_started = True
-                self._bar.start(status.total, status.done)
-            self._bar.update(status.done, *describe_rows(status.statuses, status.shards_count))
+            if status != self._shown:  # because lines that say the same again look like progress
+                if self._shown is None:
+                    self._bar.start(status.total, status.done)
+                self._shown = status
+                self._bar.update(status.done, *describe_rows(status.statuses, status.shards_count))
         self._read_at = time.monotonic() + max(_READ_EVERY_S, (time.monotonic() - begun) / _SHARE_OF_TIME)
 
 

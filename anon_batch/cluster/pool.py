@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import Any, Generic, TypeVar
 
 import ray
@@ -65,25 +66,31 @@ class ActorPool(Generic[_Task, _Result]):
     def map(self, tasks: Iterable[_Task]) -> Iterator[_Result]:
         """Process each task once; yield the results as they arrive, in any order.
 
-        `tasks` is consumed as actors become free, so it may be long. Idle actors are stopped when no task is left, because
-        another actor that lost its node may be waiting for their room.
+        `tasks` is consumed as actors become free, but for the first, so it may be long and end early. Idle actors are stopped
+        when no task is left, because another actor that lost its node may be waiting for their room.
 
         Raises:
             RayError: Ray gave up all actors.
         """
         source = iter(tasks)
-        upcoming = next(source, None)
-        if upcoming is not None:
-            self._start()
-        while upcoming is not None or self._running:
-            while upcoming is not None and self._idle:
-                actor = self._idle.pop()
-                self._running[actor.process.remote(upcoming)] = (actor, upcoming)
-                upcoming = next(source, None)
-            if upcoming is None:
+        first = next(source, None)
+        if first is None:
+            return
+        self._start()
+        source, more = chain([first], source), True
+        while True:
+            while more and self._idle:
+                task = next(source, None)
+                if task is None:
+                    more = False
+                else:
+                    actor = self._idle.pop()
+                    self._running[actor.process.remote(task)] = (actor, task)
+            if not more:
                 self._release()
+            if not (more or self._running):
+                return
             yield from self._next_results()
-        self._release()
 
     def _start(self) -> None:
         options: dict[str, Any] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,10 +29,14 @@ class Ray:
 
     def __init__(self, silent_beats: int = 0) -> None:
         self.silent_beats = silent_beats
-        self.killed = 0
+        self.made = self.killed = 0
 
     def remote(self, _: type) -> Any:
-        made = SimpleNamespace(remote=lambda *_: Actor())
+        def make(*_: Any) -> Actor:
+            self.made += 1
+            return Actor()
+
+        made = SimpleNamespace(remote=make)
         return SimpleNamespace(options=lambda **_: made)
 
     def wait(self, calls: list[Any], **_: Any) -> tuple[list[Any], list[Any]]:
@@ -49,12 +53,14 @@ class Ray:
         self.killed += 1
 
 
-def mapped(monkeypatch: pytest.MonkeyPatch, ray: Ray, hold: Any, tasks: int = 4, workers: int = 2) -> Iterator[int]:
+def mapped(
+    monkeypatch: pytest.MonkeyPatch, ray: Ray, hold: Any, tasks: Iterable[int] = range(4), workers: int = 2
+) -> Iterator[int]:
     monkeypatch.setattr(pool, "ray", ray)
     made: ActorPool[int, int] = ActorPool(
         Actor, None, EngineConfig(), workers, lambda _: None, lambda task, _: task, hold=hold
     )
-    return made.map(range(tasks))
+    return made.map(tasks)
 
 
 def test_actors_hold_resources_from_their_start_to_their_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,3 +85,30 @@ def test_what_the_caller_raises_ends_the_pool(monkeypatch: pytest.MonkeyPatch) -
 
     with pytest.raises(StoppedError, match="enough"):
         list(mapped(monkeypatch, Ray(silent_beats=10**6), hold))
+
+
+def test_no_task_is_taken_before_an_actor_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+
+    def tasks() -> Iterator[int]:
+        for task in range(6):
+            taken.append(task)
+            yield task
+
+    results = mapped(monkeypatch, Ray(), lambda *_: None, tasks(), workers=2)
+    for done in range(1, 7):
+        next(results)
+        assert len(taken) <= done + 1, "both actors have one, and none is kept for later"
+    assert list(results) == []
+
+
+def test_without_a_task_nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = Ray()
+    assert list(mapped(monkeypatch, ray, lambda *_: None, [])) == []
+    assert ray.made == 0
+
+
+def test_all_actors_are_stopped_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = Ray()
+    assert len(list(mapped(monkeypatch, ray, lambda *_: None, range(5), workers=3))) == 5
+    assert (ray.made, ray.killed) == (3, 3)
