@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -115,10 +116,11 @@ class Recorder:
             metric.inc(value, labels)
 
     def _keep_gauges(self) -> None:
-        while not self._closed.wait(_SET_AGAIN_S):
-            with self._lock:
-                for point in self._gauges.values():
-                    self._record(point)
+        with suppress(Exception):  # because Ray may be gone; a thread that raises would print a traceback
+            while not self._closed.wait(_SET_AGAIN_S):
+                with self._lock:
+                    for point in self._gauges.values():
+                        self._record(point)
 
 
 class Records(Protocol):

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 from misbehaving_plugin import CRASH, HANG, RAISE, SLOW
+from openlineage_events import read_events, to_file
 from ray.cluster_utils import Cluster
 from releases import (
     RUN_KEY,
@@ -80,7 +81,8 @@ def test_sigkill_of_the_driver(
     images: Path, undisturbed: dict[str, Any], place: tuple[str, Storage, dict[str, str]], tmp_path: Path
 ) -> None:
     base, storage, env = place
-    output, log = join(base, "out"), tmp_path / "log"
+    output, log, events = join(base, "out"), tmp_path / "log", tmp_path / "events.jsonl"
+    env = {**env, **to_file(events)}
     for wanted in (2, 6):  # twice, at different points
         driver = start_cli(*_args(images, output, "--set", "engine.workers=2"), env=env, log=log)
         wait_until(lambda want=wanted: parts_count(storage, output) >= want, f"{wanted} commits, see {log}")  # type: ignore[misc]
@@ -97,6 +99,10 @@ def test_sigkill_of_the_driver(
     assert done.returncode == 0, done.stderr
     assert "resumes" in done.stderr
     _check(storage, output, undisturbed, env)
+    sent = read_events(events)
+    assert [event["eventType"] for event in sent] == ["START", "START", "START", "COMPLETE"]
+    assert len({event["run"]["runId"] for event in sent}) == 3
+    assert len({event["run"]["facets"]["parent"]["run"]["runId"] for event in sent}) == 1
 
 
 @pytest.mark.full
