@@ -75,7 +75,17 @@ def series(folder: Path, ray_address: str, ray_metrics_port: int) -> Series:
         assert time.monotonic() < until, f"not shown: {_wanted() - set(found)}"
         found.update(scrape(ray_metrics_port))
         time.sleep(0.5)
-    return found
+    return _of_the_last_driver(found)
+
+
+def _of_the_last_driver(found: Series) -> Series:
+    """Return the series without those of other runs on the cluster, whose counters stay as long as it does."""
+    started = {own["WorkerId"]: value for own, value in found["ray_anon_batch_started_timestamp_seconds"]}
+    last = max(started, key=lambda worker: started[worker])
+    return {
+        name: [(own, value) for own, value in some if "anon_batch" not in name or own["WorkerId"] == last]
+        for name, some in found.items()
+    }
 
 
 def _label_another_face(manifest: Path, row: int) -> None:
