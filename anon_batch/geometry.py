@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from anon_batch import face_shape
 from anon_batch.face_outline import CHIN, Box, MaskShape, reach, touched_pixels
-from anon_batch.records import BoolArray, Detections, FloatArray, Region, Shape
+from anon_batch.records import PLATE_LABEL, BoolArray, Detections, FloatArray, Region, Shape
 
 Extent = tuple[int, int, int, int]
 _Scalar = TypeVar("_Scalar", bound=np.generic)
@@ -177,6 +177,8 @@ def _mask_shape(detections: Detections, index: int, box: Box, expansion: float, 
     if shape != "face":
         width, height = (max(side, 1.0) for side in (box[2] - box[0], box[3] - box[1]))
         return MaskShape(shape, (width * expansion / 2, height * expansion / 2))
+    if detections.labels[index] == PLATE_LABEL:  # because its landmarks are corners
+        return face_shape.mask_shape(box, float(detections.scores[index]), None, [], expansion)
     landmarks, witnesses = detections.landmarks[index], detections.witnesses[index]
     own = landmarks.tolist() if bool(np.isfinite(landmarks).all()) else None
     others = witnesses[np.isfinite(witnesses).all(axis=(1, 2))].reshape(-1, 2).tolist() if len(witnesses) else []

@@ -116,6 +116,13 @@ def test_landmarks_far_from_the_box_do_not_blow_the_mask_up():
     assert own.radii == pytest.approx((30 * 1.3 * 1.25 / 2, 40 * 1.3 * 1.25 / 2))
 
 
+def test_the_shape_face_takes_the_corners_of_a_plate_for_no_eyes():
+    policy = Policy({"licence_plate": Treatment("solid", shape="face")})
+    own = region(policy, found(label="licence_plate"))
+    assert (own.shape, own.angle) == ("ellipse", 0)
+    assert own.radii == pytest.approx((1.3 * 15, 1.3 * 20))
+
+
 def test_plates_get_rectangles_of_their_own_size_unless_the_job_says_otherwise():
     policies = [
         Policy.from_config(AnonymizeConfig(**keys))
