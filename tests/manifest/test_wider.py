@@ -65,3 +65,11 @@ def test_images_that_are_elsewhere(tmp_path: Path) -> None:
         build_manifest(Storage(StorageConfig()), [str(root / LABELS)], str(tmp_path / "m.parquet"))
     with pytest.raises(ManifestError, match="give the folder of images, and the file with --ground-truth"):
         images_folder("/data/labels.txt")
+
+
+def test_a_label_file_that_is_not_there(tmp_path: Path) -> None:
+    address = str(tmp_path / "wider_face_split/wider_face_val_bbx_gt.txt")
+    with pytest.raises(
+        ManifestError, match=r"no label file at .*; check the address, and unpack wider_face_split\.zip"
+    ):
+        build_manifest(Storage(), [address], str(tmp_path / "m.parquet"))

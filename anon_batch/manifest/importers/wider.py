@@ -55,6 +55,8 @@ def read_tables(storage: Storage, source: Source, report: ImportReport) -> Itera
         StorageError: bytes could not be read.
     """
     [address] = source.addresses
+    if not storage.exists(address):  # because nobody gave it as ground truth, of which the reader speaks
+        raise ManifestError(f"no label file at {address}; check the address, and unpack wider_face_split.zip there")
     truths = read_ground_truth(storage, address).table
     names = truths.column(NAME_COLUMN).to_pylist()
     sizes = {info.key: info.size_bytes for info in storage.list(source.root)}
