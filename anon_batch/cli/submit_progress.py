@@ -27,6 +27,10 @@ class SubmitProgress:
         reader: of the release that the job writes.
         log: what its driver prints.
         quiet: print nothing.
+
+    Attributes:
+        has_finished: whether the run finished while it was followed, as storage shows. One that had finished before says
+            nothing about this job, which may be another one.
     """
 
     def __init__(self, reader: StatusReader, log: LogStream, *, quiet: bool) -> None:
@@ -36,7 +40,8 @@ class SubmitProgress:
         self._state = ""
         self._read_at = 0.0
         self._can_read = True
-        self._finished = False
+        self._finished_before: bool | None = None
+        self.has_finished = False
         self._shown: Status | None = None
 
     def __enter__(self) -> SubmitProgress:
@@ -58,7 +63,7 @@ class SubmitProgress:
         """Print what the driver has said and what storage holds; return whether the run has finished."""
         self._show_rows()  # first, because it says whether the driver's own progress is needed
         self._print(self._log.lines())
-        return self._finished
+        return self.has_finished
 
     def end(self) -> None:
         """Print what is left, now that the job has ended."""
@@ -82,11 +87,16 @@ class SubmitProgress:
         try:
             status = self._reader.read()
         except AnonBatchError as exc:
-            if not (exc.retryable or isinstance(exc, ConfigError)):  # a ConfigError: the driver has not begun to write
+            if isinstance(exc, ConfigError):  # the driver has not begun to write
+                self._finished_before = False
+            elif not exc.retryable:
                 self._can_read = False
                 self.note(f"OUTPUT cannot be read from here, so progress is what the driver says: {exc}")
         else:
-            self._finished = status.state == "finished"
+            finished = status.state == "finished"
+            if self._finished_before is None:
+                self._finished_before = finished
+            self.has_finished = finished and not self._finished_before
             if status != self._shown:  # because lines that say the same again look like progress
                 if self._shown is None:
                     self._bar.start(status.total, status.done)

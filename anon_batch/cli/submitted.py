@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 from dataclasses import dataclass
 from typing import Any
@@ -134,43 +133,29 @@ def follow_to_end(server: JobServer, output: Output, submission: Submission, bac
         try:
             job = follow(server, submission.submission_id, progress)
             progress.end()
-        except ClusterError as exc:
-            job = _from_storage(output, submission.submission_id, str(exc), back)
-        except AnonBatchError:
-            err.print(f"{submission.submission_id}  may run on. {back}", markup=False)
-            raise
+        except AnonBatchError as exc:
+            if not (isinstance(exc, ClusterError) and progress.has_finished):
+                err.print(f"{submission.submission_id}  may run on. {back}", markup=False)
+                raise
+            progress.note(f"{submission.submission_id}  {exc}")
+            job = SubmittedJob(submission.submission_id, "SUCCEEDED", str(exc))
     code, why = exit_code_of(job)
     try:
         output.read()
         code = _with_gates(code, output)
-    except AnonBatchError:
-        err.print(
-            f"{submission.submission_id}  ended with {int(code)}, but what it made cannot be read from here:",
-            markup=False,
-        )
+    except AnonBatchError as exc:
         if code == ExitCode.FINISHED:
+            err.print(
+                f"{submission.submission_id}  ended with 0, but its verdict cannot be read from here:", markup=False
+            )
             raise
+        _say_unreadable(exc)
     if json:
         print_json(_for_machines(server, output, job, code, attached=submission.attached))
     else:
         output.print()
         err.print(f"{job.submission_id}  ended with {int(code)}: {why or code.meaning}", markup=False)
     return int(code)
-
-
-def _from_storage(output: Output, submission_id: str, lost: str, back: str) -> SubmittedJob:
-    """Return what storage says of a job whose cluster is lost.
-
-    Raises:
-        ClusterError: it has not finished, as far as storage shows.
-    """
-    with contextlib.suppress(AnonBatchError):
-        output.read()
-    if output.gates is None:
-        err.print(f"{submission_id}  may run on. {back}", markup=False)
-        raise ClusterError(lost)
-    err.print(f"{submission_id}  {lost}", markup=False)
-    return SubmittedJob(submission_id, "SUCCEEDED", lost)
 
 
 def _with_gates(code: ExitCode, output: Output) -> ExitCode:
@@ -224,12 +209,18 @@ class _LogPrinter:
         err.print(text, markup=False)
 
 
+def _say_unreadable(exc: AnonBatchError) -> None:
+    err.print(f"what it has made cannot be read from here: {redact(str(exc))}", markup=False)
+
+
 def _print_job(place: Place, job: SubmittedJob, *, json: bool) -> None:
-    if place.output is not None:
-        place.output.read()
     code = None if job.is_live else exit_code_of(job)[0]
-    if code == ExitCode.FINISHED and place.output is not None and place.output.gates is not None:
-        code = _with_gates(code, place.output)
+    if place.output is not None:
+        try:
+            place.output.read()
+            code = None if code is None else _with_gates(code, place.output)
+        except AnonBatchError as exc:  # the state of the job is known all the same
+            _say_unreadable(exc)
     if json:
         print_json(_for_machines(place.server, place.output, job, code))
         return

@@ -17,7 +17,7 @@ from pipeline_fixtures import process_all, write_dataset
 
 from anon_batch import cli
 from anon_batch.cli import submit as submit_command
-from anon_batch.cli import submitted
+from anon_batch.cli import submit_progress, submitted
 from anon_batch.cli.gates import show_gates
 from anon_batch.cli.progress import ProgressBar, describe_rows
 from anon_batch.cli.submit_progress import is_known
@@ -151,7 +151,7 @@ def test_a_finished_driver_without_a_release_is_no_success(
     server.script = list(ENDS)
     code, _, err = main(*args)
     assert code == 3
-    assert "ended with 0, but what it made cannot be read from here:" in err
+    assert "ended with 0, but its verdict cannot be read from here:" in err
     assert "do this machine and the cluster see the same place" in err
 
 
@@ -199,14 +199,53 @@ def test_a_cluster_that_is_lost_returns_75_and_says_how_to_return(
 
 @pytest.mark.parametrize(("broken", "code"), [(0, 0), (1, 10)])
 def test_a_cluster_that_went_with_its_finished_job_is_no_failure(
-    main: Main, server: MemoryJobServer, args: list[str], tmp_path: Path, broken: int, code: int
+    main: Main,
+    server: MemoryJobServer,
+    args: list[str],
+    tmp_path: Path,
+    broken: int,
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    server.script = [job("RUNNING"), None]
-    finish(tmp_path, broken=broken)
+    monkeypatch.setattr(submit_progress, "_READ_EVERY_S", 0.0)
+    server.script = [job("RUNNING"), job("RUNNING"), None]
+    look = server.job
+
+    def finishes(submission_id: str) -> Any:
+        if len(server.script) == 1:
+            finish(tmp_path, broken=broken)
+        return look(submission_id)
+
+    monkeypatch.setattr(server, "job", finishes)
     found, out, err = main(*args)
     assert found == code
     assert "any more, and the run has finished" in err
     assert "4 of 4 rows" in out
+
+
+def test_a_release_that_was_finished_before_says_nothing_of_a_lost_job(
+    main: Main, server: MemoryJobServer, args: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submit_progress, "_READ_EVERY_S", 0.0)
+    monkeypatch.setattr(submitted, "follow", partial(follow, poll_s=0.0, give_up_s=0.5))
+    finish(tmp_path)
+    server.script = [job("RUNNING"), None]
+    code, _, err = main(*args)
+    assert (code, "may run on. To return to it" in err) == (75, True)
+
+
+@pytest.mark.parametrize("action", ["--status", "--stop"])
+def test_the_state_of_a_job_is_shown_although_its_output_is_not(
+    main: Main, server: MemoryJobServer, args: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    def denied(_: StatusReader) -> Any:
+        raise AccessDeniedError("access denied", f"{tmp_path}/out/run.json")
+
+    finish(tmp_path)
+    monkeypatch.setattr(StatusReader, "read", denied)
+    submission_id = main(*args, "--detach")[1].strip()
+    code, out, err = main(*args, action)
+    assert (code, out.startswith(submission_id), "cannot be read from here: access denied" in err) == (0, True, True)
 
 
 def test_an_output_that_is_not_for_this_machine_is_no_success(
@@ -222,7 +261,7 @@ def test_an_output_that_is_not_for_this_machine_is_no_success(
     assert code == 2
     assert err.count("OUTPUT cannot be read from here, so progress is what the driver says: access denied") == 1
     assert "1/4 images (25.0 %)" in err
-    assert "ended with 0, but what it made cannot be read from here:" in err
+    assert "ended with 0, but its verdict cannot be read from here:" in err
 
 
 def test_ctrl_c_detaches(main: Main, server: MemoryJobServer, args: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
