@@ -100,7 +100,7 @@ def test_training_images_are_counted_by_class(check, miniature):
         check([*TRAIN[:5], "n01440761/x.jpg"], "imagenet-1k-train")
 
 
-def test_the_kit_knows_how_many_training_images_each_class_has(check, tmp_path):
+def test_the_kit_knows_how_many_training_images_each_class_has(check, miniature, tmp_path):
     wnids = {1: "n01440761", 2: "n01440760"}
     (tmp_path / "meta.mat").write_bytes(meta_mat(wnids, training_images=3))
     check(TRAIN, f"ilsvrc-devkit:{tmp_path}")
@@ -108,6 +108,10 @@ def test_the_kit_knows_how_many_training_images_each_class_has(check, tmp_path):
         ManifestError, match=r"expect ilsvrc-devkit:.*: class n01440760 has 2 images instead of 3\. Nothing"
     ):
         check(TRAIN[1:], f"ilsvrc-devkit:{tmp_path}")
+    both = [*TRAIN, *VALIDATION]
+    with pytest.raises(ManifestError, match="8 images with a name of another kind"):
+        check(both, f"ilsvrc-devkit:{tmp_path}")
+    check(both, f"ilsvrc-devkit:{tmp_path}", "imagenet-1k-train", "imagenet-1k-val")
     with pytest.raises(ManifestError, match=r"expected meta.mat in it"):
         check(TRAIN, f"ilsvrc-devkit:{tmp_path / 'none'}")
 

@@ -66,7 +66,10 @@ def _together(expectations: Sequence[Expectation]) -> Iterator[tuple[Expectation
     """
     alike: dict[str, Expectation] = {}
     for own in expectations:
-        if own.dataset is None:
+        if own.classes is not None:
+            known = {other.dataset.names for other in expectations if other.dataset is not None} - {_TRAINING}
+            yield own, "|".join(sorted(known))
+        elif own.dataset is None:
             yield own, ""
         elif (before := alike.get(own.dataset.names)) is None or before.dataset is None:
             alike[own.dataset.names] = own

@@ -91,7 +91,7 @@ def find_partners(rows: Names, lines: Names, where: str) -> Partners:
             row_hashes = _hashed(rows, spelling)
             line_hashes = _hashed(lines, spelling)
         usable = left_lines[_has_no_suffix(lines, len(line_hashes))[left_lines]] if bare else left_lines
-        mine, theirs = _pairs(row_hashes[left_rows], line_hashes[usable])
+        mine, theirs = _pairs(_chosen(row_hashes, left_rows), _chosen(line_hashes, usable))
         partners.line_of[left_rows[mine]] = usable[theirs]
         partners.spelling_of[left_rows[mine]] = number
         partners.used[usable[theirs]] = True
@@ -136,22 +136,30 @@ def _has_no_suffix(names: Names, count: int) -> npt.NDArray[np.bool_]:
     return np.concatenate(pieces) if pieces else np.zeros(count, np.bool_)
 
 
+def _chosen(values: HashArray, at: _Numbers) -> HashArray:
+    """Return the values at these positions, without a copy where they are all."""
+    return values if len(at) == len(values) else values[at]
+
+
 def _pairs(mine: HashArray, theirs: HashArray) -> tuple[_Numbers, _Numbers]:
     """Return the positions of the hashes that are once in both."""
     my_values, my_at = _once(mine)
     their_values, their_at = _once(theirs)
-    _, first, second = np.intersect1d(my_values, their_values, assume_unique=True, return_indices=True)
-    return my_at[first], their_at[second]
+    if not len(their_values):
+        return my_at[:0], their_at
+    at = np.minimum(np.searchsorted(their_values, my_values), len(their_values) - 1)
+    same = their_values[at] == my_values
+    return my_at[same], their_at[at[same]]
 
 
 def _once(values: HashArray) -> tuple[HashArray, _Numbers]:
     """Return the values that occur once, sorted, and their positions."""
-    order = np.argsort(values, kind="stable")
+    order: _Numbers = np.argsort(values)
     values = values[order]
     differs = np.ones(len(values) + 1, np.bool_)
     differs[1:-1] = values[1:] != values[:-1]
     single = differs[:-1] & differs[1:]
-    return values[single], order[single]
+    return (values, order) if single.all() else (values[single], order[single])
 
 
 def _refuse_repeated(values: HashArray, blank: npt.NDArray[np.bool_], lines: Names, where: str) -> None:
