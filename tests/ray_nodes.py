@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from typing import Any
 import namespaces
 import psutil
 import requests
+from misbehaving_plugin import HOLD
 from relay import End, Relay
 from releases import command, environment
 from servers import S3Server, free_ports, wait_for
@@ -104,6 +106,16 @@ class Nodes:
     @property
     def head(self) -> Machine:
         return self.machines[0]
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Let workers wait in slow images for the duration of the block."""
+        hold = Path(self.env[HOLD])
+        hold.touch()
+        try:
+            yield
+        finally:
+            hold.unlink()
 
     def start(self, machine: Machine) -> None:
         """Start a node; the head first."""
@@ -221,11 +233,17 @@ def ray_nodes(store: S3Server, *, token: str | None, isolated: bool) -> Iterator
         head, server = machines[0], requests.utils.urlparse(store.endpoint_url)
         to_store = stack.enter_context(Relay(bridge, End(server.hostname, server.port)))
         to_api = stack.enter_context(Relay(End("127.0.0.1", 0), End(head.address, api_port, head.namespace)))
+        program = folder / "bin" / "anon-batch"  # what a job's driver is started by
+        program.parent.mkdir()
+        program.write_text(f'#!/bin/sh\nexec {shlex.join(command())} "$@"\n')
+        program.chmod(0o755)
         env = {
             **store.env,
+            "PATH": f"{program.parent}:{os.environ['PATH']}",
             "AWS_ENDPOINT_URL": to_store.url,
             "AWS_EC2_METADATA_DISABLED": "true",
             "HOME": "/proc/nobody",
+            HOLD: str(folder / "hold"),
         }
         env |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token} if token else {"RAY_AUTH_MODE": "disabled"}
         nodes = Nodes(machines, folder, env, f"{head.address}:{port}", to_api, to_store)

@@ -13,6 +13,7 @@ import numpy as np
 from anon_batch.records import Detections, Preview
 
 CRASH, HANG, RAISE, SLOW, STARVE = (250, 0, 250), (0, 250, 250), (250, 250, 0), (0, 0, 250), (0, 250, 0)
+HOLD = "MISBEHAVING_HOLD"  # variable: while the file that it names exists, slow images wait
 
 
 class MisbehavingDetector:
@@ -35,6 +36,8 @@ class MisbehavingDetector:
             raise MemoryError
         if command == SLOW:
             time.sleep(0.05)
+            while os.path.exists(os.environ.get(HOLD, "")):
+                time.sleep(0.02)
         box = np.array([[8, 8, 24, 24]], np.float32)
         return Detections(box, np.ones(1, np.float32), np.full((1, 5, 2), np.nan, np.float32), ("misbehaving",))
 
