@@ -168,9 +168,10 @@ def whole(lab: Lab) -> Lab:
 
 
 def test_workers_run_on_all_nodes(whole: Lab) -> None:
-    driver = whole.drive("spread")
-    busy = lambda: all(machine.workers() for machine in whole.nodes.machines)  # noqa: E731
-    wait_until(busy, f"a worker on each machine, see {driver.log}")
+    with whole.nodes.held():
+        driver = whole.drive("spread")
+        busy = lambda: all(machine.workers() for machine in whole.nodes.machines)  # noqa: E731
+        wait_until(busy, f"a worker on each machine, see {driver.log}")
     assert driver.wait() == 0, driver.said()
     whole.check("spread")
     assert "(raylet)" not in driver.said()
@@ -205,11 +206,12 @@ def test_a_driver_without_the_token_says_so_before_it_starts(
 
 def test_a_lost_node_and_an_announced_one(whole: Lab) -> None:
     """SIGKILL of a node in the middle; then a spot machine that says that it goes away, and goes."""
-    driver = whole.drive("lost")
     one, two = whole.nodes.machines[1:]
+    with whole.nodes.held():
+        driver = whole.drive("lost")
+        wait_until(lambda: bool(one.workers() and two.workers()), f"a worker on each, see {driver.log}")
     whole.wait_for_commits("lost", 3)
     with whole.nodes.held():
-        assert one.workers()
         one.kill()
     whole.wait_for_commits("lost", 7)
     with whole.nodes.held():
@@ -327,12 +329,13 @@ def test_a_driver_ends_within_3_s_of_sigterm(whole: Lab, stage: str) -> None:
 
 
 def test_the_token_is_in_no_log_and_no_command_line(whole: Lab) -> None:
-    driver = whole.drive("quiet")
-    wait_until(lambda: all(machine.workers() for machine in whole.nodes.machines), "a worker on each machine")
     seen = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            seen += process.cmdline()
+    with whole.nodes.held():
+        driver = whole.drive("quiet")
+        wait_until(lambda: all(machine.workers() for machine in whole.nodes.machines), "a worker on each machine")
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                seen += process.cmdline()
     assert driver.wait() == 0, driver.said()
     assert not [word for word in seen if TOKEN in word]
     files = [path for folder in (whole.folder, whole.nodes.folder) for path in folder.rglob("*") if path.is_file()]
