@@ -112,3 +112,18 @@ def test_all_actors_are_stopped_at_the_end(monkeypatch: pytest.MonkeyPatch) -> N
     ray = Ray()
     assert len(list(mapped(monkeypatch, ray, lambda *_: None, range(5), workers=3))) == 5
     assert (ray.made, ray.killed) == (3, 3)
+
+
+def test_idle_actors_are_stopped_while_others_still_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Near the end they hold nothing that an actor of a lost node may be waiting for."""
+    ray = Ray()
+    results = mapped(monkeypatch, ray, lambda *_: None, range(5), workers=3)
+    for left in (4, 3, 2):
+        next(results)
+        assert ray.killed == 0, f"{left} tasks for 3 actors"
+    next(results)
+    assert ray.killed == 1
+    next(results)
+    assert ray.killed == 2
+    assert list(results) == []
+    assert ray.killed == 3
