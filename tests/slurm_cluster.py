@@ -94,6 +94,14 @@ class Slurm:
         """Return what Slurm knows of a job."""
         return dict(re.findall(r"(\w+)=(\S*)", self.command("scontrol", "show", "job", str(job))))
 
+    def idle(self) -> int:
+        """Return the number of idle nodes."""
+        return int(self.command("sinfo", "--noheader", "--states=idle", "--format=%D").strip() or 0)
+
+    def logs(self) -> str:
+        """Return the ends of the daemons' logs."""
+        return "".join(path.read_text(encoding="utf-8")[-1500:] for path in sorted(self.folder.glob("*.log")))
+
     def ended(self, job: int, timeout_s: float = 60) -> dict[str, str]:
         """Wait for the end of a job and return what Slurm knows of it."""
         running = ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING")
@@ -103,7 +111,9 @@ class Slurm:
     def start_again(self, job: int, restarts: int) -> None:
         """Wait until a job was put back into the queue, and let it begin at once instead of after two minutes."""
         wait_for(lambda: int(self.show(job)["Restarts"]) >= restarts, f"job {job} to be put back", 60)
-        wait_for(lambda: self.show(job)["JobState"] != "COMPLETING", f"job {job} to leave its nodes", 60)
+        wait_for(
+            lambda: self.show(job)["JobState"] != "COMPLETING" and self.idle() == 2, f"job {job} to leave its nodes", 60
+        )
         self.command("scontrol", "update", f"JobId={job}", "StartTime=now")
 
 
@@ -135,8 +145,7 @@ def slurm_cluster() -> Iterator[Slurm]:
         for index in (1, 2):
             _start_node(start, controller, index, folder)
         slurm = Slurm(folder, controller, environment)
-        idle = ["sinfo", "--noheader", "--states=idle", "--format=%D"]
-        wait_for(lambda: slurm.command(*idle).strip() == "2", "two idle nodes", 60)
+        wait_for(lambda: slurm.idle() == 2, "two idle nodes", 60)
         yield slurm
 
 

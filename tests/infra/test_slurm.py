@@ -163,8 +163,8 @@ def test_a_whole_run_on_two_nodes_survives_a_stop_and_equals_a_local_one(slurm: 
     wait_for(lambda: parts_count(Storage(), str(work / "release")) >= 2, "two shards to be committed", 180)
     slurm.command("scancel", "--signal=TERM", "--batch", str(job))
     slurm.start_again(job, 1)
-    ended = slurm.ended(job, 240)
-    assert (ended["ExitCode"], ended["Restarts"]) == ("10:0", "1"), log.read_text(encoding="utf-8")
+    ended = slurm.ended(job, 400)
+    assert (ended["ExitCode"], ended["Restarts"]) == ("10:0", "1"), log.read_text(encoding="utf-8") + slurm.logs()
     assert "exit code 75: starting again" in log.read_text(encoding="utf-8")
 
     done = subprocess.run(
