@@ -53,6 +53,8 @@ def test_the_digest_covers_what_the_outputs_depend_on() -> None:
         {"sample.limit": 5},
         {"engine.shard_rows": 64},
         {"name": "other"},
+        {"identity.scope": "dataset"},
+        {"seal.recipients": ["s3://private/key.pub"]},
     ):
         assert (
             identity_of(load_job(None, {"manifest": "s3://in/m.parquet", "output": "s3://out/release", **keys}), {}).job
