@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -148,9 +149,25 @@ def test_the_spot_type_alone_is_spot() -> None:
     assert spot == {"gpu-spot"}
 
 
+@pytest.mark.parametrize(
+    ("text", "code"), [("image: FILL_IN_REGISTRY/anon-batch", 1), ("image: registry/anon-batch", 0)]
+)
+def test_a_head_refuses_what_is_not_filled_in(prepared: Cluster, tmp_path: Path, text: str, code: int) -> None:
+    """Ray writes the file, without its comments, to the head before these commands; workers have none."""
+    [command] = [command for command in prepared["initialization_commands"] if "FILL_IN" in command]
+    command = command.replace("/tmp/ray_tmp_mount", str(tmp_path))
+    assert subprocess.run(["bash", "-c", command], check=False).returncode == 0
+    folder = tmp_path / "anon-batch/~"
+    folder.mkdir(parents=True)
+    (folder / "ray_bootstrap_config.yaml").write_text(text, encoding="utf-8")
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert bool(code) == ("fill in every FILL_IN" in done.stderr)
+
+
 def test_shell_commands_pass_shellcheck(prepared: Cluster) -> None:
     for command in commands(prepared):
-        assert shellcheck(command + "\n", exclude="SC2154,SC2312") == ""
+        assert shellcheck(command + "\n", exclude="SC2154,SC2312,SC2088") == ""
     script = (ROOT / "infra/machine/stop-when-idle.sh").read_text(encoding="utf-8")
     assert shellcheck(script, shell="sh") == ""
 
