@@ -100,12 +100,15 @@ def who_asks(by: str | None, reason: str | None, case: str) -> Asked:
     """Return what the log says about the one who asks.
 
     Raises:
-        ConfigError: name or reason is missing.
+        ConfigError: name or reason is missing, or a text is more than one line.
     """
     from anon_batch.release.reveal.reveal import Asked
 
     if not (by and by.strip()) or not (reason and reason.strip()):
         raise ConfigError("--by and --reason: say who asks and why; both stay in the access log")
+    # Because `keys list` would show lines that are no entries.
+    if not all(text.isprintable() for text in (by, reason, case)):
+        raise ConfigError("--by, --reason and --case: one line of printable characters each")
     return Asked(by.strip(), reason.strip(), case.strip())
 
 
@@ -126,7 +129,7 @@ def wanted_of(
     found: dict[str, tuple[int, ...]] = {}
     for text in regions or ():
         image_id, _, index = text.rpartition("/")
-        if not image_id or not (index.isascii() and index.isdigit()):
+        if not image_id or not (index.isascii() and index.isdigit() and len(index) < 10):
             raise ConfigError(f"--region {text}: expected ID/INDEX, for example people/a.jpg/0")
         found[image_id] = (*found.get(image_id, ()), int(index))
     found.update(dict.fromkeys(images or (), ()))
@@ -157,11 +160,11 @@ def _by_ticket(storage: Storage, output: str, key: PrivateKey, path: Path) -> It
 
 
 def _check_folder(to: Path, output: str, ledger: str | None) -> None:
-    from anon_batch.storage import absolute
+    from anon_batch.storage import absolute, is_local
 
-    own = str(to.expanduser().resolve())
+    own = to.expanduser().resolve()
     for place in (absolute(output), absolute(ledger or f"{output.rstrip('/')}-ledger")):
-        if own == place or own.startswith(f"{place}/"):
+        if is_local(place) and own.is_relative_to(Path(place).resolve()):  # resolved, because links lead there too
             raise ConfigError(f"-o {to}: lies inside {place}; originals need a place of their own")
 
 

@@ -29,11 +29,13 @@ def rotate(place: SealedRelease, key: PrivateKey, to: Sequence[PublicKey], asked
         asked: for the log.
 
     Raises:
-        ConfigError: they are the recipients already.
+        ConfigError: they are the recipients already, or one is named twice.
         IntegrityError: release, ledger or log is damaged, or something was changed.
         StorageError: something cannot be read or written.
     """
     wanted = sorted(own.key_id for own in to)
+    if len(set(wanted)) < len(wanted):
+        raise ConfigError("the new recipients: a key is named twice")
     if wanted == place.seals.key_ids:
         raise ConfigError("these are the recipients already; make a new key with `anon-batch keys new --seal FILE`")
     log = AccessLog(place.ledger)

@@ -323,6 +323,8 @@ def test_rotation(run: Run, tmp_path: Path) -> None:
         place_of(run).check_key(KEY, "k")
     with pytest.raises(ConfigError, match="recipients already"):
         list(rotate(place_of(run), NEW, [NEW.public], WHO))
+    with pytest.raises(ConfigError, match="named twice"):
+        list(rotate(place_of(run), NEW, [KEY.public, KEY.public], WHO))
     patch_release(run, anonymize__face__expansion=1.8)
     assert all(is_source(name, own) for name, own in open_all(run, NEW).items())
     assert verdict(run).faults == []
@@ -427,10 +429,13 @@ def test_what_cannot_be_asked_for_is_named(run: Run, tmp_path: Path) -> None:
         ([*who, "--image", "p/b.jpg"], "nothing was anonymized in it"),
         ([*who, "--region", "p/a.jpg/2"], "has regions 0 to 1"),
         ([*who, "--region", "p/a.jpg"], "expected ID/INDEX"),
+        ([*who, "--region", f"p/a.jpg/{'9' * 5000}"], "expected ID/INDEX"),
         ([*who, "--region", "c.png/0"], "sealed as a whole file"),
         ([*who, "--all", "--image", "p/a.jpg"], "--all opens everything"),
         (["--image", "p/a.jpg", "--by", "J"], "say who asks and why"),
         (["--image", "p/a.jpg", "--by", " ", "--reason", "r"], "say who asks and why"),
+        (["--all", "--by", "J\naccess 7  by Eve", "--reason", "r"], "one line of printable characters"),
+        (["--all", "--by", "J", "--reason", "r\x1b[2K"], "one line of printable characters"),
     ):
         code, said = cli(*base, *more)
         assert (code, words in said) == (2, True), (more, said)
@@ -438,6 +443,9 @@ def test_what_cannot_be_asked_for_is_named(run: Run, tmp_path: Path) -> None:
     assert AccessLog(place_of(run).ledger).read() == []
     code, said = cli(*base[:-1], tmp_path / "out/back", *who, "--all")
     assert (code, "originals need a place of their own" in said) == (2, True)
+    (tmp_path / "link").symlink_to(tmp_path, target_is_directory=True)
+    code, said = cli("reveal", tmp_path / "link/out", *base[2:-1], tmp_path / "out/back", *who, "--all")
+    assert (code, "originals need a place of their own" in said) == (2, True), "a link leads into the release too"
     assert cli(*base, *who, "--all")[0] == 0
     assert [oct((tmp_path / "back" / name).stat().st_mode)[-3:] for name in ("c.png", "p/a.jpg")] == ["600", "600"]
     code, said = cli(*base, *who, "--all")
