@@ -147,7 +147,7 @@ class Nodes:
                 start_new_session=True,
             )
         if machine is self.head:
-            wait_for(self._answers, f"the job API, see {self._log(machine)}", 120)
+            wait_for(self._answers, f"the job API, see {self._log(machine)}", 240)
 
     def start_all(self) -> None:
         """Start the nodes that do not run, and wait until all have joined."""
@@ -155,7 +155,7 @@ class Nodes:
             if machine.process is None or machine.process.poll() is not None:
                 self.start(machine)
         wanted = {machine.address for machine in self.machines}
-        wait_for(lambda: wanted <= set(self.alive()), f"{wanted} to join, see {self.folder}", 120)
+        wait_for(lambda: wanted <= set(self.alive()), f"{wanted} to join, see {self.folder}", 240)
 
     def alive(self) -> dict[str, str]:
         """Return address and id of the nodes that the cluster counts on."""
