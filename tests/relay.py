@@ -35,13 +35,13 @@ class Relay:
         connects: where they are passed on to.
 
     Attributes:
-        connects: as given.
+        listens, connects: as given.
         port: on which it listens.
         accepted: number of connections so far.
     """
 
     def __init__(self, listens: End, connects: End) -> None:
-        self._listens, self.connects = listens, connects
+        self.listens, self.connects = listens, connects
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._ready = threading.Event()
@@ -50,7 +50,7 @@ class Relay:
 
     def __enter__(self) -> Relay:
         threading.Thread(target=self._listen, name="relay", daemon=True).start()
-        assert self._ready.wait(10), f"the relay cannot listen at {self._listens}"
+        assert self._ready.wait(10), f"the relay cannot listen at {self.listens}"
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -59,7 +59,7 @@ class Relay:
 
     @property
     def url(self) -> str:
-        return f"http://{self._listens.host}:{self.port}"
+        return f"http://{self.listens.host}:{self.port}"
 
     def cut(self) -> int:
         """Reset all connections; return how many there were."""
@@ -82,9 +82,9 @@ class Relay:
         self._refuses = False
 
     def _listen(self) -> None:
-        if self._listens.namespace is not None:
-            namespaces.enter(self._listens.namespace)
-        self._listener = socket.create_server((self._listens.host, self._listens.port))
+        if self.listens.namespace is not None:
+            namespaces.enter(self.listens.namespace)
+        self._listener = socket.create_server((self.listens.host, self.listens.port))
         self.port = self._listener.getsockname()[1]
         self._ready.set()
         with contextlib.suppress(OSError):  # closed when the block ends
@@ -96,7 +96,7 @@ class Relay:
     def _serve(self, client: socket.socket) -> None:
         try:
             assert not self._refuses
-            if self.connects.namespace != self._listens.namespace:
+            if self.connects.namespace != self.listens.namespace:
                 namespaces.enter(self.connects.namespace)
             server = socket.create_connection((self.connects.host, self.connects.port), timeout=10)
         except (OSError, AssertionError):
