@@ -146,7 +146,7 @@ def estimate_job(found: Measurement, config: JobConfig, workers: Sequence[int], 
 def _layout_estimate(layout: Layout, found: Measurement, config: JobConfig, prices: Prices) -> LayoutEstimate:
     requests = scale_requests(found, config, layout)
     output = _scaled(stored_bytes(found, config, layout) + found.provenance_bytes, found)
-    ledger = _scaled(found.audit_bytes + found.rows_bytes, found)
+    ledger = _scaled(found.audit_bytes + found.rows_bytes + found.sealed_bytes, found)
     requests_cost = _sum(
         [_times(requests.put_class / 1000, prices.put_1000), _times(requests.get_class / 1000, prices.get_1000)]
     )

@@ -50,7 +50,7 @@ class Measurement:
         requests: (what its number grows with, kind) -> requests on S3.
         listed: (what its keys grow with, keys) of each listing of a whole folder.
         output_bytes: size of the outputs: images, or tar or Parquet files.
-        provenance_bytes, audit_bytes, rows_bytes: size of the parts of OUTPUT and LEDGER.
+        provenance_bytes, audit_bytes, rows_bytes, sealed_bytes: size of the parts of OUTPUT and LEDGER.
         cpus: of this machine.
         models: `name@sha256`.
         source_shards: of the job, if it keeps the shards of the source.
@@ -70,6 +70,7 @@ class Measurement:
     provenance_bytes: int
     audit_bytes: int
     rows_bytes: int
+    sealed_bytes: int
     cpus: int
     models: tuple[str, ...]
     source_shards: int | None = None
@@ -232,6 +233,7 @@ def _measurement(
         provenance_bytes=_size(run.release.uri, layout.PROVENANCE),
         audit_bytes=_size(run.ledger.uri, layout.LEDGER_AUDIT),
         rows_bytes=_size(run.ledger.uri, layout.LEDGER_ROWS),
+        sealed_bytes=sum(_size(run.ledger.uri, own) for own in (layout.LEDGER_SEALED, layout.LEDGER_SEAL_KEYS)),
         cpus=os.cpu_count() or 1,
         models=models,
     )

@@ -20,6 +20,7 @@ from anon_batch import cli
 from anon_batch.pipeline.run import open_run
 from anon_batch.pipeline.shard import ShardProcessor
 from anon_batch.records import ShardResult, ShardSpec
+from anon_batch.sealing.key_files import new_key
 
 
 @pytest.fixture(autouse=True)
@@ -115,6 +116,18 @@ def test_estimate_of_everything_is_what_the_run_gives(main: Any, dataset: Path, 
     # Other layouts are computed from the images of this one.
     others = {entry["layout"]: entry["output_bytes"] for entry in plan["layouts"]}
     assert others["files"] < others["webdataset"]
+
+
+def test_estimate_counts_what_is_sealed(main: Any, dataset: Path) -> None:
+    (dataset / "seal.key.pub").write_bytes(new_key("x25519").public.pem)
+    said = dict.fromkeys(("controller", "legal_basis", "dpia_reference", "retention"), "x")
+    seal = {"recipients": [str(dataset / "seal.key.pub")], "what": "file"}
+    code, out, _ = main("estimate", _job_file(dataset, seal=seal, compliance=said), "--json", "--sample", "100")
+    plan = json.loads(out)
+    assert code == 0
+    size = plan["sample"]["bytes"]
+    assert size["sealed"] > plan["sample"]["summary"]["bytes_in"] / 2, "the anonymized images' files"
+    assert {own["ledger_bytes"] for own in plan["layouts"]} == {size["audit"] + size["rows"] + size["sealed"]}
 
 
 def test_estimate_scales_the_sample(main: Any, dataset: Path) -> None:
