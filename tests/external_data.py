@@ -39,6 +39,7 @@ def _models() -> Path:
 PHOTOS = _root() / "photos"  # images/ and boxes.json
 PAIRS = _root() / "pairs"  # images/ and pairs.csv
 FACES = _root() / "faces"
+KUBERAY = _root() / "kuberay"  # rayjobs-crd-1.7.0.yaml.gz: ray-operator/config/crd/bases/ray.io_rayjobs.yaml of KubeRay
 PLATES = _root() / "plates"  # images/ and boxes.json
 MODELS = _models()
 

@@ -12,10 +12,11 @@ from typing import Any
 import jsonpatch
 import jsonschema
 import yaml
+from external_data import KUBERAY
 
 ROOT = Path(__file__).parents[1]
 INFRA = ROOT / "infra"
-CRD = ROOT / "tests/data/kuberay/rayjobs-crd-1.7.0.yaml.gz"
+CRD = KUBERAY / "rayjobs-crd-1.7.0.yaml.gz"
 COMPONENTS = ("kueue", "secrets")
 
 

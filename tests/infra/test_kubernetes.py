@@ -14,7 +14,7 @@ import hcl2
 import kubernetes_validate
 import pytest
 import yaml
-from external_data import needs_tool
+from external_data import KUBERAY, needs_data, needs_tool
 from kubernetes_files import COMPONENTS, INFRA, documents, of_kind, pods, rayjob_validator
 from packaging.version import Version
 from typer.main import get_command
@@ -48,10 +48,12 @@ def _memory(text: str) -> int:
     return int(text[:-2]) * 2**30
 
 
+@needs_data(KUBERAY)
 def test_the_operators_schema_takes_the_job(rayjob: dict[str, Any]) -> None:
     rayjob_validator().validate(rayjob)
 
 
+@needs_data(KUBERAY)
 @pytest.mark.parametrize(
     "path", ["spec", "spec/rayClusterSpec", "spec/rayClusterSpec/autoscalerOptions", "spec/submitterPodTemplate/spec"]
 )
