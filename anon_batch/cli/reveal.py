@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ from anon_batch.cli.console import err, out
 from anon_batch.cli.keys import read_key_file
 from anon_batch.cli.options import Output, StorageJob, storage_of
 from anon_batch.errors import ConfigError
+from anon_batch.process import stoppable
 from anon_batch.units import format_counted
 
 if TYPE_CHECKING:
@@ -79,10 +81,12 @@ def reveal(
         asked = who_asks(by, reason, case)
         revealed = open_seals(place, own, wanted_of(place, image, region, every=every), asked)
     count = 0
-    for found in revealed:
-        path = write_revealed(to, found)
-        out.print(f"{path}  {_what(found)}", markup=False)
-        count += 1
+    # Closing, because the log's entry about the outcome must not wait for the end of the process.
+    with stoppable(f"; what was restored lies below {to}. To go on, name an empty folder"), closing(revealed):
+        for found in revealed:
+            path = write_revealed(to, found)
+            out.print(f"{path}  {_what(found)}", markup=False)
+            count += 1
     err.print(f"{format_counted(count, 'image')} restored below {to}. They are personal data.", markup=False)
 
 
@@ -138,7 +142,7 @@ def wanted_of(
     return [Wanted(image_id, tuple(sorted(set(own)))) for image_id, own in found.items()]
 
 
-def _by_ticket(storage: Storage, output: str, key: PrivateKey, path: Path) -> Iterator[Revealed]:
+def _by_ticket(storage: Storage, output: str, key: PrivateKey, path: Path) -> Generator[Revealed, None, None]:
     from anon_batch.formats.release import Release
     from anon_batch.formats.ticket import read_tickets
     from anon_batch.release.reveal.reveal import reveal_tickets

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,7 +58,9 @@ class _Place(NamedTuple):
     sha256: str
 
 
-def reveal(place: SealedRelease, key: PrivateKey, wanted: Sequence[Wanted], asked: Asked) -> Iterator[Revealed]:
+def reveal(
+    place: SealedRelease, key: PrivateKey, wanted: Sequence[Wanted], asked: Asked
+) -> Generator[Revealed, None, None]:
     """Yield images as they were. The log has an entry before the first, and another after the last.
 
     Raises:
@@ -106,7 +108,9 @@ def issue_tickets(
     return tickets
 
 
-def reveal_tickets(release: Release, key: PrivateKey, tickets: Sequence[Ticket], rows: Any) -> Iterator[Revealed]:
+def reveal_tickets(
+    release: Release, key: PrivateKey, tickets: Sequence[Ticket], rows: Any
+) -> Generator[Revealed, None, None]:
     """Yield the images of some tickets, with the regions as they were that they open. It needs no ledger.
 
     Args:

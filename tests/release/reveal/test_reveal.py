@@ -452,6 +452,17 @@ def test_what_cannot_be_asked_for_is_named(run: Run, tmp_path: Path) -> None:
     assert (code, "exists; name an empty folder" in said) == (2, True)
 
 
+def test_an_interrupted_reveal_says_where_it_wrote(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(folder: Path, own: Revealed) -> Path:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("anon_batch.release.reveal.reveal.write_revealed", interrupted)
+    base = ["reveal", run.release.uri, "--key", tmp_path / "k", "-o", tmp_path / "back", "--by", "J", "--reason", "r"]
+    code, said = cli(*base, "--all")
+    assert (code, "To go on, name an empty folder" in said) == (130, True)
+    assert "ended at image 1" in AccessLog(place_of(run).ledger).read()[-1].outcome
+
+
 def test_keys_new_list_and_check(run: Run, tmp_path: Path) -> None:
     code, said = cli("keys", "new", "--seal", tmp_path / "mine")
     assert (code, "key id" in said) == (0, True)
