@@ -87,7 +87,10 @@ def reveal(
             path = write_revealed(to, found)
             out.print(f"{path}  {_what(found)}", markup=False)
             count += 1
-    err.print(f"{format_counted(count, 'image')} restored below {to}. They are personal data.", markup=False)
+    if count:
+        err.print(f"{format_counted(count, 'image')} restored below {to}. They are personal data.", markup=False)
+    else:
+        err.print("nothing was anonymized in this release, so that there is nothing to restore", markup=False)
 
 
 def open_place(storage: Storage, output: str, ledger: str | None) -> SealedRelease:

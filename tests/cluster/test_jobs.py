@@ -278,6 +278,7 @@ def test_a_cluster_that_forgot_the_job_was_started_again() -> None:
         (job("SUCCEEDED", 0), 0, ""),
         (job("FAILED", 1), 1, ""),
         (job("FAILED", 2), 2, ""),
+        (job("FAILED", 2, "anon-batch: job.yaml: unknown key `seal`; known keys: name"), 2, "install the same version"),
         (job("FAILED", 3), 3, ""),
         (job("FAILED", 10), 10, ""),
         (job("FAILED", 75), 75, ""),

@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from anon_batch import __version__
 from anon_batch.cluster.jobs.server import JobServer, ServerAwayError, SubmittedJob, UnknownJobError
 from anon_batch.errors import ClusterError, ExitCode
 from anon_batch.units import format_duration
 
 POLL_S = 2.0
 GIVE_UP_S = 300.0
+_UNKNOWN_KEY = "job.yaml: unknown key"  # as the driver says it
 _NO_PROGRAM = (126, 127)  # of a shell that cannot start the command
 
 
@@ -93,6 +95,11 @@ def exit_code_of(job: SubmittedJob) -> tuple[ExitCode, str]:
         return ExitCode.USAGE, (
             f"the head node cannot start `anon-batch` (exit code {code}): install it on every node, or use an image that has it, "
             "so that it is on the PATH of Ray"
+        )
+    if code == ExitCode.USAGE and _UNKNOWN_KEY in job.message:
+        return ExitCode.USAGE, (
+            "the driver does not know a key of the job file, which this machine wrote with all defaults: install the same "
+            f"version of anon-batch on the cluster as here ({__version__})"
         )
     if code < 0 or code > ExitCode.STOPPED:
         signal = -code if code < 0 else code - 128
