@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from anon_batch.errors import ConfigError, IntegrityError
+from anon_batch.formats import layout
 from anon_batch.formats.gates_json import GateResult, Gates
 from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.part import PartMeta
@@ -72,9 +73,9 @@ def test_the_first_plan_and_the_first_run_key_count(base: str) -> None:
     assert ledger.publish_plan(first) == first
     assert ledger.publish_plan(second) == first
     assert (ledger.exists(), ledger.plan()) == (True, first)
-    ledger.create_run_key()
+    ledger.create_key(layout.LEDGER_RUN_KEY)
     key = ledger.run_key()
-    ledger.create_run_key()
+    ledger.create_key(layout.LEDGER_RUN_KEY)
     assert ledger.run_key() == key
     assert len(key or b"") == 32
 
