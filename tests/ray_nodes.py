@@ -129,7 +129,7 @@ class Nodes:
         answer.raise_for_status()
         return answer.json()
 
-    def on_head(self, arguments: list[str], timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+    def on_head(self, arguments: list[str], timeout_s: float = 200) -> subprocess.CompletedProcess[str]:
         """Run a command on the head's machine."""
         inside = self.head.inside(arguments)
         return subprocess.run(

@@ -76,8 +76,8 @@ def started() -> Iterator[Started]:
                 given["temp-dir"] = folder / "ray"
             stack.enter_context(_node(folder / f"{name}.log", given, env))
             if name == "head":
-                wait_until(lambda: _alive(f"http://127.0.0.1:{dashboard}") == 1, "the head", 120)
-        wait_until(lambda: _alive(f"http://127.0.0.1:{dashboard}") == 2, "the worker", 120)
+                wait_until(lambda: _alive(f"http://127.0.0.1:{dashboard}") == 1, "the head", 400)
+        wait_until(lambda: _alive(f"http://127.0.0.1:{dashboard}") == 2, "the worker", 400)
         yield Started(f"http://127.0.0.1:{dashboard}", folder, env)
 
 

@@ -130,7 +130,7 @@ def test_it_starts_again_before_its_time_is_over(slurm: Slurm, work: Path, stubs
     """Slurm sends the signal up to a minute earlier than it was asked to."""
     variables = stubs | {"CODE": "0", "SECONDS_TO_RUN": "300"}
     job = slurm.submit(SCRIPT, "--time=2", "--signal=B:TERM@45", "--", "job.yaml", cwd=work, env=variables)
-    wait_for(lambda: int(slurm.show(job)["Restarts"]) > 0, "the job to be put back", 120)
+    wait_for(lambda: int(slurm.show(job)["Restarts"]) > 0, "the job to be put back", 400)
     assert calls(work)[1:] == ["stopped"]
     slurm.command("scancel", str(job))
 
@@ -160,7 +160,7 @@ def test_a_whole_run_on_two_nodes_survives_a_stop_and_equals_a_local_one(slurm: 
     variables |= {"ANON_BATCH_LOCAL": str(slurm.folder / "local")}
     job = slurm.submit(SCRIPT, "--time=15", "--", "release.yaml", cwd=work, env=variables)
     log = work / f"anon-batch-{job}.log"
-    wait_for(lambda: parts_count(Storage(), str(work / "release")) >= 2, "two shards to be committed", 180)
+    wait_for(lambda: parts_count(Storage(), str(work / "release")) >= 2, "two shards to be committed", 400)
     slurm.command("scancel", "--signal=TERM", "--batch", str(job))
     slurm.start_again(job, 1)
     ended = slurm.ended(job, 400)

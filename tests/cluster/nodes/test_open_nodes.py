@@ -50,7 +50,7 @@ def test_a_run_without_an_address_joins_and_survives_the_loss_of_a_node(nodes: N
     wait_until(lambda: parts_count(Storage(), output) >= 3, f"3 commits, see {dataset}/joined.log")
     with nodes.held():
         lost.kill()
-    assert driver.wait(180) == 0, (dataset / "joined.log").read_text()
+    assert driver.wait(400) == 0, (dataset / "joined.log").read_text()
     assert f"joins the Ray cluster at {nodes.address}, which RAY_ADDRESS names" in (dataset / "joined.log").read_text()
     assert release_of(Storage(), output) == release_of(Storage(), str(dataset / "laptop"))
 
@@ -68,7 +68,7 @@ def test_a_command_whose_workers_never_fit_says_so(nodes: Nodes, dataset: Path, 
             f"--set=run_key_file={dataset}/key",
         ],
     }[name]
-    done = nodes.on_head(command(*given, "--set", "engine.num_cpus=7"), 120)
+    done = nodes.on_head(command(*given, "--set", "engine.num_cpus=7"), 400)
     assert "joins the Ray cluster" in done.stderr, done.stderr + done.stdout
     assert "not even one worker fits" in " ".join(done.stderr.split())
     assert done.returncode == 2
@@ -85,7 +85,7 @@ def test_evaluate_joins_too(nodes: Nodes, dataset: Path) -> None:
         "2",
         f"--set=models.cache={dataset}/models",
     ]
-    done = nodes.on_head(command(*given), 120)
+    done = nodes.on_head(command(*given), 400)
     assert done.returncode == 0, done.stderr
     assert "joins the Ray cluster" in done.stderr
 
@@ -95,7 +95,7 @@ def test_a_job_may_start_ray_all_the_same(nodes: Nodes, dataset: Path) -> None:
     given = " ".join(command(*arguments(dataset, "alone"), "--address", "local", "--set", "engine.workers=1")[3:])
     name = nodes.call("post", "/api/jobs/", {"entrypoint": f"anon-batch {given}"})["submission_id"]
     ended = ("SUCCEEDED", "FAILED", "STOPPED")
-    wait_until(lambda: nodes.call("get", f"/api/jobs/{name}")["status"] in ended, "the job to end", 120)
+    wait_until(lambda: nodes.call("get", f"/api/jobs/{name}")["status"] in ended, "the job to end", 400)
     log = nodes.call("get", f"/api/jobs/{name}/logs")["logs"]
     assert nodes.call("get", f"/api/jobs/{name}")["status"] == "SUCCEEDED", log
     assert "joins" not in log
