@@ -97,7 +97,8 @@ def start(
 ) -> Submission:
     """Submit the job, or attach to it; say which."""
     given = [text for pair in options.items() for text in pair]
-    command = shlex.join(["anon-batch", "run", JOB_FILE, "--address", "auto", "--finished-exit-zero", *given])
+    # `exec`, because Ray stops the shell first, and a driver without its parent may be ended by Ray's library before it says how.
+    command = shlex.join(["exec", "anon-batch", "run", JOB_FILE, "--address", "auto", "--finished-exit-zero", *given])
     done = submit(server, config, identity, command)
     if not quiet:
         verb = "runs already, attached to it" if done.attached else "submitted"

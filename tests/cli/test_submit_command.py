@@ -101,7 +101,7 @@ def test_a_job_is_followed_to_its_end(main: Main, server: MemoryJobServer, args:
     assert "1/4 images" not in err, "progress comes from storage"
     assert "4/4 images (100.0 %), 0 withheld, 0 failed" in err
     assert err.endswith(f"{submission_id}  ended with 0: finished, all gates passed\n")
-    assert server.entrypoints[submission_id] == "anon-batch run job.yaml --address auto --finished-exit-zero"
+    assert server.entrypoints[submission_id] == "exec anon-batch run job.yaml --address auto --finished-exit-zero"
 
 
 def test_a_gate_that_is_exceeded_returns_10_although_the_driver_returned_0(
