@@ -272,6 +272,7 @@ def test_a_wrong_token_and_a_missing_one_are_named(job: Job) -> None:
 def drivers(job: Job) -> list[psutil.Process]:
     """The drivers that run on the head of this job."""
     found = []
+    psutil.process_iter.cache_clear()  # because it keeps processes whose numbers were given to others since
     for process in psutil.process_iter():
         try:
             words = process.cmdline()
