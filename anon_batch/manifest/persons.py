@@ -84,9 +84,8 @@ class PersonColumn:
 
     @property
     def withheld(self) -> Mapping[str, str]:
-        """The manifest's columns that are not published -> why."""
-        names = (self._identity.person_column, self._identity.group_column)
-        return {name: PRIVATE_PERSON for name in names if name is not None and name == self._identity.person_column}
+        """The column that is not published -> why. Groups pass through as other columns do."""
+        return {self._identity.person_column: PRIVATE_PERSON}
 
     @cached_property
     def _key(self) -> bytes:

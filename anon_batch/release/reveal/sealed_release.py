@@ -10,7 +10,6 @@ from anon_batch.formats.destroyed_json import SEAL
 from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.release import Release
 from anon_batch.formats.seal_store import SealStore
-from anon_batch.formats.sealed import SealedShard
 from anon_batch.formats.seals_json import Seals
 from anon_batch.pipeline.versions.begin import check_finished
 from anon_batch.records import ShardSpec
@@ -91,19 +90,22 @@ class SealedRelease:
             IntegrityError: release or ledger is damaged.
         """
         asked = {own.image_id: own for own in wanted}
-        for spec, rows, sealed in self._shards():
+        for spec, attempt, rows in self._shards():
             hits = [(number, row) for number, row in rows if row["image_id"] in asked]
+            if not hits:  # because what is sealed is the costly part
+                continue
+            sealed = self.store.read(spec, attempt, self.run_id)
             for number, row in hits:
                 own = asked.pop(row["image_id"])
-                records = tuple(r for r in sealed(spec).records if r.place.image_id == own.image_id)
-                yield Found(number, row, _choose(own, row, records), sealed(spec).keks)
+                records = tuple(r for r in sealed.records if r.place.image_id == own.image_id)
+                yield Found(number, row, _choose(own, row, records), sealed.keks)
         if asked:
             raise ConfigError(f"{', '.join(sorted(asked)[:5])}: not in this release, or without an output")
 
     def all_images(self) -> list[Wanted]:
         """Return every image that was anonymized."""
         return [
-            Wanted(row["image_id"]) for _, rows, _ in self._shards() for _, row in rows if row["status"] == "anonymized"
+            Wanted(row["image_id"]) for _, _, rows in self._shards() for _, row in rows if row["status"] == "anonymized"
         ]
 
     def count(self) -> tuple[int, int]:
@@ -113,18 +115,12 @@ class SealedRelease:
             places += self.store.places(spec, meta.attempt)
         return len(places), len({image_id for image_id, _ in places})
 
-    def _shards(self) -> Iterator[tuple[ShardSpec, list[tuple[int, dict[str, Any]]], Any]]:
+    def _shards(self) -> Iterator[tuple[ShardSpec, str, list[tuple[int, dict[str, Any]]]]]:
+        """Yield each shard with the name of its attempt and its published rows, each with its number."""
         for spec in effective(self.release.parts()):
             part = self.release.read_part(spec)
-            kept: dict[ShardSpec, SealedShard] = {}
-
-            def sealed(own: ShardSpec, attempt: str = part.meta.attempt, kept: Any = kept) -> SealedShard:
-                if own not in kept:
-                    kept[own] = self.store.read(own, attempt, self.run_id)
-                return kept[own]  # type: ignore[no-any-return]
-
             rows = [(n, row) for n, row in enumerate(part.table.to_pylist(), spec.start) if row["output"] is not None]
-            yield spec, rows, sealed
+            yield spec, part.meta.attempt, rows
 
 
 def open_keks(keks: Sequence[WrappedKek], key: PrivateKey) -> dict[str, Kek]:
