@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from anon_batch.evaluate.embedder import load_embedders
 from anon_batch.evaluate.setup import EvaluationConfig
 from anon_batch.evaluate.wider.lists import DIFFICULTIES, FACES_FILE, list_file
+from anon_batch.models.store import ModelStore
+from anon_batch.recognition.embedder import load_embedders
 from anon_batch.storage import Storage, absolute, join
 from benchmarks.peers import BASE, PEERS, peer_settings
 
@@ -50,6 +51,7 @@ def settings_of(section: Section, method: str, storage: Storage) -> dict[str, An
     """
     config = section.config
     job = config.job.model_dump(mode="json", include={"detect", "anonymize", "checks", "limits", "engine", "models"})
+    store = ModelStore(storage, config.job.models)
     files = {
         "manifest": [config.manifest],
         "pairs": [config.pairs],
@@ -64,7 +66,7 @@ def settings_of(section: Section, method: str, storage: Storage) -> dict[str, An
         "peer": peer_settings(method) if method in PEERS else None,
         "job": job,
         "scorer": None if config.scorer is None else config.scorer.model_dump(mode="json"),
-        "embedders": [asdict(own.description()) for own in load_embedders(storage, config.embedders, 1)],
+        "embedders": [asdict(own.description()) for own in load_embedders(store, config.embedders, 1)],
         "others": {name: repr(getattr(config, name)) for name in _others(config)},
         "inputs": {name: [a and _digest(storage, a) for a in own] for name, own in files.items()},
         "code": code_digest(),

@@ -60,8 +60,8 @@ def evaluate(
     embedder: Annotated[
         list[str] | None,
         typer.Option(
-            help="Face recogniser, repeatable: a declaration (.yaml) of an ONNX file and its input, or an ONNX file that takes "
-            "ArcFace's crops (1, 3, 112, 112), BGR."
+            help="Face recogniser, repeatable: `sface`, a download; a declaration (.yaml) of an ONNX file and its input; or "
+            "an ONNX file that takes ArcFace's crops (1, 3, 112, 112), BGR."
         ),
     ] = None,
     pairs: Annotated[

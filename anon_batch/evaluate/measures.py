@@ -15,7 +15,6 @@ from pydantic import TypeAdapter
 from anon_batch.evaluate.attacks.audit import AttackSettings
 from anon_batch.evaluate.attacks.measures import Reidentification
 from anon_batch.evaluate.average_precision import OutcomeMeasures, PrecisionMeasures
-from anon_batch.evaluate.embedder import EmbedderDescription
 from anon_batch.evaluate.frechet import FrechetMeasure
 from anon_batch.evaluate.identity import IdentityMeasures
 from anon_batch.evaluate.landmarks import LandmarkMeasures
@@ -24,6 +23,7 @@ from anon_batch.evaluate.seam import SeamMeasure
 from anon_batch.evaluate.speed import SpeedMeasures
 from anon_batch.evaluate.utility.findings import Findings
 from anon_batch.evaluate.wider.precision import WiderPrecision
+from anon_batch.recognition.embedder import EmbedderDescription
 
 FILENAME = "measures.json"
 VERSION = 4

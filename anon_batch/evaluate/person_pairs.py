@@ -12,13 +12,13 @@ from anon_batch.anonymizer import Anonymizer
 from anon_batch.errors import ConfigError
 from anon_batch.evaluate.appearance import Appearance
 from anon_batch.evaluate.attacks.copies import window
-from anon_batch.evaluate.embedder import Embedder, Face
 from anon_batch.evaluate.identity import IdentityFeatures, IdentityMeasures, measure_identity
 from anon_batch.evaluate.pairs_csv import Pair
 from anon_batch.evaluate.samples import ImageReader
 from anon_batch.evaluate.setup import EvaluationConfig, Setup
 from anon_batch.evaluate.speed import SpeedSample
 from anon_batch.evaluate.subjects import EvaluatedMethod, Output, Subject, detect_faces, subject_of
+from anon_batch.recognition.embedder import Embedder, Face
 from anon_batch.records import FloatArray
 from anon_batch.storage import Storage
 

@@ -11,11 +11,11 @@ from anon_batch.detect.ensemble import Ensemble, build_detector
 from anon_batch.detect.protocol import Detector
 from anon_batch.errors import ConfigError
 from anon_batch.evaluate.attacks.audit import AttackSettings
-from anon_batch.evaluate.embedder import Embedder, load_embedders
-from anon_batch.evaluate.network_file import FeatureNetwork, load_feature_networks
 from anon_batch.evaluate.subjects import EvaluatedMethod
 from anon_batch.manifest.allowed import AllowedSources
 from anon_batch.models.runtime import Runtime
+from anon_batch.recognition.embedder import Embedder, load_embedders
+from anon_batch.recognition.network_file import FeatureNetwork, load_feature_networks
 from anon_batch.storage import Storage
 
 ERASER = "solid"
@@ -125,7 +125,7 @@ def load_setup(config: EvaluationConfig, storage: Storage) -> Setup:
     used = [name for method in methods for name in method.anonymizer.models]
     used += scorer.models if scorer else ()
     models = tuple(f"{name}@{runtime.store.digest(name)}" for name in dict.fromkeys(used))
-    embedders = load_embedders(storage, config.embedders, runtime.threads)
+    embedders = load_embedders(runtime.store, config.embedders, runtime.threads)
     networks = load_feature_networks(storage, config.features, runtime.threads)
     return Setup(runtime, scorer, embedders, tuple(methods), eraser, models, networks)
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from anon_batch.detect.protocol import Detector
 from anon_batch.evaluate.appearance import Appearance
 from anon_batch.evaluate.contact_sheet import FaceSample
-from anon_batch.evaluate.embedder import Embedder, Face
 from anon_batch.evaluate.frechet import MIN_SAMPLES_PER_DIMENSION, FeatureMoments, FrechetMeasure, frechet_distance
 from anon_batch.evaluate.landmarks import LandmarkErrors, LandmarkMeasures
 from anon_batch.evaluate.samples import ImageReader, Selection
 from anon_batch.evaluate.setup import EvaluationConfig, Setup
 from anon_batch.evaluate.speed import SpeedSample
 from anon_batch.evaluate.subjects import EvaluatedMethod, Output, Subject, detect_faces, only_faces, subject_of
+from anon_batch.recognition.embedder import Embedder, Face
 from anon_batch.records import PixelArray, Preview
 from anon_batch.storage import Storage
 

@@ -101,6 +101,17 @@ _ENTRIES = (
         package="rapidocr_onnxruntime:models/ch_PP-OCRv4_det_infer.onnx",
     ),
     ModelEntry(
+        name="sface",
+        filename="face_recognition_sface_2021dec.onnx",
+        url="https://media.githubusercontent.com/media/opencv/opencv_zoo/main/models/face_recognition_sface/"
+        "face_recognition_sface_2021dec.onnx",
+        sha256="0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79",
+        size_bytes=38_696_353,
+        licence="Apache-2.0",
+        trained_on="not stated with the file; its paper trains on CASIA-WebFace, VGGFace2 and MS-Celeb-1M (real people; "
+        "for research)",
+    ),
+    ModelEntry(
         name="generator",
         filename="generator.safetensors",
         url="",

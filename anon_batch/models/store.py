@@ -45,12 +45,12 @@ class ModelStore:
     """Verified access to the registry's files. Picklable; holds no open handles.
 
     Args:
-        storage: reads the mirror.
+        storage: reads the mirror, and files that users name.
         config: mirror, cache folder, replaced files.
     """
 
     def __init__(self, storage: Storage, config: ModelsConfig) -> None:
-        self._storage = storage
+        self.storage = storage
         self._config = config
 
     @property
@@ -113,7 +113,7 @@ class ModelStore:
     def _read_replacement(self, name: str) -> bytes:
         address = self._config.files[name]
         try:
-            return self._storage.read(absolute(address))
+            return self.storage.read(absolute(address))
         except StorageError as exc:
             raise ModelError(f"model {name!r}: cannot read {address}, which `models.files` names: {exc}") from None
 
@@ -149,7 +149,7 @@ class ModelStore:
             if address == entry.url:
                 pooch.HTTPDownloader(timeout=_TIMEOUT_S)(address, partial, None)
             else:
-                Path(partial).write_bytes(self._storage.read(address))
+                Path(partial).write_bytes(self.storage.read(address))
             _check_digest(entry, Path(partial).read_bytes(), address)
             os.chmod(partial, 0o644)  # because pooch leaves its temporary file readable by the owner alone
 

@@ -7,11 +7,11 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from anon_batch.evaluate.embedder import Embedder, Face, aligned
 from anon_batch.evaluate.landmarks import LandmarkErrors
 from anon_batch.evaluate.single_faces import FaceMoments, SingleFaceMeasures
 from anon_batch.evaluate.subjects import EvaluatedMethod, Subject
 from anon_batch.imaging.source import SourceImage
+from anon_batch.recognition.embedder import Embedder, Face, aligned
 from anon_batch.records import Detections, FloatArray
 
 MARKS = np.array([[[40, 40], [60, 40], [50, 52], [42, 65], [58, 65]]], np.float32)

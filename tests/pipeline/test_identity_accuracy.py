@@ -9,11 +9,13 @@ import pytest
 from external_data import MODELS, PAIRS, needs_data, skip_without_weights
 
 from anon_batch import Anonymizer
-from anon_batch.evaluate.embedder import Face, load_embedder
+from anon_batch.config import ModelsConfig
 from anon_batch.evaluate.recognition import cosines, equal_error_rate, rank_one_hits
 from anon_batch.imaging.source import SourceImage
 from anon_batch.manifest.persons import PersonColumn
+from anon_batch.models.store import ModelStore
 from anon_batch.outcomes import Anonymized
+from anon_batch.recognition.embedder import Face, load_embedder
 from anon_batch.storage import Storage
 
 EMBEDDER = "mobilefacenet_kw.onnx"
@@ -36,7 +38,7 @@ def tokens(persons: list[str], key: bytes) -> list[str | None]:
 @pytest.mark.parametrize("method", ["swap", "gan"])
 def test_persons_keep_one_face_under_one_key_alone(method: str, capsys: pytest.CaptureFixture[str]) -> None:
     skip_without_weights(EMBEDDER)
-    embedder = load_embedder(Storage(), str(MODELS / EMBEDDER), 1)
+    embedder = load_embedder(ModelStore(Storage(), ModelsConfig()), str(MODELS / EMBEDDER), 1)
     persons = list(csv.DictReader((PAIRS / "pairs.csv").read_text("utf-8").splitlines()))
     names = [row["person"] for row in persons]
     policy = {"face": {"method": method}, "options": {method: {"donor_by": "subject"}}}

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from anon_batch.evaluate.network_file import load_feature_network
+from anon_batch.recognition.network_file import load_feature_network
 from anon_batch.storage import Storage
 from tools.feature_network import BLOCKS, FILENAME, FIRST, LAST, SIDE, read_weights, write
 

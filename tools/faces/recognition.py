@@ -8,11 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from anon_batch.config import ModelsConfig
 from anon_batch.evaluate import recognition
 from anon_batch.evaluate.attacks.scores import PairFeatures, compare
-from anon_batch.evaluate.embedder import Embedder, Face, load_embedder
 from anon_batch.evaluate.frechet import FeatureMoments, frechet_distance
 from anon_batch.evaluate.identity import IdentityFeatures, measure_identity
+from anon_batch.models.store import ModelStore
+from anon_batch.recognition.embedder import Embedder, Face, load_embedder
 from anon_batch.records import FloatArray, PixelArray
 from anon_batch.storage import Storage
 from tools.faces.runs import Figures, Runs, largest
@@ -121,5 +123,5 @@ def _cosines(original: PairFeatures, release: PairFeatures) -> tuple[float, floa
 
 
 def _embedders(runs: Runs) -> list[Embedder]:
-    storage = Storage()
-    return [load_embedder(storage, address, 1) for address in runs.embedders]
+    store = ModelStore(Storage(), ModelsConfig())
+    return [load_embedder(store, address, 1) for address in runs.embedders]

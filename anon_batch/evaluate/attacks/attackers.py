@@ -16,8 +16,8 @@ from anon_batch.evaluate.attacks.copies import vary
 from anon_batch.evaluate.attacks.inversion import Inverter, Training
 from anon_batch.evaluate.attacks.scenes import Scene
 from anon_batch.evaluate.attacks.scores import PairFeatures, Scores, compare
-from anon_batch.evaluate.embedder import Embedder, Face
 from anon_batch.evaluate.subjects import EvaluatedMethod, Subject
+from anon_batch.recognition.embedder import Embedder, Face
 from anon_batch.records import FloatArray
 
 NAMES = {

@@ -14,8 +14,8 @@ from anon_batch.evaluate.attacks.inversion import DEFAULT_STEPS, Training
 from anon_batch.evaluate.attacks.measures import Attacker, Reidentification, SceneMeasures, measure
 from anon_batch.evaluate.attacks.scenes import FaceAlone, WholeImage
 from anon_batch.evaluate.attacks.scores import Scores, compare
-from anon_batch.evaluate.embedder import Embedder
 from anon_batch.evaluate.subjects import EvaluatedMethod, Subject
+from anon_batch.recognition.embedder import Embedder
 
 DEFAULT_COPIES = 16
 RunKey = Callable[[str], bytes]

@@ -10,12 +10,12 @@ from anon_batch.evaluate.attacks.attackers import NAMES
 from anon_batch.evaluate.attacks.audit import AttackSettings, Audit
 from anon_batch.evaluate.attacks.measures import Reidentification, SceneMeasures
 from anon_batch.evaluate.attacks.training_faces import load_training
-from anon_batch.evaluate.embedder import load_embedders
 from anon_batch.evaluate.pairs_csv import read_pairs, sample_pairs
 from anon_batch.evaluate.person_pairs import read_persons
 from anon_batch.evaluate.setup import ERASER, EvaluationConfig, load_method
 from anon_batch.formats.evidence_json import Cell, Curve, Table
 from anon_batch.models.runtime import Runtime
+from anon_batch.recognition.embedder import load_embedders
 from anon_batch.stats.figure import Figure
 from anon_batch.storage import Storage
 
@@ -82,7 +82,7 @@ def audit_release(
     method, eraser = (
         load_method(job, name, runtime, config.run_key("release")) for name in (job.anonymize.face.method, ERASER)
     )
-    recognisers = load_embedders(storage, embedders, runtime.threads)
+    recognisers = load_embedders(runtime.store, embedders, runtime.threads)
     training = load_training(settings, job, storage, runtime, method, seed)
     persons = read_persons(config, storage, method.anonymizer, sample_pairs(listed, limit, seed))
     audit = Audit(persons, recognisers, eraser, settings, config.run_key, seed, training, on_message)

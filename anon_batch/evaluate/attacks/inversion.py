@@ -18,8 +18,8 @@ from anon_batch.anonymize.faces.landmarks import apply, similarity
 from anon_batch.errors import ConfigError
 from anon_batch.evaluate.attacks.copies import vary
 from anon_batch.evaluate.attacks.scenes import Scene
-from anon_batch.evaluate.embedder import CROP_PX, TEMPLATE, Face, aligned
 from anon_batch.evaluate.subjects import EvaluatedMethod, Subject
+from anon_batch.recognition.embedder import CROP_PX, TEMPLATE, Face, aligned
 from anon_batch.records import PixelArray
 
 INVERT = "invert"

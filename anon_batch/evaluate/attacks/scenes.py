@@ -16,9 +16,9 @@ import cv2
 import numpy as np
 
 from anon_batch.anonymize.faces.landmarks import apply, similarity
-from anon_batch.evaluate.embedder import TEMPLATE
 from anon_batch.evaluate.subjects import Subject
 from anon_batch.imaging.source import SourceImage
+from anon_batch.recognition.embedder import TEMPLATE
 from anon_batch.records import BoolArray, Detections, FloatArray, PixelArray
 
 SIDES = 3.0  # side of the common image in longer sides of the face's box

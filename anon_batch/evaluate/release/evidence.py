@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 
 from anon_batch import __version__
 from anon_batch.evaluate.attacks.evidence import Parts
-from anon_batch.evaluate.network_file import NetworkFile, read_network_file
 from anon_batch.evaluate.release.draw import Drawn
 from anon_batch.evaluate.release.findings import Findings
 from anon_batch.evaluate.release.job import IDS, ReleaseJob
@@ -17,6 +16,7 @@ from anon_batch.formats.evidence_json import Curve, Evidence, Sample, Table
 from anon_batch.formats.run_json import now
 from anon_batch.formats.stats_json import StatsJson
 from anon_batch.reasons import REASONS
+from anon_batch.recognition.network_file import NetworkFile, read_network_file
 from anon_batch.stats.figure import Figure
 from anon_batch.units import format_share
 

@@ -10,7 +10,6 @@ import numpy as np
 from anon_batch.anonymize.policy import Policy
 from anon_batch.detect.ensemble import Ensemble
 from anon_batch.evaluate.average_precision import anonymized_truth
-from anon_batch.evaluate.network_file import load_feature_network
 from anon_batch.evaluate.probe_features import DetectorFeatures, NoiseFeatures
 from anon_batch.evaluate.release import residual
 from anon_batch.evaluate.release.job import IDS, ReleaseJob
@@ -28,6 +27,7 @@ from anon_batch.geometry import clip_detections
 from anon_batch.imaging.source import SourceImage
 from anon_batch.manifest.sampling import sample_hashes
 from anon_batch.models.runtime import Runtime
+from anon_batch.recognition.network_file import load_feature_network
 from anon_batch.records import DEFAULT_LABEL, Detections, FloatArray, GroundTruth
 from anon_batch.stats.matching import match
 

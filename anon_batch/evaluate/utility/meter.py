@@ -10,12 +10,12 @@ import numpy as np
 
 from anon_batch.anonymize.faces.donors import TRAITS
 from anon_batch.evaluate.blind_sample import MIN_SCORE
-from anon_batch.evaluate.network_file import FeatureNetwork
 from anon_batch.evaluate.probe_features import FaceFeatures, crop_around
 from anon_batch.evaluate.seam import seam_energies
 from anon_batch.evaluate.utility.state import CHANGED, FOUND, IMAGE, LABEL, SEAM, SIDE, UtilityState, after, before
 from anon_batch.geometry import pairwise_iou, union_of_masks
 from anon_batch.manifest.sampling import sample_hashes
+from anon_batch.recognition.network_file import FeatureNetwork
 from anon_batch.records import DEFAULT_LABEL, Detections, FloatArray, GroundTruth, PixelArray, Region
 from anon_batch.stats.matching import IOU_THRESHOLD
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from anon_batch.errors import ManifestError
-from anon_batch.evaluate.network_file import FeatureNetwork
 from anon_batch.evaluate.probe_features import FaceFeatures
 from anon_batch.evaluate.subjects import DetectedImage, Output, labelled_faces
 from anon_batch.evaluate.utility.findings import Findings, utility_findings
 from anon_batch.evaluate.utility.meter import SeenImage, UtilityMeter
 from anon_batch.evaluate.utility.state import UtilityState
 from anon_batch.outcomes import Anonymized
+from anon_batch.recognition.network_file import FeatureNetwork
 from anon_batch.records import Detections, ManifestRow
 
 Found = Mapping[str, Detections | None]

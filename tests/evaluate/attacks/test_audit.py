@@ -22,9 +22,9 @@ from anon_batch.evaluate.attacks.copies import vary, window
 from anon_batch.evaluate.attacks.evidence import audit_release, parts_of
 from anon_batch.evaluate.attacks.inversion import Training
 from anon_batch.evaluate.attacks.scenes import FaceAlone, WholeImage
-from anon_batch.evaluate.embedder import Embedder, EmbedderFile, Face, aligned
 from anon_batch.evaluate.subjects import EvaluatedMethod, Subject
 from anon_batch.imaging.source import SourceImage
+from anon_batch.recognition.embedder import Embedder, EmbedderFile, Face, aligned
 from anon_batch.records import Detections
 from anon_batch.storage import Storage
 

@@ -1,6 +1,6 @@
-"""A face recogniser, which maps aligned crops to features. The user provides the file; this package contains none.
+"""A face recogniser, which maps aligned crops to features. The package contains none: `sface` is a pinned download.
 
-Its declaration is that of `network_file`, with these keys besides:
+Users name another one by its file or its declaration. The declaration is that of `network_file`, with these keys besides:
 
     template: [[38.3, 51.7], [73.5, 51.5], [56.0, 71.7], [41.5, 92.4], [70.7, 92.2]]   # of five landmarks, px of the input
 
@@ -21,9 +21,10 @@ from pydantic import Field
 
 from anon_batch.anonymize.faces.landmarks import similarity
 from anon_batch.errors import ConfigError
-from anon_batch.evaluate.network_file import Channels, FeatureNetwork, NetworkFile, read_network_file
+from anon_batch.models.registry import model_entry
+from anon_batch.models.store import ModelStore
+from anon_batch.recognition.network_file import Channels, FeatureNetwork, NetworkFile, read_network_file
 from anon_batch.records import FloatArray, PixelArray
-from anon_batch.storage import Storage
 
 CROP_PX = 112
 # ArcFace's template: right eye, left eye, nose tip, right and left mouth corner, px of the crop in OpenCV's convention.
@@ -52,6 +53,16 @@ class EmbedderFile(NetworkFile):
         height, width = self.size
         # Pixel centres: x + 0.5 of ArcFace's crop lies at (x + 0.5) * scale of the input.
         return np.asarray((TEMPLATE + 0.5) * (width / CROP_PX, height / CROP_PX) - 0.5, np.float64)
+
+
+def _pinned(name: str, **declared: Any) -> EmbedderFile:
+    entry = model_entry(name)
+    return EmbedderFile(path=name, licence=entry.licence, trained_on=entry.trained_on, **declared)
+
+
+# The recognisers of the registry, by name. OpenCV's FaceRecognizerSF gives SFace red, green and blue from 0 to 255; its graph
+# holds the normalisation.
+PINNED = {"sface": _pinned("sface", order="rgb", mean=0, scale=1)}
 
 
 class Face(NamedTuple):
@@ -120,33 +131,45 @@ class Embedder:
         )
 
 
-def load_embedder(storage: Storage, address: str, threads: int, name: str | None = None) -> Embedder:
-    """Read a declaration, or an ONNX file with ArcFace's input, and load the network.
+def load_embedder(store: ModelStore, wanted: str, threads: int, name: str | None = None) -> Embedder:
+    """Load the recogniser that a user names.
+
+    Args:
+        store: gives the pinned weights, and reads the user's files.
+        wanted: name of a pinned recogniser (`sface`), or address of a declaration or of an ONNX file with ArcFace's input.
+        threads: of a call.
+        name: that the results use; None takes the declaration's.
 
     Raises:
         ConfigError: not a declaration.
-        ModelError: it is not a face recogniser.
+        ModelError: it is not a face recogniser, or its weights are not on this machine and cannot be downloaded.
         StorageError: a file is missing or cannot be read.
     """
-    file = read_network_file(storage, address, EmbedderFile)
-    return Embedder(file, storage.read(file.path), threads, name)
+    return _load(store, _read_declaration(store, wanted), threads, name)
 
 
-def load_embedders(storage: Storage, addresses: Sequence[str], threads: int) -> tuple[Embedder, ...]:
+def load_embedders(store: ModelStore, wanted: Sequence[str], threads: int) -> tuple[Embedder, ...]:
     """Load several recognisers. Those with the same name get a number.
 
     Raises:
         ConfigError: one is listed twice with the same input, or a declaration is invalid.
         ModelError, StorageError: as `load_embedder`.
     """
-    files = [read_network_file(storage, address, EmbedderFile) for address in addresses]
+    files = [_read_declaration(store, own) for own in wanted]
     if len(set(files)) < len(files):
         raise ConfigError("--embedder names the same recogniser twice; give each once")
     titles = [file.title for file in files]
     names = [title if titles.count(title) == 1 else f"{title}-{at}" for at, title in enumerate(titles, 1)]
-    return tuple(
-        Embedder(file, storage.read(file.path), threads, name) for file, name in zip(files, names, strict=True)
-    )
+    return tuple(_load(store, file, threads, name) for file, name in zip(files, names, strict=True))
+
+
+def _read_declaration(store: ModelStore, wanted: str) -> EmbedderFile:
+    return PINNED.get(wanted) or read_network_file(store.storage, wanted, EmbedderFile)
+
+
+def _load(store: ModelStore, file: EmbedderFile, threads: int, name: str | None) -> Embedder:
+    data = store.load(file.path) if file.path in PINNED else store.storage.read(file.path)
+    return Embedder(file, data, threads, name)
 
 
 def aligned(face: Face, places: Places = TEMPLATE, size: tuple[int, int] = (CROP_PX, CROP_PX)) -> PixelArray:

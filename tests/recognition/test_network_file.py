@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from anon_batch.errors import ConfigError, ModelError
-from anon_batch.evaluate.network_file import NetworkFile, load_feature_network, read_network_file
+from anon_batch.recognition.network_file import NetworkFile, load_feature_network, read_network_file
 from anon_batch.storage import Storage
 
 
