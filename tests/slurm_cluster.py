@@ -109,12 +109,15 @@ class Slurm:
         return self.show(job)
 
     def start_again(self, job: int, restarts: int) -> None:
-        """Wait until a job was put back into the queue, and let it begin at once instead of after two minutes."""
+        """Wait until a job was put back into the queue, and let it begin within seconds instead of after two minutes.
+
+        Because a node refuses what the controller signed in the second in which the job left it, leave a few seconds between.
+        """
         wait_for(lambda: int(self.show(job)["Restarts"]) >= restarts, f"job {job} to be put back", 60)
         wait_for(
             lambda: self.show(job)["JobState"] != "COMPLETING" and self.idle() == 2, f"job {job} to leave its nodes", 60
         )
-        self.command("scontrol", "update", f"JobId={job}", "StartTime=now")
+        self.command("scontrol", "update", f"JobId={job}", "StartTime=now+5")
 
 
 @contextlib.contextmanager

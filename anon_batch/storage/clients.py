@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from typing import Any
 
 import fsspec
+from fsspec.asyn import AsyncFileSystem
 
 from anon_batch.config import StorageConfig
 from anon_batch.storage.addresses import is_http, is_s3
@@ -48,6 +50,8 @@ def with_defaults(uri: str, options: Mapping[str, Any], config: StorageConfig) -
 
 def tune(uri: str, fs: fsspec.AbstractFileSystem) -> None:
     """Set what a driver takes as attributes only."""
+    if isinstance(fs, AsyncFileSystem):
+        fs.loop.set_exception_handler(_report_unless_of_a_connection)
     if is_s3(uri):
         fs.retries = 1
         fs.max_concurrency = 1  # because otherwise each `read` of a small image takes two requests: one for its size
@@ -60,6 +64,12 @@ def tune(uri: str, fs: fsspec.AbstractFileSystem) -> None:
         for policy in fs.service_client._pipeline._impl_policies:  # noqa: SLF001  no option reaches them
             if hasattr(policy, "total_retries"):
                 policy.total_retries = 0
+
+
+def _report_unless_of_a_connection(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Drop what asyncio would print of a lost connection, because its request fails with an error that we report."""
+    if not isinstance(context.get("exception"), OSError):
+        loop.default_exception_handler(context)
 
 
 def _is_google(uri: str) -> bool:

@@ -220,7 +220,8 @@ class Call:
         return pause_s
 
     def _verdict(self, fault: TransientStorageError) -> TransientStorageError:
-        spent = f"tried {self._tries} times in {time.monotonic() - self._begin_s:.0f} s"
+        tries = "once" if self._tries == 1 else f"{self._tries} times"
+        spent = f"tried {tries} in {time.monotonic() - self._begin_s:.0f} s"
         is_row = self._purpose != "other"
         if isinstance(fault, ThrottledError) and not (is_row and is_http(self._uri)):
             advice = "send fewer requests (fewer workers, a smaller engine.io_threads) or wait, then run the same command again"

@@ -262,7 +262,7 @@ def test_an_error_that_stays_costs_one_call(clock: Clock) -> None:
 
 def test_no_retry_means_one_call(clock: Clock) -> None:
     attempts = Attempts(clock, BROKEN)
-    with pytest.raises(TransientStorageError, match="tried 1 times"):
+    with pytest.raises(TransientStorageError, match="tried once"):
         Call(StorageConfig(retries=0, retry_for_s=0), Successes(), _no_probe, S3, "other").run(attempts)
     assert attempts.count == 1
 
