@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from anon_batch.records import DEFAULT_LABEL, PLATE_LABEL, TEXT_LABEL
+from anon_batch.records import DEFAULT_LABEL, PERSON_LABEL, PLATE_LABEL, TEXT_LABEL
 
 _NOUNS: Mapping[str, str] = {
     DEFAULT_LABEL: "faces",
     PLATE_LABEL: "number plates",
-    "person": "persons",
+    PERSON_LABEL: "persons",
     TEXT_LABEL: "texts",
 }
 

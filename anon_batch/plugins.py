@@ -55,6 +55,7 @@ FAMILIES: Mapping[Kind, _Family] = MappingProxyType(
                 "centerface": "anon_batch.detect.centerface:create",
                 "licence_plate": "anon_batch.detect.licence_plate:create",
                 "manifest": "anon_batch.detect.from_manifest:ManifestBoxes",
+                "person": "anon_batch.detect.person:create",
                 "text": "anon_batch.detect.text:create",
                 "yunet": "anon_batch.detect.yunet:create",
                 "yunet_n": "anon_batch.detect.yunet:create",

@@ -24,6 +24,7 @@ DEFAULT_LABEL = "face"
 UNIT_SIZE = (1, 1)  # of the image that boxes in shares of its sides are for, px
 PLATE_LABEL = "licence_plate"
 TEXT_LABEL = "text"
+PERSON_LABEL = "person"
 MAX_SHARE = 1.5  # of a side that a box in shares reaches to, where the border cuts it
 
 

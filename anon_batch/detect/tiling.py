@@ -6,8 +6,9 @@ Windows find the small faces, the whole finds those that no window holds.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -70,12 +71,21 @@ class TiledDetector:
         finder: searches a piece.
         scale: resize factor.
         config: windows and the IoU at which boxes of two windows are one detection.
+        views: returns the pieces of an image of (width, height) px, the whole first; None takes those of `config`.
+        keep_cut: whether boxes that a window's border cuts are kept where no complete box covers them.
     """
 
-    def __init__(self, finder: Finder, scale: float, config: DetectConfig) -> None:
+    def __init__(
+        self,
+        finder: Finder,
+        scale: float,
+        config: DetectConfig,
+        views: Callable[[int, int], list[View]] | None = None,
+        keep_cut: bool = True,
+    ) -> None:
         self._finder = finder
-        self._scale = scale
-        self._tile = config.tile
+        self._views = views or partial(views_of, scale=scale, tile=config.tile)
+        self._keep_cut = keep_cut
         self._merge_iou = config.merge_iou
         self.name = finder.name
         self.models = finder.models
@@ -83,7 +93,7 @@ class TiledDetector:
 
     def detect(self, images: Sequence[Preview]) -> list[Detections]:
         """See Detector.detect."""
-        views = [views_of(image.width, image.height, self._scale, self._tile) for image in images]
+        views = [self._views(image.width, image.height) for image in images]
         pieces = [
             image.pixels[view.y1 : view.y2, view.x1 : view.x2]
             for image, own in zip(images, views, strict=True)
@@ -103,6 +113,8 @@ class TiledDetector:
         cut = [_is_cut(part.boxes, view, width, height) for part, view in zip(placed, views, strict=True)]
         marked = list(zip(placed, cut, strict=True))
         complete = merge_tiles([part.take(~at) for part, at in marked], self._merge_iou)
+        if not self._keep_cut:
+            return complete
         pieces = merge_tiles([part.take(at) for part, at in marked], self._merge_iou)
         uncovered = pieces.take(~_is_covered(pieces, complete))
         return Detections.merge([complete, uncovered])

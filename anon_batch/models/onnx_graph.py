@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from anon_batch.errors import ModelError
 
 if TYPE_CHECKING:
@@ -87,4 +89,30 @@ def put_channels_first(data: bytes) -> bytes:
     graph.input.remove(inputs[0])
     graph.input.append(value)
     graph.node.insert(0, onnx.helper.make_node("Transpose", [first], [last], perm=[0, 2, 3, 1]))
+    return bytes(model.SerializeToString())
+
+
+def expand_weights(data: bytes) -> bytes:
+    """Return a network whose weights are 8-bit integers in its file with the weights in float32.
+
+    Because runtimes would expand them at each call.
+
+    Args:
+        data: an ONNX file in which DequantizeLinear reads initializers, with one scale for each output channel.
+
+    Raises:
+        ModelError: not an ONNX file.
+    """
+    from onnx import numpy_helper
+
+    model = read_graph(data)
+    graph = model.graph
+    held = {tensor.name: tensor for tensor in graph.initializer}
+    for node in [node for node in graph.node if node.op_type == "DequantizeLinear" and node.input[0] in held]:
+        whole, scale = (numpy_helper.to_array(held[name]) for name in node.input)
+        weights = whole.astype(np.float32) * scale.reshape(-1, *(1,) * (whole.ndim - 1))
+        graph.initializer.append(numpy_helper.from_array(weights, node.output[0]))
+        graph.node.remove(node)
+        for name in node.input:
+            graph.initializer.remove(held[name])
     return bytes(model.SerializeToString())

@@ -91,6 +91,16 @@ _ENTRIES = (
         package="anon_batch:models/bundled/licence_plate.onnx",
     ),
     ModelEntry(
+        name="person",
+        filename="person.onnx",
+        url="",
+        sha256="4593b63386a1e6bb222492ff47e1848b3205ea3811a34e7841ac7defc2385fce",
+        size_bytes=3219015,
+        licence="MIT",
+        trained_on="PASCAL VOC 2007 and 2012, after COCO (photographs of real people; see its model card)",
+        package="anon_batch:models/bundled/person.onnx",
+    ),
+    ModelEntry(
         name="text",
         filename="ch_PP-OCRv4_det_infer.onnx",
         url="https://huggingface.co/SWHL/RapidOCR/resolve/main/PP-OCRv4/ch_PP-OCRv4_det_infer.onnx",

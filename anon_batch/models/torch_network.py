@@ -25,6 +25,7 @@ _OPERATORS = frozenset(
         "Conv",
         "ConvTranspose",
         "BatchNormalization",
+        "Clip",
         "Relu",
         "LeakyRelu",
         "Sigmoid",
@@ -135,7 +136,8 @@ def _check_attributes(operator: str, attributes: Mapping[str, Any]) -> None:
     if operator not in ("Conv", "ConvTranspose", "MaxPool"):
         return
     pads = attributes.get("pads", [0, 0, 0, 0])
-    if list(pads[:2]) != list(pads[2:]) or attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", "NOTSET"):
+    known = (b"NOTSET", b"SAME_UPPER") if operator == "Conv" else (b"NOTSET",)
+    if list(pads[:2]) != list(pads[2:]) or attributes.get("auto_pad", b"NOTSET") not in known:
         raise ModelError(f"the torch backend does not support {operator} with uneven padding; use onnxruntime")
     if any(attributes.get("output_padding", ())) or "output_shape" in attributes:
         raise ModelError(f"the torch backend does not support {operator} with an output shape; use onnxruntime")
@@ -145,6 +147,8 @@ def _apply(step: _Step, arguments: list[Tensor]) -> Tensor:
     match step.operator:
         case "Relu":
             return F.relu(arguments[0])
+        case "Clip":
+            return torch.clamp(arguments[0], arguments[1], arguments[2])
         case "Sigmoid":
             return torch.sigmoid(arguments[0].float())
         case "LeakyRelu":
@@ -167,7 +171,7 @@ def _apply(step: _Step, arguments: list[Tensor]) -> Tensor:
             return F.batch_norm(values, mean, variance, weight, bias, eps=epsilon)
     convolve = F.conv2d if step.operator == "Conv" else F.conv_transpose2d
     return convolve(
-        arguments[0],
+        _padded(arguments[0], arguments[1].shape[2:], step.attributes),
         arguments[1],
         arguments[2] if len(arguments) > 2 else None,
         stride=tuple(step.attributes.get("strides", (1, 1))),
@@ -175,6 +179,19 @@ def _apply(step: _Step, arguments: list[Tensor]) -> Tensor:
         dilation=tuple(step.attributes.get("dilations", (1, 1))),
         groups=step.attributes.get("group", 1),
     )
+
+
+def _padded(values: Tensor, kernel: Sequence[int], attributes: Mapping[str, Any]) -> Tensor:
+    """Return the input of a convolution with `auto_pad` SAME_UPPER, which gives its size by the stride, rounded up."""
+    if attributes.get("auto_pad") != b"SAME_UPPER":
+        return values
+    pads: list[int] = []
+    for axis in (1, 0):  # torch wants the last axis first
+        side, stride = int(values.shape[2 + axis]), attributes.get("strides", (1, 1))[axis]
+        reach = (int(kernel[axis]) - 1) * attributes.get("dilations", (1, 1))[axis] + 1
+        missing = max((-(-side // stride) - 1) * stride + reach - side, 0)
+        pads += [missing // 2, missing - missing // 2]
+    return F.pad(values, pads)
 
 
 class TorchNetwork(SynchronousNetwork):

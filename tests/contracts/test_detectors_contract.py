@@ -37,11 +37,15 @@ CASES = [
     ("licence_plate", "onnxruntime", "auto"),
     ("licence_plate", "torch", "auto"),
     ("licence_plate", "openvino", "auto"),
+    ("person", "onnxruntime", "auto"),
+    ("person", "torch", "auto"),
+    ("person", "openvino", "auto"),
     ("text", "onnxruntime", "auto"),
     ("text", "openvino", "auto"),
     ("manifest", "auto", "auto"),
 ]
 FACE = np.asarray([[178, 62, 270, 177]], np.float32)  # of the astronaut, drawn by hand
+PERSON = np.asarray([[20, 15, 375, 512]], np.float32)
 EYES_AND_MOUTH = np.asarray([[203, 102], [247, 104], [223, 125], [203, 142], [241, 144]], np.float32)
 
 
@@ -131,6 +135,8 @@ def subject(case):
 
     if case[0] == "text":
         return Subject(name_tag(), "text", np.float32([TEXT]), None)
+    if case[0] == "person":
+        return Subject(astronaut(), "person", PERSON, None)
     if case[0] != "licence_plate":
         return Subject(astronaut(), "face", FACE, EYES_AND_MOUTH if case[0] != "manifest" else None)
     x1, y1, x2, y2 = PLATE
@@ -269,7 +275,7 @@ def test_scale_and_tiles_keep_px_of_the_image(make, detector, subject, shown):
     ):
         found = make(**keys).detect([shown])[0]
         assert pairwise_iou(found.boxes, subject.box).max() > 0.6, keys
-    assert len(make(min_side_px=200).detect([shown])[0]) == 0
+    assert len(make(min_side_px=600).detect([shown])[0]) == 0
 
 
 def test_wrong_weights_are_refused(case, detector, tmp_path):

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-
 import numpy as np
 import pytest
 from external_data import PHOTOS, PLATES, needs_data
+from labelled_images import half_of, images_of
 
 from anon_batch import Anonymized, Anonymizer
 from anon_batch.anonymize.policy import Policy
@@ -24,20 +22,6 @@ COVERED = 0.9  # share of a labelled plate's pixels that must lie in masks
 MOST_LEFT, MOST_FALSE = 0.08, 0.1  # share of plates not covered, by region; boxes an image of people
 
 pytestmark = pytest.mark.accuracy
-
-
-def images_of(folder):
-    from PIL import Image
-
-    for entry in json.loads((folder / "boxes.json").read_text()):
-        with Image.open(folder / "images" / entry["file"]) as file:
-            pixels = np.asarray(file.convert("RGB"))
-        yield entry, Preview(entry["file"], pixels)
-
-
-def half_of(name):
-    """Return 0 for the images on which threshold, looks and expansion were chosen, 1 for the others."""
-    return hashlib.sha256(name.encode()).digest()[0] % 2
 
 
 @pytest.fixture(scope="module")

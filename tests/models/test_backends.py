@@ -92,13 +92,26 @@ def test_torch_refuses_unsupported_operators_and_padding():
     with pytest.raises(ModelError, match="uneven padding"):
         run("torch", toy("Conv", pads=[0, 0, 1, 1]), None)
     with pytest.raises(ModelError, match="uneven padding"):
-        run("torch", toy("Conv", auto_pad="SAME_UPPER"), None)
+        run("torch", toy("Conv", auto_pad="SAME_LOWER"), None)
     with pytest.raises(ModelError, match="uneven padding"):
         run("torch", toy("MaxPool", kernel_shape=[2, 2], pads=[0, 0, 1, 1]), None)
     with pytest.raises(ModelError, match="MaxPool with ceil_mode"):
         run("torch", toy("MaxPool", kernel_shape=[2, 2], ceil_mode=1), None)
     with pytest.raises(ModelError, match="only a Resize that repeats"):
         run("torch", toy("Resize", mode="nearest"), None)
+
+
+@pytest.mark.parametrize("side", [8, 9])
+def test_torch_pads_to_the_size_by_the_stride_as_onnxruntime_does(side):
+    weight = np.random.default_rng(0).normal(size=(2, 3, 3, 3)).astype(np.float32)
+    node = helper.make_node("Conv", ["x", "w"], ["y"], auto_pad="SAME_UPPER", strides=[2, 2])
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, None, None, None]) for name in "xy")
+    graph = helper.make_graph([node], "toy", [x], [y], [numpy_helper.from_array(weight, "w")])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8).SerializeToString()
+    batch = np.random.default_rng(1).normal(size=(1, 3, side, side + 3)).astype(np.float32)
+    [ours], [theirs] = run("torch", model, batch), run("onnxruntime", model, batch)
+    assert ours.shape == theirs.shape == (1, 2, -(-side // 2), -(-(side + 3) // 2))
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
 def test_torch_runs_a_convolution_without_bias():
