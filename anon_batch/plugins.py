@@ -56,6 +56,8 @@ FAMILIES: Mapping[Kind, _Family] = MappingProxyType(
                 "licence_plate": "anon_batch.detect.licence_plate:create",
                 "manifest": "anon_batch.detect.from_manifest:ManifestBoxes",
                 "person": "anon_batch.detect.person:create",
+                "retinaface": "anon_batch.detect.retinaface:create",
+                "ssd": "anon_batch.detect.ssd:create",
                 "text": "anon_batch.detect.text:create",
                 "yunet": "anon_batch.detect.yunet:create",
                 "yunet_n": "anon_batch.detect.yunet:create",

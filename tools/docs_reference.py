@@ -29,7 +29,7 @@ Every key except the addresses, `run_key_file`, `gates`, `compliance`, `engine` 
 `storage` is part of the run's [fingerprint](../guides/resume.md): it cannot change between two runs into one output.""",
     "labels": """Every other key of `anonymize` is a label and has the keys of `default`, for example
 `anonymize.licence_plate.method`.""",
-    "options": """## Options of methods and checks
+    "options": """## Options of detectors, methods and checks
 
 Plug-ins have options of their own; the plug-in describes them.""",
     "cli": """# Command line
@@ -109,9 +109,11 @@ def _options() -> Iterator[list[str]]:
     from anon_batch import plugins
     from anon_batch.config import describe
 
-    for kind, prefix in (("methods", "anonymize.options."), ("checks", "checks.")):
+    keys = {"detectors": "detect.detectors.{}.options.", "methods": "anonymize.options.{}.", "checks": "checks.{}."}
+    for kind, prefix in keys.items():
         for name in plugins.built_in(kind):
-            for key, type_, default, text in describe(plugins.find(kind, name).Options, f"{prefix}{name}."):
+            options = getattr(plugins.find(kind, name), "Options", plugins.PluginOptions)
+            for key, type_, default, text in describe(options, prefix.format(name)):
                 yield [f"`{key}`", type_, f"`{default}`", text]
 
 

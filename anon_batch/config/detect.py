@@ -14,8 +14,8 @@ class DetectorConfig(Section):
     """One detector of the ensemble."""
 
     name: str = Field(
-        description="Name of a detector: `centerface`, `yunet`, `yunet_n`, `licence_plate`, `person`, `text`, `manifest` or "
-        "one of a plug-in."
+        description="Name of a detector: `centerface`, `yunet`, `yunet_n`, `ssd`, `retinaface`, `licence_plate`, `person`, "
+        "`text`, `manifest` or one of a plug-in."
     )
     labels: tuple[str, ...] | None = Field(
         None,
@@ -33,7 +33,7 @@ class DetectorConfig(Section):
     )
     options: dict[str, Any] = Field(
         default_factory=dict,
-        description="The detector's own options, which it checks itself; of the built-in ones `manifest` alone has one.",
+        description="The detector's own options, which it checks itself.",
     )
 
     @field_validator("labels", mode="before")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -10,9 +11,10 @@ from pydantic import BaseModel
 
 from anon_batch.detect.letterbox import find_in_batches
 from anon_batch.detect.looks import build_looks
+from anon_batch.detect.own_model import ModelOptions, is_own, load_network, takes
 from anon_batch.detect.precision import centerface_model
 from anon_batch.detect.protocol import FAILURE, Detector, DetectorSettings, RealArray, checked_detections
-from anon_batch.errors import WithheldError
+from anon_batch.errors import ModelError, WithheldError
 from anon_batch.geometry import non_maximum_suppression
 from anon_batch.models.backends import choose_backend, open_network
 from anon_batch.models.network import Network
@@ -82,14 +84,37 @@ def _decode_peaks(
     return np.stack([x1, y1, x1 + widths, y1 + heights], axis=1), landmarks
 
 
+@takes(ModelOptions)
 def create(options: BaseModel, runtime: Runtime, settings: DetectorSettings) -> Detector:
-    """See DetectorFactory. The default threshold favours recall: see DEFAULT_THRESHOLD. There are no options."""
-    detect = settings.detect
-    model = centerface_model(detect, runtime.device)
+    """See DetectorFactory. The default threshold favours recall: see DEFAULT_THRESHOLD."""
+    detect, own = settings.detect, cast(ModelOptions, options)
+    if is_own(CenterFace.name, own, runtime):
+        model, data = load_network(CenterFace.name, own, runtime)
+    else:
+        model = centerface_model(detect, runtime.device)
+        data = runtime.store.load(model)
     network = open_network(
-        choose_backend(detect.backend, runtime.device),
-        runtime.store.load(model),
-        threads=runtime.threads,
-        device=runtime.device,
+        choose_backend(detect.backend, runtime.device), data, threads=runtime.threads, device=runtime.device
     )
+    if "@" in model:
+        _check_outputs(network)
     return build_looks(lambda threshold: CenterFace(network, threshold, model), settings, DEFAULT_THRESHOLD)
+
+
+def _check_outputs(network: Network) -> None:
+    """Check a user's file on a grey image of 96 x 64 px.
+
+    Raises:
+        ModelError: it is no network of the CenterFace family.
+    """
+    try:
+        shapes = [out.shape[1:] for out in network.run(np.full((network.batch_size, 3, 64, 96), 127, np.float32))]
+    except Exception as exc:  # because runtimes raise errors of their own
+        why = (str(exc).strip().splitlines() or [type(exc).__name__])[0][:200]
+        raise ModelError(f"detector `centerface`: its file does not run on an image of 96 x 64 px ({why})") from None
+    expected = [(channels, 64 // _STRIDE_PX, 96 // _STRIDE_PX) for channels in (1, 2, 2, 10)]
+    if shapes != expected:
+        raise ModelError(
+            f"detector `centerface`: not a network of the CenterFace family: for an image of 96 x 64 px it gave {shapes}, "
+            f"expected heatmap, size, offset and landmarks {expected}"
+        )

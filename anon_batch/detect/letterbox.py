@@ -24,7 +24,11 @@ Decode = Callable[[list[FloatArray], tuple[float, float]], Detections]
 
 
 def find_in_batches(
-    network: Network, pieces: Sequence[PixelArray], scales: Sequence[float], decode: Decode
+    network: Network,
+    pieces: Sequence[PixelArray],
+    scales: Sequence[float],
+    decode: Decode,
+    size: tuple[int, int] | None = None,
 ) -> list[Detections]:
     """Return the detections in each piece, as `Finder.find`. Pieces of one network size share calls of the network's batch size.
 
@@ -34,10 +38,11 @@ def find_in_batches(
         scales: resize factor of each.
         decode: turns the network's outputs for a piece, each (C, h, w), and the factors (across, down) by which it was
             resized into detections in px of the piece.
+        size: height and width of the input of a network that takes no other; `scales` then have no effect.
     """
     groups: dict[tuple[int, int], list[int]] = defaultdict(list)
     for index, (piece, scale) in enumerate(zip(pieces, scales, strict=True)):
-        groups[_network_shape(piece, scale)].append(index)
+        groups[size or network_shape(piece, scale)].append(index)
     step = network.batch_size
     calls = [
         (shape, members[start : start + step])
@@ -54,7 +59,8 @@ def find_in_batches(
     return [found[index] for index in range(len(pieces))]
 
 
-def _network_shape(piece: PixelArray, scale: float) -> tuple[int, int]:
+def network_shape(piece: PixelArray, scale: float) -> tuple[int, int]:
+    """Return height and width of the network's input for a piece."""
     height, width = (-(-network_size(side, scale) // _MULTIPLE_PX) * _MULTIPLE_PX for side in piece.shape[:2])
     return height, width
 

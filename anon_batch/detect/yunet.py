@@ -12,14 +12,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 from pydantic import BaseModel
 
 from anon_batch.detect.letterbox import find_in_batches
 from anon_batch.detect.looks import build_looks
+from anon_batch.detect.own_model import ModelOptions, load_network, takes
 from anon_batch.detect.protocol import FAILURE, Detector, DetectorSettings, RealArray, checked_detections
-from anon_batch.errors import WithheldError
+from anon_batch.errors import ModelError, WithheldError
 from anon_batch.geometry import non_maximum_suppression
 from anon_batch.models.backends import choose_backend, open_network
 from anon_batch.models.network import Network
@@ -40,13 +42,14 @@ class YuNet:
         name: of the detector and of its model.
         network: as `prepare_yunet` makes it; an output (B, 16, h, w) for each of STRIDES_PX.
         threshold: lowest score of a face.
+        model: identity of the network, where that is not the name.
     """
 
     labels = (DEFAULT_LABEL,)
 
-    def __init__(self, name: str, network: Network, threshold: float) -> None:
+    def __init__(self, name: str, network: Network, threshold: float, model: str | None = None) -> None:
         self.name = name
-        self.models = (name,)
+        self.models = (model or name,)
         self._network = network
         self._threshold = threshold
 
@@ -85,13 +88,16 @@ def _decode_cells(values: FloatArray, corners: FloatArray, strides_px: FloatArra
     return np.concatenate([centre - half, centre + half], axis=1), landmarks
 
 
+@takes(ModelOptions)
 def create(options: BaseModel, runtime: Runtime, settings: DetectorSettings) -> Detector:
-    """See DetectorFactory. There is no int8 model, so `detect.precision` has no effect, and there are no options."""
+    """See DetectorFactory. There is no int8 model, so `detect.precision` has no effect."""
     detect, name = settings.detect, settings.name
+    model, data = load_network(name, cast(ModelOptions, options), runtime)
+    try:
+        prepared = prepare_yunet(data)
+    except ModelError as exc:
+        raise ModelError(f"detector `{name}`: {exc}") from None
     network = open_network(
-        choose_backend(detect.backend, runtime.device),
-        prepare_yunet(runtime.store.load(name)),
-        threads=runtime.threads,
-        device=runtime.device,
+        choose_backend(detect.backend, runtime.device), prepared, threads=runtime.threads, device=runtime.device
     )
-    return build_looks(lambda threshold: YuNet(name, network, threshold), settings, DEFAULT_THRESHOLD)
+    return build_looks(lambda threshold: YuNet(name, network, threshold, model), settings, DEFAULT_THRESHOLD)

@@ -78,7 +78,7 @@ class _Evaluation:
         self._speed_sample = SpeedSample()
         store = self._setup.runtime.store
         features = DetectorFeatures(store)
-        probe_models = [f"{name}@{store.digest(name)}" for name in features.models]
+        probe_models = [store.identify(name) for name in features.models]
         self._models = tuple(dict.fromkeys([*self._setup.models, *probe_models]))
         self._appearance = Appearance(
             [method.name for method in self._setup.methods],

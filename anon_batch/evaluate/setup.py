@@ -124,7 +124,7 @@ def load_setup(config: EvaluationConfig, storage: Storage) -> Setup:
     eraser = load_method(job, ERASER, runtime, config.run_key("release"))
     used = [name for method in methods for name in method.anonymizer.models]
     used += scorer.models if scorer else ()
-    models = tuple(f"{name}@{runtime.store.digest(name)}" for name in dict.fromkeys(used))
+    models = tuple(runtime.store.identify(name) for name in dict.fromkeys(used))
     embedders = load_embedders(runtime.store, config.embedders, runtime.threads)
     networks = load_feature_networks(storage, config.features, runtime.threads)
     return Setup(runtime, scorer, embedders, tuple(methods), eraser, models, networks)

@@ -98,7 +98,8 @@ def expand_weights(data: bytes) -> bytes:
     Because runtimes would expand them at each call.
 
     Args:
-        data: an ONNX file in which DequantizeLinear reads initializers, with one scale for each output channel.
+        data: an ONNX file in which DequantizeLinear reads initializers: weights, one scale for all or for each output channel, and
+            perhaps a zero.
 
     Raises:
         ModelError: not an ONNX file.
@@ -109,7 +110,8 @@ def expand_weights(data: bytes) -> bytes:
     graph = model.graph
     held = {tensor.name: tensor for tensor in graph.initializer}
     for node in [node for node in graph.node if node.op_type == "DequantizeLinear" and node.input[0] in held]:
-        whole, scale = (numpy_helper.to_array(held[name]) for name in node.input)
+        whole, scale, *zero = (numpy_helper.to_array(held[name]) for name in node.input)
+        whole = whole.astype(np.int32) - (zero[0].astype(np.int32) if zero else 0)
         weights = whole.astype(np.float32) * scale.reshape(-1, *(1,) * (whole.ndim - 1))
         graph.initializer.append(numpy_helper.from_array(weights, node.output[0]))
         graph.node.remove(node)

@@ -101,6 +101,16 @@ _ENTRIES = (
         package="anon_batch:models/bundled/person.onnx",
     ),
     ModelEntry(
+        name="ssd",
+        filename="ssd.onnx",
+        url="",
+        sha256="efc0277cf324512117f587bbac89ee81e86ddbda8cdb5c558ba85f2d95d02e53",
+        size_bytes=5_910_941,
+        licence="Apache-2.0",
+        trained_on=f"{_WIDER_FACE}, cleaned by hand (yeephycho/tensorflow-face-detection; see its model card)",
+        package="anon_batch:models/bundled/ssd.onnx",
+    ),
+    ModelEntry(
         name="text",
         filename="ch_PP-OCRv4_det_infer.onnx",
         url="https://huggingface.co/SWHL/RapidOCR/resolve/main/PP-OCRv4/ch_PP-OCRv4_det_infer.onnx",

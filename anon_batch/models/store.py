@@ -5,9 +5,11 @@ A file comes from the first place that has it: an installed package, the cache, 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import os
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +18,8 @@ from typing import Any, Literal
 from anon_batch.config import ModelsConfig
 from anon_batch.errors import ModelError, StorageError
 from anon_batch.models.registry import MODELS, ModelEntry, model_entry
-from anon_batch.storage import Storage, absolute, join
+from anon_batch.redaction import redact_address
+from anon_batch.storage import Storage, absolute, is_local, join
 
 MIRROR_VARIABLE = "ANON_BATCH_MODEL_MIRROR"
 CACHE_VARIABLE = "ANON_BATCH_MODEL_CACHE"
@@ -93,6 +96,46 @@ class ModelStore:
         """Return the sha256 of what `load` returns: the pinned digest, or that of a file in `models.files`."""
         return hashlib.sha256(self.load(name)).hexdigest()
 
+    def identify(self, model: str) -> str:
+        """Return `name@sha256` of a model. A name with a digest, or with what identifies a service, stays as it is."""
+        return model if "@" in model else f"{model}@{self.digest(model)}"
+
+    def address_of(self, name: str) -> str | None:
+        """Return the address that `models.files` names, if it names one."""
+        return self._config.files.get(name)
+
+    def is_local_file(self, name: str) -> bool:
+        """Return whether the file in `models.files` lies on this machine."""
+        return is_local(absolute(self._config.files[name]))
+
+    def load_own(self, name: str, sha256: str | None) -> tuple[bytes, str]:
+        """Return a file of `models.files`, which the registry need not know, and its sha256.
+
+        With a digest, a file from another machine is kept in the cache, so that it is fetched once a machine.
+
+        Args:
+            name: in `models.files`.
+            sha256: that it must have; None takes any.
+
+        Raises:
+            ModelError: it cannot be read, or has another digest.
+        """
+        cached = None if sha256 is None or self.is_local_file(name) else self.cache / f"{sha256}.onnx"
+        if cached is not None and cached.is_file():
+            data = cached.read_bytes()
+            if hashlib.sha256(data).hexdigest() == sha256:
+                return data, sha256 or ""
+        data = self._read_replacement(name)
+        digest = hashlib.sha256(data).hexdigest()
+        if sha256 not in (None, digest):
+            raise ModelError(
+                f"model {name!r}: the file that `models.files` names has the sha256 {digest} ({len(data)} bytes), the job "
+                f"expects {sha256}"
+            )
+        if cached is not None:
+            _keep(data, cached)
+        return data, digest
+
     def fetch(self, names: Iterable[str]) -> dict[str, Path]:
         """Locate each model, so that a run needs no network. Returns name -> file."""
         return {name: self.locate(name) for name in names}
@@ -115,7 +158,8 @@ class ModelStore:
         try:
             return self.storage.read(absolute(address))
         except StorageError as exc:
-            raise ModelError(f"model {name!r}: cannot read {address}, which `models.files` names: {exc}") from None
+            shown = redact_address(address)
+            raise ModelError(f"model {name!r}: cannot read {shown}, which `models.files` names: {exc}") from None
 
     def _fetch(self, entry: ModelEntry) -> Path:
         """Return the cached file; download it first if it is missing or has another digest."""
@@ -164,6 +208,20 @@ class ModelStore:
             raise ModelError(
                 f"the model cache {self.cache} cannot be used: {exc.strerror or exc}; set `models.cache` to another folder"
             ) from None
+
+
+def _keep(data: bytes, path: Path) -> None:
+    """Write a file that others read at the same time. Without a cache that can be written it is fetched again instead."""
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as partial:
+            try:
+                partial.write(data)
+                partial.flush()
+                os.chmod(partial.name, 0o644)
+                os.replace(partial.name, path)
+            except OSError:
+                os.unlink(partial.name)
 
 
 def _packaged_file(entry: ModelEntry) -> Path | None:

@@ -100,6 +100,8 @@ def _steps(graph: Any, keep: tuple[str, ...]) -> tuple[_Step, ...]:
             raise ModelError(f"the torch backend does not support the operator {node.op_type}; use onnxruntime")
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         inputs = tuple(node.input)
+        if node.op_type == "Clip" and (len(inputs) != 3 or not all(inputs)):
+            raise ModelError("the torch backend supports only a Clip with both limits; use onnxruntime")
         if node.op_type == "Resize":
             attributes["factor"] = _integer_factor(node, attributes, graph)
             inputs = inputs[:1]
@@ -137,7 +139,8 @@ def _check_attributes(operator: str, attributes: Mapping[str, Any]) -> None:
         return
     pads = attributes.get("pads", [0, 0, 0, 0])
     known = (b"NOTSET", b"SAME_UPPER") if operator == "Conv" else (b"NOTSET",)
-    if list(pads[:2]) != list(pads[2:]) or attributes.get("auto_pad", b"NOTSET") not in known:
+    uneven = operator != "Conv" and list(pads[:2]) != list(pads[2:])
+    if uneven or attributes.get("auto_pad", b"NOTSET") not in known:
         raise ModelError(f"the torch backend does not support {operator} with uneven padding; use onnxruntime")
     if any(attributes.get("output_padding", ())) or "output_shape" in attributes:
         raise ModelError(f"the torch backend does not support {operator} with an output shape; use onnxruntime")
@@ -170,28 +173,34 @@ def _apply(step: _Step, arguments: list[Tensor]) -> Tensor:
             epsilon = step.attributes.get("epsilon", 1e-5)
             return F.batch_norm(values, mean, variance, weight, bias, eps=epsilon)
     convolve = F.conv2d if step.operator == "Conv" else F.conv_transpose2d
+    values, padding = _padded(arguments[0], arguments[1].shape[2:], step.attributes)
     return convolve(
-        _padded(arguments[0], arguments[1].shape[2:], step.attributes),
+        values,
         arguments[1],
         arguments[2] if len(arguments) > 2 else None,
         stride=tuple(step.attributes.get("strides", (1, 1))),
-        padding=tuple(step.attributes.get("pads", (0, 0, 0, 0))[:2]),
+        padding=padding,
         dilation=tuple(step.attributes.get("dilations", (1, 1))),
         groups=step.attributes.get("group", 1),
     )
 
 
-def _padded(values: Tensor, kernel: Sequence[int], attributes: Mapping[str, Any]) -> Tensor:
-    """Return the input of a convolution with `auto_pad` SAME_UPPER, which gives its size by the stride, rounded up."""
+def _padded(values: Tensor, kernel: Sequence[int], attributes: Mapping[str, Any]) -> tuple[Tensor, tuple[int, int]]:
+    """Return the input of a convolution and the padding that is left to it, which is the same on both sides.
+
+    `auto_pad` SAME_UPPER gives an output whose size is that of the input by the stride, rounded up.
+    """
     if attributes.get("auto_pad") != b"SAME_UPPER":
-        return values
+        top, left, bottom, right = attributes.get("pads", (0, 0, 0, 0))
+        even = (top, left) == (bottom, right)
+        return (values, (top, left)) if even else (F.pad(values, (left, right, top, bottom)), (0, 0))
     pads: list[int] = []
     for axis in (1, 0):  # torch wants the last axis first
         side, stride = int(values.shape[2 + axis]), attributes.get("strides", (1, 1))[axis]
         reach = (int(kernel[axis]) - 1) * attributes.get("dilations", (1, 1))[axis] + 1
         missing = max((-(-side // stride) - 1) * stride + reach - side, 0)
         pads += [missing // 2, missing - missing // 2]
-    return F.pad(values, pads)
+    return F.pad(values, pads), (0, 0)
 
 
 class TorchNetwork(SynchronousNetwork):

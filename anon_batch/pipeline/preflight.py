@@ -51,4 +51,4 @@ def preflight(config: JobConfig) -> tuple[str, ...]:
             f"identity.scope is {config.identity.scope}, and `{config.anonymize.face.method}` gives no person a face of its own "
             "in several images: use `gan` or `swap` with `donor_by: subject`"
         )
-    return tuple(f"{name}@{runtime.store.digest(name)}" for name in anonymizer.models)
+    return tuple(runtime.store.identify(name) for name in anonymizer.models)

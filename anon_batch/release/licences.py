@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from anon_batch import __version__
 from anon_batch.formats import layout
@@ -19,6 +20,7 @@ from anon_batch.release.report.finished import FinishedRelease
 
 LICENCES_VERSION = 1
 NOT_STATED = "not stated by the owner"
+NOT_STATED_BY_JOB = "not stated by the job"
 NOT_KNOWN = "not known to anon-batch"
 _DONORS = "donors"
 _KEEP_NOTICE = "To pass the weights on, keep their licence text and notices. This release does not contain them."
@@ -65,10 +67,11 @@ def list_licences(finished: FinishedRelease) -> tuple[Licence, ...]:
     record = finished.run
     stated = {key: record.compliance.get(key) for key in ("source_licence", "licence")}
     models = dict.fromkeys((*record.models, *(own for version in finished.release.versions for own in version.models)))
+    declared = declared_models(record)
     return (
         _stated("source", f"the source of {record.name}", stated["source_licence"]),
         _stated("release", record.name, stated["licence"]),
-        *(_model(*model.partition("@")[::2], finished.stats.summary["methods"]) for model in models),
+        *(_model(*model.partition("@")[::2], finished.stats.summary["methods"], declared) for model in models),
         Licence(
             "tool",
             f"anon-batch {__version__}",
@@ -107,6 +110,23 @@ def models_of(record: RunJson) -> Iterator[tuple[str, str]]:
             yield name, MODELS[name].trained_on
 
 
+def declared_models(record: RunJson) -> Mapping[str, tuple[str, str]]:
+    """Return what the job says of files of its own: name in `models.files` -> licence and training data."""
+    config = record.config
+    named = [*_detectors(config.get("detect")), *_detectors(config.get("checks", {}).get("residual"))]
+    declared = {}
+    for detector in named:
+        options = detector.get("options") or {}
+        said = tuple(str(options.get(key) or NOT_STATED_BY_JOB) for key in ("licence", "trained_on"))
+        declared[str(options.get("model") or detector.get("name"))] = (said[0], said[1])
+    return declared
+
+
+def _detectors(section: Any) -> Iterator[Mapping[str, Any]]:
+    found = section.get("detectors") if isinstance(section, Mapping) else None
+    yield from (own for own in found or () if isinstance(own, Mapping))
+
+
 def _stated(of: str, name: str, licence: str | None) -> Licence:
     if licence is None:
         asks = ("Ask the owner before you use it. Images are works, and persons in them may have rights as well.",)
@@ -114,13 +134,14 @@ def _stated(of: str, name: str, licence: str | None) -> Licence:
     return Licence(of, name, licence, in_release=True, obligations=tuple(obligations_of(licence, of)))
 
 
-def _model(name: str, digest: str, methods: Mapping[str, int]) -> Licence:
+def _model(name: str, digest: str, methods: Mapping[str, int], declared: Mapping[str, tuple[str, str]]) -> Licence:
     of = "donors" if name == _DONORS else "weights"
     shown = of == "donors" and any(int(methods.get(method, 0)) for method in ("swap", "gan"))
     asks: tuple[str, ...]
     if not _is_known(name, digest):
         asks = ("The job names a file of its own or a plug-in's: its provider knows its terms.",)
-        return Licence(of, name, NOT_KNOWN, in_release=shown, trained_on=NOT_KNOWN, obligations=asks, sha256=digest)
+        licence, trained_on = declared.get(name, (NOT_KNOWN, NOT_KNOWN))
+        return Licence(of, name, licence, in_release=shown, trained_on=trained_on, obligations=asks, sha256=digest)
     entry = MODELS[name]
     if of == "donors":
         asks = (_KEEP_FILE, _NO_FILE, _OUTPUT_TERMS) if shown else (_KEEP_NOTICE,)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+import row_networks
 from drawn_plates import PLATE, car_with_plate
 from drawn_text import TEXT, name_tag
 from external_data import MODELS as WEIGHTS
@@ -40,6 +41,10 @@ CASES = [
     ("person", "onnxruntime", "auto"),
     ("person", "torch", "auto"),
     ("person", "openvino", "auto"),
+    ("ssd", "onnxruntime", "auto"),
+    ("ssd", "openvino", "auto"),
+    ("retinaface", "onnxruntime", "auto"),
+    ("retinaface", "openvino", "auto"),
     ("text", "onnxruntime", "auto"),
     ("text", "openvino", "auto"),
     ("manifest", "auto", "auto"),
@@ -49,8 +54,12 @@ PERSON = np.asarray([[20, 15, 375, 512]], np.float32)
 EYES_AND_MOUTH = np.asarray([[203, 102], [247, 104], [223, 125], [203, 142], [241, 144]], np.float32)
 
 
-def config_of(name, backend, precision, **keys):
-    return DetectConfig(detectors=name, backend=backend, precision=precision, **keys)
+OPTIONS = {"retinaface": row_networks.OPTIONS}
+
+
+def config_of(name, backend, precision, threshold=None, **keys):
+    detector = {"name": name, "threshold": threshold, "options": OPTIONS.get(name, {})}
+    return DetectConfig(detectors=[detector], backend=backend, precision=precision, **keys)
 
 
 def models_of(case):
@@ -58,13 +67,16 @@ def models_of(case):
     name, backend, precision = case
     if name == "centerface":
         return ("centerface_int8",) if (backend, precision) == ("onnxruntime", "int8") else ("centerface",)
-    return () if name == "manifest" else (name,)
+    return () if name in ("manifest", "retinaface") else (name,)
 
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory):
     mirror = os.environ.get(MIRROR_VARIABLE) or (str(WEIGHTS) if WEIGHTS.is_dir() else None)
-    return ModelStore(Storage(), ModelsConfig(mirror=mirror, cache=str(tmp_path_factory.mktemp("models"))))
+    own = tmp_path_factory.mktemp("own") / "retinaface.onnx"
+    own.write_bytes(row_networks.retinaface_of_centerface())
+    cache = str(tmp_path_factory.mktemp("models"))
+    return ModelStore(Storage(), ModelsConfig(mirror=mirror, cache=cache, files={"retinaface": str(own)}))
 
 
 @pytest.fixture(scope="module", params=CASES, ids="-".join)
@@ -138,7 +150,7 @@ def subject(case):
     if case[0] == "person":
         return Subject(astronaut(), "person", PERSON, None)
     if case[0] != "licence_plate":
-        return Subject(astronaut(), "face", FACE, EYES_AND_MOUTH if case[0] != "manifest" else None)
+        return Subject(astronaut(), "face", FACE, None if case[0] in ("manifest", "ssd") else EYES_AND_MOUTH)
     x1, y1, x2, y2 = PLATE
     corners = [[x1, y1], [x2, y1], [(x1 + x2) / 2, (y1 + y2) / 2], [x1, y2], [x2, y2]]
     return Subject(car_with_plate(), "licence_plate", np.float32([PLATE]), np.float32(corners))
@@ -279,8 +291,8 @@ def test_scale_and_tiles_keep_px_of_the_image(make, detector, subject, shown):
 
 
 def test_wrong_weights_are_refused(case, detector, tmp_path):
-    assert set(detector.models) == set(models_of(case))
-    for model in detector.models:
+    assert {model for model in detector.models if "@" not in model} == set(models_of(case))
+    for model in models_of(case):
         if MODELS[model].package is None:
             (tmp_path / MODELS[model].filename).write_bytes(b"rotten")
             store = ModelStore(Storage(), ModelsConfig(cache=str(tmp_path)))
@@ -292,5 +304,5 @@ def test_the_threshold_is_obeyed(case, make, shown, models):
     detector = make()
     if not detector.models:
         pytest.skip("given boxes have no scores to compare")
-    strict = build_detector(config_of([{"name": detector.name, "threshold": 1.0}], *case[1:]), Runtime(models))
+    strict = build_detector(config_of(*case, threshold=1.0), Runtime(models))
     assert len(strict.detect([shown])[0]) == 0

@@ -90,8 +90,6 @@ def test_torch_refuses_unsupported_operators_and_padding():
     with pytest.raises(ModelError, match="operator Tanh"):
         run("torch", toy("Tanh"), None)
     with pytest.raises(ModelError, match="uneven padding"):
-        run("torch", toy("Conv", pads=[0, 0, 1, 1]), None)
-    with pytest.raises(ModelError, match="uneven padding"):
         run("torch", toy("Conv", auto_pad="SAME_LOWER"), None)
     with pytest.raises(ModelError, match="uneven padding"):
         run("torch", toy("MaxPool", kernel_shape=[2, 2], pads=[0, 0, 1, 1]), None)
@@ -111,6 +109,13 @@ def test_torch_pads_to_the_size_by_the_stride_as_onnxruntime_does(side):
     batch = np.random.default_rng(1).normal(size=(1, 3, side, side + 3)).astype(np.float32)
     [ours], [theirs] = run("torch", model, batch), run("onnxruntime", model, batch)
     assert ours.shape == theirs.shape == (1, 2, -(-side // 2), -(-(side + 3) // 2))
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_torch_pads_unevenly_as_onnxruntime_does():
+    batch = np.random.default_rng(1).normal(size=(1, 3, 8, 9)).astype(np.float32)
+    model = toy("Conv", pads=[0, 1, 2, 0], strides=[2, 2])
+    [ours], [theirs] = run("torch", model, batch), run("onnxruntime", model, batch)
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 

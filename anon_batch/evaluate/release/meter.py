@@ -64,7 +64,7 @@ class ReleaseMeter:
             self._utility = UtilityMeter(networks, (faces, NoiseFeatures()), seed=job.seed)
         self._traits = TraitReader(job, runtime)
         self.models = (
-            *(f"{name}@{runtime.store.digest(name)}" for name in dict.fromkeys(names)),
+            *(runtime.store.identify(name) for name in dict.fromkeys(names)),
             *(f"{network.name}@{network.sha256}" for network in networks),
         )
 

@@ -67,7 +67,7 @@ def _report(finished: FinishedRelease, summary: Mapping[str, Any], verdict: Verd
             rows_section(summary),
             found_section(summary),
             time_section(record, summary, time_shares(summary), finished.timeline),
-            models_section(record.models, measures.models),
+            models_section(record, measures.models),
             published_section(record.columns),
             settings_section(record),
             owner_section(record),

@@ -10,27 +10,35 @@ from anon_batch.formats.part import description
 from anon_batch.formats.provenance import PROVENANCE_SCHEMA
 from anon_batch.formats.run_json import PUBLIC_SECTIONS, RunJson
 from anon_batch.models.registry import MODELS
+from anon_batch.release.licences import declared_models
 from anon_batch.release.report.document import Block, Section, Text, table
 from anon_batch.release.words.owner import owner_words
 
 _UNKNOWN = "not known to this version: ask who ran the job"
 
 
-def models_section(made_with: Iterable[str], measured_with: Iterable[str]) -> Section:
-    """Return the networks with their licences and what they were trained on; arguments are `name@sha256`."""
-    blocks: list[Block] = [*_models("models", "Networks that made the release", made_with)]
+def models_section(record: RunJson, measured_with: Iterable[str]) -> Section:
+    """Return the networks with their licences and what they were trained on.
+
+    Args:
+        record: of the run, with what the job says of files of its own.
+        measured_with: `name@sha256`.
+    """
+    declared = declared_models(record)
+    blocks: list[Block] = [*_models("models", "Networks that made the release", record.models, declared)]
     if not blocks:
         blocks = [Text("The job used no network.")]
-    blocks += _models("models-measured", "Networks that measured it", measured_with)
+    blocks += _models("models-measured", "Networks that measured it", measured_with, {})
     return Section("models", "Models", tuple(blocks))
 
 
-def _models(name: str, title: str, models: Iterable[str]) -> Iterator[Block]:
+def _models(name: str, title: str, models: Iterable[str], declared: Mapping[str, tuple[str, str]]) -> Iterator[Block]:
     rows = []
     for model in models:
         own, _, digest = model.partition("@")
         entry = next((known for known in MODELS.values() if known.sha256 == digest), None)
-        licence, trained = (_UNKNOWN, _UNKNOWN) if entry is None else (entry.licence, entry.trained_on)
+        said = declared.get(own, (_UNKNOWN, _UNKNOWN))
+        licence, trained = said if entry is None else (entry.licence, entry.trained_on)
         rows.append((own, licence, trained, digest))
     columns = {"model": "text", "licence": "text", "trained on": "text", "sha256": "code"}
     yield from table(name, title, columns, rows, "A digest says exactly which weights were used." if rows else "")
