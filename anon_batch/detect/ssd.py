@@ -25,8 +25,8 @@ from anon_batch.errors import WithheldError
 from anon_batch.geometry import non_maximum_suppression
 from anon_batch.models.backends import choose_backend, open_network
 from anon_batch.models.network import Network
-from anon_batch.models.runtime import Runtime
 from anon_batch.models.onnx_graph import expand_weights
+from anon_batch.models.runtime import Runtime
 from anon_batch.records import DEFAULT_LABEL, Detections, FloatArray, PixelArray
 
 STRIDES_PX = (16, 32, 64, 128, 256, 512)

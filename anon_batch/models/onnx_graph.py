@@ -98,7 +98,7 @@ def expand_weights(data: bytes) -> bytes:
     Because runtimes would expand them at each call.
 
     Args:
-        data: an ONNX file in which DequantizeLinear reads initializers: weights, one scale for all or for each output channel, and
+        data: an ONNX file in which DequantizeLinear reads initializers: weights, a scale for all or for each output channel, and
             perhaps a zero.
 
     Raises:

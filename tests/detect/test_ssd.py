@@ -12,8 +12,8 @@ from anon_batch.detect.ssd import CHANNELS, SIDES_PX, STRIDES_PX, Ssd
 from anon_batch.errors import ConfigError, WithheldError
 from anon_batch.models.backends import open_network
 from anon_batch.models.network import SynchronousNetwork
-from anon_batch.models.runtime import Runtime
 from anon_batch.models.onnx_graph import expand_weights
+from anon_batch.models.runtime import Runtime
 from anon_batch.models.store import ModelStore
 from anon_batch.storage import Storage
 from tools.convert_ssd_detector import Weight, _Graph, read_weights
