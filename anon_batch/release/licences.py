@@ -117,6 +117,8 @@ def declared_models(record: RunJson) -> Mapping[str, tuple[str, str]]:
     declared = {}
     for detector in named:
         options = detector.get("options") or {}
+        if not {"model", "licence", "trained_on"} & set(options):
+            continue
         said = tuple(str(options.get(key) or NOT_STATED_BY_JOB) for key in ("licence", "trained_on"))
         declared[str(options.get("model") or detector.get("name"))] = (said[0], said[1])
     return declared
