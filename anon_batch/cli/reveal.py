@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -35,7 +35,7 @@ Region = Annotated[
         show_default=False,
     ),
 ]
-Key = Annotated[Path, typer.Option("--key", help="File of your private key.")]
+Key = Annotated[list[Path], typer.Option("--key", help="File of your private key; repeatable, for `seal.need: all`.")]
 By = Annotated[str | None, typer.Option("--by", help="Who asks, for the access log.", show_default=False)]
 Reason = Annotated[str | None, typer.Option("--reason", help="Why, for the access log.", show_default=False)]
 Case = Annotated[str, typer.Option("--case", help="A file number, for the access log.", show_default=False)]
@@ -64,20 +64,21 @@ def reveal(
     An entry of the ledger's access log says who asked for what and why, before anything is opened.
     """
     from anon_batch.release.reveal.reveal import write_revealed
-    from anon_batch.sealing.key_files import read_private_key
 
-    own = read_private_key(read_key_file(key), str(key))
+    own = read_private_keys(key)
     storage = storage_of(job)
     _check_folder(to, output, ledger)
     if ticket is not None:
         if image or region or every:
             raise ConfigError("--ticket says itself what it opens; leave out --image, --region and --all")
-        revealed = _by_ticket(storage, output, own, ticket)
+        if len(own) > 1:
+            raise ConfigError("--ticket is for one key; give --key once")
+        revealed = _by_ticket(storage, output, own[0], ticket)
     else:
         from anon_batch.release.reveal.reveal import reveal as open_seals
 
         place = open_place(storage, output, ledger)
-        place.check_key(own, str(key))
+        check_keys(place, key, own)
         asked = who_asks(by, reason, case)
         revealed = open_seals(place, own, wanted_of(place, image, region, every=every), asked)
     count = 0
@@ -101,6 +102,27 @@ def open_place(storage: Storage, output: str, ledger: str | None) -> SealedRelea
 
     release = Release(storage, output)
     return SealedRelease(release, Ledger(storage, ledger or f"{release.uri}-ledger"))
+
+
+def read_private_keys(paths: Sequence[Path]) -> list[PrivateKey]:
+    """Return the private keys of some files.
+
+    Raises:
+        ConfigError: one cannot be read, or two hold the same key.
+    """
+    from anon_batch.sealing.key_files import read_private_key
+
+    keys = [read_private_key(read_key_file(path), str(path)) for path in paths]
+    if len({own.public.key_id for own in keys}) < len(keys):
+        raise ConfigError("--key: the same key twice")
+    return keys
+
+
+def check_keys(place: SealedRelease, paths: Sequence[Path], keys: Sequence[PrivateKey]) -> None:
+    """Check that private keys open the seals; raise ConfigError otherwise."""
+    for path, own in zip(paths, keys, strict=True):
+        place.check_key(own, str(path))
+    place.check_keys(keys)
 
 
 def who_asks(by: str | None, reason: str | None, case: str) -> Asked:

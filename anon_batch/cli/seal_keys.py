@@ -11,7 +11,20 @@ import typer
 from anon_batch.cli.console import err, out
 from anon_batch.cli.keys import read_key_file
 from anon_batch.cli.options import Output, StorageJob, storage_of
-from anon_batch.cli.reveal import By, Case, Image, Key, PrivateLedger, Reason, Region, open_place, wanted_of, who_asks
+from anon_batch.cli.reveal import (
+    By,
+    Case,
+    Image,
+    Key,
+    PrivateLedger,
+    Reason,
+    Region,
+    check_keys,
+    open_place,
+    read_private_keys,
+    wanted_of,
+    who_asks,
+)
 from anon_batch.errors import ConfigError
 from anon_batch.units import format_counted
 
@@ -23,6 +36,9 @@ def list_keys(output: Output, ledger: PrivateLedger = None, job: StorageJob = No
     place = open_place(storage_of(job), output, ledger)
     for own in place.seals.recipients:
         out.print(f"recipient  {own.key_id}  {own.suite}", markup=False)
+    if len(place.seals.recipients) > 1:
+        need = "any of them" if place.seals.need == "any" else "all of them together"
+        out.print(f"opened by  {need}", markup=False)
     regions, images = place.count()
     what = "regions by themselves where they can be" if place.seals.what == "region" else "the sources' files"
     out.print(
@@ -33,24 +49,41 @@ def list_keys(output: Output, ledger: PrivateLedger = None, job: StorageJob = No
         about = f"outcome of {entry.of}: {entry.outcome}" if entry.of is not None else f"{entry.reason}{rows}"
         case = f" ({entry.case})" if entry.case else ""
         out.print(
-            f"access {number:<4} {entry.at}  {entry.verb}, key {entry.key_id[:16]}, by {entry.by}{case}: {about}",
+            f"access {number:<4} {entry.at}  {entry.verb}, key {_short(entry.key_id)}, by {entry.by}{case}: {about}",
             markup=False,
         )
 
 
-def check(output: Output, key: Key, ledger: PrivateLedger = None, job: StorageJob = None) -> None:
-    """Check that a private key opens what is sealed, without opening anything."""
-    from anon_batch.sealing.key_files import read_private_key
+def _short(key_ids: str) -> str:
+    return " and ".join(own[:16] for own in key_ids.split("+"))
 
+
+def _names(paths: list[Path]) -> str:
+    return " and ".join(str(path) for path in paths)
+
+
+def check(output: Output, key: Key, ledger: PrivateLedger = None, job: StorageJob = None) -> None:
+    """Check that private keys open what is sealed, without opening anything."""
     place = open_place(storage_of(job), output, ledger)
-    place.check_key(read_private_key(read_key_file(key), str(key)), str(key))
-    out.print(f"{key} opens what is sealed of {place.release.uri}", markup=False)
+    keys = read_private_keys(key)
+    for path, own in zip(key, keys, strict=True):
+        place.check_key(own, str(path))
+    if place.seals.need == "all" and len(keys) < len(place.seals.recipients):
+        count = f"{len(keys)} of the {len(place.seals.recipients)} keys that are needed together"
+        out.print(f"{_names(key)}: {count} to open what is sealed of {place.release.uri}", markup=False)
+        return
+    out.print(
+        f"{_names(key)} {'opens' if len(key) == 1 else 'open'} what is sealed of {place.release.uri}", markup=False
+    )
 
 
 def rotate(
     output: Output,
     key: Key,
     to: Annotated[list[Path], typer.Option("--to", help="Public key of a recipient from now on; repeatable.")],
+    need: Annotated[
+        str, typer.Option(help="`any` of the recipients can open it from now on, or only `all` of them together.")
+    ] = "any",
     by: By = None,
     reason: Reason = None,
     case: Case = "",
@@ -63,14 +96,19 @@ def rotate(
     since stays closed in the copies too. The same command again goes on where it was interrupted.
     """
     from anon_batch.release.reveal.rotate import rotate as wrap_again
-    from anon_batch.sealing.key_files import read_private_key, read_public_key
+    from anon_batch.sealing.envelope import check_need
+    from anon_batch.sealing.key_files import read_public_key
 
-    own = read_private_key(read_key_file(key), str(key))
+    own = read_private_keys(key)
+    try:
+        asked_need = check_need(need)
+    except ValueError:
+        raise ConfigError(f"--need {need}: expected any or all") from None
     recipients = [read_public_key(read_key_file(path), str(path)) for path in to]
     place = open_place(storage_of(job), output, ledger)
-    place.check_key(own, str(key))
+    check_keys(place, key, own)
     before = set(place.seals.key_ids)
-    count = sum(wrap_again(place, own, recipients, who_asks(by, reason, case)))
+    count = sum(wrap_again(place, own, recipients, who_asks(by, reason, case), asked_need))
     out.print(
         f"{format_counted(count, 'record')} sealed to {format_counted(len(recipients), 'recipient')}", markup=False
     )
@@ -103,12 +141,12 @@ def ticket(
     """Let somebody else open single regions with a key of their own: `anon-batch reveal OUTPUT --ticket FILE --key THEIRS`."""
     from anon_batch.formats.ticket import write_tickets
     from anon_batch.release.reveal.reveal import issue_tickets
-    from anon_batch.sealing.key_files import read_private_key, read_public_key
+    from anon_batch.sealing.key_files import read_public_key
 
-    own = read_private_key(read_key_file(key), str(key))
+    own = read_private_keys(key)
     holder = read_public_key(read_key_file(to), str(to))
     place = open_place(storage_of(job), output, ledger)
-    place.check_key(own, str(key))
+    check_keys(place, key, own)
     asked = who_asks(by, reason, case)
     if file.exists():
         raise ConfigError(f"{file} exists; name another file")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date, datetime
 from typing import Any
 
 from pydantic import Field, field_validator
@@ -10,6 +11,7 @@ from pydantic import Field, field_validator
 from anon_batch.claims import claims_in
 from anon_batch.config.section import Section
 
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _SHORT, _LONG = 300, 2000  # characters
 # Control characters but line breaks and tabs, marks that turn or hide text, halves of characters.
 _INVISIBLE = re.compile(
@@ -53,6 +55,11 @@ class ComplianceConfig(Section):
     retention: str | None = Field(
         None, max_length=_LONG, description="How long the ledger is kept, who can read it, and when it is destroyed."
     )
+    retention_until: str | None = Field(
+        None,
+        description="Date, YYYY-MM-DD, by which the ledger is destroyed. After that day `anon-batch verify` finds a fault unless "
+        "the release has a record that it was.",
+    )
     source_licence: str | None = Field(
         None, max_length=_SHORT, description="Licence or terms of the source: an SPDX identifier, an address, or words."
     )
@@ -75,7 +82,24 @@ class ComplianceConfig(Section):
     @field_validator("*", mode="before")
     @classmethod
     def _is_public_text(cls, value: Any) -> Any:
-        return None if value is None else check_public_text(value) or None
+        # Because YAML reads a date without quotes as one.
+        text = value.isoformat() if isinstance(value, date) and not isinstance(value, datetime) else value
+        return None if text is None else check_public_text(text) or None
+
+    @field_validator("retention_until")
+    @classmethod
+    def _is_date(cls, value: str | None) -> str | None:
+        if value is not None and (not _DATE.fullmatch(value) or not _is_calendar_day(value)):
+            raise ValueError("expected a date such as 2028-12-31")
+        return value
+
+
+def _is_calendar_day(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def check_public_text(value: object) -> str:

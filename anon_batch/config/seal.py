@@ -17,8 +17,13 @@ class SealConfig(Section):
 
     recipients: tuple[str, ...] = Field(
         (),
-        description="Addresses of public keys, as `anon-batch keys new --seal` writes them; the holder of any of their private "
-        "keys can restore the originals. Empty: nothing is sealed.",
+        description="Addresses of public keys, as `anon-batch keys new --seal` writes them; holders of their private keys can "
+        "restore the originals. Empty: nothing is sealed.",
+    )
+    need: Literal["any", "all"] = Field(
+        "any",
+        description="`any`: the holder of any of the private keys can restore the originals; `all`: only all holders together "
+        "can, and if one key is lost, nobody can.",
     )
     what: Literal["region", "file"] = Field(
         "region",

@@ -30,7 +30,7 @@ class Access:
         by: who asked.
         reason: why.
         case: file number of the one who asked; "" without one.
-        key_id: of the private key that opens.
+        key_id: of the private key that opens; several are joined by "+".
         rows: number of each row, and the index of each region in it; -1 for the source's file.
         outcome: `begun`, or what came of the entry `of`.
         of: number of the entry whose outcome this is; None for one that begins.

@@ -144,6 +144,11 @@ def seal_keys_part(shard: str, attempt: str) -> str:
     return f"{LEDGER_SEAL_KEYS}/{shard}-{attempt}.parquet"
 
 
+def rotation(name: str) -> str:
+    """Return the key below LEDGER of the marker that the recipients of sealed originals are being changed."""
+    return f"{LEDGER_KEYS}/rotation-{name}.json"
+
+
 def attempt(shard: str, attempt_name: str) -> str:
     """Return the key below LEDGER of the marker that an attempt at a shard began."""
     return f"{LEDGER_ATTEMPTS}/{shard}/{attempt_name}"

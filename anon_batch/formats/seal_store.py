@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 
 from anon_batch.errors import IntegrityError, ObjectExistsError, ObjectNotFoundError
 from anon_batch.formats import layout
 from anon_batch.formats.ledger import Ledger
+from anon_batch.formats.rotation_json import Rotation
 from anon_batch.formats.sealed import SealedShard, parse_sealed, read_places, write_ciphertexts, write_keys
 from anon_batch.formats.seals_json import Seals
 from anon_batch.records import ShardSpec
@@ -43,9 +45,51 @@ class SealStore:
             return Seals.from_json(self._storage.read(uri), uri)
         return seals
 
-    def replace_recipients(self, seals: Seals) -> None:
-        """Write to whom originals are sealed over what is written, because every key is wrapped for them."""
+    def rotation(self) -> Rotation | None:
+        """Return the change of recipients that has begun and not ended; None if there is none.
+
+        Raises:
+            IntegrityError: the file is damaged.
+        """
+        uri = self._rotation_uri()
+        try:
+            return Rotation.from_json(self._storage.read(uri), uri)
+        except ObjectNotFoundError:
+            return None
+
+    def begin_rotation(self, own: Rotation) -> Rotation:
+        """Claim the change of recipients, unless one has begun; return what counts."""
+        uri = self._rotation_uri()
+        try:
+            self._storage.put_if_absent(uri, own.to_json())
+        except ObjectExistsError:
+            return Rotation.from_json(self._storage.read(uri), uri)
+        return own
+
+    def note_rotation(self, own: Rotation) -> None:
+        """Write how far the change of recipients is over what is written."""
+        self._storage.put(self._rotation_uri(), own.to_json())
+
+    def give_up_rotation(self) -> None:
+        """Forget a change of recipients that has changed nothing."""
+        self._storage.delete(self._rotation_uri())
+
+    def end_rotation(self, seals: Seals) -> None:
+        """Write to whom originals are sealed, because every key is wrapped for them, and forget the change that led there."""
+        uri = self._rotation_uri()
         self._storage.put(self._ledger.address(layout.LEDGER_SEALS), seals.to_json())
+        self._storage.delete(uri)
+
+    def _rotation_uri(self) -> str:
+        """Return the address of the change that leads away from the recipients of now; each list of recipients has its own.
+
+        So a change is over as soon as the new list is written.
+        """
+        try:
+            now = self._storage.read(self._ledger.address(layout.LEDGER_SEALS))
+        except ObjectNotFoundError:
+            now = b""
+        return self._ledger.address(layout.rotation(hashlib.sha256(now).hexdigest()[:16]))
 
     def put(self, spec: ShardSpec, attempt: str, shard: SealedShard) -> None:
         """Write what one attempt at a shard sealed, ciphertexts first, because keys without them open nothing."""

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from anon_batch.errors import IntegrityError
 from anon_batch.formats.parquet_file import read_parquet
 from anon_batch.formats.part import column
-from anon_batch.sealing.envelope import Place, Sealed, WrappedKek
+from anon_batch.sealing.envelope import Place, Sealed, WrappedKek, check_need
 
 _VERSION = 1
 _META_KEY = b"anon_batch"
@@ -85,7 +85,12 @@ def write_keys(shard: SealedShard) -> bytes:
         (own.place.image_id, own.place.region, own.kek_id, own.wrapped_key, own.commitment) for own in shard.records
     ]
     keks = [
-        {"kek_id": kek.kek_id, "run_id": kek.run_id, "wrapped": {k: _encode(v) for k, v in sorted(kek.wrapped.items())}}
+        {
+            "kek_id": kek.kek_id,
+            "run_id": kek.run_id,
+            "wrapped": {k: _encode(v) for k, v in sorted(kek.wrapped.items())},
+            **({} if kek.need == "any" else {"need": kek.need}),
+        }
         for kek in shard.keks
     ]
     return _to_parquet(rows, SEAL_KEYS_SCHEMA, {"keks": keks})
@@ -119,7 +124,12 @@ def parse_sealed(ciphertexts: bytes, keys: bytes, run_id: str, uri: str) -> Seal
     )
     try:
         keks = tuple(
-            WrappedKek(str(kek["kek_id"]), str(kek["run_id"]), {str(k): _decode(v) for k, v in kek["wrapped"].items()})
+            WrappedKek(
+                str(kek["kek_id"]),
+                str(kek["run_id"]),
+                {str(k): _decode(v) for k, v in kek["wrapped"].items()},
+                check_need(kek.get("need", "any")),
+            )
             for kek in meta["keks"]
         )
     except (KeyError, TypeError, ValueError, AttributeError) as exc:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from anon_batch.errors import ConfigError, IntegrityError
+from anon_batch.sealing.envelope import Need, check_need
 from anon_batch.sealing.key_files import PrivateKey, PublicKey, WrongKeyError, read_public_key
 
 _VERSION = 1
@@ -23,16 +24,18 @@ class Seals:
         what: `region` or `file`; see `seal.what` in the job.
         recipients: whose private keys open what is sealed.
         canaries: id of a key -> a known text that was encrypted to it, so that its holder can try the key.
+        need: how many of the recipients are needed; see `seal.need` in the job.
     """
 
     what: What
     recipients: tuple[PublicKey, ...]
     canaries: dict[str, bytes] = field(default_factory=dict, repr=False)
+    need: Need = "any"
 
     @classmethod
-    def new(cls, what: What, recipients: tuple[PublicKey, ...], run_id: str) -> Seals:
+    def new(cls, what: What, recipients: tuple[PublicKey, ...], run_id: str, need: Need = "any") -> Seals:
         """Return the seals of a run, with a canary for each recipient."""
-        return cls(what, recipients, {own.key_id: own.encrypt(_CANARY, _info(run_id)) for own in recipients})
+        return cls(what, recipients, {own.key_id: own.encrypt(_CANARY, _info(run_id)) for own in recipients}, need)
 
     @property
     def key_ids(self) -> list[str]:
@@ -58,7 +61,8 @@ class Seals:
             }
             for own in self.recipients
         ]
-        return json.dumps({"version": _VERSION, "what": self.what, "recipients": keys}, indent=1).encode()
+        need = {} if self.need == "any" else {"need": self.need}
+        return json.dumps({"version": _VERSION, "what": self.what, **need, "recipients": keys}, indent=1).encode()
 
     @classmethod
     def from_json(cls, data: bytes, uri: str) -> Seals:
@@ -74,10 +78,11 @@ class Seals:
             keys = [(read_public_key(own["pem"].encode(), uri), own) for own in fields["recipients"]]
             if not keys or any(key.key_id != own["key_id"] for key, own in keys):
                 raise ValueError("a key has another id")
+            need = check_need(fields.get("need", "any"))
             canaries = {key.key_id: base64.b64decode(own["canary"], validate=True) for key, own in keys}
         except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as exc:
             raise IntegrityError(f"{uri}: damaged ({exc})") from None
-        return cls(fields["what"], tuple(key for key, _ in keys), canaries)
+        return cls(fields["what"], tuple(key for key, _ in keys), canaries, need)
 
 
 def _info(run_id: str) -> bytes:

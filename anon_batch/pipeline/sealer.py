@@ -10,7 +10,7 @@ from anon_batch.imaging.jpeg.changed_blocks import CODEC as BLOCKS
 from anon_batch.imaging.jpeg.changed_blocks import UnsealableError, pack_regions
 from anon_batch.imaging.source import SourceImage
 from anon_batch.records import EncodedImage, RegionRecord
-from anon_batch.sealing.envelope import WHOLE_IMAGE, Kek, Sealed, WrappedKek
+from anon_batch.sealing.envelope import WHOLE_IMAGE, Kek, Need, Sealed, WrappedKek
 from anon_batch.sealing.key_files import PublicKey
 
 FILE = "file-v1"  # the bytes of the source
@@ -25,12 +25,13 @@ class Sealer:
         recipients: whose private keys open what is sealed.
         what: `region` seals each region by itself where source and output are JPEGs that differ in the regions' blocks alone,
             and the source's file elsewhere; `file` seals the source's file of each image.
+        need: how many of the recipients are needed to open it.
     """
 
-    def __init__(self, run_id: str, recipients: Sequence[PublicKey], what: What) -> None:
+    def __init__(self, run_id: str, recipients: Sequence[PublicKey], what: What, need: Need = "any") -> None:
         self._kek = Kek.new(run_id)
         self._what = what
-        self.wrapped: WrappedKek = self._kek.wrap(recipients)
+        self.wrapped: WrappedKek = self._kek.wrap(recipients, need)
 
     def seal(self, source: SourceImage, output: EncodedImage, regions: Sequence[RegionRecord]) -> tuple[Sealed, ...]:
         """Seal what the regions of an image showed.

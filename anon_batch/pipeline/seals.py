@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from anon_batch.config import JobConfig
 from anon_batch.errors import ConfigError, ResumeRefusedError, StorageError
 from anon_batch.formats.ledger import Ledger
@@ -9,6 +11,13 @@ from anon_batch.formats.seal_store import SealStore
 from anon_batch.formats.seals_json import Seals
 from anon_batch.sealing.key_files import PublicKey, read_public_key
 from anon_batch.storage import Storage, absolute, is_local
+
+
+class _Asked(NamedTuple):
+    what: str
+    need: str
+    keys: list[str]
+
 
 _NEEDED = ("controller", "legal_basis", "dpia_reference", "retention")
 
@@ -21,7 +30,9 @@ def check_seals(config: JobConfig) -> None:
     """
     if not config.seal.recipients:
         return
-    if missing := [name for name in _NEEDED if not getattr(config.compliance, name)]:
+    stated = config.compliance.model_dump()
+    stated["retention"] = stated["retention"] or stated["retention_until"]
+    if missing := [name for name in _NEEDED if not stated[name]]:
         raise ConfigError(
             "seal: originals are personal data, and who keeps them has to say so; state "
             f"{', '.join(f'compliance.{name}' for name in missing)}"
@@ -47,9 +58,9 @@ def prepare_seals(config: JobConfig, ledger: Ledger, run_id: str) -> Seals | Non
     store = SealStore(ledger)
     known = store.recipients()
     if known is None and wanted and not ledger.has_commits:
-        known = store.publish_recipients(Seals.new(config.seal.what, wanted, run_id))
-    before = None if known is None else (known.what, known.key_ids)
-    asked = (config.seal.what, sorted(own.key_id for own in wanted)) if wanted else None
+        known = store.publish_recipients(Seals.new(config.seal.what, wanted, run_id, config.seal.need))
+    before = None if known is None else _Asked(known.what, known.need, known.key_ids)
+    asked = _Asked(config.seal.what, config.seal.need, sorted(own.key_id for own in wanted)) if wanted else None
     if before != asked:
         raise ResumeRefusedError(
             f"{ledger.uri}: the run began with {_name(before)}, the job asks for {_name(asked)}. Run the original job again; "
@@ -71,8 +82,7 @@ def _bucket(uri: str) -> str:
     return f"{scheme}://{rest.partition('/')[0]}"
 
 
-def _name(seals: tuple[str, list[str]] | None) -> str:
+def _name(seals: _Asked | None) -> str:
     if seals is None:
         return "no seals"
-    what, keys = seals
-    return f"seals (what: {what}) for {', '.join(key[:16] for key in keys)}"
+    return f"seals (what: {seals.what}, need: {seals.need}) for {', '.join(key[:16] for key in seals.keys)}"

@@ -100,7 +100,7 @@ class ShardProcessor:
         key = layout.shard_file(spec.name, attempt.name, write.layout)
         sink = run.open_sink(key, self._planned.extra_schema, rows)
         seals = run.seals
-        sealer = None if seals is None else Sealer(run.plan.run_id, seals.recipients, seals.what)
+        sealer = None if seals is None else Sealer(run.plan.run_id, seals.recipients, seals.what, seals.need)
         stages = ImageStages(
             self.anonymizer,
             self._reader(),

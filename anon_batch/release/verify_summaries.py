@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Collection, Iterator, Mapping
+from datetime import date, timedelta
 
 from anon_batch.config import GatesConfig, validate
 from anon_batch.errors import ConfigError, IntegrityError, ObjectNotFoundError
@@ -12,7 +13,7 @@ from anon_batch.formats import layout
 from anon_batch.formats.destroyed_json import IDENTITY_KEY, LEDGER, RUN_KEY, SEAL
 from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.release import Release
-from anon_batch.formats.run_json import RunJson
+from anon_batch.formats.run_json import RunJson, now
 from anon_batch.formats.stats_json import StatsJson
 from anon_batch.pipeline.gates import evaluate_gates
 from anon_batch.pipeline.kept_evidence import read_kept_evidence
@@ -118,13 +119,27 @@ def _nonzero(statuses: Mapping[str, int]) -> dict[str, int]:
     return {status: count for status, count in statuses.items() if count}
 
 
+def _day_after(day: str) -> str:
+    try:
+        return (date.fromisoformat(day) + timedelta(days=1)).isoformat()
+    except (ValueError, OverflowError):
+        return day
+
+
 def check_destroyed(release: Release, record: RunJson, ledger: Ledger | None, result: Verification) -> None:
-    """Check that nothing is there any more which destroyed.json says was destroyed."""
+    """Check that nothing is there any more which destroyed.json says was destroyed, or the owner promised to destroy."""
     try:
         destroyed = release.read_destroyed(record.run_id)
     except (IntegrityError, ConfigError) as exc:
         result.fault(str(exc))
         return
+    until = record.compliance.get("retention_until")
+    # Until the day has ended everywhere on earth, the promise is kept.
+    if until is not None and destroyed.find(LEDGER) is None and now()[:10] > _day_after(until):
+        result.fault(
+            f"{layout.RUN}: says that the ledger is destroyed by {until}, and nothing says that it was; "
+            "`anon-batch keys destroy ledger` destroys and records it"
+        )
     for what, key in (
         (LEDGER, layout.LEDGER_PLAN),
         (RUN_KEY, layout.LEDGER_RUN_KEY),

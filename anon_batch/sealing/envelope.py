@@ -12,7 +12,7 @@ import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -23,6 +23,7 @@ KEY_BYTES = 32
 _NONCE_BYTES, _COMMITMENT_BYTES = 12, 16
 _ZERO_NONCE = bytes(_NONCE_BYTES)  # because a data key encrypts once
 WHOLE_IMAGE = -1
+Need = Literal["any", "all"]
 
 
 class Place(NamedTuple):
@@ -66,17 +67,19 @@ class Sealed:
 
 @dataclass(frozen=True, slots=True)
 class WrappedKek:
-    """The key of one attempt at a shard, encrypted to each recipient.
+    """The key of one attempt at a shard, encrypted to the recipients.
 
     Args:
         kek_id: random name, 32 hexadecimal digits.
         run_id: of the release.
-        wrapped: id of a recipient's key -> HPKE ciphertext.
+        wrapped: id of a recipient's key -> HPKE ciphertext: of the key, or with `need: all` of a share of it.
+        need: how many of the recipients are needed to open it.
     """
 
     kek_id: str
     run_id: str
     wrapped: dict[str, bytes]
+    need: Need = "any"
 
 
 class Kek:
@@ -98,21 +101,35 @@ class Kek:
         return cls(secrets.token_hex(16), run_id, secrets.token_bytes(KEY_BYTES))
 
     @classmethod
-    def unwrap(cls, wrapped: WrappedKek, key: PrivateKey) -> Kek:
-        """Return the key that a recipient can open.
+    def unwrap(cls, wrapped: WrappedKek, *keys: PrivateKey) -> Kek:
+        """Return the key that the holders of some private keys can open together.
 
         Raises:
-            WrongKeyError: nothing is encrypted to this key, or it was changed.
+            WrongKeyError: nothing is encrypted to these keys, a recipient that is needed is missing, or it was changed.
         """
-        sealed = wrapped.wrapped.get(key.public.key_id)
-        if sealed is None:
+        own = {key.public.key_id: key for key in keys if key.public.key_id in wrapped.wrapped}
+        used = sorted(own)[:1] if wrapped.need == "any" else sorted(wrapped.wrapped)
+        if not used or not own.keys() >= set(used):
             raise WrongKeyError
-        return cls(wrapped.kek_id, wrapped.run_id, key.decrypt(sealed, _kek_info(wrapped.run_id, wrapped.kek_id)))
+        info = _kek_info(wrapped)
+        return cls(
+            wrapped.kek_id, wrapped.run_id, _xor([own[name].decrypt(wrapped.wrapped[name], info) for name in used])
+        )
 
-    def wrap(self, recipients: Sequence[PublicKey]) -> WrappedKek:
-        """Encrypt the key to each recipient."""
-        info = _kek_info(self.run_id, self.kek_id)
-        return WrappedKek(self.kek_id, self.run_id, {own.key_id: own.encrypt(self._key, info) for own in recipients})
+    def wrap(self, recipients: Sequence[PublicKey], need: Need = "any") -> WrappedKek:
+        """Encrypt the key to each recipient; with `need: all`, one share of it to each, which say nothing without the others.
+
+        The shares are random but for the last, and their exclusive or is the key (n-out-of-n secret sharing: Menezes et al.,
+        "Handbook of Applied Cryptography", 1996, section 12.7.1).
+        """
+        frame = WrappedKek(self.kek_id, self.run_id, dict.fromkeys((own.key_id for own in recipients), b""), need)
+        shares = [self._key] * len(recipients)
+        if need == "all":
+            shares = [secrets.token_bytes(KEY_BYTES) for _ in recipients[1:]]
+            shares.append(_xor([self._key, *shares]))
+        info = _kek_info(frame)
+        pairs = zip(recipients, shares, strict=True)
+        return replace(frame, wrapped={own.key_id: own.encrypt(share, info) for own, share in pairs})
 
     def seal(self, image_id: str, region: int, codec: str, plaintext: bytes) -> Sealed:
         """Encrypt one region with a new data key."""
@@ -159,6 +176,17 @@ class Kek:
         raise TypeError("a key is not pickled")
 
 
+def check_need(value: object) -> Need:
+    """Return how many recipients are needed, as a file says it.
+
+    Raises:
+        ValueError: it says something else.
+    """
+    if value not in get_args(Need):
+        raise ValueError(f"need: {value}")
+    return value  # type: ignore[return-value]
+
+
 def open_sealed(sealed: Sealed, data_key: bytes) -> bytes:
     """Return the plaintext of one region.
 
@@ -178,8 +206,25 @@ def _commit(key: bytes, about: bytes) -> bytes:
     return hmac.digest(key, b"anon-batch commitment to a data key 1\x00" + about, "sha256")[:_COMMITMENT_BYTES]
 
 
-def _kek_info(run_id: str, kek_id: str) -> bytes:
-    return _canonical({"what": "anon-batch key of a shard 1", "run_id": run_id, "kek_id": kek_id})
+def _kek_info(own: WrappedKek) -> bytes:
+    fields: dict[str, object] = {"run_id": own.run_id, "kek_id": own.kek_id}
+    if own.need == "any":
+        return _canonical({"what": "anon-batch key of a shard 1", **fields})
+    return _canonical({"what": "anon-batch share of the key of a shard 1", **fields, "of": sorted(own.wrapped)})
+
+
+def _xor(parts: Sequence[bytes]) -> bytes:
+    """Return the exclusive or of keys.
+
+    Raises:
+        WrongKeyError: one has another length.
+    """
+    if any(len(own) != KEY_BYTES for own in parts):
+        raise WrongKeyError
+    total = 0
+    for own in parts:
+        total ^= int.from_bytes(own, "big")
+    return total.to_bytes(KEY_BYTES, "big")
 
 
 def _canonical(fields: dict[str, object]) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from anon_batch.cli.app import app
 from anon_batch.config import StorageConfig
-from anon_batch.errors import AccessDeniedError, AnonBatchError, IntegrityError, ResumeRefusedError
+from anon_batch.errors import AccessDeniedError, AnonBatchError, ConfigError, IntegrityError, ResumeRefusedError
 from anon_batch.formats.destroyed_json import LEDGER, RUN_KEY, Destroyed, Destruction
 from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.release import Release
@@ -83,6 +83,27 @@ def test_the_ledger_with_the_run_key_in_it(made: Path) -> None:
     before = things(made)
     assert destroy(made, "ledger")[0] == 0
     assert things(made) == before
+
+
+@pytest.mark.parametrize("until", ["2026-01-31", "9999-12-31", date(2026, 1, 31)])
+def test_a_ledger_that_outlives_the_owners_word_is_a_fault(tmp_path: Path, until: str | date) -> None:
+    write_dataset(str(tmp_path), IDS[:2])
+    release(job(str(tmp_path), "o", run_key_file=None, compliance={"retention_until": until}))
+    code, said = run("verify", tmp_path / "o")
+    is_over = "9999" not in str(until)
+    assert (code, "the ledger is destroyed by 2026-01-31, and nothing says that it was" in said) == (
+        3 * is_over,
+        is_over,
+    )
+    assert run("verify", tmp_path / "o", "--no-ledger")[0] == 3 * is_over
+    assert destroy(tmp_path, "ledger")[0] == 0
+    assert run("verify", tmp_path / "o", "--no-ledger")[0] == 0
+
+
+@pytest.mark.parametrize("until", ["soon", "2026-02-30", "31.12.2028", "20281231", 5])
+def test_a_date_that_is_none_is_refused(tmp_path: Path, until: object) -> None:
+    with pytest.raises(ConfigError, match=r"expected a date such as 2028-12-31|expected text"):
+        job(str(tmp_path), compliance={"retention_until": until})
 
 
 def test_nothing_goes_without_a_yes(made: Path) -> None:

@@ -11,6 +11,7 @@ from anon_batch.formats.destroyed_json import LEDGER
 from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.release import Release
 from anon_batch.formats.run_json import RunJson
+from anon_batch.formats.seal_store import SealStore
 from anon_batch.formats.version_plan import VersionPlan
 from anon_batch.shards import effective, gaps
 
@@ -73,6 +74,11 @@ def begin_version(
         raise ResumeRefusedError(
             f"{release.uri}: another `anon-batch {plan.kind}` has begun version {number} and did not end. Run that command "
             "again to finish it, then this one"
+        )
+    if SealStore(ledger).rotation() is not None:
+        raise ResumeRefusedError(
+            f"{ledger.uri}: the recipients of its sealed originals are being changed. Run that `anon-batch keys rotate` again to "
+            "finish it, then this command"
         )
     return NewVersion(release, ledger, record, plan)
 

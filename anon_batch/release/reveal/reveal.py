@@ -15,7 +15,7 @@ from anon_batch.formats.release import Release
 from anon_batch.formats.ticket import Ticket
 from anon_batch.imaging.header import read_image_header
 from anon_batch.imaging.jpeg.changed_blocks import UnsealableError, restore_regions
-from anon_batch.release.reveal.sealed_release import Found, SealedRelease, Wanted, open_keks
+from anon_batch.release.reveal.sealed_release import Found, SealedRelease, Wanted, name_keys, open_keks
 from anon_batch.sealing.envelope import WHOLE_IMAGE, Sealed, open_sealed
 from anon_batch.sealing.key_files import PrivateKey, PublicKey, WrongKeyError
 
@@ -59,7 +59,7 @@ class _Place(NamedTuple):
 
 
 def reveal(
-    place: SealedRelease, key: PrivateKey, wanted: Sequence[Wanted], asked: Asked
+    place: SealedRelease, keys: Sequence[PrivateKey], wanted: Sequence[Wanted], asked: Asked
 ) -> Generator[Revealed, None, None]:
     """Yield images as they were. The log has an entry before the first, and another after the last.
 
@@ -69,11 +69,11 @@ def reveal(
         StorageError: something cannot be read, or the log cannot be written: nothing is opened then.
     """
     found = list(place.find(wanted))
-    log, entry = AccessLog(place.ledger), _entry("reveal", found, key, asked)
+    log, entry = AccessLog(place.ledger), _entry("reveal", found, keys, asked)
     number, opened = log.append(entry), 0
     try:
         for own in found:
-            keks = open_keks(own.keks, key)
+            keks = open_keks(own.keks, keys)
             opened += 1
             yield _restore(place.release, own.public, [(r, keks[r.kek_id].data_key(r)) for r in own.records])
     except (WrongKeyError, KeyError) as exc:
@@ -86,7 +86,7 @@ def reveal(
 
 
 def issue_tickets(
-    place: SealedRelease, key: PrivateKey, wanted: Sequence[Wanted], asked: Asked, to: PublicKey
+    place: SealedRelease, keys: Sequence[PrivateKey], wanted: Sequence[Wanted], asked: Asked, to: PublicKey
 ) -> list[Ticket]:
     """Return tickets that let the holder of another key open some regions, and nothing else. No private key changes hands.
 
@@ -94,12 +94,12 @@ def issue_tickets(
         ConfigError, IntegrityError, StorageError: as `reveal`.
     """
     found = list(place.find(wanted))
-    log, entry = AccessLog(place.ledger), _entry("ticket", found, key, asked)
+    log, entry = AccessLog(place.ledger), _entry("ticket", found, keys, asked)
     number = log.append(entry)
     tickets = []
     try:
         for own in found:
-            keks = open_keks(own.keks, key)
+            keks = open_keks(own.keks, keys)
             tickets += [Ticket.issue(record, keks[record.kek_id].data_key(record), to) for record in own.records]
     except (WrongKeyError, KeyError) as exc:
         log.append(dataclasses.replace(entry, outcome="failed", of=number))
@@ -172,6 +172,6 @@ def _restore(release: Release, public: dict[str, Any], records: Sequence[tuple[S
     return Revealed(image_id, restored, whole=False, regions=len(opened), of=of)
 
 
-def _entry(verb: Any, found: Sequence[Found], key: PrivateKey, asked: Asked) -> Access:
+def _entry(verb: Any, found: Sequence[Found], keys: Sequence[PrivateKey], asked: Asked) -> Access:
     rows = tuple((own.row, record.place.region) for own in found for record in own.records)
-    return Access(verb, asked.by, asked.reason, asked.case, key.public.key_id, rows)
+    return Access(verb, asked.by, asked.reason, asked.case, name_keys(keys), rows)

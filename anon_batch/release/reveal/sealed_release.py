@@ -71,7 +71,7 @@ class SealedRelease:
         self.seals: Seals = seals
 
     def check_key(self, key: PrivateKey, name: str) -> None:
-        """Check that a private key opens the seals; `name` is its file, for messages.
+        """Check that a private key is a recipient's; `name` is its file, for messages.
 
         Raises:
             ConfigError: it is another key.
@@ -80,6 +80,19 @@ class SealedRelease:
             known = ", ".join(own[:16] for own in self.seals.key_ids)
             raise ConfigError(
                 f"{name}: key {key.public.key_id[:16]} opens nothing here; the recipients' keys are {known}"
+            )
+
+    def check_keys(self, keys: Sequence[PrivateKey]) -> None:
+        """Check that some recipients' private keys are enough to open the seals.
+
+        Raises:
+            ConfigError: `seal.need` is `all`, and a key is missing.
+        """
+        missing = [own[:16] for own in self.seals.key_ids if own not in {key.public.key_id for key in keys}]
+        if missing and self.seals.need == "all":
+            raise ConfigError(
+                f"this is sealed to {len(self.seals.recipients)} recipients, whose keys are needed together (seal.need: all); "
+                f"missing: {', '.join(missing)}. Give --key once for each"
             )
 
     def find(self, wanted: Sequence[Wanted]) -> Iterator[Found]:
@@ -123,18 +136,24 @@ class SealedRelease:
             yield spec, part.meta.attempt, rows
 
 
-def open_keks(keks: Sequence[WrappedKek], key: PrivateKey) -> dict[str, Kek]:
+def open_keks(keks: Sequence[WrappedKek], keys: Sequence[PrivateKey]) -> dict[str, Kek]:
     """Return the keys of a shard by their names.
 
     Raises:
-        IntegrityError: one does not open although the key is a recipient's: it was changed.
+        IntegrityError: one does not open although the keys are the recipients': it was changed.
     """
     try:
-        return {own.kek_id: Kek.unwrap(own, key) for own in keks}
+        return {own.kek_id: Kek.unwrap(own, *keys) for own in keks}
     except WrongKeyError:
+        names = " and ".join(key.public.key_id[:16] for key in keys)
         raise IntegrityError(
-            f"a key of shards does not open with key {key.public.key_id[:16]}: it was changed, or sealed to others alone"
+            f"a key of shards does not open with key {names}: it was changed, or sealed to others alone"
         ) from None
+
+
+def name_keys(keys: Sequence[PrivateKey]) -> str:
+    """Return what the access log calls the keys that open."""
+    return "+".join(sorted(key.public.key_id for key in keys))
 
 
 def _choose(own: Wanted, row: dict[str, Any], records: tuple[Sealed, ...]) -> tuple[Sealed, ...]:

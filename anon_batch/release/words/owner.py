@@ -34,4 +34,8 @@ def owner_words(run: RunJson) -> tuple[tuple[str, str], ...]:
         ConfigError: run.json holds what no job may say.
     """
     stated = validate(ComplianceConfig, run.compliance, f"{layout.RUN}: compliance").model_dump()
+    if stated["retention_until"]:
+        stated["retention"] = " ".join(
+            filter(None, (stated["retention"], f"Destroyed by {stated['retention_until']}."))
+        )
     return tuple((label, stated[key] or NOT_STATED) for key, label in LABELS.items())

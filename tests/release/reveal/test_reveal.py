@@ -8,116 +8,42 @@ import pickle
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from patch_fixtures import files_of, patch_release, rows_of
 from PIL import Image
-from pipeline_fixtures import FACES, DyingStorage, Killed, job, on_storage, process_all, release, verdict
-from releases import RUN_KEY
-from typer.testing import CliRunner
+from pipeline_fixtures import DyingStorage, Killed, on_storage, process_all, release, verdict
+from seal_fixtures import (
+    BOXES,
+    COMPLIANCE,
+    KEY,
+    NEW,
+    OTHER,
+    WHO,
+    cli,
+    dataset,
+    is_source,
+    open_all,
+    place_of,
+    sealed_job,
+    sources,
+)
 
-from anon_batch.cli.app import app
-from anon_batch.errors import AnonBatchError, ConfigError, IntegrityError, ResumeRefusedError
+from anon_batch.errors import ConfigError, IntegrityError, ResumeRefusedError
 from anon_batch.formats import layout
 from anon_batch.formats.access_log import AccessLog
-from anon_batch.formats.ledger import Ledger
-from anon_batch.formats.release import Release
-from anon_batch.imaging.jpeg.changed_blocks import read_coefficients
 from anon_batch.pipeline.finalize import finalize
 from anon_batch.pipeline.run import Run, open_run
-from anon_batch.release.reveal.reveal import Asked, Revealed, reveal
+from anon_batch.release.reveal.reveal import Revealed, reveal
 from anon_batch.release.reveal.rotate import rotate
-from anon_batch.release.reveal.sealed_release import SealedRelease, Wanted, open_keks
-from anon_batch.sealing.key_files import PrivateKey, new_key
+from anon_batch.release.reveal.sealed_release import Wanted, open_keks
 from anon_batch.storage import Storage
-
-KEY, OTHER, NEW = new_key("x25519"), new_key("x25519"), new_key()
-WHO = Asked("Jane Doe", "a request of the person", "12/26")
-COMPLIANCE = {"controller": "X", "legal_basis": "Y", "dpia_reference": "Z", "retention": "a year"}
-BOXES: dict[str, list[tuple[int, int, int, int]]] = {
-    "p/a.jpg": [(4, 4, 20, 24), (40, 30, 60, 52)],
-    "p/b.jpg": [],
-    "c.png": [(8, 8, 24, 30)],
-    "p/d.jpg": [(4, 4, 20, 24)],
-    "e.jpg": [(10, 20, 40, 60), (30, 50, 60, 70)],
-}
-
-
-def photo(seed: int, kind: str, **options: Any) -> bytes:
-    small = np.random.default_rng(seed).integers(0, 255, (14, 12, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(small).resize((72, 80), Image.Resampling.BICUBIC).save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def sources() -> dict[str, bytes]:
-    turned = Image.Exif()
-    turned[0x0112], turned[0x010E] = 6, "a note"
-    return {
-        "p/a.jpg": photo(1, "JPEG", quality=90),
-        "p/b.jpg": photo(2, "JPEG"),
-        "c.png": photo(3, "PNG"),
-        "p/d.jpg": photo(4, "JPEG", exif=turned),
-        "e.jpg": photo(5, "JPEG", subsampling="4:2:2", progressive=True),
-    }
-
-
-def dataset(folder: Path) -> Path:
-    for name, data in sources().items():
-        (folder / "src" / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / "src" / name).write_bytes(data)
-    faces = [
-        [dict(zip(("x1", "y1", "x2", "y2"), map(float, box), strict=True), ignore=False) for box in own]
-        for own in BOXES.values()
-    ]
-    table = {
-        "image_id": pa.array(list(BOXES)),
-        "uri": pa.array([str(folder / "src" / name) for name in BOXES]),
-        "faces": pa.array(faces, FACES),
-    }
-    pq.write_table(pa.table(table), folder / "m.parquet")
-    (folder / "key").write_bytes(RUN_KEY)
-    for name, key in (("k", KEY), ("other", OTHER), ("new", NEW)):
-        (folder / name).write_bytes(key.pem())
-        (folder / f"{name}.pub").write_bytes(key.public.pem)
-    return folder
-
-
-def sealed_job(folder: Path, output: str = "out", **more: Any) -> Any:
-    keys = {"seal.recipients": [str(folder / "k.pub")], "compliance": COMPLIANCE, "engine.shard_rows": 2}
-    return job(str(folder), output, **{**keys, **more})
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     return release(sealed_job(dataset(tmp_path)))
-
-
-def place_of(run: Run, storage: Storage | None = None) -> SealedRelease:
-    return SealedRelease(Release(storage or Storage(), run.release.uri), Ledger(storage or Storage(), run.ledger.uri))
-
-
-def open_all(run: Run, key: PrivateKey = KEY) -> dict[str, Revealed]:
-    place = place_of(run)
-    return {own.image_id: own for own in reveal(place, key, place.all_images(), WHO)}
-
-
-def is_source(name: str, own: Revealed) -> bool:
-    if own.whole:
-        return own.data == sources()[name]
-    return all(map(np.array_equal, read_coefficients(own.data), read_coefficients(sources()[name])))
-
-
-def cli(*args: object) -> tuple[int, str]:
-    done = CliRunner().invoke(app, [str(arg) for arg in args])
-    if isinstance(done.exception, AnonBatchError):
-        return int(done.exception.exit_code), str(done.exception)
-    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-    return done.exit_code, done.output
 
 
 def test_everything_comes_back_exactly(run: Run) -> None:
@@ -158,7 +84,7 @@ def test_whole_files_on_request(tmp_path: Path) -> None:
 
 
 def test_one_region_leaves_the_others_closed(run: Run) -> None:
-    [own] = reveal(place_of(run), KEY, [Wanted("p/a.jpg", (1,))], WHO)
+    [own] = reveal(place_of(run), [KEY], [Wanted("p/a.jpg", (1,))], WHO)
     before = Image.open(io.BytesIO(files_of(run)["images/p/a.jpg"])).convert("RGB")
     after = Image.open(io.BytesIO(own.data)).convert("RGB")
     changed = (np.asarray(before) != np.asarray(after)).any(axis=2)
@@ -172,7 +98,7 @@ def test_nobody_else_opens_it(run: Run) -> None:
     with pytest.raises(ConfigError, match="opens nothing here"):
         place.check_key(OTHER, "other")
     with pytest.raises(IntegrityError):
-        list(reveal(place, OTHER, place.all_images(), WHO))
+        list(reveal(place, [OTHER], place.all_images(), WHO))
     assert AccessLog(place.ledger).read()[-1].outcome.startswith("ended at image 0")
 
 
@@ -203,7 +129,7 @@ def test_every_changed_byte_is_found(run: Run, part: str) -> None:
         path.write_bytes(bytes(changed))
         place = place_of(run)
         try:
-            found = {own.image_id: own.data for own in reveal(place, KEY, [Wanted("p/a.jpg")], WHO)}
+            found = {own.image_id: own.data for own in reveal(place, [KEY], [Wanted("p/a.jpg")], WHO)}
             assert found == {"p/a.jpg": right["p/a.jpg"]}
         except (IntegrityError, ConfigError):
             refused += 1
@@ -311,20 +237,20 @@ def test_what_is_erased_opens_nowhere(run: Run, tmp_path: Path) -> None:
         assert parsed is not None
         keks = old.read(parsed, attempt, run.plan.run_id).keks
         with pytest.raises(IntegrityError):
-            open_keks(keks, NEW)
+            open_keks(keks, [NEW])
         assert spec == parsed.name
 
 
 def test_rotation(run: Run, tmp_path: Path) -> None:
     place = place_of(run)
-    assert sum(rotate(place, KEY, [NEW.public], WHO)) == 6
+    assert sum(rotate(place, [KEY], [NEW.public], WHO)) == 6
     assert all(is_source(name, own) for name, own in open_all(run, NEW).items())
     with pytest.raises(ConfigError, match="opens nothing here"):
         place_of(run).check_key(KEY, "k")
     with pytest.raises(ConfigError, match="recipients already"):
-        list(rotate(place_of(run), NEW, [NEW.public], WHO))
+        list(rotate(place_of(run), [NEW], [NEW.public], WHO))
     with pytest.raises(ConfigError, match="named twice"):
-        list(rotate(place_of(run), NEW, [KEY.public, KEY.public], WHO))
+        list(rotate(place_of(run), [NEW], [KEY.public, KEY.public], WHO))
     patch_release(run, anonymize__face__expansion=1.8)
     assert all(is_source(name, own) for name, own in open_all(run, NEW).items())
     assert verdict(run).faults == []
@@ -339,12 +265,14 @@ def test_a_death_at_every_change_of_a_rotation_loses_nothing(run: Run, after: bo
         shutil.rmtree(run.ledger.uri)
         shutil.copytree(kept, run.ledger.uri)
         try:
-            list(rotate(place_of(run, DyingStorage(run.config.storage, dies_at, after=after)), KEY, [NEW.public], WHO))
+            list(
+                rotate(place_of(run, DyingStorage(run.config.storage, dies_at, after=after)), [KEY], [NEW.public], WHO)
+            )
             break
         except Killed:
             pass
         if place_of(run).seals.opens(KEY, run.plan.run_id):
-            list(rotate(place_of(run), KEY, [NEW.public], WHO))
+            list(rotate(place_of(run), [KEY], [NEW.public], WHO))
         assert all(is_source(name, own) for name, own in open_all(run, NEW).items()), dies_at
         dies_at += 1
     assert dies_at > 5
@@ -378,8 +306,8 @@ def test_the_log_comes_first_and_shows_every_change(run: Run) -> None:
             raise IntegrityError("no log")
 
     with pytest.raises(IntegrityError, match="no log"):
-        next(reveal(place_of(run, NoLog()), KEY, [Wanted("p/a.jpg")], WHO))
-    opened = reveal(place, KEY, [Wanted("p/a.jpg")], WHO)
+        next(reveal(place_of(run, NoLog()), [KEY], [Wanted("p/a.jpg")], WHO))
+    opened = reveal(place, [KEY], [Wanted("p/a.jpg")], WHO)
     next(opened)
     [entry] = AccessLog(place.ledger).read()
     assert (entry.verb, entry.by, entry.case, entry.rows, entry.outcome) == (
@@ -400,7 +328,7 @@ def test_the_log_comes_first_and_shows_every_change(run: Run) -> None:
         with pytest.raises(IntegrityError, match="the entry before it was changed or is missing"):
             AccessLog(place.ledger).read()
         with pytest.raises(IntegrityError):
-            next(reveal(place, KEY, [Wanted("p/a.jpg")], WHO))
+            next(reveal(place, [KEY], [Wanted("p/a.jpg")], WHO))
         paths[1].write_bytes(data)
 
 

@@ -33,7 +33,7 @@ from anon_batch.storage import Storage
 IDS = [f"{n}.png" for n in range(6)]
 SCHEMA = json.loads(resources.files("anon_batch.release.risk").joinpath("risk.schema.json").read_text())
 ENTRY = jsonschema.Draft202012Validator(SCHEMA["$defs"]["entry"])
-STATED = {name: f"words about {name}" for name in ComplianceConfig.model_fields}
+STATED = {name: f"words about {name}" for name in ComplianceConfig.model_fields} | {"retention_until": "9999-12-31"}
 
 
 def _truth(index: int) -> list[dict[str, object]]:
