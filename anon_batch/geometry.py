@@ -16,7 +16,7 @@ from anon_batch.records import PLATE_LABEL, BoolArray, Detections, FloatArray, R
 
 Extent = tuple[int, int, int, int]
 _Scalar = TypeVar("_Scalar", bound=np.generic)
-_MATRIX_BOXES = 128
+_BLOCK_BOXES = 128
 
 
 def pairwise_iou(a: FloatArray, b: FloatArray) -> npt.NDArray[np.float32]:
@@ -71,38 +71,23 @@ def non_maximum_suppression(boxes: FloatArray, scores: FloatArray, iou_threshold
         the platform's sort. A box is suppressed when its IoU with a kept, better one reaches the threshold.
     """
     order = np.argsort(-scores, kind="stable")
-    if len(order) <= _MATRIX_BOXES:
-        return _suppress_by_matrix(boxes[order], order, iou_threshold)
-    return _suppress_in_turn(boxes[order], order, iou_threshold)
+    kept = np.zeros(0, np.intp)
+    # In blocks, each against the kept boxes at once and then against itself: several times faster than box by box.
+    for start in range(0, len(order), _BLOCK_BOXES):
+        block = order[start : start + _BLOCK_BOXES]
+        if len(kept):
+            block = block[~(pairwise_iou(boxes[kept], boxes[block]) >= iou_threshold).any(axis=0)]
+        kept = np.concatenate([kept, block[_alive(pairwise_iou(boxes[block], boxes[block]) >= iou_threshold)]])
+    return kept
 
 
-def _suppress_by_matrix(ranked: FloatArray, order: npt.NDArray[np.intp], iou_threshold: float) -> npt.NDArray[np.intp]:
-    """Suppress with all overlaps in one matrix: six times faster for the usual number of faces in an image."""
-    overlapping = pairwise_iou(ranked, ranked) >= iou_threshold
-    alive = np.ones(len(ranked), np.bool_)
-    for index in range(len(ranked)):
+def _alive(overlapping: BoolArray) -> BoolArray:
+    """Return which of N boxes (N,) no better one suppresses, by what overlaps what: (N, N) bool, the best first."""
+    alive = np.ones(len(overlapping), np.bool_)
+    for index in np.flatnonzero(overlapping.sum(axis=1) > 1).tolist():  # each overlaps itself
         if alive[index]:
             alive[index + 1 :] &= ~overlapping[index, index + 1 :]
-    return order[alive]
-
-
-def _suppress_in_turn(ranked: FloatArray, order: npt.NDArray[np.intp], iou_threshold: float) -> npt.NDArray[np.intp]:
-    """Suppress with the overlaps of the kept boxes alone: for the many boxes that a network gives around a large face."""
-    corners = ranked.astype(np.float64)
-    x1, y1, x2, y2 = np.ascontiguousarray(corners.T)
-    areas = _areas(corners)
-    alive = np.ones(len(ranked), np.bool_)
-    for index in range(len(ranked)):
-        if not alive[index]:
-            continue
-        rest = slice(index + 1, None)
-        width = np.minimum(x2[rest], x2[index]) - np.maximum(x1[rest], x1[index])
-        height = np.minimum(y2[rest], y2[index]) - np.maximum(y1[rest], y1[index])
-        overlap = np.maximum(width, 0) * np.maximum(height, 0)
-        union = areas[index] + areas[rest] - overlap
-        iou = np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
-        alive[rest] &= iou.astype(np.float32) < iou_threshold
-    return order[alive]
+    return alive
 
 
 def clip_detections(found: Detections, width: int, height: int) -> Detections:

@@ -121,7 +121,7 @@ class DetectConfig(Section):
     refine_small: bool = Field(
         True,
         description="Run the network once more on each small face, cropped and enlarged: better boxes, landmarks and scores, and "
-        "faces that it was not sure of before, for about a millisecond a face.",
+        "faces that it was not sure of before, for about 0.3 ms a face, as several share an enlarged window.",
     )
     rotated: bool = Field(
         True,

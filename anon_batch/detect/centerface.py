@@ -15,7 +15,6 @@ from anon_batch.detect.own_model import ModelOptions, is_own, load_network, take
 from anon_batch.detect.precision import centerface_model
 from anon_batch.detect.protocol import FAILURE, Detector, DetectorSettings, RealArray, checked_detections
 from anon_batch.errors import ModelError, WithheldError
-from anon_batch.geometry import non_maximum_suppression
 from anon_batch.models.backends import choose_backend, open_network
 from anon_batch.models.network import Network
 from anon_batch.models.runtime import Runtime
@@ -59,13 +58,13 @@ class CenterFace:
         rows, columns = np.nonzero(heatmap[0] >= self._threshold)
         with np.errstate(over="ignore", invalid="ignore"):  # values that are not finite are refused below
             boxes, landmarks = _decode_peaks(rows, columns, log_size, offset, marks)
-        found = checked_detections(
+        return checked_detections(
             self.name,
             boxes / np.asarray(stretch * 2),
             heatmap[0, rows, columns],
             landmarks / np.asarray(stretch),
+            NMS_IOU,
         )
-        return found.take(non_maximum_suppression(found.boxes, found.scores, NMS_IOU))
 
 
 def _decode_peaks(

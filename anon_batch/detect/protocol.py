@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from anon_batch.config import DetectConfig, DetectorConfig
 from anon_batch.errors import WithheldError
+from anon_batch.geometry import non_maximum_suppression
 from anon_batch.models.runtime import Runtime
 from anon_batch.records import Detections, PixelArray, Preview
 
@@ -132,7 +133,9 @@ def network_size(side_px: int, scale: float) -> int:
     return max(1, round(side_px * scale))
 
 
-def checked_detections(name: str, boxes: RealArray, scores: RealArray, landmarks: RealArray) -> Detections:
+def checked_detections(
+    name: str, boxes: RealArray, scores: RealArray, landmarks: RealArray, nms_iou: float | None = None
+) -> Detections:
     """Return the output of a network that finds faces as detections.
 
     Args:
@@ -140,12 +143,17 @@ def checked_detections(name: str, boxes: RealArray, scores: RealArray, landmarks
         boxes: (N, 4) xyxy.
         scores: (N,), clipped to [0, 1].
         landmarks: (N, 5, 2); points that are not finite make all five of that face NaN.
+        nms_iou: drop each box that overlaps a better one by this much, and order the others by falling score. None keeps all.
 
     Raises:
         WithheldError: a box or score is not finite, so the output says nothing about the image.
     """
     if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
         raise WithheldError(FAILURE, f"{name} gave boxes or scores that are not finite")
+    boxes, scores = boxes.astype(np.float32), np.clip(scores, 0, 1).astype(np.float32)
+    if nms_iou is not None:
+        kept = non_maximum_suppression(boxes, scores, nms_iou)
+        boxes, scores, landmarks = boxes[kept], scores[kept], landmarks[kept]
     marks = landmarks.astype(np.float32)
     marks[~np.isfinite(marks).all(axis=(1, 2))] = np.nan
-    return Detections(boxes.astype(np.float32), np.clip(scores, 0, 1).astype(np.float32), marks, (name,) * len(boxes))
+    return Detections(boxes, scores, marks, (name,) * len(boxes))

