@@ -74,6 +74,7 @@ FAMILIES: Mapping[Kind, _Family] = MappingProxyType(
                 "swap": "anon_batch.anonymize.methods.swap:Swap",
                 "gan": "anon_batch.anonymize.methods.gan:Gan",
                 "plate": "anon_batch.anonymize.methods.plate:Plate",
+                "mannequin": "anon_batch.anonymize.methods.mannequin:Mannequin",
             },
             ("anon_batch.anonymize.protocol:Method",),
         ),

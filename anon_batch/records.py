@@ -351,6 +351,8 @@ class Region:
         outline: (h, w) bool on `mask_extent`, the mask where it is none of the shapes; None means `shape`.
         angle: by which a `face` is turned, radians: the direction atan2(dy, dx) in the image of its own axis from right to left.
             0 for every other shape.
+        keypoints: (33, 4) of a person, see `detect.pose`: x, y, depth, px, and confidence; or None. Only methods that declare
+            `uses_keypoints` get them.
     """
 
     index: int
@@ -367,6 +369,7 @@ class Region:
     edge_px: int = 0
     outline: BoolArray | None = None
     angle: float = 0.0
+    keypoints: FloatArray | None = None
 
     def __post_init__(self) -> None:
         x1, y1, x2, y2 = self.mask_extent

@@ -158,7 +158,7 @@ def _choose_regions(item: Item, detections: Detections, ladder: Ladder) -> None:
     if len(regions) != len(detections):
         raise WithheldError("incomplete", f"{len(regions)} regions for {len(detections)} detections")
     kept = kept_by_owner(detections, item.ground_truth) & ~is_drawn(detections)  # because a person saw it in the output
-    item.regions = tuple(region for region in regions if not kept[region.index])
+    item.regions = tuple(ladder.prepare([own for own in regions if not kept[own.index]], item.source.decode))
 
 
 def subjects_of(
@@ -265,7 +265,7 @@ def _add_regions(item: Item, added: Detections, ladder: Ladder) -> None:
     added = replace(added, finders=(frozenset(),) * len(added))  # because the check saw the output, not the image
     item.detections = Detections.merge([item.detections or Detections.empty(), added])
     regions = ladder.policy.regions_of(item.detections, item.source.width, item.source.height)
-    item.regions = (*item.regions, *regions[len(regions) - len(added) :])
+    item.regions = (*item.regions, *ladder.prepare(regions[len(regions) - len(added) :], item.source.decode))
 
 
 def finish(item: Item, ladder: Ladder) -> Outcome:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from drawn_bodies import standing
 from replacement_scenes import turned
 
 from anon_batch import geometry, plugins
@@ -60,13 +61,14 @@ def make_regions(
     expansion: float = 1.0,
     soft_edge: float = 0.0,
 ) -> list[Region]:
-    """Return the regions of boxes; those of the shape `face` are turned, each by another angle."""
+    """Return the regions of boxes, with keypoints; those of the shape `face` are turned, each by another angle."""
     found = make_detections(*boxes)
     if shape == "face":
         upright = [np.sort(np.reshape(box, (2, 2)), axis=0).ravel() for box in boxes]
         marks = np.array([turned(box, 15 - 35 * row) for row, box in enumerate(upright)], np.float32)
         found = replace(found, landmarks=marks)
-    return geometry.regions_of(found, width, height, expansion, shape, soft_edge)
+    regions = geometry.regions_of(found, width, height, expansion, shape, soft_edge)
+    return [replace(region, keypoints=standing(region.box)) for region in regions]
 
 
 def make_ladder(*methods: Method, **how: Any) -> Ladder:

@@ -3,7 +3,8 @@
 What holds for any regions, overlapping or not:
 
 - Every pixel of every mask ends with a value that a method rendered for a region whose mask it is in.
-- Where masks overlap, the region of the higher rank wins, and a region that is done already wins over all that follow.
+- Where masks overlap, the region of the higher rank wins, and a region that is done already wins over all that follow. What a
+  patch shows wins over what another shows behind it.
 - A soft edge changes only pixels that lie in no mask of the image, so that a neighbour's blend cannot bring an original value
   back.
 - No pixel outside a region's extent changes, because nothing else is written.
@@ -44,7 +45,8 @@ def compose(
     closed = union_of_masks(regions, width, height) if any(_has_edge(*item) for item in patches) else None
     kept = union_of_masks(done, width, height) if done else None
     rank = _RANKS[overlap]
-    for region, patch in sorted(patches, key=lambda item: (rank(item[0]), item[0].index)):
+    ranked = sorted(patches, key=lambda item: (rank(item[0]), item[0].index))
+    for region, patch in ranked:
         view, changed = crop(out, region.extent), crop(touched, region.extent)
         if closed is not None and _has_edge(region, patch):
             alpha = soft_alpha(region) if patch.alpha is None else patch.alpha
@@ -56,7 +58,21 @@ def compose(
         if kept is not None:
             mask &= ~crop(kept, region.extent)
         np.copyto(view, patch.pixels, where=mask[:, :, None])
+    _bring_forward(out, ranked, kept)
     return out, touched
+
+
+def _bring_forward(out: PixelArray, ranked: Sequence[tuple[Region, Patch]], kept: BoolArray | None) -> None:
+    """Write again what patches show, where one of a higher rank has covered it with what is behind that."""
+    if all(patch.front is None for _, patch in ranked):
+        return
+    for region, patch in ranked:
+        mask = mask_on_extent(region)
+        if patch.front is not None:
+            mask &= patch.front
+        if kept is not None:
+            mask &= ~crop(kept, region.extent)
+        np.copyto(crop(out, region.extent), patch.pixels, where=mask[:, :, None])
 
 
 def fault_of_patch(region: Region, patch: object) -> str | None:
@@ -65,9 +81,11 @@ def fault_of_patch(region: Region, patch: object) -> str | None:
         return f"rendered {type(patch).__name__}, expected Patch or Refusal"
     x1, y1, x2, y2 = region.extent
     shape = (y2 - y1, x2 - x1)
-    pixels, alpha = patch.pixels, patch.alpha
+    pixels, alpha, front = patch.pixels, patch.alpha, patch.front
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape != (*shape, 3):
         return f"rendered pixels {_describe(pixels)}, expected uint8 {(*shape, 3)}"
+    if front is not None and (not isinstance(front, np.ndarray) or front.dtype != np.bool_ or front.shape != shape):
+        return f"rendered front {_describe(front)}, expected bool {shape}"
     if alpha is None:
         return None
     if not isinstance(alpha, np.ndarray) or alpha.dtype != np.float32 or alpha.shape != shape:

@@ -8,8 +8,8 @@ that does not fit alone is withheld.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from anon_batch.anonymize.policy import Policy
 from anon_batch.anonymize.protocol import Method, Patch, Refusal, RegionCheck
 from anon_batch.anonymize.render import Batch, Scene, render_scenes
 from anon_batch.config import AnonymizeConfig
+from anon_batch.detect.pose import PoseFinder
 from anon_batch.errors import ConfigError, RowError, WithheldError, row_error
 from anon_batch.geometry import longer_side_px
 from anon_batch.memory import in_halves, is_out_of_memory
@@ -78,19 +79,25 @@ class Ladder:
         policy: a treatment for every label.
         methods: name -> method, all that the policy names.
         checks: every result must pass them; None takes the structure check alone.
+        poses: finds the keypoints of persons, for methods that use them; None finds none.
 
     Raises:
         ConfigError: the policy names a method that is not there, or a method has another name.
     """
 
     def __init__(
-        self, policy: Policy, methods: Mapping[str, Method], checks: Sequence[RegionCheck] | None = None
+        self,
+        policy: Policy,
+        methods: Mapping[str, Method],
+        checks: Sequence[RegionCheck] | None = None,
+        poses: PoseFinder | None = None,
     ) -> None:
         if missing := [name for name in policy.methods if name not in methods or methods[name].name != name]:
             raise ConfigError(f"ladder: the policy names the methods {missing}, which are not loaded")
         self.policy = policy
         self._methods = {name: methods[name] for name in policy.methods}
         self._checks = (Structure(Structure.Options()),) if checks is None else tuple(checks)
+        self._poses = poses
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -99,9 +106,12 @@ class Ladder:
 
     @property
     def models(self) -> tuple[str, ...]:
-        """Models that any of the methods and checks uses, each once."""
+        """Models that any of the methods and checks uses, and the one of keypoints, each once."""
         parts = (*self._methods.values(), *self._checks)
-        return tuple(dict.fromkeys(name for part in parts for name in part.models))
+        names = [name for part in parts for name in part.models] + list(
+            () if self._poses is None else self._poses.models
+        )
+        return tuple(dict.fromkeys(names))
 
     def __getitem__(self, name: str) -> Method:
         return self._methods[name]
@@ -114,6 +124,29 @@ class Ladder:
     def is_synthetic(self, method: str) -> bool:
         """Return whether a method of this ladder shows what a model generated."""
         return self._methods[method].synthetic
+
+    def prepare(self, regions: Sequence[Region], source: Callable[[], DecodedImage]) -> list[Region]:
+        """Return regions with what the methods of their labels need: keypoints, and masks that hold what will be drawn.
+
+        Args:
+            regions: of one image, as the policy makes them.
+            source: returns the image; called only where a method uses keypoints.
+
+        Raises:
+            WithheldError: the network of keypoints gave nonsense.
+        """
+        return [self._prepare(region, source) for region in regions]
+
+    def _prepare(self, region: Region, source: Callable[[], DecodedImage]) -> Region:
+        methods = [self._methods[name] for name in self.policy[region.label].ladder]
+        if self._poses is None or not any(method.uses_keypoints for method in methods):
+            return region
+        image = source()
+        [keypoints] = self._poses.find(image.pixels, [region.box])
+        region = replace(region, keypoints=keypoints)
+        for method in methods:
+            region = method.claim(region, image.width, image.height)
+        return region
 
     def anonymize(self, batch: Batch, run_key: bytes) -> list[AnonymizedImage | RowError]:
         """Anonymize every region of every image, or withhold the image.
@@ -275,7 +308,8 @@ def build_ladder(config: AnonymizeConfig, runtime: Runtime, checks: Sequence[Reg
     for name in config.options:  # those of methods that no label uses too, because they may be a typing error
         plugins.check_options("methods", name, config.options[name])
     loaded = {name: plugins.load("methods", name, config.options.get(name, {}), runtime) for name in policy.methods}
-    return Ladder(policy, loaded, checks)
+    poses = PoseFinder.load(runtime) if any(method.uses_keypoints for method in loaded.values()) else None
+    return Ladder(policy, loaded, checks, poses)
 
 
 def _start(image: DecodedImage, regions: Sequence[Region]) -> _Progress | WithheldError:

@@ -73,11 +73,14 @@ class Patch:
             outside. None: 1 inside the mask, then the soft edge of the region's policy.
         traits: of a generated face, as its model was labelled, such as {"age": "young"}. For evaluations of groups alone: nothing
             writes them to a release or ledger. Never those of the person who was replaced.
+        front: (h, w) bool on `region.extent`, where the patch shows something; elsewhere it shows what is behind, and another
+            patch's front wins where regions overlap. None: it shows something everywhere.
     """
 
     pixels: PixelArray
     alpha: FloatArray | None = None
     traits: Mapping[str, str] = field(default_factory=dict)
+    front: BoolArray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,18 +124,33 @@ class Method(Plugin):
         sees_original: whether its targets show the original pixels under the masks. For a method that does not declare it they
             are erased.
         synthetic: whether a model generates what it shows.
+        uses_keypoints: whether its regions come with the keypoints of the persons in them, which are found in the original.
         overlap: which of two overlapping regions wins: the larger one, so that a small detection inside a large face cannot
             bring fine detail back into it; or the one detected with the higher score.
     """
 
     sees_original: ClassVar[bool] = False
     synthetic: ClassVar[bool] = False
+    uses_keypoints: ClassVar[bool] = False
     overlap: ClassVar[Overlap] = "larger"
 
     @property
     def keeps_faces(self) -> bool:
         """Whether equal seeds give one recognisable face in different images."""
         return False
+
+    def claim(self, region: Region, width: int, height: int) -> Region:
+        """Return a region with a mask that holds what the method will draw; here, the region.
+
+        The mask may grow and never shrinks, and depends on nothing but the region, so that no pixel under it is read. It is
+        asked once, before anything is erased.
+
+        Args:
+            region: as its policy makes it, with its keypoints.
+            width: of the image, px.
+            height: of the image, px.
+        """
+        return region
 
     @abstractmethod
     def render(self, targets: Sequence[Target]) -> Sequence[Patch | Refusal]:

@@ -20,6 +20,7 @@ _FALLBACKS = {
     "gan": ("swap", "inpaint", "pixelate", "solid"),
     "swap": ("inpaint", "pixelate", "solid"),
     "plate": ("inpaint", "solid"),
+    "mannequin": ("inpaint", "solid"),
 }
 
 
@@ -28,13 +29,14 @@ class TreatmentConfig(Section):
 
     method: str = Field(
         "solid",
-        description="First method to try: `gan`, `swap`, `plate`, `pixelate`, `blur`, `inpaint`, `solid`, or one of a plug-in.",
+        description="First method to try: `gan`, `swap`, `plate`, `mannequin`, `pixelate`, `blur`, `inpaint`, `solid`, or one of "
+        "a plug-in.",
     )
     fallback: tuple[str, ...] | None = Field(
         None,
         description="Methods to try in turn for a region that `method` refuses or fails on; when the last one fails too, the "
         "image is withheld. null: `pixelate`, `solid`; before them `inpaint` for `swap`, and `swap`, `inpaint` for `gan`; "
-        "`inpaint`, `solid` for `plate`.",
+        "`inpaint`, `solid` for `plate` and `mannequin`.",
     )
     expansion: float | None = Field(
         None,

@@ -111,6 +111,16 @@ _ENTRIES = (
         package="anon_batch:models/bundled/ssd.onnx",
     ),
     ModelEntry(
+        name="person_pose",
+        filename="person_pose.onnx",
+        url="",
+        sha256="3afeb1e86c77a6ad752867f88fbab97da6218be056a8f9255b2f837c1f37ccae",
+        size_bytes=5_975_543,
+        licence="Apache-2.0",
+        trained_on="not stated in the package (MediaPipe pose landmarks, images of Google's own; see its card)",
+        package="anon_batch:models/bundled/person_pose.onnx",
+    ),
+    ModelEntry(
         name="text",
         filename="ch_PP-OCRv4_det_infer.onnx",
         url="https://huggingface.co/SWHL/RapidOCR/resolve/main/PP-OCRv4/ch_PP-OCRv4_det_infer.onnx",

@@ -1,4 +1,5 @@
-"""Non-interference: what lies under the masks enters nothing that `solid`, `inpaint`, `plate`, `swap` and `gan` put out."""
+"""Non-interference: what lies under the masks enters nothing that `solid`, `inpaint`, `plate`, `mannequin`, `swap` and `gan` put
+out."""
 
 from __future__ import annotations
 
@@ -24,6 +25,7 @@ METHODS = {
     "solid": make("solid", color=[9, 8, 7]),
     "inpaint": make("inpaint"),
     "plate": make("plate", min_side_px=0),
+    "mannequin": make("mannequin", min_side_px=0),
     "swap": make("swap", min_side_px=0),
     "gan": make("gan", min_side_px=0),
 }
@@ -52,7 +54,7 @@ def test_pixels_under_the_masks_change_no_output_byte(method, boxes, width, heig
 
 
 @pytest.mark.parametrize("shape", ["ellipse", "face"])
-@pytest.mark.parametrize("name", ["inpaint", "plate", "swap", "gan"])
+@pytest.mark.parametrize("name", ["inpaint", "plate", "mannequin", "swap", "gan"])
 def test_non_interference_holds_on_the_downscaled_copy_too(name, shape):
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (700, 900, 3), np.uint8)

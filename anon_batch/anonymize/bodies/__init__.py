@@ -1,0 +1,1 @@
+"""A jointed figure drawn from the keypoints of a body."""
