@@ -10,6 +10,7 @@ from anon_batch.records import PLATE_LABEL, TEXT_LABEL, Shape
 
 FACE_METHODS = ("swap", "gan")  # that show a new face
 PLATE_METHOD = "plate"
+BODY_METHOD = "mannequin"
 # Label -> expansion of those that are rectangles. That of plates was chosen on photographs of cars, for boxes of `licence_plate`,
 # which are tight.
 RECTANGLES: Mapping[str, float] = {PLATE_LABEL: 1.5, TEXT_LABEL: 1.1}

@@ -54,7 +54,7 @@ Box = tuple[float, float, float, float]
 _Points = npt.NDArray[np.float64]
 
 
-class _Square(NamedTuple):
+class Square(NamedTuple):
     """What the network looks at: centre, px; side, px; and angle, radians, by which it is turned clockwise."""
 
     centre: _Points
@@ -119,9 +119,9 @@ class PoseFinder:
                 found.append((doubt, points))
         return np.ascontiguousarray(min(found, key=lambda item: item[0])[1][: len(KEYPOINTS)]) if found else None
 
-    def _look(self, pixels: PixelArray, square: _Square) -> tuple[FloatArray, float]:
+    def _look(self, pixels: PixelArray, square: Square) -> tuple[FloatArray, float]:
         """Return keypoints (39, 4), see `find`, and the presence of a person."""
-        values, presence = self._network.run(_cut(pixels, square))
+        values, presence = self._network.run(cut(pixels, square))
         if not (np.isfinite(values).all() and np.isfinite(presence).all()):
             raise WithheldError("detect", f"{MODEL_NAME} gave values that are not finite")
         raw = values.reshape(-1, 5).astype(np.float64)
@@ -133,7 +133,7 @@ class PoseFinder:
         return np.stack([across, down, raw[:, 2] * scale, sure], axis=1).astype(np.float32), float(presence.min())
 
 
-def _guesses(box: Box) -> Iterator[_Square]:
+def _guesses(box: Box) -> Iterator[Square]:
     x1, y1, x2, y2 = box
     longer = max(x2 - x1, y2 - y1, 1.0)
     for share, least_aspect in SHOWN:
@@ -141,7 +141,7 @@ def _guesses(box: Box) -> Iterator[_Square]:
             continue
         height = longer / share
         down = (y1 + y2) / 2 if share == 1 else y1 + HIPS * height
-        square = _checked(_Square(np.array([(x1 + x2) / 2, down]), FIRST_SCALE * height, 0.0))
+        square = _checked(Square(np.array([(x1 + x2) / 2, down]), FIRST_SCALE * height, 0.0))
         if square is not None:
             yield square
 
@@ -154,32 +154,32 @@ def _is_of(points: FloatArray, box: Box) -> bool:
     return all(bool(((at >= low - margin) & (at <= high + margin)).all()) for at in (nose, shoulders))
 
 
-def _difference(seen: _Square, found: _Square) -> float:
+def _difference(seen: Square, found: Square) -> float:
     """Return by how much two squares differ: the distance of their centres in sides, and the logarithm of their sides' ratio."""
     across, down = (found.centre - seen.centre).tolist()
     return math.hypot(across, down) / seen.side + abs(math.log(found.side / seen.side))
 
 
-def _top_error(points: FloatArray, square: _Square, box: Box) -> float:
+def _top_error(points: FloatArray, square: Square, box: Box) -> float:
     """Return how far the top of the head, expected above the nose by the body's size, is from the box's, in sides of the box."""
     x1, y1, x2, y2 = box
     up = CROWN * square.side / FIRST_SCALE * math.cos(square.angle)
     return abs(float(points[_NOSE, 1]) - up - y1) / max(x2 - x1, y2 - y1, 1.0)
 
 
-def _next_square(points: FloatArray) -> _Square | None:
+def _next_square(points: FloatArray) -> Square | None:
     """Return the square around the body, turned so that the body is upright; None where it makes no sense."""
     centre = points[_HIPS, :2].astype(np.float64)
     up = points[_CIRCLE, :2].astype(np.float64) - centre
     side = 2 * NEXT_SCALE * math.hypot(up[0], up[1])
-    return _checked(_Square(centre, side, math.atan2(up[0], -up[1]))) if side >= 1 else None
+    return _checked(Square(centre, side, math.atan2(up[0], -up[1]))) if side >= 1 else None
 
 
-def _checked(square: _Square) -> _Square | None:
+def _checked(square: Square) -> Square | None:
     return square if square.side < _FAREST and float(np.abs(square.centre).max()) < _FAREST else None
 
 
-def _cut(pixels: PixelArray, square: _Square) -> FloatArray:
+def cut(pixels: PixelArray, square: Square) -> FloatArray:
     """Return what a square shows, (1, 3, 256, 256) float32; beyond the image its border is repeated.
 
     A large square is cut from means over areas, so that nothing aliases.

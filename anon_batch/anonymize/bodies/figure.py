@@ -38,6 +38,9 @@ _BONES = (
 _ARM = (0.034, 0.027, 0.019)  # at shoulder, elbow and wrist
 _LEG = (0.055, 0.036, 0.023)  # at hip, knee and ankle
 _CALF, _CALF_AT = 0.037, 0.3  # where the calf is widest, as a share of the shin
+# Tone of a cap and of two hollows for eyes, which say where a head looks. Without them networks take one figure in nine for its
+# back.
+_MARK = 0.55
 _HEAD = (0.115, 0.19)  # least and largest height of the head
 _LARGEST = 20_000.0  # px of a figure's height
 
@@ -157,16 +160,20 @@ def _head(body: _Body, height: float) -> Iterator[Part]:
     size = (1.45 * _length(across) + 3.4 * _length(eyes - mouth)) / 2
     size = min(max(size, _HEAD[0] * height), _HEAD[1] * height)
     axes = _frame_ahead(ahead, across, neck - body.at("left hip", "right hip"))
-    _, up, front = axes
+    side, up, front = axes
     sure = body.sure("nose") >= SURE
     skull = ears + up * 0.16 * size
     chin = ears - up * 0.2 * size + front * 0.2 * size
     base = ears - up * 0.14 * size - front * 0.06 * size
     yield Part(Limb(neck - up * 0.02 * height, base, 0.031 * height, 0.027 * height), sure, 0.93)
     yield Part(Limb(skull, chin, 0.37 * size, 0.22 * size), sure)
-    yield Part(Ellipsoid(skull - front * 0.04 * size, axes, (0.35 * size, 0.35 * size, 0.41 * size)), sure)
+    cap = skull + up * 0.03 * size - front * 0.06 * size
+    yield Part(Ellipsoid(cap, axes, (0.38 * size, 0.37 * size, 0.4 * size)), sure, _MARK)
     bridge = ears + up * 0.1 * size + front * 0.36 * size
     yield Part(Limb(bridge, ears - up * 0.06 * size + front * 0.46 * size, 0.03 * size, 0.055 * size), sure)
+    for sign in (1, -1):
+        hollow = ears + up * 0.1 * size + front * 0.31 * size + side * sign * 0.15 * size
+        yield Part(Ellipsoid(hollow, axes, (0.085 * size, 0.05 * size, 0.06 * size)), sure, _MARK)
 
 
 def _limbs(body: _Body, height: float) -> Iterator[Part]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from anon_batch.config.treatment_defaults import PLATE_METHOD
+from anon_batch.config.treatment_defaults import BODY_METHOD, PLATE_METHOD
 from anon_batch.formats.run_json import RunJson
 from anon_batch.label_words import join_nouns
 from anon_batch.records import DEFAULT_LABEL
@@ -25,6 +25,10 @@ _NEW_PLATES = (
     "A car that is in several images gets another plate in each; its make, colour, dents and place may link these images, and a "
     "new plate may resemble a real one."
 )
+_FIGURES = (
+    "Figures in place of persons keep postures and the lengths of limbs; place, posture and company may link images of a person, "
+    "and hair, clothes and bags that reach beyond a region stay."
+)
 _SAME_FACE = "A person keeps the same new face in several images, so that these images are linked."
 _BY_ITSELF = (
     "Each image is anonymized by itself: nothing marks a person as the same in several images, in near-duplicates or in a "
@@ -34,6 +38,7 @@ _SUMS_UP = (
     "Near-duplicates, bursts and several images of a person each keep something of the same face; together they may give away "
     "more than one of them alone."
 )
+_NO_FACES = (PLATE_METHOD, BODY_METHOD)  # methods that replace something else
 _IDS = "Ids and published columns are the source's. Names of persons in texts are not recognised."
 
 
@@ -61,9 +66,11 @@ def list_limits(
 
 
 def _across_images(run: RunJson, methods: Mapping[str, int]) -> Iterator[str]:
-    used = count_treatments({method: count for method, count in methods.items() if method != PLATE_METHOD})
+    used = count_treatments({method: count for method, count in methods.items() if method not in _NO_FACES})
     if PLATE_METHOD in methods:
         yield _NEW_PLATES
+    if BODY_METHOD in methods:
+        yield _FIGURES
     if "replaced" in used and any(secret.consistent for secret in kept_secrets(run)):
         yield _SAME_FACE
     elif "replaced" in used:
@@ -76,5 +83,5 @@ def _across_images(run: RunJson, methods: Mapping[str, int]) -> Iterator[str]:
 
 def _follows_surroundings(run: RunJson, methods: Mapping[str, int]) -> bool:
     options: Mapping[str, Any] = run.config.get("anonymize", {}).get("options", {})
-    new = [method for method in methods if TREATMENTS.get(method) == "replaced" and method != PLATE_METHOD]
+    new = [method for method in methods if TREATMENTS.get(method) == "replaced" and method not in _NO_FACES]
     return any(options.get(method, {}).get("donor_by", "surroundings") != "subject" for method in new)

@@ -24,14 +24,15 @@ TREATMENTS: Mapping[str, Treatment] = {
     "gan": "replaced",
     "swap": "replaced",
     "plate": "replaced",
+    "mannequin": "replaced",
     "solid": "removed",
     "inpaint": "removed",
 }
 # The weakest first: it names the whole.
 MEANINGS: Mapping[Treatment, str] = {
     "obfuscated": "what is left of the original pixels may be partly reversed or recognised by a trained attacker",
-    "replaced": "what a region shows now was made without its original pixels; position and size, and the pose of a face or a "
-    "plate, are still there",
+    "replaced": "what a region shows now was made without its original pixels; position and size, and the pose of a face, body "
+    "or plate, are still there",
     "removed": "what a region showed is gone; one colour, or what its surroundings suggest, is in its place",
 }
 
