@@ -40,7 +40,7 @@ _LEG = (0.055, 0.036, 0.023)  # at hip, knee and ankle
 _CALF, _CALF_AT = 0.037, 0.3  # where the calf is widest, as a share of the shin
 # Tone of a cap and of two hollows for eyes, which say where a head looks. Without them networks take one figure in nine for its
 # back.
-_MARK = 0.55
+_MARK = 0.4
 _HEAD = (0.115, 0.19)  # least and largest height of the head
 _LARGEST = 20_000.0  # px of a figure's height
 
@@ -173,7 +173,7 @@ def _head(body: _Body, height: float) -> Iterator[Part]:
     yield Part(Limb(bridge, ears - up * 0.06 * size + front * 0.46 * size, 0.03 * size, 0.055 * size), sure)
     for sign in (1, -1):
         hollow = ears + up * 0.1 * size + front * 0.31 * size + side * sign * 0.15 * size
-        yield Part(Ellipsoid(hollow, axes, (0.085 * size, 0.05 * size, 0.06 * size)), sure, _MARK)
+        yield Part(Ellipsoid(hollow, axes, (0.11 * size, 0.065 * size, 0.078 * size)), sure, _MARK)
 
 
 def _limbs(body: _Body, height: float) -> Iterator[Part]:
