@@ -34,7 +34,7 @@ def prepare_image_network(data: bytes) -> bytes:
 
     Remove initializers from the inputs, because a runtime must not fold an input, which a caller may override, into
     other operators (batch norms into convolutions double the speed of CenterFace). Make batch, height and width of the
-    input and of 4-D outputs variable.
+    input and of 4-D outputs variable. Widen weights that the file keeps in float16.
 
     Args:
         data: an ONNX file.
@@ -60,7 +60,24 @@ def prepare_image_network(data: bytes) -> bytes:
         for axis in (_BATCH, _HEIGHT, _WIDTH):
             dims[axis].dim_param = f"{value.name}_{axis}"
     del graph.value_info[:]  # because intermediate shapes are those of the fixed size
+    _widen_weights(graph)
     return bytes(model.SerializeToString())
+
+
+def _widen_weights(graph: onnx.GraphProto) -> None:
+    """Replace weights in float16, and the casts that read them, by weights in float32."""
+    import onnx
+
+    held = {tensor.name: tensor for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT16}
+    casts = [node for node in graph.node if node.op_type == "Cast" and node.input[0] in held]
+    for node in casts:
+        array = onnx.numpy_helper.to_array(held[node.input[0]]).astype(np.float32)
+        graph.initializer.append(onnx.numpy_helper.from_array(array, node.output[0]))
+        graph.node.remove(node)
+    read = {name for node in graph.node for name in node.input}
+    for tensor in held.values():
+        if tensor.name not in read:
+            graph.initializer.remove(tensor)
 
 
 def put_channels_first(data: bytes) -> bytes:

@@ -28,14 +28,23 @@ _OPERATORS = frozenset(
         "Clip",
         "Relu",
         "LeakyRelu",
+        "PRelu",
         "Sigmoid",
         "Add",
         "Sub",
         "Concat",
         "MaxPool",
+        "Pad",
         "Resize",
     )
 )
+
+
+# mode, coordinates and rounding of a Resize -> torch's name
+_ENLARGE: Mapping[tuple[Any, ...], str] = {
+    (b"nearest", b"asymmetric", b"floor"): "nearest",
+    (b"linear", b"half_pixel", None): "bilinear",
+}
 
 
 class _Step(NamedTuple):
@@ -103,7 +112,10 @@ def _steps(graph: Any, keep: tuple[str, ...]) -> tuple[_Step, ...]:
         if node.op_type == "Clip" and (len(inputs) != 3 or not all(inputs)):
             raise ModelError("the torch backend supports only a Clip with both limits; use onnxruntime")
         if node.op_type == "Resize":
-            attributes["factor"] = _integer_factor(node, attributes, graph)
+            attributes["factor"], attributes["how"] = _enlargement(node, attributes, graph)
+            inputs = inputs[:1]
+        if node.op_type == "Pad":
+            attributes["pads"] = _zeros_around(node, attributes, graph)
             inputs = inputs[:1]
         _check_attributes(node.op_type, attributes)
         read_last = (name for name in dict.fromkeys(node.input) if last_use[name] == position)
@@ -112,32 +124,45 @@ def _steps(graph: Any, keep: tuple[str, ...]) -> tuple[_Step, ...]:
     return tuple(steps)
 
 
-def _integer_factor(node: Any, attributes: Mapping[str, Any], graph: Any) -> int:
-    """Return the factor by which a Resize repeats rows and columns."""
-    from onnx import numpy_helper
-
-    constants = {
-        tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer if tensor.name in node.input
-    }
+def _enlargement(node: Any, attributes: Mapping[str, Any], graph: Any) -> tuple[int, str]:
+    """Return the factor by which a Resize enlarges rows and columns, and torch's name of how."""
+    constants = _constants(node, graph)
     scales = constants[node.input[2]].tolist() if len(node.input) == 3 and node.input[2] in constants else []
     kind = tuple(attributes.get(name) for name in ("mode", "coordinate_transformation_mode", "nearest_mode"))
-    if (
-        kind != (b"nearest", b"asymmetric", b"floor")
-        or len(scales) != 4
-        or scales != [1, 1, int(scales[2]), int(scales[2])]
-    ):
-        raise ModelError("the torch backend supports only a Resize that repeats rows and columns; use onnxruntime")
-    return int(scales[2])
+    how = _ENLARGE.get(kind)
+    if how is None or len(scales) != 4 or scales != [1, 1, int(scales[2]), int(scales[2])]:
+        raise ModelError(
+            "the torch backend supports only a Resize that repeats rows and columns, or goes between them linearly, a whole "
+            "number of times; use onnxruntime"
+        )
+    return int(scales[2]), how
+
+
+def _zeros_around(node: Any, attributes: Mapping[str, Any], graph: Any) -> tuple[int, ...]:
+    """Return how much a Pad adds, as torch counts it: before and after, the last dimension first."""
+    constants = _constants(node, graph)
+    pads = constants[node.input[1]].tolist() if len(node.input) == 2 and node.input[1] in constants else []
+    if attributes.get("mode", b"constant") != b"constant" or len(pads) != 8:
+        raise ModelError("the torch backend supports only a Pad with zeros of four dimensions; use onnxruntime")
+    return tuple(int(pads[at]) for axis in (3, 2, 1, 0) for at in (axis, axis + 4))
+
+
+def _constants(node: Any, graph: Any) -> dict[str, Any]:
+    from onnx import numpy_helper
+
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer if tensor.name in node.input}
 
 
 def _check_attributes(operator: str, attributes: Mapping[str, Any]) -> None:
-    if operator == "MaxPool" and (
-        attributes.get("ceil_mode") or any(side != 1 for side in attributes.get("dilations", ()))
-    ):
-        raise ModelError("the torch backend does not support MaxPool with ceil_mode or dilations; use onnxruntime")
     if operator not in ("Conv", "ConvTranspose", "MaxPool"):
         return
     pads = attributes.get("pads", [0, 0, 0, 0])
+    if operator == "MaxPool" and (
+        (attributes.get("ceil_mode") and any(pads)) or any(side != 1 for side in attributes.get("dilations", ()))
+    ):
+        raise ModelError(
+            "the torch backend does not support MaxPool with dilations, or with ceil_mode and padding; use onnxruntime"
+        )
     known = (b"NOTSET", b"SAME_UPPER") if operator == "Conv" else (b"NOTSET",)
     uneven = operator != "Conv" and list(pads[:2]) != list(pads[2:])
     if uneven or attributes.get("auto_pad", b"NOTSET") not in known:
@@ -147,31 +172,44 @@ def _check_attributes(operator: str, attributes: Mapping[str, Any]) -> None:
 
 
 def _apply(step: _Step, arguments: list[Tensor]) -> Tensor:
+    values, attributes = arguments[0], step.attributes
+    match step.operator:
+        case "Add":
+            return values + arguments[1]
+        case "Sub":
+            return values - arguments[1]
+        case "Concat":
+            return torch.cat(arguments, dim=attributes["axis"])
+        case "Pad":
+            return F.pad(values, attributes["pads"])
+        case "MaxPool":
+            strides, pads = attributes.get("strides", (1, 1)), attributes.get("pads", (0, 0, 0, 0))
+            sides, ceil = tuple(attributes["kernel_shape"]), bool(attributes.get("ceil_mode"))
+            return F.max_pool2d(values, sides, stride=tuple(strides), padding=tuple(pads[:2]), ceil_mode=ceil)
+        case "Resize":
+            return F.interpolate(values, scale_factor=float(attributes["factor"]), mode=attributes["how"])
+        case "BatchNormalization":
+            _, weight, bias, mean, variance = arguments
+            return F.batch_norm(values, mean, variance, weight, bias, eps=attributes.get("epsilon", 1e-5))
+        case "Conv" | "ConvTranspose":
+            return _convolve(step, arguments)
+    return _activate(step, arguments)
+
+
+def _activate(step: _Step, arguments: list[Tensor]) -> Tensor:
     match step.operator:
         case "Relu":
             return F.relu(arguments[0])
         case "Clip":
             return torch.clamp(arguments[0], arguments[1], arguments[2])
-        case "Sigmoid":
-            return torch.sigmoid(arguments[0].float())
         case "LeakyRelu":
             return F.leaky_relu(arguments[0], step.attributes.get("alpha", 0.01))
-        case "Add":
-            return arguments[0] + arguments[1]
-        case "Sub":
-            return arguments[0] - arguments[1]
-        case "Concat":
-            return torch.cat(arguments, dim=step.attributes["axis"])
-        case "MaxPool":
-            strides, pads = step.attributes.get("strides", (1, 1)), step.attributes.get("pads", (0, 0, 0, 0))
-            sides = tuple(step.attributes["kernel_shape"])
-            return F.max_pool2d(arguments[0], sides, stride=tuple(strides), padding=tuple(pads[:2]))
-        case "Resize":
-            return F.interpolate(arguments[0], scale_factor=float(step.attributes["factor"]), mode="nearest")
-        case "BatchNormalization":
-            values, weight, bias, mean, variance = arguments
-            epsilon = step.attributes.get("epsilon", 1e-5)
-            return F.batch_norm(values, mean, variance, weight, bias, eps=epsilon)
+        case "PRelu":
+            return F.prelu(arguments[0], arguments[1].flatten())
+    return torch.sigmoid(arguments[0].float())
+
+
+def _convolve(step: _Step, arguments: list[Tensor]) -> Tensor:
     convolve = F.conv2d if step.operator == "Conv" else F.conv_transpose2d
     values, padding = _padded(arguments[0], arguments[1].shape[2:], step.attributes)
     return convolve(

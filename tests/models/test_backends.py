@@ -93,8 +93,12 @@ def test_torch_refuses_unsupported_operators_and_padding():
         run("torch", toy("Conv", auto_pad="SAME_LOWER"), None)
     with pytest.raises(ModelError, match="uneven padding"):
         run("torch", toy("MaxPool", kernel_shape=[2, 2], pads=[0, 0, 1, 1]), None)
-    with pytest.raises(ModelError, match="MaxPool with ceil_mode"):
-        run("torch", toy("MaxPool", kernel_shape=[2, 2], ceil_mode=1), None)
+    with pytest.raises(ModelError, match="ceil_mode and padding"):
+        run("torch", toy("MaxPool", kernel_shape=[2, 2], pads=[1, 1, 1, 1], ceil_mode=1), None)
+    with pytest.raises(ModelError, match="MaxPool with dilations"):
+        run("torch", toy("MaxPool", kernel_shape=[2, 2], dilations=[2, 2]), None)
+    with pytest.raises(ModelError, match="only a Pad with zeros"):
+        run("torch", toy("Pad", mode="reflect"), None)
     with pytest.raises(ModelError, match="only a Resize that repeats"):
         run("torch", toy("Resize", mode="nearest"), None)
 
@@ -117,6 +121,50 @@ def test_torch_pads_unevenly_as_onnxruntime_does():
     model = toy("Conv", pads=[0, 1, 2, 0], strides=[2, 2])
     [ours], [theirs] = run("torch", model, batch), run("onnxruntime", model, batch)
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def chain_of_operators():
+    """Return an ONNX file of the operators of converted networks, with a weight in float16."""
+    held = {
+        "w": np.random.default_rng(1).normal(size=(2, 3, 3, 3)).astype(np.float16),
+        "slope": np.float32([0.25, -0.5]).reshape(2, 1, 1),
+        "pads": np.array([0, 0, 1, 0, 0, 1, 0, 2], np.int64),
+        "double": np.float32([1, 1, 2, 2]),
+    }
+    nodes = [
+        helper.make_node("Cast", ["w"], ["wide"], to=TensorProto.FLOAT),
+        helper.make_node("Conv", ["x", "wide"], ["a"], kernel_shape=[3, 3], strides=[2, 2], pads=[0, 0, 1, 1]),
+        helper.make_node("PRelu", ["a", "slope"], ["b"]),
+        helper.make_node("MaxPool", ["b"], ["c"], kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1),
+        helper.make_node("Pad", ["c", "pads"], ["d"]),
+        helper.make_node(
+            "Resize", ["d", "", "double"], ["y"], mode="linear", coordinate_transformation_mode="half_pixel"
+        ),
+    ]
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, None, None]) for name in "xy")
+    tensors = [numpy_helper.from_array(array, name) for name, array in held.items()]
+    graph = helper.make_graph(nodes, "chain", [x], [y], tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8).SerializeToString()
+
+
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+def test_operators_of_converted_networks_agree_with_onnxruntime(backend):
+    if backend == "openvino":
+        pytest.importorskip("openvino", reason="the extra `openvino` is not installed")
+    batch = np.random.default_rng(2).normal(size=(1, 3, 20, 28)).astype(np.float32)
+    [expected], [actual] = (run(own, chain_of_operators(), batch) for own in ("onnxruntime", backend))
+    assert expected.shape == (1, 3, 12, 18)
+    np.testing.assert_allclose(actual, expected, atol={"torch": 1e-5, "openvino": 0.2}[backend])
+
+
+def test_preparing_widens_weights_in_float16():
+    before = onnx.load_model_from_string(chain_of_operators()).graph
+    after = onnx.load_model_from_string(prepare_image_network(chain_of_operators())).graph
+    assert [node.op_type for node in after.node] == [node.op_type for node in before.node if node.op_type != "Cast"]
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in after.initializer}
+    assert "w" not in weights
+    assert weights["wide"].dtype == np.float32
+    np.testing.assert_array_equal(weights["wide"], numpy_helper.to_array(before.initializer[0]))
 
 
 def test_torch_runs_a_convolution_without_bias():
