@@ -55,6 +55,8 @@ FAMILIES: Mapping[Kind, _Family] = MappingProxyType(
                 "centerface": "anon_batch.detect.centerface:create",
                 "licence_plate": "anon_batch.detect.licence_plate:create",
                 "manifest": "anon_batch.detect.from_manifest:ManifestBoxes",
+                "mediapipe": "anon_batch.detect.mediapipe:create",
+                "mtcnn": "anon_batch.detect.mtcnn:Mtcnn",
                 "person": "anon_batch.detect.person:create",
                 "retinaface": "anon_batch.detect.retinaface:create",
                 "ssd": "anon_batch.detect.ssd:create",

@@ -12,6 +12,9 @@ from types import MappingProxyType
 from anon_batch.errors import unknown_name
 
 _WIDER_FACE = "WIDER FACE (real people; its images are for research)"
+_MTCNN = (
+    "WIDER FACE and CelebA (real people; their images are for research), as the method's paper says; see its model card"
+)
 _SYNTHETIC = "synthetic faces only (SFHQ-T2I, SDFD, SFHQ; see the model card)"
 
 
@@ -79,6 +82,46 @@ _ENTRIES = (
         size_bytes=317_466,
         licence="Apache-2.0",
         trained_on=_WIDER_FACE,
+    ),
+    ModelEntry(
+        name="mtcnn_pnet",
+        filename="mtcnn_pnet.onnx",
+        url="",
+        sha256="5e5da4e8537004a0d4a270f5c35a6e1a1b8a3d0e9ef16e17b7bf9b9351e432e9",
+        size_bytes=15_173,
+        licence="MIT",
+        trained_on=_MTCNN,
+        package="anon_batch:models/bundled/mtcnn_pnet.onnx",
+    ),
+    ModelEntry(
+        name="mtcnn_rnet",
+        filename="mtcnn_rnet.onnx",
+        url="",
+        sha256="4b92dd60ddeef1db713194b921b26148a1a2a95419009d2af3cdd8a9d49cb468",
+        size_bytes=204_292,
+        licence="MIT",
+        trained_on=_MTCNN,
+        package="anon_batch:models/bundled/mtcnn_rnet.onnx",
+    ),
+    ModelEntry(
+        name="mtcnn_onet",
+        filename="mtcnn_onet.onnx",
+        url="",
+        sha256="2364a69586134a5fb9c65e68f17974c4a7db99e9fad9aba7371767f20881aebb",
+        size_bytes=783_484,
+        licence="MIT",
+        trained_on=_MTCNN,
+        package="anon_batch:models/bundled/mtcnn_onet.onnx",
+    ),
+    ModelEntry(
+        name="mediapipe",
+        filename="mediapipe.onnx",
+        url="",
+        sha256="d0bea335b92338a1d22dc7be0cff0529a9457d449074cee7f914d96cd32f854a",
+        size_bytes=1_059_881,
+        licence="Apache-2.0",
+        trained_on="images of Google's own, which are not published (see its model card)",
+        package="anon_batch:models/bundled/mediapipe.onnx",
     ),
     ModelEntry(
         name="licence_plate",

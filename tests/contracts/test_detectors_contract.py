@@ -45,10 +45,17 @@ CASES = [
     ("ssd", "openvino", "auto"),
     ("retinaface", "onnxruntime", "auto"),
     ("retinaface", "openvino", "auto"),
+    ("mtcnn", "onnxruntime", "auto"),
+    ("mtcnn", "torch", "auto"),
+    ("mediapipe", "onnxruntime", "auto"),
+    ("mediapipe", "torch", "auto"),
+    ("mediapipe", "openvino", "auto"),
     ("text", "onnxruntime", "auto"),
     ("text", "openvino", "auto"),
     ("manifest", "auto", "auto"),
 ]
+# Thresholds of detectors whose default favours recall so much that it shows what merely resembles a face.
+THRESHOLDS = {"mtcnn": 0.9, "mediapipe": 0.4}
 FACE = np.asarray([[178, 62, 270, 177]], np.float32)  # of the astronaut, drawn by hand
 PERSON = np.asarray([[20, 15, 375, 512]], np.float32)
 EYES_AND_MOUTH = np.asarray([[203, 102], [247, 104], [223, 125], [203, 142], [241, 144]], np.float32)
@@ -58,6 +65,7 @@ OPTIONS = {"retinaface": row_networks.OPTIONS}
 
 
 def config_of(name, backend, precision, threshold=None, **keys):
+    threshold = THRESHOLDS.get(name) if threshold is None else threshold
     detector = {"name": name, "threshold": threshold, "options": OPTIONS.get(name, {})}
     return DetectConfig(detectors=[detector], backend=backend, precision=precision, **keys)
 
@@ -67,6 +75,8 @@ def models_of(case):
     name, backend, precision = case
     if name == "centerface":
         return ("centerface_int8",) if (backend, precision) == ("onnxruntime", "int8") else ("centerface",)
+    if name == "mtcnn":
+        return ("mtcnn_pnet", "mtcnn_rnet", "mtcnn_onet")
     return () if name in ("manifest", "retinaface") else (name,)
 
 
