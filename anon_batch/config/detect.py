@@ -14,8 +14,8 @@ class DetectorConfig(Section):
     """One detector of the ensemble."""
 
     name: str = Field(
-        description="Name of a detector: `centerface`, `yunet`, `yunet_n`, `ssd`, `retinaface`, `licence_plate`, `person`, "
-        "`text`, `manifest` or one of a plug-in."
+        description="Name of a detector: `centerface`, `yunet`, `yunet_n`, `mtcnn`, `mediapipe`, `ssd`, `retinaface`, "
+        "`licence_plate`, `person`, `text`, `manifest` or one of a plug-in."
     )
     labels: tuple[str, ...] | None = Field(
         None,

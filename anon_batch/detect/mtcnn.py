@@ -1,8 +1,8 @@
-"""MTCNN (Zhang et al. 2016, arXiv 1604.02878): three networks, each of which looks again at what the one before proposed.
+"""MTCNN (Zhang et al. 2016, arXiv 1604.02878): three networks, each of which examines what the one before proposed.
 
 The first slides over an image at sizes that fall by FACTOR and proposes windows. The second sees each window at 24 px and the
 third at 48 px; both say how likely a face is and how to move the window, and the third gives five landmarks. Windows become
-squares before they are cut; what lies beyond the image is black. It looks at each face again by itself, so that
+squares before they are cut; what lies beyond the image is black. It sees each face at its own size, so that
 `detect.refine_small` has no effect.
 
 Thresholds and the smallest face were chosen on 108 of 214 photographs of crowds (docs/results/detectors.md).

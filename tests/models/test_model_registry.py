@@ -39,7 +39,7 @@ def test_an_unknown_model_names_the_nearest_and_all():
         model_entry("centreface")
 
 
-@pytest.mark.parametrize("name", ["donors", "generator", "licence_plate", "person", "ssd"])
+@pytest.mark.parametrize("name", sorted(name for name, entry in MODELS.items() if not entry.url))
 def test_a_bundled_file_is_the_pinned_one(name):
     entry = model_entry(name)
     data = (Path(anon_batch.__file__).parent / "models" / "bundled" / entry.filename).read_bytes()
