@@ -65,7 +65,7 @@ def _propose(weights, pixels, least_px, threshold):
     height, width = pixels.shape[2:]
     factor, found = 12 / least_px, [torch.zeros(0, 5)]
     while min(height, width) * factor >= 12:
-        small = _resized(pixels, round(height * factor), round(width * factor))
+        small = _resized(pixels, round(height * factor), round(width * factor), area_below=0.5)
         likely, offsets = run("pnet", weights, small)
         rows, columns = torch.nonzero(likely[0] >= threshold, as_tuple=True)
         corners = torch.stack([columns, rows], dim=1) * 2.0
@@ -94,9 +94,9 @@ def _cut(pixels, box, side):
     return _resized(window, side, side)
 
 
-def _resized(pixels, height, width):
+def _resized(pixels, height, width, area_below=1.0):
     array = np.ascontiguousarray(pixels[0].permute(1, 2, 0).numpy())
-    how = cv2.INTER_AREA if height < array.shape[0] else cv2.INTER_LINEAR
+    how = cv2.INTER_AREA if height < area_below * array.shape[0] else cv2.INTER_LINEAR
     return torch.from_numpy(cv2.resize(array, (width, height), interpolation=how)).permute(2, 0, 1)[None]
 
 
