@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from os import PathLike
@@ -150,6 +151,14 @@ class Anonymizer:
         )
         return tuple(dict.fromkeys(parts))
 
+    @property
+    def requests(self) -> dict[str, int]:
+        """Number of requests so far to detectors that are services, by name."""
+        counts = Counter(self.detector.requests)
+        for check in self.image_checks:
+            counts.update(getattr(check, "requests", {}))
+        return dict(counts)
+
     def __call__(
         self,
         images: Iterable[PixelArray | bytes | SourceImage],
@@ -168,6 +177,7 @@ class Anonymizer:
             One outcome for each image, in order: `Clean`, `Anonymized` or `Withheld`.
 
         Raises:
+            CredentialsError, ServiceUnavailableError: a detector that is a service can search no image.
             ValueError: there are not as many ids or ground truths as images, or an array is not (H, W, 3) uint8.
             TypeError: an image is something else, e.g. the path of a file.
         """

@@ -194,6 +194,10 @@ class ShortBodyError(TransientStorageError):
     pass
 
 
+class ServiceUnavailableError(TransientStorageError):
+    """A detector that is a service answers nobody; the shard is tried again, as where a store is away."""
+
+
 class ObjectUnavailableError(TransientStorageError):
     pass
 

@@ -39,7 +39,10 @@ def is_out_of_memory(exc: BaseException) -> bool:
 
 
 def in_halves(
-    items: Sequence[_Item], call: Callable[[Sequence[_Item]], Sequence[_Result]], failed: Callable[[Exception], _Result]
+    items: Sequence[_Item],
+    call: Callable[[Sequence[_Item]], Sequence[_Result]],
+    failed: Callable[[Exception], _Result],
+    passing: tuple[type[Exception], ...] = (),
 ) -> list[_Result]:
     """Call a function on all items at once; where it raises, on each half of them, down to single items.
 
@@ -49,9 +52,12 @@ def in_halves(
         items: at least one.
         call: returns one result for each item.
         failed: returns the result of a single item for which `call` raised this; it is called while the error is handled.
+        passing: errors that are of no item, and are raised.
     """
     try:
         return list(call(items))
+    except passing:
+        raise
     except Exception as exc:
         if len(items) == 1:
             return [failed(exc)]
@@ -60,7 +66,7 @@ def in_halves(
     if lacks_memory:
         free_memory()
     middle = len(items) // 2
-    return [*in_halves(items[:middle], call, failed), *in_halves(items[middle:], call, failed)]
+    return [*in_halves(items[:middle], call, failed, passing), *in_halves(items[middle:], call, failed, passing)]
 
 
 def free_memory() -> None:

@@ -53,11 +53,13 @@ FAMILIES: Mapping[Kind, _Family] = MappingProxyType(
             "detect.detectors.{name}.options",
             {
                 "centerface": "anon_batch.detect.centerface:create",
+                "google_vision": "anon_batch.detect.services.google_vision:create",
                 "licence_plate": "anon_batch.detect.licence_plate:create",
                 "manifest": "anon_batch.detect.from_manifest:ManifestBoxes",
                 "mediapipe": "anon_batch.detect.mediapipe:create",
                 "mtcnn": "anon_batch.detect.mtcnn:Mtcnn",
                 "person": "anon_batch.detect.person:create",
+                "rekognition": "anon_batch.detect.services.rekognition:create",
                 "retinaface": "anon_batch.detect.retinaface:create",
                 "ssd": "anon_batch.detect.ssd:create",
                 "text": "anon_batch.detect.text:create",

@@ -21,13 +21,22 @@ from anon_batch.detect.ensemble import Ensemble
 from anon_batch.detect.given_boxes import GivenBoxes
 from anon_batch.detect.kept import kept_by_owner
 from anon_batch.detect.turn import turn_detections
-from anon_batch.errors import FailedError, RowError, WithheldError, row_error
+from anon_batch.errors import (
+    CredentialsError,
+    FailedError,
+    RowError,
+    ServiceUnavailableError,
+    WithheldError,
+    row_error,
+)
 from anon_batch.imaging.source import SourceImage
 from anon_batch.memory import in_halves
 from anon_batch.outcomes import Anonymized, Clean, Outcome, Withheld
 from anon_batch.records import AnonymizedImage, Detections, GroundTruth, Region, read_only
 from anon_batch.stats import match
 
+# What a detector that is a service raises where it can search no image: the run stops, because otherwise all would be withheld.
+_OF_A_SERVICE = (CredentialsError, ServiceUnavailableError)
 MAX_CHECK_ROUNDS = 2  # times that an image check may add regions before the image is withheld
 
 
@@ -87,6 +96,9 @@ def detect(items: Sequence[Item], detector: Ensemble, max_side_px: int | None) -
     """Search all images in one call; if that fails, in halves down to single images, so that only the culprit is withheld.
 
     Images that have detections already are not searched.
+
+    Raises:
+        CredentialsError, ServiceUnavailableError: a detector that is a service can search no image.
     """
     to_search = [item for item in items if item.error is None and item.detections is None]
     if not to_search:
@@ -95,6 +107,7 @@ def detect(items: Sequence[Item], detector: Ensemble, max_side_px: int | None) -
         to_search,
         lambda some: _detect_in_one_call(some, detector, max_side_px),
         lambda exc: row_error(exc, WithheldError, "detect"),
+        passing=_OF_A_SERVICE,
     )
     for item, answer in zip(to_search, answers, strict=True):
         if isinstance(answer, RowError):

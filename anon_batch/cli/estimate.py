@@ -121,6 +121,12 @@ def _print(found: Measurement, whole: Estimate, config: JobConfig) -> None:
     _print_statuses(whole)
     show_time_shares(found.time)
     _print_layouts(whole)
+    for service in whole.services:
+        out.print(
+            f"{service.name}: {service.requests:,} requests to the service, {service.cost:,.2f} at {service.price_1000:g} for "
+            "1,000 (its option `price_per_1000`); repeated ones come on top",
+            markup=False,
+        )
     _print_widths(whole)
     for line in _caveats(found, config):
         err.print(line, markup=False)
@@ -165,7 +171,14 @@ def _print_layouts(whole: Estimate) -> None:
 
 
 def _print_widths(whole: Estimate) -> None:
-    widths = table("Hours and cost (workers, GPUs, requests)", "workers", "hours", "worker-hours", "GPU-hours", "cost")
+    widths = table(
+        f"Hours and cost (workers, GPUs, requests{', services' if whole.services else ''})",
+        "workers",
+        "hours",
+        "worker-hours",
+        "GPU-hours",
+        "cost",
+    )
     for width in whole.widths:
         hours = (f"{value:,.2f}" for value in (width.hours, width.worker_hours, width.gpu_hours))
         add(widths, format_count(width.workers), *hours, _money(width.cost))
@@ -178,6 +191,8 @@ def _caveats(found: Measurement, config: JobConfig) -> list[str]:
         "The sample was written to a local folder. With a bucket, every write waits for a response: a worker processes at most",
         f"engine.io_threads ({config.engine.io_threads}) images in the time of one read and one write.",
     ]
+    if found.service_requests:
+        lines.append("The images of the sample were sent to the service, and are billed.")
     if found.cpus < config.engine.num_cpus:
         lines.append(f"This machine has {found.cpus} CPUs, fewer than engine.num_cpus: workers will be faster.")
     if found.rows < 100 and not found.is_everything:

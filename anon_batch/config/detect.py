@@ -15,7 +15,7 @@ class DetectorConfig(Section):
 
     name: str = Field(
         description="Name of a detector: `centerface`, `yunet`, `yunet_n`, `mtcnn`, `mediapipe`, `ssd`, `retinaface`, "
-        "`licence_plate`, `person`, `text`, `manifest` or one of a plug-in."
+        "`licence_plate`, `person`, `text`, `rekognition`, `google_vision`, `manifest` or one of a plug-in."
     )
     labels: tuple[str, ...] | None = Field(
         None,
@@ -127,6 +127,11 @@ class DetectConfig(Section):
         True,
         description="Search an image in which no face is certain in the three other positions too, because it may be rotated "
         "without a tag that says so.",
+    )
+    allow_upload: bool = Field(
+        False,
+        description="Whether originals may leave: without it, `rekognition` and `google_vision`, to which every image is sent, "
+        "are refused.",
     )
     batch_size: int = Field(8, ge=1, le=1024, description="Images in one call of the detector.")
     backend: Literal["auto", "onnxruntime", "openvino", "torch"] = Field(

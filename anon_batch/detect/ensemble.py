@@ -49,6 +49,11 @@ class Ensemble:
         self.models = tuple(dict.fromkeys(model for part in self._parts for model in part.models))
         self.labels = tuple(dict.fromkeys(label for part in self._parts for label in part.labels))
 
+    @property
+    def requests(self) -> dict[str, int]:
+        """Number of requests so far to each part that is a service, by name."""
+        return {part.name: own for part in self._parts if (own := getattr(part, "requests", None)) is not None}
+
     def detect(self, images: Sequence[Preview], given: Sequence[GroundTruth | None] | None = None) -> list[Detections]:
         """Return the detections in each image, in px of the whole image.
 

@@ -34,6 +34,11 @@ class CheckedDetector:
             )
         self._keep = frozenset(self.labels)
 
+    @property
+    def requests(self) -> int | None:
+        """Number of requests to a service so far; None if the detector is none."""
+        return getattr(self._detector, "requests", None)
+
     def detect(self, images: Sequence[Preview]) -> list[Detections]:
         """See Detector.detect.
 

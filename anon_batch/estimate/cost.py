@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from anon_batch import plugins
 from anon_batch.config import JobConfig
 from anon_batch.estimate.measure import Measurement
 from anon_batch.estimate.requests import LAYOUTS, Layout, Requests, scale_requests, stored_bytes
@@ -66,6 +68,23 @@ class LayoutEstimate:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceEstimate:
+    """Requests of the whole job to a detector that is a service.
+
+    Args:
+        name: of the detector.
+        requests: one for each image, more for crowds; repeated ones come on top.
+        price_1000: of 1,000 requests, in US dollars unless the job says otherwise.
+        cost: of all.
+    """
+
+    name: str
+    requests: int
+    price_1000: float
+    cost: float
+
+
+@dataclass(frozen=True, slots=True)
 class Width:
     """The job on a number of workers.
 
@@ -73,7 +92,7 @@ class Width:
         workers: number of workers.
         hours: wall time.
         worker_hours, gpu_hours: of all workers together.
-        cost: of workers, GPUs and requests, without storage; None without any of their prices.
+        cost: of workers, GPUs, requests and services, without storage; None without any of their prices.
     """
 
     workers: int
@@ -96,6 +115,7 @@ class Estimate:
         bytes_in: source bytes.
         layouts: one entry for each layout.
         widths: one entry for each number of workers.
+        services: that images are sent to.
     """
 
     rows: int
@@ -106,6 +126,7 @@ class Estimate:
     bytes_in: int
     layouts: tuple[LayoutEstimate, ...]
     widths: tuple[Width, ...]
+    services: tuple[ServiceEstimate, ...] = ()
 
 
 def estimate_job(found: Measurement, config: JobConfig, workers: Sequence[int], prices: Prices) -> Estimate:
@@ -122,6 +143,7 @@ def estimate_job(found: Measurement, config: JobConfig, workers: Sequence[int], 
     layouts = tuple(_layout_estimate(name, found, config, prices) for name in LAYOUTS)
     [requests_cost] = [layout.requests_cost for layout in layouts if layout.chosen]
     rate = found.images_per_s_on(config.engine.num_cpus)
+    services = tuple(_service(name, number, found, config) for name, number in found.service_requests.items())
     worker_hours = found.total_rows / rate / 3600
     gpu_hours = worker_hours * config.engine.num_gpus
     cost = _sum(
@@ -129,6 +151,7 @@ def estimate_job(found: Measurement, config: JobConfig, workers: Sequence[int], 
             _times(worker_hours, prices.worker_hour),
             _times(gpu_hours, prices.gpu_hour) if config.engine.num_gpus else None,
             requests_cost,
+            *(service.cost for service in services),
         ]
     )
     return Estimate(
@@ -140,7 +163,19 @@ def estimate_job(found: Measurement, config: JobConfig, workers: Sequence[int], 
         _scaled(found.stats.bytes_in, found),
         layouts,
         tuple(Width(count, worker_hours / count, worker_hours, gpu_hours, cost) for count in workers),
+        services,
     )
+
+
+def _service(name: str, number: int, found: Measurement, config: JobConfig) -> ServiceEstimate:
+    """Scale the sample's requests to a service. Its price is that of its first entry in the job."""
+    residual: Any = config.checks.get("residual", {}).get("detectors") or ()
+    listed = [(own["name"], own.get("options", {})) for own in residual if isinstance(own, Mapping) and "name" in own]
+    entries = [*((own.name, own.options) for own in config.detect.detectors), *listed]
+    given = [options for own, options in entries if own == name]
+    options = plugins.check_options("detectors", name, given[0] if given else {})
+    price, requests = float(getattr(options, "price_per_1000", 0.0)), _scaled(number, found)
+    return ServiceEstimate(name, requests, price, requests / 1000 * price)
 
 
 def _layout_estimate(layout: Layout, found: Measurement, config: JobConfig, prices: Prices) -> LayoutEstimate:

@@ -6,8 +6,8 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from anon_batch.config import JobConfig, SampleConfig
@@ -54,6 +54,7 @@ class Measurement:
         cpus: of this machine.
         models: `name@sha256`.
         source_shards: of the job, if it keeps the shards of the source.
+        service_requests: to detectors that are services, by name.
     """
 
     rows: int
@@ -74,6 +75,7 @@ class Measurement:
     cpus: int
     models: tuple[str, ...]
     source_shards: int | None = None
+    service_requests: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def images_per_s(self) -> float:
@@ -140,6 +142,7 @@ class _SampleWorker:
         self._processor = ShardProcessor(run)
         self.start_s = time.perf_counter() - begin
         self.seconds = self.cpu_s = 0.0
+        self.service_requests: Counter[str] = Counter()
         total, size = run.plan.total, run.plan.shard_rows
         # Because the last shards of a plan are small, which would make a sample look slow, cut it into full shards only.
         self.specs = [ShardSpec(start, min(size, total - start)) for start in range(0, total, size)]
@@ -149,8 +152,10 @@ class _SampleWorker:
         self._warm_up()
         self._storage.in_shards = True
         begin, cpu_begin = time.perf_counter(), time.process_time()
+        before = Counter(self._processor.anonymizer.requests)
         for spec in self.specs:
             yield self._process(spec)
+        self.service_requests = Counter(self._processor.anonymizer.requests) - before
         self.seconds, self.cpu_s = time.perf_counter() - begin, time.process_time() - cpu_begin
         self._storage.in_shards = False
 
@@ -236,6 +241,7 @@ def _measurement(
         sealed_bytes=sum(_size(run.ledger.uri, own) for own in (layout.LEDGER_SEALED, layout.LEDGER_SEAL_KEYS)),
         cpus=os.cpu_count() or 1,
         models=models,
+        service_requests=dict(worker.service_requests),
     )
 
 

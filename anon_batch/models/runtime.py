@@ -17,11 +17,13 @@ class Runtime:
         store: gives the weights.
         threads: CPU threads of one network call, at least 1.
         device: `cpu`, `cuda` or `cuda:N`.
+        workers: that share what a service allows; None: not known.
     """
 
     store: ModelStore
     threads: int = 1
     device: str = "cpu"
+    workers: int | None = 1
 
     @classmethod
     def for_job(cls, config: JobConfig, storage: Storage) -> Runtime:
@@ -31,4 +33,5 @@ class Runtime:
             ModelStore(storage, config.models),
             threads=max(1, int(engine.num_cpus)),
             device="cuda" if engine.num_gpus > 0 else "cpu",
+            workers=engine.workers,
         )

@@ -14,6 +14,7 @@ from typing import Any
 from anon_batch import __version__
 from anon_batch.formats import layout
 from anon_batch.formats.run_json import RunJson
+from anon_batch.formats.services import read_service
 from anon_batch.models.registry import MODELS
 from anon_batch.release.creative_commons import contradictions, obligations_of
 from anon_batch.release.report.finished import FinishedRelease
@@ -23,6 +24,8 @@ NOT_STATED = "not stated by the owner"
 NOT_STATED_BY_JOB = "not stated by the job"
 NOT_KNOWN = "not known to anon-batch"
 _DONORS = "donors"
+_OF_SERVICE = "not known to anon-batch: see the terms of the service"
+_SENT = "Originals were sent to it. Its terms say what its provider may do with them, and you answer for having asked."
 _KEEP_NOTICE = "To pass the weights on, keep their licence text and notices. This release does not contain them."
 _RESEARCH = (
     "The licence is that of the weights. The images that they were trained on are for research; whether that reaches what such "
@@ -44,7 +47,7 @@ class Licence:
     """The terms of one thing.
 
     Args:
-        of: `source`, `release`, `weights`, `donors` or `tool`.
+        of: `source`, `release`, `weights`, `service`, `donors` or `tool`.
         name: of the thing.
         licence: an SPDX identifier, an address, or words; or that it is not stated or not known.
         in_release: whether the release holds it or parts of it.
@@ -66,12 +69,14 @@ def list_licences(finished: FinishedRelease) -> tuple[Licence, ...]:
     """Return the terms that matter to a publisher: of source, release, the models that ran, donors included, and the tool."""
     record = finished.run
     stated = {key: record.compliance.get(key) for key in ("source_licence", "licence")}
-    models = dict.fromkeys((*record.models, *(own for version in finished.release.versions for own in version.models)))
     declared = declared_models(record)
     return (
         _stated("source", f"the source of {record.name}", stated["source_licence"]),
         _stated("release", record.name, stated["licence"]),
-        *(_model(*model.partition("@")[::2], finished.stats.summary["methods"], declared) for model in models),
+        *(
+            _model(*model.partition("@")[::2], finished.stats.summary["methods"], declared)
+            for model in all_models(finished)
+        ),
         Licence(
             "tool",
             f"anon-batch {__version__}",
@@ -80,6 +85,12 @@ def list_licences(finished: FinishedRelease) -> tuple[Licence, ...]:
             obligations=("It covers the program, not what the program makes.",),
         ),
     )
+
+
+def all_models(finished: FinishedRelease) -> tuple[str, ...]:
+    """Return the models of the run and of later versions, each once."""
+    later = (own for version in finished.release.versions for own in version.models)
+    return tuple(dict.fromkeys((*finished.run.models, *later)))
 
 
 def find_contradictions(finished: FinishedRelease) -> tuple[str, ...]:
@@ -140,6 +151,10 @@ def _model(name: str, digest: str, methods: Mapping[str, int], declared: Mapping
     of = "donors" if name == _DONORS else "weights"
     shown = of == "donors" and any(int(methods.get(method, 0)) for method in ("swap", "gan"))
     asks: tuple[str, ...]
+    if (service := read_service(f"{name}@{digest}")) is not None:
+        return Licence(
+            "service", service.said, _OF_SERVICE, in_release=False, trained_on=NOT_KNOWN, obligations=(_SENT,)
+        )
     if not _is_known(name, digest):
         asks = ("The job names a file of its own or a plug-in's: its provider knows its terms.",)
         licence, trained_on = declared.get(name, (NOT_KNOWN, NOT_KNOWN))

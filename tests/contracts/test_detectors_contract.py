@@ -12,6 +12,7 @@ from drawn_plates import PLATE, car_with_plate
 from drawn_text import TEXT, name_tag
 from external_data import MODELS as WEIGHTS
 from external_data import skip_without_weights
+from face_services import Services
 
 from anon_batch import plugins
 from anon_batch.config import DetectConfig, ModelsConfig
@@ -52,21 +53,28 @@ CASES = [
     ("mediapipe", "openvino", "auto"),
     ("text", "onnxruntime", "auto"),
     ("text", "openvino", "auto"),
+    ("rekognition", "auto", "auto"),
+    ("google_vision", "auto", "auto"),
     ("manifest", "auto", "auto"),
 ]
 # Thresholds of detectors whose default favours recall so much that it shows what merely resembles a face.
 THRESHOLDS = {"mtcnn": 0.9, "mediapipe": 0.4}
+SERVICES = {"rekognition": {"region": "eu-west-1"}, "google_vision": {"region": "eu"}}
 FACE = np.asarray([[178, 62, 270, 177]], np.float32)  # of the astronaut, drawn by hand
 PERSON = np.asarray([[20, 15, 375, 512]], np.float32)
 EYES_AND_MOUTH = np.asarray([[203, 102], [247, 104], [223, 125], [203, 142], [241, 144]], np.float32)
 
 
-OPTIONS = {"retinaface": row_networks.OPTIONS}
+OPTIONS = {
+    "retinaface": row_networks.OPTIONS,
+    **{name: {**own, "requests_per_s": 10_000} for name, own in SERVICES.items()},
+}
 
 
 def config_of(name, backend, precision, threshold=None, **keys):
     threshold = THRESHOLDS.get(name) if threshold is None else threshold
     detector = {"name": name, "threshold": threshold, "options": OPTIONS.get(name, {})}
+    keys = {"allow_upload": name in SERVICES, **keys}
     return DetectConfig(detectors=[detector], backend=backend, precision=precision, **keys)
 
 
@@ -77,7 +85,7 @@ def models_of(case):
         return ("centerface_int8",) if (backend, precision) == ("onnxruntime", "int8") else ("centerface",)
     if name == "mtcnn":
         return ("mtcnn_pnet", "mtcnn_rnet", "mtcnn_onet")
-    return () if name in ("manifest", "retinaface") else (name,)
+    return () if name in ("manifest", "retinaface", *SERVICES) else (name,)
 
 
 @pytest.fixture(scope="session")
@@ -95,7 +103,21 @@ def case(request):
 
 
 @pytest.fixture(scope="module")
-def make(case, models):
+def service(case, tmp_path_factory):
+    """Start a stand-in for the service that a case asks, if it is one."""
+    if case[0] not in SERVICES:
+        yield
+        return
+    pytest.importorskip("boto3" if case[0] == "rekognition" else "google.auth")
+    with pytest.MonkeyPatch.context() as patch:
+        services = Services(patch, tmp_path_factory.mktemp("service"))
+        services.start(case[0])
+        yield
+        services.stop()
+
+
+@pytest.fixture(scope="module")
+def make(case, models, service):
     backend = case[1]
     if backend == "openvino":
         pytest.importorskip("openvino", reason="the extra `openvino` is not installed")

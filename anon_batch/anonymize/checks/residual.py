@@ -142,6 +142,11 @@ class Residual(ImageCheck):
         self._detect, self._detector = detect, build_detector(config, self._runtime)
         self.models = (*self._detector.models, *([MODEL_NAME] if self._bank else []))
 
+    @property
+    def requests(self) -> dict[str, int]:
+        """Number of requests so far to each detector that is a service, by name."""
+        return {} if self._detector is None else self._detector.requests
+
     def check(self, images: Sequence[CheckedImage]) -> Sequence[Finding]:
         """Return what is left in each image."""
         return [self._check(image) for image in images]

@@ -20,7 +20,7 @@ from anon_batch.release.card.history import list_versions
 from anon_batch.release.card.shard_index import describe_shards
 from anon_batch.release.card.split_images import count_split_images
 from anon_batch.release.card.tar_features import TarMembers, read_tar_members
-from anon_batch.release.licences import find_contradictions, list_licences
+from anon_batch.release.licences import all_models, find_contradictions, list_licences
 from anon_batch.release.markdown import plain, prose
 from anon_batch.release.report.compute import measures_of
 from anon_batch.release.report.document import Answer
@@ -71,7 +71,14 @@ def render_card(finished: FinishedRelease) -> str:
         headline=statement.headline,
         statement=statement.aspects,
         answers=[(answer.question, _measured(answer)) for answer in answers],
-        limits=list_limits(record, methods, int(summary["regions_kept"]), _measured(answers[0]), summary["labels"]),
+        limits=list_limits(
+            record,
+            methods,
+            int(summary["regions_kept"]),
+            _measured(answers[0]),
+            summary["labels"],
+            all_models(finished),
+        ),
         owner=owner_words(record),
         generated=describe_generated(finished.release, marked=record.mark_generated),
         gates=[

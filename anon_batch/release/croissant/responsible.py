@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from anon_batch.release.licences import models_of
+from anon_batch.release.licences import all_models, models_of
 from anon_batch.release.report.compute import measures_of
 from anon_batch.release.report.finished import FinishedRelease
 from anon_batch.release.report.questions import answer_all
@@ -66,6 +66,7 @@ def _limitations(finished: FinishedRelease) -> Iterator[str]:
         int(summary["regions_kept"]),
         missed.sentences if missed.figures else (),
         summary["labels"],
+        all_models(finished),
     )
     gates = "; ".join(f"{gate.name}: {gate.note}" for gate in finished.gates.results)
     yield f"Limits that the owner set, and what was measured: {gates or 'none'}."

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from anon_batch.formats import layout
+from anon_batch.formats.services import used_services
+from anon_batch.release.licences import all_models
 from anon_batch.release.report.finished import FinishedRelease
 from anon_batch.release.risk.entries import Entry, count, not_measured, share
 from anon_batch.release.words.table import kept_secrets
@@ -110,6 +112,15 @@ def destroyed(finished: FinishedRelease) -> Entry:
     note = ", ".join(gone) or f"as long as the {' or the '.join(ways)} exists, its holder can link"
     what = f"ways back that are recorded as destroyed: the {' and the '.join(ways)}"
     return count(what, len(gone), len(ways), "ways back", layout.DESTROYED, note, "anon-batch keys destroy")
+
+
+def services(finished: FinishedRelease) -> tuple[Entry, ...]:
+    """Return how many services originals were sent to; nothing if there is none."""
+    used = used_services(all_models(finished))
+    if not used:
+        return ()
+    what, note = "services that originals were sent to", "; ".join(own.said for own in used)
+    return (count(what, len(used), len(used), "services", f"{layout.RUN}: models", note),)
 
 
 def _share(what: str, part: int, whole: int, unit: str, key: str, note: str = "") -> Entry:

@@ -113,7 +113,13 @@ Row = Mapping[tuple[str, ...], Entries]
 def _context(finished: FinishedRelease) -> Mapping[str, Row]:
     stated = _stated(finished)
     return {
-        "6.2.2": {_ALL: (stated("retention", "how the ledger is kept, and until when"), counted.destroyed(finished))},
+        "6.2.2": {
+            _ALL: (
+                stated("retention", "how the ledger is kept, and until when"),
+                counted.destroyed(finished),
+                *counted.services(finished),
+            )
+        },
         "6.2.3": {
             _ALL: (
                 stated("uses", "what the release is meant for, and what not"),

@@ -19,6 +19,7 @@ from anon_batch.formats import layout
 from anon_batch.formats.current_run import current_run
 from anon_batch.formats.release import Release
 from anon_batch.formats.run_json import RunJson
+from anon_batch.formats.services import read_service
 from anon_batch.release.public_files import hash_public_files
 from anon_batch.release.signature.dsse import Envelope, sign
 
@@ -83,7 +84,6 @@ def check_attestation(release: Release, key: Ed25519PublicKey, only: Sequence[st
 
 
 def _statement(record: RunJson, subjects: Mapping[str, str]) -> dict[str, Any]:
-    models = [model.partition("@") for model in record.models]
     return {
         "_type": STATEMENT_TYPE,
         "subject": [{"name": name, "digest": {"sha256": digest}} for name, digest in subjects.items()],
@@ -92,7 +92,7 @@ def _statement(record: RunJson, subjects: Mapping[str, str]) -> dict[str, Any]:
             "buildDefinition": {
                 "buildType": BUILD_TYPE,
                 "externalParameters": {"config": record.config},
-                "resolvedDependencies": [{"name": name, "digest": {"sha256": digest}} for name, _, digest in models],
+                "resolvedDependencies": [_dependency(model) for model in record.models],
             },
             "runDetails": {
                 "builder": {"id": BUILD_TYPE, "version": {"anon-batch": record.tool_version}},
@@ -104,6 +104,14 @@ def _statement(record: RunJson, subjects: Mapping[str, str]) -> dict[str, Any]:
             },
         },
     }
+
+
+def _dependency(model: str) -> dict[str, Any]:
+    """Return a resource descriptor of weights, by their digest, or of a service, which has none."""
+    if (service := read_service(model)) is not None:
+        return {"name": service.said, "uri": service.address}
+    name, _, digest = model.partition("@")
+    return {"name": name, "digest": {"sha256": digest}}
 
 
 def _subjects(envelope: Envelope, uri: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from anon_batch.config.treatment_defaults import BODY_METHOD, PLATE_METHOD
 from anon_batch.formats.run_json import RunJson
+from anon_batch.formats.services import used_services
 from anon_batch.label_words import join_nouns
 from anon_batch.records import DEFAULT_LABEL
 from anon_batch.release.words.table import TREATMENTS, count_treatments, kept_secrets
@@ -39,11 +40,21 @@ _SUMS_UP = (
     "more than one of them alone."
 )
 _NO_FACES = (PLATE_METHOD, BODY_METHOD)  # methods that replace something else
+_SENT = (
+    "The originals were sent to a service, {}, which looked for faces in them: what its provider keeps of them is for its terms "
+    "and settings to say. The service may change at any time, so that the same job may find other faces next time; the private "
+    "audit has what it answered."
+)
 _IDS = "Ids and published columns are the source's. Names of persons in texts are not recognised."
 
 
 def list_limits(
-    run: RunJson, methods: Mapping[str, int], kept: int, missed: Sequence[str], labels: Iterable[str] = ()
+    run: RunJson,
+    methods: Mapping[str, int],
+    kept: int,
+    missed: Sequence[str],
+    labels: Iterable[str] = (),
+    models: Iterable[str] = (),
 ) -> tuple[str, ...]:
     """Return the limits of a release.
 
@@ -53,6 +64,7 @@ def list_limits(
         kept: regions left as they are on the owner's word.
         missed: sentences with what was measured about missed faces; none if nothing was.
         labels: of what was found; faces are always among what could be.
+        models: of the run and of later versions; a service among them is named.
     """
     measured = " ".join(missed) or "How many there are was not measured."
     nouns = join_nouns((DEFAULT_LABEL, *labels))
@@ -62,6 +74,7 @@ def list_limits(
         limits.append(
             f"{regions} left as in the source, because the owner marked {'it' if kept == 1 else 'them'} to be kept."
         )
+    limits += [_SENT.format(service.said) for service in used_services(models)]
     return (*limits, _MORE_THAN_FACES, *_across_images(run, methods), _IDS)
 
 

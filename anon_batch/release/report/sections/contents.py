@@ -9,6 +9,7 @@ from typing import Any
 from anon_batch.formats.part import description
 from anon_batch.formats.provenance import PROVENANCE_SCHEMA
 from anon_batch.formats.run_json import PUBLIC_SECTIONS, RunJson
+from anon_batch.formats.services import read_service
 from anon_batch.models.registry import MODELS
 from anon_batch.release.licences import declared_models
 from anon_batch.release.report.document import Block, Section, Text, table
@@ -37,6 +38,9 @@ def _models(name: str, title: str, models: Iterable[str], declared: Mapping[str,
     for model in models:
         own, _, digest = model.partition("@")
         entry = next((known for known in MODELS.values() if known.sha256 == digest), None)
+        if (service := read_service(model)) is not None:
+            rows.append((service.said, "terms of the service", "not known", "originals were sent to it"))
+            continue
         said = declared.get(own, (_UNKNOWN, _UNKNOWN))
         licence, trained = said if entry is None else (entry.licence, entry.trained_on)
         rows.append((own, licence, trained, digest))
