@@ -41,7 +41,7 @@ def check_allowed(service: UsedService, detect: DetectConfig) -> None:
     if not detect.allow_upload:
         raise ConfigError(
             f"detector `{service.name}` sends every original image to {service.title} (region {service.region}). If that may be, "
-            "because you have asked whoever must agree, set `detect.allow_upload: true`"
+            "because everybody who must agree has been asked, set `detect.allow_upload: true`"
         )
 
 
