@@ -40,8 +40,8 @@ def check_allowed(service: UsedService, detect: DetectConfig) -> None:
     """
     if not detect.allow_upload:
         raise ConfigError(
-            f"detector `{service.name}` sends every original image to {service.title} (region {service.region}). If that may be, "
-            "because everybody who must agree has been asked, set `detect.allow_upload: true`"
+            f"detector `{service.name}` sends every original image to {service.title} (region {service.region}). If all who must "
+            "agree to that have agreed, set `detect.allow_upload: true`"
         )
 
 
