@@ -21,7 +21,7 @@ def read_graph(data: bytes) -> onnx.ModelProto:
         ModelError: the bytes are not an ONNX model.
     """
     import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from google.protobuf.message import DecodeError
 
     try:
         return onnx.load_model_from_string(data)
