@@ -77,7 +77,7 @@ def convert(source: bytes, in_8_bits: bool = True) -> bytes:
         held,
     )
     model = helper.make_model(
-        _with_short_names(made),
+        with_short_names(made),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=8,
         producer_name="anon-batch",
@@ -150,7 +150,7 @@ def _weights(nodes: list[onnx.NodeProto], arrays: dict[str, _Floats], in_8_bits:
     return made
 
 
-def _with_short_names(graph: onnx.GraphProto) -> onnx.GraphProto:
+def with_short_names(graph: onnx.GraphProto) -> onnx.GraphProto:
     """Number the values, because the published names are long and some of them differ with each conversion."""
     fixed = {value.name for value in (*graph.input, *graph.output)}
     short: dict[str, str] = {}
