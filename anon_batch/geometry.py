@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from anon_batch import face_shape
 from anon_batch.face_outline import CHIN, Box, MaskShape, reach, touched_pixels
+from anon_batch.outline import outline_mask
 from anon_batch.records import PLATE_LABEL, BoolArray, Detections, FloatArray, Region, Shape
 
 Extent = tuple[int, int, int, int]
@@ -123,7 +124,9 @@ def region_of(
 
     The box grows by `expansion` about its centre, is rounded outwards to whole pixels and clipped to the image. A box without
     size, or one that lies outside the image, still yields the pixels nearest to it, so that no detection is dropped. The shape
-    `face` is that of well-found faces; all others get an ellipse of at least 1.3: see `face_shape.mask_shape`.
+    `face` is that of well-found faces; all others get an ellipse of at least 1.3: see `face_shape.mask_shape`. The shape
+    `outline` is the one that the detector gave, with a margin as wide as that by which the box would grow along its shorter side;
+    where it gave none, the rectangle.
 
     Args:
         detections: of one image.
@@ -137,8 +140,16 @@ def region_of(
     """
     x1, y1, x2, y2 = detections.boxes[index].tolist()
     box = min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
+    own = detections.outlines[index] if shape == "outline" else None
+    if shape == "outline" and own is None:
+        shape = "rectangle"
     mask = _mask_shape(detections, index, box, expansion, shape)
-    mask_extent = left, top, right, bottom = _mask_extent(mask, box, width, height)
+    if own is None:
+        mask_extent, outline = _mask_extent(mask, box, width, height), None
+    else:
+        margin_px = (expansion - 1) / 2 * min(box[2] - box[0], box[3] - box[1])
+        mask_extent, outline = outline_mask(own, box, width, height, margin_px)
+    left, top, right, bottom = mask_extent
     edge_px = math.ceil(soft_edge * max(right - left, bottom - top))
     marks = detections.landmarks[index]
     return Region(
@@ -154,6 +165,7 @@ def region_of(
         score=float(detections.scores[index]),
         landmarks=marks if bool(np.isfinite(marks).all()) else None,
         edge_px=edge_px,
+        outline=outline,
         angle=mask.angle,
     )
 

@@ -19,12 +19,13 @@ PixelArray = npt.NDArray[np.uint8]
 
 Status = Literal["anonymized", "clean", "withheld", "failed"]
 STATUSES: tuple[Status, ...] = ("anonymized", "clean", "withheld", "failed")
-Shape = Literal["ellipse", "rectangle", "face"]
+Shape = Literal["ellipse", "rectangle", "face", "outline"]
 DEFAULT_LABEL = "face"
 UNIT_SIZE = (1, 1)  # of the image that boxes in shares of its sides are for, px
 PLATE_LABEL = "licence_plate"
 TEXT_LABEL = "text"
 PERSON_LABEL = "person"
+OUTLINE_SIDE = 64  # cells of an outline
 MAX_SHARE = 1.5  # of a side that a box in shares reaches to, where the border cuts it
 
 
@@ -37,6 +38,13 @@ def _require_pixels(pixels: PixelArray) -> None:
     shape = pixels.shape
     _require(len(shape) == 3 and shape[2] == 3 and min(shape) > 0, f"pixels: {shape}, expected (H, W, 3)")
     _require(pixels.dtype == np.uint8, f"pixels: {pixels.dtype}, expected uint8")
+
+
+def _require_outline(outline: BoolArray) -> None:
+    _require(
+        outline.shape == (OUTLINE_SIDE, OUTLINE_SIDE) and outline.dtype == np.bool_ and bool(outline.any()),
+        f"outline: {outline.dtype} {outline.shape}, expected bool {(OUTLINE_SIDE, OUTLINE_SIDE)}, not empty",
+    )
 
 
 def read_only(pixels: PixelArray) -> PixelArray:
@@ -256,6 +264,8 @@ class Detections:
         witnesses: (N, K, 5, 2) float32 xy, landmarks of other detections of the same face that were merged into it, from other
             detectors or other tiles; NaN where one has fewer than K. Left out, K is 0.
         finders: N sets of names, all detectors that found each; left out, the one in `detectors`.
+        outlines: N times which cells of its surroundings show the thing itself, (OUTLINE_SIDE, OUTLINE_SIDE) bool, see
+            `outline.frame_of`; None where the detector gives none. Left out, none has one.
     """
 
     boxes: FloatArray
@@ -265,9 +275,12 @@ class Detections:
     labels: tuple[str, ...] = None  # type: ignore[assignment]
     witnesses: FloatArray = None  # type: ignore[assignment]
     finders: tuple[frozenset[str], ...] = None  # type: ignore[assignment]
+    outlines: tuple[BoolArray | None, ...] = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         n = len(self.detectors)
+        if self.outlines is None:
+            object.__setattr__(self, "outlines", (None,) * n)
         if self.finders is None:
             object.__setattr__(self, "finders", tuple(frozenset((name,)) for name in self.detectors))
         if self.labels is None:
@@ -276,6 +289,10 @@ class Detections:
             object.__setattr__(self, "witnesses", np.zeros((n, 0, 5, 2), np.float32))
         _require(len(self.labels) == n, f"labels: {len(self.labels)}, expected {n}")
         _require(len(self.finders) == n, f"finders: {len(self.finders)}, expected {n}")
+        _require(len(self.outlines) == n, f"outlines: {len(self.outlines)}, expected {n}")
+        for outline in self.outlines:
+            if outline is not None:
+                _require_outline(outline)
         # By types, because a loop over the labels costs more than everything else here.
         if odd := {kind.__name__ for kind in set(map(type, self.labels)) if not issubclass(kind, str)}:
             raise ValueError(f"labels: {', '.join(sorted(odd))}, expected text")
@@ -305,6 +322,7 @@ class Detections:
             tuple(label for p in parts for label in p.labels),
             np.concatenate([padded_witnesses(p.witnesses, most) for p in parts]),
             tuple(names for p in parts for names in p.finders),
+            tuple(outline for p in parts for outline in p.outlines),
         )
 
     def take(self, indices: npt.NDArray[np.integer[Any]] | BoolArray) -> Detections:
@@ -319,6 +337,7 @@ class Detections:
             tuple(map(self.labels.__getitem__, positions)),
             self.witnesses[at],
             tuple(map(self.finders.__getitem__, positions)),
+            tuple(map(self.outlines.__getitem__, positions)),
         )
 
     def __len__(self) -> int:
@@ -348,11 +367,13 @@ class Region:
         score: of the detection.
         landmarks: (5, 2) px, or None.
         edge_px: width of the soft edge around the mask.
-        outline: (h, w) bool on `mask_extent`, the mask where it is none of the shapes; None means `shape`.
+        outline: (h, w) bool on `mask_extent`, the mask where it is an `outline`, or none of the shapes; None means `shape`.
         angle: by which a `face` is turned, radians: the direction atan2(dy, dx) in the image of its own axis from right to left.
             0 for every other shape.
         keypoints: (33, 4) of a person, see `detect.pose`: x, y, depth, px, and confidence; or None. Only methods that declare
             `uses_keypoints` get them.
+        within: index of the region that this one is a part of, whose mask holds this one's, and whose method renders both; None
+            where it has its own.
     """
 
     index: int
@@ -370,6 +391,7 @@ class Region:
     outline: BoolArray | None = None
     angle: float = 0.0
     keypoints: FloatArray | None = None
+    within: int | None = None
 
     def __post_init__(self) -> None:
         x1, y1, x2, y2 = self.mask_extent

@@ -15,6 +15,7 @@ import numpy as np
 
 from anon_batch import keys
 from anon_batch.anonymize.ladder import Ladder
+from anon_batch.anonymize.parts import join_parts
 from anon_batch.anonymize.protocol import CheckedImage, ImageCheck
 from anon_batch.detect.drawn import is_drawn
 from anon_batch.detect.ensemble import Ensemble
@@ -171,7 +172,9 @@ def _choose_regions(item: Item, detections: Detections, ladder: Ladder) -> None:
     if len(regions) != len(detections):
         raise WithheldError("incomplete", f"{len(regions)} regions for {len(detections)} detections")
     kept = kept_by_owner(detections, item.ground_truth) & ~is_drawn(detections)  # because a person saw it in the output
-    item.regions = tuple(ladder.prepare([own for own in regions if not kept[own.index]], item.source.decode))
+    wanted = [region for region in regions if not kept[region.index]]
+    joined = join_parts(wanted, ladder.policy, item.source.width, item.source.height)
+    item.regions = tuple(ladder.prepare(joined, item.source.decode))
 
 
 def subjects_of(

@@ -5,8 +5,8 @@
 
 Needs tensorflow-cpu 2.15 and tf2onnx 1.17, in an environment of their own, because they want older packages than this one. The
 source is `selfie_segmentation.tflite` of that package, checked by its digest. The converted graph takes RGB 0..255, (B, 3, 256,
-256), and gives the logit of a person for each pixel, (B, 1, 256, 256). Weights stay in the source's float16. The same source gives
-the same bytes.
+256), and gives the logit of a person for each pixel, (B, 1, 256, 256). Weights stay in the source's float16. The same source
+gives the same bytes.
 """
 
 from __future__ import annotations

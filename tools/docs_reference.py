@@ -177,10 +177,10 @@ def _help(parameter: Any) -> str:
 
 def provenance_page() -> str:
     """Return the page with the columns of provenance and audit, from the descriptions in their Arrow schemas."""
-    from anon_batch.formats.audit import AUDIT_SCHEMA
+    from anon_batch.formats.audit import AUDIT_SCHEMA, OUTLINES
     from anon_batch.formats.provenance import PROVENANCE_SCHEMA
 
-    parts = [INTRO["provenance"], columns(PROVENANCE_SCHEMA), INTRO["audit"], columns(AUDIT_SCHEMA)]
+    parts = [INTRO["provenance"], columns(PROVENANCE_SCHEMA), INTRO["audit"], columns(AUDIT_SCHEMA.append(OUTLINES))]
     return "\n\n".join(parts) + "\n"
 
 

@@ -71,6 +71,15 @@ class _Progress:
     def done(self) -> list[Region]:
         return [region for region in self.regions if region.index in self.methods]
 
+    def with_parts(self, regions: Sequence[Region]) -> list[Region]:
+        """Return regions and those that are parts of them."""
+        own = {region.index for region in regions}
+        return [*regions, *(region for region in self.regions if region.within in own)]
+
+    def label_of(self, region: Region) -> str:
+        """Return the label whose methods render a region: that of the region that it is a part of."""
+        return next((other.label for other in self.regions if other.index == region.within), region.label)
+
 
 class Ladder:
     """Methods in the order in which each label's regions try them.
@@ -176,7 +185,7 @@ class Ladder:
         if not work:
             return
         scenes = [
-            Scene(state.image.image_id, state.pixels, self._erased_for(method, level, state.pending), regions)
+            Scene(state.image.image_id, state.pixels, self._erased_for(method, level, state), regions)
             for state, regions in work
         ]
         answers: list[list[object] | _Failure] = in_halves(
@@ -195,6 +204,8 @@ class Ladder:
         """Return the pending regions of an image that try a method at a level, and note those that skip it."""
         regions = []
         for region in state.pending:
+            if region.within is not None:
+                continue
             how = self.policy[region.label]
             if how.ladder[level : level + 1] != (method.name,):
                 continue
@@ -206,18 +217,18 @@ class Ladder:
                 regions.append(region)
         return regions
 
-    def _erased_for(self, method: Method, level: int, pending: Sequence[Region]) -> Sequence[Region]:
+    def _erased_for(self, method: Method, level: int, state: _Progress) -> Sequence[Region]:
         """Return the pending regions whose masks a method must not see at a level.
 
         A method that sees the original sees it in its own regions and in those of other such methods alone. Otherwise its
         patches would carry the pixels of a region on to the method that must not see them.
         """
         if not method.sees_original:
-            return pending
-        return [region for region in pending if not self._sees_original(region, level)]
+            return state.pending
+        return [region for region in state.pending if not self._sees_original(state.label_of(region), level)]
 
-    def _sees_original(self, region: Region, level: int) -> bool:
-        return any(self._methods[name].sees_original for name in self.policy[region.label].ladder[level : level + 1])
+    def _sees_original(self, label: str, level: int) -> bool:
+        return any(self._methods[name].sees_original for name in self.policy[label].ladder[level : level + 1])
 
     def _take_over(self, method: Method, state: _Progress, answers: Sequence[tuple[Region, object]]) -> None:
         """Write the patches of one image that pass all checks, and keep the other regions pending.
@@ -244,17 +255,25 @@ class Ladder:
                     pixels, changed = compose(pixels, patches, state.regions, state.done, method.overlap)
                     touched = touched | changed
             pixels.flags.writeable = False
-            found = self._faults(state, pixels, [region for region, _ in passing]) if passing else {}
+            found = self._faults_with_parts(state, pixels, [region for region, _ in passing]) if passing else {}
             if not found:
                 break
             faults |= found
             failed += [item for item in passing if item[0].index in found]
             passing = [item for item in passing if item[0].index not in found]
         state.pixels, state.touched = pixels, touched
-        state.methods.update({region.index: method.name for region, _ in passing})
+        state.methods.update(
+            {region.index: method.name for region in state.with_parts([region for region, _ in passing])}
+        )
         state.traits.update({region.index: dict(patch.traits) for region, patch in passing if patch.traits})
         state.details.extend(f"{method.name}: region {index}: {why}" for index, why in faults.items())
         state.pending = [region for region in state.pending if region.index not in state.methods]
+
+    def _faults_with_parts(self, state: _Progress, pixels: PixelArray, regions: Sequence[Region]) -> dict[int, str]:
+        """Return the regions that fail a check, or of which a part does: index -> why."""
+        asked = state.with_parts(regions)
+        owners = {region.index: region.index if region.within is None else region.within for region in asked}
+        return {owners[index]: why for index, why in self._faults(state, pixels, asked).items()}
 
     def _faults(self, state: _Progress, pixels: PixelArray, regions: Sequence[Region]) -> dict[int, str]:
         """Return the regions that fail a check: index -> why.
@@ -313,6 +332,9 @@ def build_ladder(config: AnonymizeConfig, runtime: Runtime, checks: Sequence[Reg
 
 
 def _start(image: DecodedImage, regions: Sequence[Region]) -> _Progress | WithheldError:
+    own = {region.index for region in regions if region.within is None}
+    if any(region.within is not None and region.within not in own for region in regions):
+        return _withhold(image, "a region is a part of one that is not there, or is a part itself")
     if len({region.index for region in regions}) < len(regions):
         return _withhold(image, "two regions share an index")
     for region in regions:

@@ -21,11 +21,14 @@ class Treatment:
         fallback: names of the methods to try next, in order.
         expansion: factor by which a detected box grows about its centre. None: 1.15 for the shape `face`, 1.5 for the method
             `plate`, else 1.3.
-        shape: of the mask. None: `face` for `swap` and `gan`, `rectangle` for `plate`, else `ellipse`.
+        shape: of the mask. None: `face` for `swap` and `gan`, `rectangle` for `plate`, else `ellipse`. `outline` is a rectangle
+            where the detector gives none.
         soft_edge: width of the blend outside the mask, as a share of the mask's longer side. None: 0.16 for `swap` and `gan` with
             the shape `face`, else 0.
         min_side_px: longer side of the expanded box below which synthetic methods are skipped.
         min_score: score below which synthetic methods are skipped.
+        outlined: what the masks of detections with an outline are made with; None makes them as the others'. Left out, it
+            depends on the shape: None and `outline` take the outline.
 
     Raises:
         ConfigError: the expansion of the shape `face` is below 1.1.
@@ -38,8 +41,12 @@ class Treatment:
     soft_edge: float = None  # type: ignore[assignment]
     min_side_px: float = 0.0
     min_score: float = 0.0
+    outlined: MaskSettings | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
+        if self.outlined is None and self.shape in (None, "outline"):
+            outlined = _complete(self.method, "outline", self.expansion, self.soft_edge)
+            object.__setattr__(self, "outlined", outlined)
         settings = _complete(self.method, self.shape, self.expansion, self.soft_edge)
         for name, value in settings._asdict().items():
             object.__setattr__(self, name, value)
@@ -54,6 +61,9 @@ class Treatment:
         """Return the treatment that a section of the job file describes, for a label; None for all others."""
         method, *fallback = config.ladder
         mask = _complete(method, config.shape, config.expansion, config.soft_edge, label)
+        outlined = None
+        if config.shape in (None, "outline"):
+            outlined = _complete(method, "outline", config.expansion, config.soft_edge, label)
         return cls(
             method,
             tuple(fallback),
@@ -62,7 +72,13 @@ class Treatment:
             mask.soft_edge,
             config.min_side_px,
             config.min_score,
+            outlined=outlined,
         )
+
+    @property
+    def mask(self) -> MaskSettings:
+        """What the masks of detections without an outline are made with."""
+        return MaskSettings(self.shape, self.expansion, self.soft_edge)
 
 
 def _complete(
@@ -111,10 +127,11 @@ class Policy:
         regions = []
         for index, label in enumerate(detections.labels):
             how = self[label]
+            mask = how.mask if detections.outlines[index] is None else how.outlined or how.mask
             subject = index if subjects is None else subjects[index]
             regions.append(
                 geometry.region_of(
-                    detections, index, width, height, how.expansion, how.shape, how.soft_edge, subject=subject
+                    detections, index, width, height, mask.expansion, mask.shape, mask.soft_edge, subject=subject
                 )
             )
         return regions

@@ -43,14 +43,16 @@ class TreatmentConfig(Section):
         ge=1,
         le=4,
         description="Factor by which the detected box grows about its centre. null: 1.15 for the shape `face`, 1.5 for the label "
-        "`licence_plate`, 1.1 for `text`, else 1.3. `face` takes at least 1.1.",
+        "`licence_plate`, 1.1 for `text`, else 1.3. `face` takes at least 1.1. An `outline` grows on all sides by as much as "
+        "the box along its shorter side; null: 1.1.",
     )
     shape: Shape | None = Field(
         None,
         description="Mask: an `ellipse` inscribed in the expanded box; the whole `rectangle`; or a `face`, a tighter egg that is "
         "turned with the face and holds the landmarks of all detectors. A face that is not well found gets an `ellipse` with an "
-        "expansion of at least 1.3 instead. null: `face` for `swap` and `gan`, `rectangle` for the labels `licence_plate` "
-        "and `text`, else `ellipse`.",
+        "expansion of at least 1.3 instead; or the `outline` that the detector gives, as `person` does, and the rectangle where "
+        "it gives none. null: `outline` where there is one, `face` for `swap` and `gan`, `rectangle` for the labels "
+        "`licence_plate` and `text`, else `ellipse`.",
     )
     soft_edge: float | None = Field(
         None,

@@ -14,6 +14,7 @@ BODY_METHOD = "mannequin"
 # Label -> expansion of those that are rectangles. That of plates was chosen on photographs of cars, for boxes of `licence_plate`,
 # which are tight.
 RECTANGLES: Mapping[str, float] = {PLATE_LABEL: 1.5, TEXT_LABEL: 1.1}
+OUTLINE_EXPANSION = 1.1  # of an outline, and of the rectangle where there is none
 SEAM_ROOM = 0.16  # of the mask's longer side, in which a new face may meet its surroundings
 
 
@@ -38,7 +39,10 @@ def complete(
     if shape is None:
         shape = "rectangle" if label in RECTANGLES else "face" if new_face else "ellipse"
     if expansion is None:
-        expansion = EXPANSION if shape == "face" else RECTANGLES.get(label or "", ELLIPSE_EXPANSION)
+        if shape == "outline":
+            expansion = OUTLINE_EXPANSION
+        else:
+            expansion = EXPANSION if shape == "face" else RECTANGLES.get(label or "", ELLIPSE_EXPANSION)
     if soft_edge is None:
         soft_edge = SEAM_ROOM if new_face and shape == "face" else 0.0
     if shape == "face" and expansion < LEAST_EXPANSION:

@@ -16,12 +16,16 @@ import functools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import cast
 
 import cv2
 import numpy as np
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from anon_batch.config import TileConfig
+from anon_batch.detect.own_model import takes
+from anon_batch.detect.person_outline import MODEL_NAME as OUTLINE_MODEL
+from anon_batch.detect.person_outline import OutlinedDetector
 from anon_batch.detect.protocol import FAILURE, Detector, DetectorSettings, RealArray, checked_detections
 from anon_batch.detect.rotated import LIKELY, RotatingDetector
 from anon_batch.detect.tiling import TiledDetector, View, views_of
@@ -31,6 +35,7 @@ from anon_batch.models.backends import choose_backend, open_network
 from anon_batch.models.network import Network
 from anon_batch.models.onnx_graph import expand_weights
 from anon_batch.models.runtime import Runtime
+from anon_batch.plugins import PluginOptions
 from anon_batch.records import PERSON_LABEL, Detections, FloatArray, PixelArray
 
 MODEL_NAME = "person"
@@ -144,8 +149,17 @@ def views_for(width: int, height: int, scale: float, tile: TileConfig) -> list[V
     return [view._replace(scale=SIDE_PX / max(view.x2 - view.x1, view.y2 - view.y1)) for view in views]
 
 
+class PersonOptions(PluginOptions):
+    """Options of `person`."""
+
+    outline: bool = Field(
+        True, description="Find the outline of each person, about 5 ms each; without it the mask is the box."
+    )
+
+
+@takes(PersonOptions)
 def create(options: BaseModel, runtime: Runtime, settings: DetectorSettings) -> Detector:
-    """See DetectorFactory. There are no options; `detect.precision` and `refine_small` are for faces."""
+    """See DetectorFactory; `detect.precision` and `refine_small` are for faces."""
     network = open_network(
         choose_backend(settings.detect.backend, runtime.device),
         expand_weights(runtime.store.load(MODEL_NAME)),
@@ -157,6 +171,10 @@ def create(options: BaseModel, runtime: Runtime, settings: DetectorSettings) -> 
     views = functools.partial(views_for, scale=settings.scale, tile=detect.tile)
     # Without boxes that a window cuts: who is too large for a window is found whole in a larger one.
     detector: Detector = TiledDetector(finder, settings.scale, detect, views, keep_cut=False)
-    if not detect.rotated:
+    if detect.rotated:
+        detector = RotatingDetector(detector, PersonFinder(network, LIKELY), NMS_IOU, CERTAIN)
+    if not cast(PersonOptions, options).outline:
         return detector
-    return RotatingDetector(detector, PersonFinder(network, LIKELY), NMS_IOU, CERTAIN)
+    # By onnxruntime on the CPU for all backends, because torch lacks some of its operators.
+    outline = open_network("onnxruntime", runtime.store.load(OUTLINE_MODEL), threads=runtime.threads, device="cpu")
+    return OutlinedDetector(detector, outline)

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from anon_batch.imaging.orientation import turn_points
-from anon_batch.records import Detections, FloatArray
+from anon_batch.imaging.orientation import turn_points, turn_upright
+from anon_batch.records import BoolArray, Detections, FloatArray
 
 _MIRRORED = frozenset({2, 4, 5, 7})
 _OTHER_SIDE = [1, 0, 2, 4, 3]  # right and left eye, and the corners of the mouth, change places
@@ -36,4 +36,10 @@ def turn_detections(found: Detections, width: int, height: int, orientation: int
         boxes=boxes.astype(np.float32),
         landmarks=turn(found.landmarks),
         witnesses=turn(found.witnesses),
+        outlines=tuple(None if own is None else _turn_outline(own, orientation) for own in found.outlines),
     )
+
+
+def _turn_outline(outline: BoolArray, orientation: int) -> BoolArray:
+    cells = np.repeat(outline[:, :, None].astype(np.uint8), 3, axis=2)
+    return np.ascontiguousarray(turn_upright(cells, orientation)[:, :, 0] > 0)

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from anon_batch.formats.part import PartMeta, column, list_array, to_parquet
-from anon_batch.records import Detections, GroundTruth
+from anon_batch.records import OUTLINE_SIDE, BoolArray, Detections, GroundTruth
 
 _DETECTION = pa.struct(
     [
@@ -56,6 +56,13 @@ AUDIT_SCHEMA = pa.schema(
         column("ground_truth", pa.list_(_TRUTH), "the manifest's ground truth; null if unknown"),
         column("stats", pa.string(), "what the row counts in the statistics of its part, as JSON"),
     ]
+)
+# Only in parts with an outline, so that those of other jobs stay as they were.
+OUTLINES = column(
+    "outlines",
+    pa.list_(pa.binary()),
+    "for each detection which of 64 x 64 cells of its surroundings (its box grown by 1.15, clipped to the image) show it, one "
+    "bit each, by rows; null without an outline. The column is missing where no detection of the part has one",
 )
 _PLAIN = (
     "image_id",
@@ -108,7 +115,35 @@ def write_audit(rows: Sequence[AuditRow], meta: PartMeta) -> bytes:
     columns: dict[str, Sequence[Any]] = {name: [getattr(row, name) for row in rows] for name in _PLAIN}
     columns["detections"] = _detections(rows)
     columns["ground_truth"] = [_truth(row) for row in rows]
-    return to_parquet(columns, AUDIT_SCHEMA, meta)
+    columns["outlines"] = [None if row.detections is None else _packed(row.detections) for row in rows]
+    has_outlines = any(outline is not None for own in columns["outlines"] for outline in own or ())
+    return to_parquet(columns, AUDIT_SCHEMA.append(OUTLINES) if has_outlines else AUDIT_SCHEMA, meta)
+
+
+def read_outlines(packed: Sequence[bytes | None] | None, count: int) -> tuple[BoolArray | None, ...]:
+    """Return the outlines of a row's detections, as `Detections.outlines`.
+
+    Args:
+        packed: cell of the column `outlines`; None where the part has no such column.
+        count: number of detections.
+    """
+    return tuple(None if own is None else _unpacked(own) for own in packed or [None] * count)
+
+
+def with_outlines(table: pa.Table) -> pa.Table:
+    """Return the rows of an audit part with the column of outlines, null in all rows if the part had none."""
+    if OUTLINES.name in table.column_names:
+        return table
+    return table.append_column(pa.field(OUTLINES.name, OUTLINES.type), pa.nulls(len(table), OUTLINES.type))
+
+
+def _unpacked(packed: bytes) -> BoolArray:
+    cells = np.unpackbits(np.frombuffer(packed, np.uint8), count=OUTLINE_SIDE**2)
+    return np.ascontiguousarray(cells.reshape(OUTLINE_SIDE, OUTLINE_SIDE).astype(np.bool_))
+
+
+def _packed(found: Detections) -> list[bytes | None]:
+    return [None if outline is None else np.packbits(outline).tobytes() for outline in found.outlines]
 
 
 def _detections(rows: Sequence[AuditRow]) -> pa.ListArray:

@@ -164,6 +164,16 @@ _ENTRIES = (
         package="anon_batch:models/bundled/person_pose.onnx",
     ),
     ModelEntry(
+        name="person_outline",
+        filename="person_outline.onnx",
+        url="",
+        sha256="7e704ae5860e09e8c6843e9fd8726c6c1472b99422858fa1ba53f6ec9a0c5fbd",
+        size_bytes=233433,
+        licence="Apache-2.0",
+        trained_on="not stated by its authors (MediaPipe's selfie segmentation)",
+        package="anon_batch:models/bundled/person_outline.onnx",
+    ),
+    ModelEntry(
         name="text",
         filename="ch_PP-OCRv4_det_infer.onnx",
         url="https://huggingface.co/SWHL/RapidOCR/resolve/main/PP-OCRv4/ch_PP-OCRv4_det_infer.onnx",

@@ -1,7 +1,8 @@
 """Which labelled regions of an image no mask covers: the faces that a published image still shows.
 
 A region is uncovered if the pixel at its centre, or more than MAX_OUTSIDE of its box, lies outside all masks. The masks are
-those of the regions that were rendered, those that a check added included; what the owner keeps has none.
+those of the regions that were rendered, those that a check added included; what the owner keeps has none. Of a mask that follows
+an outline the whole box counts for regions of its own label, because their labelled boxes hold surroundings too.
 """
 
 from __future__ import annotations
@@ -64,7 +65,13 @@ def judge_regions(
     matched = match(detections, truth).region_detection.tolist() if len(truth) else []
     sides = (truth.boxes[:, 2:] - truth.boxes[:, :2]).astype(np.float64)
     return LabelledRegions(
-        np.array([own is None or masks.leave_uncovered(own) for own in extents], np.bool_),
+        np.array(
+            [
+                own is None or masks.leave_uncovered(own, label)
+                for own, label in zip(extents, truth.labels, strict=True)
+            ],
+            np.bool_,
+        ),
         sides.max(axis=1, initial=0.0),
         np.array([math.nan if own is None else _brightness(own, preview) for own in extents], np.float64),
         tuple(UNKNOWN if at < 0 else pose_of(detections.landmarks[at]) for at in matched),
@@ -79,10 +86,12 @@ class _Masks:
         self._regions = regions
         self._known: dict[int, BoolArray] = {}
 
-    def leave_uncovered(self, extent: _Extent) -> bool:
+    def leave_uncovered(self, extent: _Extent, label: str) -> bool:
         left, top, right, bottom = extent
         covered = np.zeros((bottom - top, right - left), np.bool_)
         for at, region in enumerate(self._regions):
+            if region.shape == "outline" and region.label == label:
+                _fill(covered, region.box, left, top)
             x1, y1, x2, y2 = region.mask_extent
             a, b, c, d = max(x1, left), max(y1, top), min(x2, right), min(y2, bottom)
             if a < c and b < d:
@@ -95,6 +104,12 @@ class _Masks:
         if at not in self._known:
             self._known[at] = region_mask(self._regions[at])
         return self._known[at]
+
+
+def _fill(covered: BoolArray, box: tuple[float, float, float, float], left: int, top: int) -> None:
+    """Set the pixels of a box, px of the image, in a part of it that starts at (left, top)."""
+    x1, y1 = max(math.floor(box[0]) - left, 0), max(math.floor(box[1]) - top, 0)
+    covered[y1 : max(math.ceil(box[3]) - top, 0), x1 : max(math.ceil(box[2]) - left, 0)] = True
 
 
 def pose_of(landmarks: FloatArray) -> str:

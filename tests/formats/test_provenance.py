@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import io
 import json
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from anon_batch.errors import IntegrityError, TransientStorageError
-from anon_batch.formats.audit import AUDIT_SCHEMA, AuditRow, write_audit
+from anon_batch.formats.audit import AUDIT_SCHEMA, AuditRow, read_outlines, with_outlines, write_audit
 from anon_batch.formats.part import FORMAT_VERSION, PartMeta, description, read_meta, read_part
 from anon_batch.formats.provenance import PROVENANCE_SCHEMA, write_provenance
 from anon_batch.records import Detections, GroundTruth, ProvenanceRow, RegionRecord
@@ -249,3 +250,33 @@ def test_descriptions_of_columns_are_not_written_into_each_part() -> None:
     assert [
         description(field) for field in (schema.field("status"), schema.field("regions").type.value_type.field(0))
     ] == ["", ""]
+
+
+def test_outlines_are_a_column_of_parts_that_have_one_alone():
+    from anon_batch.records import OUTLINE_SIDE
+
+    outline = np.random.default_rng(0).random((OUTLINE_SIDE, OUTLINE_SIDE)) < 0.5
+    none = Detections(
+        np.zeros((1, 4), np.float32), np.ones(1, np.float32), np.full((1, 5, 2), np.nan, np.float32), ("net",)
+    )
+    both = dataclasses.replace(Detections.merge([none, none]), outlines=(None, outline))
+
+    def part(*found):
+        rows = [
+            AuditRow(f"{n}", "s3://x", *(None,) * 4, "clean", None, None, own, {}, None, [], "{}")
+            for n, own in enumerate(found)
+        ]
+        return read_part(write_audit(rows, META), "u", AUDIT_SCHEMA)
+
+    plain, outlined = part(none, None), part(none, both, None)
+    assert "outlines" not in plain.column_names
+    first, second, third = outlined.to_pylist()
+    assert third["outlines"] is None
+    assert read_outlines(first["outlines"], 1) == (None,)
+    assert read_outlines(plain.to_pylist()[0].get("outlines"), 1) == (None,)
+    [empty, full] = read_outlines(second["outlines"], 2)
+    assert empty is None
+    np.testing.assert_array_equal(full, outline)
+    assert with_outlines(outlined) is outlined
+    assert with_outlines(plain).schema == outlined.schema
+    assert with_outlines(plain).column("outlines").to_pylist() == [None, None]

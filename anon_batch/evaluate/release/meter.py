@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from anon_batch.anonymize.parts import join_parts
 from anon_batch.anonymize.policy import Policy
 from anon_batch.detect.ensemble import Ensemble
 from anon_batch.evaluate.average_precision import anonymized_truth
@@ -104,7 +105,8 @@ class ReleaseMeter:
         regions = []
         if row.detections is not None:
             every = self._policy.regions_of(row.detections, source.width, source.height)
-            regions = [region for region in every if row.rendered[region.index]]
+            rendered = [region for region in every if row.rendered[region.index]]
+            regions = list(join_parts(rendered, self._policy, source.width, source.height))
         label = None if self._label_column is None else label_of(row, self._label_column)
         output = None if row.output is None else row.output.decode().pixels
         return SeenImage(

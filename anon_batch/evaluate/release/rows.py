@@ -24,6 +24,7 @@ from anon_batch.errors import (
 from anon_batch.evaluate.release.job import ReleaseJob
 from anon_batch.evaluate.release.tasks import Rows
 from anon_batch.formats import layout
+from anon_batch.formats.audit import read_outlines
 from anon_batch.formats.shard_file import read_members
 from anon_batch.imaging.source import SourceImage
 from anon_batch.manifest.fetch import SourceReader, failure_of
@@ -246,6 +247,7 @@ def _found(audit: Provenance | None) -> tuple[Detections | None, BoolArray]:
         np.array([own["landmarks"] for own in found], np.float32).reshape(-1, 5, 2),
         tuple(own["detector"] for own in found),
         tuple(own["label"] for own in found),
+        outlines=read_outlines(audit.get("outlines") if audit else None, len(found)),
     )
     return detections, np.array([own["method"] is not None for own in found], np.bool_)
 

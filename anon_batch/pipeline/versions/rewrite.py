@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from anon_batch.errors import IntegrityError, ObjectExistsError
 from anon_batch.formats import layout
+from anon_batch.formats.audit import OUTLINES, with_outlines
 from anon_batch.formats.part import PartMeta, to_parquet
 from anon_batch.formats.release import Part
 from anon_batch.formats.seal_store import SealStore
@@ -66,9 +67,10 @@ def rewrite_part(new: NewVersion, spec: ShardSpec, rows: Mapping[int, NewRow]) -
     key, shard_sha256 = ("", "") if files else _write_shard_file(new, spec, old, rows)
     public = {number: _put_image(new, row) if files else _inside(row) for number, row in rows.items()}
     _rewrite_sealed(new, spec, old, rows)
-    audit = replace_rows(
-        new.ledger.read_audit(spec, old.meta.attempt), spec.start, {n: row.audit for n, row in rows.items()}
-    )
+    private = new.ledger.read_audit(spec, old.meta.attempt)
+    if any(OUTLINES.name in row.audit for row in rows.values()):
+        private = with_outlines(private)
+    audit = replace_rows(private, spec.start, {n: row.audit for n, row in rows.items()})
     stats = _count_again(audit, ShardStats.from_json(old.meta.stats))
     meta = PartMeta(spec.name, new.attempt, new.run.run_id, old.meta.finished_at, stats.to_json(), shard_sha256)
     new.ledger.put_audit(spec, new.attempt, _to_parquet(audit, meta))
