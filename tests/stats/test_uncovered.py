@@ -1,12 +1,14 @@
 """Which labelled regions are uncovered: by centre and by area, against the union of masks pixel by pixel."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anon_batch.geometry import regions_of, union_of_masks
-from anon_batch.records import Detections, GroundTruth, Preview
+from anon_batch.records import OUTLINE_SIDE, Detections, GroundTruth, Preview
 from anon_batch.stats.uncovered import judge_regions, pose_of
 
 _WIDTH, _HEIGHT = 60, 50
@@ -127,3 +129,13 @@ def test_the_pose_is_that_of_the_matched_detection():
         "unknown",
         "unknown",
     )
+
+
+@pytest.mark.parametrize(("label", "uncovered"), [("person", False), ("face", True)])
+def test_of_an_outline_the_box_counts_for_its_own_label(label, uncovered):
+    outline = np.zeros((OUTLINE_SIDE, OUTLINE_SIDE), np.bool_)
+    outline[:, :8] = True
+    found = dataclasses.replace(_found((10, 10, 30, 30)), labels=("person",), outlines=(outline,))
+    truth = _truth((10, 10, 30, 30), labels=(label,))
+    assert _judge(truth, found, "outline").uncovered.tolist() == [uncovered]
+    assert _judge(_truth((35, 10, 55, 30), labels=("person",)), found, "outline").uncovered.tolist() == [True]
