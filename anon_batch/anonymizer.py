@@ -47,6 +47,7 @@ from anon_batch.records import (
     Detections,
     EncodedImage,
     GroundTruth,
+    Persons,
     PixelArray,
 )
 from anon_batch.stats.uncovered import LabelledRegions, judge_regions
@@ -275,7 +276,7 @@ class Anonymizer:
         timer: Timer = lambda stage: nullcontext(),
         detections: Sequence[Detections] | None = None,
         drawn: Sequence[Detections | None] | None = None,
-        persons: Sequence[str | tuple[str | None, ...] | None] | None = None,
+        persons: Sequence[Persons | None] | None = None,
     ) -> list[Outcome]:
         """Anonymize opened images. Whatever is wrong with an image ends in its own outcome; nothing is raised.
 

@@ -114,6 +114,27 @@ class GroundTruth:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class IdentifiedFaces:
+    """Faces of one image that were compared with those of others.
+
+    Args:
+        boxes: (N, 4) float32 xyxy, px of the upright image.
+        persons: N tokens of whom they show; None for a face that could not be compared.
+    """
+
+    boxes: FloatArray
+    persons: tuple[str | None, ...]
+
+    def __post_init__(self) -> None:
+        n = len(self.persons)
+        _require(self.boxes.shape == (n, 4), f"boxes: {self.boxes.shape}, expected ({n}, 4)")
+
+
+Persons = str | tuple[str | None, ...] | IdentifiedFaces
+"""Whom an image shows: the token of its only region, one for each of the manifest's regions, or faces that were compared."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class ManifestRow:
     """One image of the dataset: where its bytes are and what is known about it.
 
@@ -127,8 +148,7 @@ class ManifestRow:
         extra: the manifest's other columns, passed through to the release.
         slices: the manifest's private columns `slice_*`, for the statistics alone: column -> value.
         drawn: what people drew around something that the run missed; anonymized besides what the detectors find.
-        persons: tokens of whom the regions show: one for each, None for who is unknown, or one text for the only region of the
-            image. None if no person keeps a face.
+        persons: tokens of whom the regions show, None for who is unknown. None if no person keeps a face.
     """
 
     index: int
@@ -142,7 +162,7 @@ class ManifestRow:
     extra: Mapping[str, Any] = field(default_factory=dict)
     slices: Mapping[str, str] = field(default_factory=dict)
     drawn: Detections | None = None
-    persons: str | tuple[str | None, ...] | None = None
+    persons: Persons | None = None
 
     def measured(self, width: int, height: int) -> ManifestRow:
         """Return the row of an image of this size, px: its regions are in px."""

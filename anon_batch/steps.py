@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from numbers import Integral
 
 import numpy as np
+import numpy.typing as npt
 
 from anon_batch import keys
 from anon_batch.anonymize.ladder import Ladder
@@ -33,7 +34,16 @@ from anon_batch.errors import (
 from anon_batch.imaging.source import SourceImage
 from anon_batch.memory import in_halves
 from anon_batch.outcomes import Anonymized, Clean, Outcome, Withheld
-from anon_batch.records import AnonymizedImage, Detections, GroundTruth, Region, read_only
+from anon_batch.records import (
+    DEFAULT_LABEL,
+    AnonymizedImage,
+    Detections,
+    GroundTruth,
+    IdentifiedFaces,
+    Persons,
+    Region,
+    read_only,
+)
 from anon_batch.stats import match
 
 # What a detector that is a service raises where it can search no image: the run stops, because otherwise all would be withheld.
@@ -65,7 +75,7 @@ class Item:
     error: RowError | None = None
     checks: Counter[tuple[str, str]] = field(default_factory=Counter)
     drawn: Detections | None = None
-    persons: str | tuple[str | None, ...] | None = None
+    persons: Persons | None = None
 
 
 def new_item(
@@ -169,6 +179,9 @@ def _choose_regions(item: Item, detections: Detections, ladder: Ladder) -> None:
         named = sum(isinstance(subject, str) for subject in subjects)
         item.checks["identity", "named"] += named
         item.checks["identity", "unnamed"] += len(subjects) - named
+    if isinstance(item.persons, IdentifiedFaces):
+        other = zip(detections.labels, _found_again(detections, item.persons).tolist(), strict=True)
+        item.checks["identity", "unmatched"] += sum(label == DEFAULT_LABEL and face < 0 for label, face in other)
     if len(regions) != len(detections):
         raise WithheldError("incomplete", f"{len(regions)} regions for {len(detections)} detections")
     kept = kept_by_owner(detections, item.ground_truth) & ~is_drawn(detections)  # because a person saw it in the output
@@ -177,15 +190,18 @@ def _choose_regions(item: Item, detections: Detections, ladder: Ladder) -> None:
     item.regions = tuple(ladder.prepare(joined, item.source.decode))
 
 
-def subjects_of(
-    detections: Detections, truth: GroundTruth | None, persons: str | tuple[str | None, ...] | None
-) -> list[int | str]:
+def subjects_of(detections: Detections, truth: GroundTruth | None, persons: Persons | None) -> list[int | str]:
     """Return what each region's seed derives from: the token of the person that it shows, else its position.
 
     A detection shows the person of the region that it finds (IoU 0.5). One name for an image is that of its only detection, or of
     the detection that finds its only region. Elsewhere a face is of nobody, because a wrong name would link two people.
     """
     subjects: list[int | str] = list(range(len(detections)))
+    if isinstance(persons, IdentifiedFaces):
+        for at, face in enumerate(_found_again(detections, persons).tolist()):
+            person = persons.persons[face] if face >= 0 else None
+            subjects[at] = at if person is None else person
+        return subjects
     if isinstance(persons, str) and len(detections) == 1:
         return [persons]
     if persons is None or truth is None or (isinstance(persons, str) and len(truth) != 1):
@@ -195,6 +211,13 @@ def subjects_of(
         if person is not None and at >= 0:
             subjects[at] = person
     return subjects
+
+
+def _found_again(detections: Detections, known: IdentifiedFaces) -> npt.NDArray[np.intp]:
+    """Return for each detection the position of the known face that it is; -1 if it is none, as for another label."""
+    n = len(known.persons)
+    faces = GroundTruth(known.boxes, np.zeros(n, np.bool_))
+    return match(detections, faces).detection_region
 
 
 def render(items: Sequence[Item], ladder: Ladder, key: bytes) -> None:

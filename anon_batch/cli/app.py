@@ -16,6 +16,7 @@ from anon_batch.cli import (
     erase,
     estimate,
     evaluate,
+    identify,
     keys,
     manifest,
     models,
@@ -54,6 +55,7 @@ app = typer.Typer(
     epilog="Exit codes: " + "; ".join(f"{int(code)} {code.meaning}" for code in ExitCode) + ".",
 )
 app.command("manifest")(manifest.build)
+app.command("identify")(identify.identify)
 app.command("run")(run.run)
 app.command("submit")(submit.submit)
 app.command("estimate")(estimate.estimate)

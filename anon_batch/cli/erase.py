@@ -47,6 +47,14 @@ def erase(
             metavar="NAME=VALUE", help="Images with this value in a published column; repeatable.", show_default=False
         ),
     ] = None,
+    person: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TOKEN",
+            help="Images of this person, by the token that the ledger has for whose face it is (persons.parquet); repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     ignore_missing: Annotated[
         bool, typer.Option("--ignore-missing", help="Erase what is there, though something that is named is not.")
     ] = False,
@@ -77,7 +85,7 @@ def erase(
     from anon_batch.release.erase.erase import Eraser
     from anon_batch.release.signature.signing_key import read_private
 
-    request = _request(ids or [], ids_file, source or [], column or [])
+    request = _request(ids or [], ids_file, source or [], column or [], person or [])
     if json and not (yes or dry_run):
         raise ConfigError("--json asks nothing: add --yes or --dry-run")
     if sign_key is not None:
@@ -117,7 +125,9 @@ def erase(
         raise typer.Exit(int(ExitCode.USAGE))
 
 
-def _request(ids: list[str], ids_file: Path | None, sources: list[str], columns: list[str]) -> EraseRequest:
+def _request(
+    ids: list[str], ids_file: Path | None, sources: list[str], columns: list[str], persons: list[str]
+) -> EraseRequest:
     from anon_batch.release.erase.request import EraseRequest
 
     named = [*ids, *([] if ids_file is None else _lines(ids_file))]
@@ -126,9 +136,9 @@ def _request(ids: list[str], ids_file: Path | None, sources: list[str], columns:
         raise ConfigError(f"--column {wrong[0]}: write NAME=VALUE")
     if wrong := [text for text in sources if not text.strip("*/ ")]:
         raise ConfigError(f"--source {wrong[0]!r}: names everything; name the images by --ids")
-    if not (named or sources or pairs):
-        raise ConfigError("name what to erase: --ids, --ids-file, --source or --column")
-    return EraseRequest(tuple(named), tuple(sources), tuple(pairs))
+    if not (named or sources or pairs or persons):
+        raise ConfigError("name what to erase: --ids, --ids-file, --source, --column or --person")
+    return EraseRequest(tuple(named), tuple(sources), tuple(pairs), tuple(persons))
 
 
 def _lines(path: Path) -> list[str]:

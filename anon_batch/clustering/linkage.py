@@ -1,6 +1,6 @@
 """Average linkage under cannot-links: clusters of the largest mean similarity merge first, and never two of one image.
 
-Single linkage chains: at a cosine of 0.6 it joins hundreds of strangers, where average linkage joins a handful.
+Single linkage chains: at a cosine of 0.6 it joins hundreds of different people, where average linkage joins a handful.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ def _components(n: int, edges: Edges, threshold: float, most: int) -> Iterator[t
     for part in np.split(order, np.flatnonzero(np.diff(names[order])) + 1):
         if 1 < len(part) <= most:
             yield part, True
-        elif len(part) > most and threshold > 1:  # the same image many times
+        elif len(part) > most and threshold + _STEP >= 1:  # one image many times
             yield from ((part[start : start + most], False) for start in range(0, len(part), most))
         elif len(part) > most:
             inside = np.isin(first, part)

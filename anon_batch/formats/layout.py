@@ -70,6 +70,11 @@ LEDGER_REVIEW = "review"
 LEDGER_VERSIONS = "versions"
 LEDGER_KEYS = "keys"
 LEDGER_IDENTITY_KEY = f"{LEDGER_KEYS}/identity.key"
+LEDGER_FEATURES_KEY = f"{LEDGER_KEYS}/features.key"
+LEDGER_PERSONS = "persons.parquet"
+LEDGER_PERSONS_JSON = "persons.json"
+LEDGER_FACES = "faces"
+LEDGER_FACES_PLAN = f"{LEDGER_FACES}/plan.json"
 LEDGER_SEALS = f"{LEDGER_KEYS}/seals.json"
 LEDGER_SEALED = "sealed"
 LEDGER_SEAL_KEYS = "sealkeys"
@@ -77,7 +82,7 @@ LEDGER_ACCESS = "access"
 LEDGER_PATCH = "patch"
 LEDGER_LOGS = "logs"
 LEDGER_SURVIVORS = "survivors.json"
-LEDGER_FILES = frozenset({LEDGER_PLAN, LEDGER_RUN_KEY, LEDGER_SURVIVORS})
+LEDGER_FILES = frozenset({LEDGER_PLAN, LEDGER_RUN_KEY, LEDGER_SURVIVORS, LEDGER_PERSONS, LEDGER_PERSONS_JSON})
 LEDGER_FOLDERS = frozenset(
     {
         LEDGER_ROWS,
@@ -91,6 +96,7 @@ LEDGER_FOLDERS = frozenset(
         LEDGER_SEALED,
         LEDGER_SEAL_KEYS,
         LEDGER_ACCESS,
+        LEDGER_FACES,
     }
 )
 
@@ -147,6 +153,11 @@ def seal_keys_part(shard: str, attempt: str) -> str:
 def rotation(name: str) -> str:
     """Return the key below LEDGER of the marker that the recipients of sealed originals are being changed."""
     return f"{LEDGER_KEYS}/rotation-{name}.json"
+
+
+def faces_part(rows: str) -> str:
+    """Return the key below LEDGER of the encrypted faces of the rows named `START-COUNT`."""
+    return f"{LEDGER_FACES}/{rows}.sealed"
 
 
 def attempt(shard: str, attempt_name: str) -> str:

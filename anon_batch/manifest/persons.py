@@ -1,4 +1,5 @@
-"""Whom the regions of a row show, as tokens: private columns of the rows in a ledger, made from the manifest's column of persons.
+"""Whom the regions of a row show, as tokens: private columns of the rows in a ledger, made from the manifest's column of persons
+or from faces that were compared.
 
 A token is what a region's seed derives from. Only the holder of the identity key can tell whose it is.
 """
@@ -9,27 +10,74 @@ import hmac
 import json
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import pyarrow as pa
 
 from anon_batch.config.identity import IdentityConfig
 from anon_batch.errors import ManifestError
 from anon_batch.manifest.regions_column import is_text, plain_type
+from anon_batch.records import IdentifiedFaces, Persons
 
 OF_IMAGE, OF_REGIONS = "person_token_of_image", "person_tokens_of_regions"
+IDENTIFIED, GROUP = "identified_faces", "identity_group"
 PRIVATE_PERSON = "identity, in no row of the release"
+BOX = ("x1", "y1", "x2", "y2")
+IDENTIFIED_TYPE = pa.list_(pa.struct([*((edge, pa.float32()) for edge in BOX), ("person", pa.string())]))
 _TOKEN_BYTES = 16
 
 
 def is_person_token(name: str) -> bool:
     """Return whether a column of a ledger's rows has this meaning."""
-    return name in (OF_IMAGE, OF_REGIONS)
+    return name in (OF_IMAGE, OF_REGIONS, IDENTIFIED, GROUP)
 
 
-def persons_of(of_image: str | None, of_regions: list[str | None] | None) -> str | tuple[str | None, ...] | None:
+def persons_of(
+    of_image: str | None, of_regions: list[str | None] | None, identified: list[dict[str, Any]] | None
+) -> Persons | None:
     """Return the persons of one row of a ledger."""
+    if identified is not None:
+        boxes = np.array([[face[edge] for edge in BOX] for face in identified], np.float32).reshape(-1, 4)
+        return IdentifiedFaces(boxes, tuple(face["person"] for face in identified))
     return of_image if of_regions is None else tuple(of_regions)
+
+
+def tokens_in(table: pa.Table) -> list[frozenset[str]]:
+    """Return the tokens in each row of a ledger's rows."""
+    found: list[set[str]] = [set() for _ in range(len(table))]
+    for name in (OF_IMAGE, OF_REGIONS, IDENTIFIED):
+        for own, value in zip(
+            found, table.column(name).to_pylist() if name in table.column_names else (), strict=False
+        ):
+            values = value if isinstance(value, list) else [value]
+            own.update(one["person"] if isinstance(one, dict) else one for one in values if one is not None)
+    return [frozenset(own) - {None} for own in found]
+
+
+def person_token(key: bytes, *about: str | int | None) -> str:
+    """Return what only the holder of the identity key can make: 32 hexadecimal digits.
+
+    Args:
+        key: the identity key.
+        about: who it is, from the kind of the token on.
+    """
+    message = json.dumps(about).encode("utf-8", "surrogatepass")
+    return hmac.digest(key, message, "sha256")[:_TOKEN_BYTES].hex()
+
+
+class PrivateColumns(Protocol):
+    """Makes columns for the ledger alone from the rows of a manifest."""
+
+    @property
+    def withheld(self) -> Mapping[str, str]:
+        """Columns of the manifest that are not published -> why."""
+
+    def private(self, table: pa.Table) -> dict[str, pa.Array]:
+        """Return the columns for the next rows, which have all columns of the manifest."""
+
+    def finish(self) -> None:
+        """Check what only all rows show."""
 
 
 class PersonColumn:
@@ -47,13 +95,8 @@ class PersonColumn:
 
     def __init__(self, identity: IdentityConfig, schema: pa.Schema, read_key: Callable[[], bytes], where: str) -> None:
         self._identity, self._read_key, self._where = identity, read_key, where
-        self._is_list = _is_list(self._kind(schema, identity.person_column, "identity.person_column"))
-        if identity.group_column is not None:
-            kind = self._kind(schema, identity.group_column, "identity.group_column")
-            if _is_list(kind):
-                raise ManifestError(f"manifest {where}: identity.group_column `{identity.group_column}` is a list")
-        if taken := [name for name in (OF_IMAGE, OF_REGIONS) if name in schema.names]:
-            raise ManifestError(f"manifest {where}: rename column `{taken[0]}`, because `identity` uses this name")
+        self._is_list = _is_list(kind_of_column(schema, identity.person_column, "identity.person_column", where))
+        check_group_column(identity, schema, where)
 
     def private(self, table: pa.Table) -> dict[str, pa.Array]:
         """Return the private columns of a table that has all columns of the manifest.
@@ -87,6 +130,9 @@ class PersonColumn:
         """The column that is not published -> why. Groups pass through as other columns do."""
         return {self._identity.person_column: PRIVATE_PERSON}
 
+    def finish(self) -> None:
+        """Do nothing, because every row was checked by itself."""
+
     @cached_property
     def _key(self) -> bytes:
         return self._read_key()
@@ -96,18 +142,43 @@ class PersonColumn:
         scope = self._identity.scope
         if person in (None, "") or (scope == "group" and group in (None, "")):
             return None
-        message = json.dumps(["anon-batch person 1", scope, None if group is None else str(group), str(person)])
-        return hmac.digest(self._key, message.encode("utf-8", "surrogatepass"), "sha256")[:_TOKEN_BYTES].hex()
+        return person_token(self._key, "anon-batch person 1", scope, None if group is None else str(group), str(person))
 
-    def _kind(self, schema: pa.Schema, name: str, key: str) -> pa.DataType:
-        if name not in schema.names:
-            known = ", ".join(schema.names[:20]) or "none"
-            raise ManifestError(f"manifest {self._where}: {key} names no column `{name}`; there are: {known}")
-        kind = plain_type(schema.field(name).type)
-        value = plain_type(kind.value_type) if _is_list(kind) else kind
-        if not (is_text(value) or pa.types.is_integer(value) or pa.types.is_null(value)):
-            raise ManifestError(f"manifest {self._where}: `{name}` is {kind}; {key} needs text or integers")
-        return kind
+
+def check_group_column(identity: IdentityConfig, schema: pa.Schema, where: str) -> None:
+    """Check the column of groups, and that no column has a name that the ledger uses.
+
+    Raises:
+        ManifestError: it is missing, its type cannot name groups, or a column has to be renamed.
+    """
+    if identity.group_column is not None:
+        kind = kind_of_column(schema, identity.group_column, "identity.group_column", where)
+        if _is_list(kind):
+            raise ManifestError(f"manifest {where}: identity.group_column `{identity.group_column}` is a list")
+    if taken := [name for name in schema.names if is_person_token(name)]:
+        raise ManifestError(f"manifest {where}: rename column `{taken[0]}`, because `identity` uses this name")
+
+
+def kind_of_column(schema: pa.Schema, name: str, key: str, where: str) -> pa.DataType:
+    """Return the type of a column that names persons or groups.
+
+    Args:
+        schema: of the manifest's pass-through columns.
+        name: of the column.
+        key: of the job, which names it.
+        where: the manifest's address.
+
+    Raises:
+        ManifestError: it is missing, or its type cannot name anything.
+    """
+    if name not in schema.names:
+        known = ", ".join(schema.names[:20]) or "none"
+        raise ManifestError(f"manifest {where}: {key} names no column `{name}`; there are: {known}")
+    kind = plain_type(schema.field(name).type)
+    value = plain_type(kind.value_type) if _is_list(kind) else kind
+    if not (is_text(value) or pa.types.is_integer(value) or pa.types.is_null(value)):
+        raise ManifestError(f"manifest {where}: `{name}` is {kind}; {key} needs text or integers")
+    return kind
 
 
 def _is_list(kind: pa.DataType) -> bool:

@@ -16,7 +16,7 @@ from anon_batch.errors import ManifestError, ObjectNotFoundError, StorageError
 from anon_batch.formats.features import read_features, to_metadata
 from anon_batch.manifest.addresses import base_of, cell_prefix, resolve
 from anon_batch.manifest.bounded_parquet import iter_tables
-from anon_batch.manifest.persons import OF_IMAGE, OF_REGIONS, is_person_token, persons_of
+from anon_batch.manifest.persons import IDENTIFIED, OF_IMAGE, OF_REGIONS, is_person_token, persons_of
 from anon_batch.manifest.regions_column import ground_truths
 from anon_batch.manifest.rename import Renames, read_names, require_columns
 from anon_batch.manifest.schema import (
@@ -214,7 +214,9 @@ def rows_from_table(table: pa.Table, first_index: int) -> list[ManifestRow]:
     others = [n for n in table.column_names if n not in FIXED_SCHEMA.names]
     names = [n for n in others if not (is_slice(n) or is_person_token(n))]
     private = [n for n in others if is_slice(n)]
-    tokens = [table.column(n).to_pylist() if n in others else [None] * len(table) for n in (OF_IMAGE, OF_REGIONS)]
+    tokens = [
+        table.column(n).to_pylist() if n in others else [None] * len(table) for n in (OF_IMAGE, OF_REGIONS, IDENTIFIED)
+    ]
     extras: list[dict[str, Any]] = [{} for _ in range(len(table))]
     if names:
         values = zip(*(table.column(n).to_pylist() for n in names), strict=True)

@@ -89,9 +89,11 @@ def _concatenated(binary: pa.Array) -> bytes:
 
 
 def fingerprint(
-    config: JobConfig, rows_sha256: str, total: int, models: Sequence[str], run_key: bytes
+    config: JobConfig, rows_sha256: str, total: int, models: Sequence[str], run_key: bytes, persons: str | None = None
 ) -> dict[str, Any]:
     """Return everything that the outputs depend on, as JSON values by dotted name.
+
+    The digest of `persons` is one of them where faces were compared.
 
     Resources, addresses and storage options are not part of it, because they may change between two runs of a job.
     """
@@ -107,6 +109,7 @@ def fingerprint(
         "manifest row count": total,
         "models": list(models),
         "package version": __version__,
+        **({} if persons is None else {"persons": persons}),
         "run key": hashlib.sha256(b"anon-batch run key check" + run_key).hexdigest()[:16],
     }
 

@@ -13,15 +13,18 @@ from anon_batch.config import JobConfig
 from anon_batch.errors import ConfigError, IntegrityError, ManifestError, ResumeRefusedError
 from anon_batch.formats import layout
 from anon_batch.formats.ledger import Ledger
+from anon_batch.formats.persons import PersonsJson
 from anon_batch.formats.plan import Plan
 from anon_batch.formats.release import Release
 from anon_batch.formats.run_json import PUBLIC_SECTIONS, RunJson, now
 from anon_batch.formats.seals_json import Seals
 from anon_batch.manifest.chunks import PlannedRows
 from anon_batch.pipeline.fingerprint import differences, fingerprint
+from anon_batch.pipeline.identify.basis import check_basis, compares_faces
+from anon_batch.pipeline.identify.columns import check_same_faces, found_persons, private_columns
 from anon_batch.pipeline.scan_manifest import scan_manifest
 from anon_batch.pipeline.seals import check_seals, prepare_seals
-from anon_batch.pipeline.secret_keys import identity_key_of, read_run_key
+from anon_batch.pipeline.secret_keys import read_run_key
 from anon_batch.pipeline.writers import Sink, open_sink
 from anon_batch.records import ManifestRow
 from anon_batch.redaction import redact_address
@@ -42,6 +45,7 @@ class Run:
         invocation: names this start of the driver; attempts are counted by it.
         finished_at: when all rows had their commit for the first time, UTC, ISO 8601; None if some have none yet.
         seals: to whom originals are sealed; None if they are not kept.
+        persons: how persons were found by comparing faces; None if they were not.
     """
 
     config: JobConfig
@@ -52,6 +56,7 @@ class Run:
     invocation: str = ""
     finished_at: str | None = None
     seals: Seals | None = None
+    persons: PersonsJson | None = None
 
     @property
     def storage(self) -> Storage:
@@ -88,7 +93,8 @@ class Run:
         """Return what is published about persons and seals: nothing of what is off."""
         said: dict[str, Any] = {}
         if self.config.identity.scope != "none":
-            said["identity"] = {"scope": self.config.identity.scope}
+            found = {} if self.persons is None else {"source": "cluster", **self.persons.public}
+            said["identity"] = {"scope": self.config.identity.scope, **found}
         if self.seals is not None:
             said["seal"] = {"what": self.seals.what, "recipients": len(self.seals.recipients)}
         return said
@@ -113,8 +119,9 @@ def open_run(config: JobConfig, models: Sequence[str], storage: Storage | None =
     """
     storage = storage or Storage(config.storage)
     release, ledger = Release(storage, config.output_uri), Ledger(storage, config.ledger_uri)
-    _check_separate(release.uri, ledger.uri, absolute(config.manifest))
+    check_separate(release.uri, ledger.uri, absolute(config.manifest))
     check_seals(config)
+    check_basis(config)
     plan = _find_plan(release, ledger)
     _check_no_version_begun(release, ledger)
     resumed = plan is not None
@@ -122,12 +129,16 @@ def open_run(config: JobConfig, models: Sequence[str], storage: Storage | None =
         with writing("the ledger", "`ledger` or --output"):
             ledger.make_private()
     rows_id = secrets.token_hex(4)
-    identity_key = identity_key_of(config, ledger, create=not resumed)
-    rows = scan_manifest(config, ledger, None if resumed else rows_id, identity_key)
+    persons = found_persons(config, ledger) if compares_faces(config) else None
+    if persons is not None:
+        check_same_faces(config, persons)
+    columns = private_columns(config, ledger, create=not resumed)
+    rows = scan_manifest(config, ledger, None if resumed else rows_id, columns)
     if rows.total == 0:
         raise ManifestError(f"{config.manifest}: no rows")
     run_key = read_run_key(config, ledger, create=not resumed)
-    current = fingerprint(config, rows.sha256, rows.total, models, run_key)
+    made = None if persons is None else persons.made_sha256
+    current = fingerprint(config, rows.sha256, rows.total, models, run_key, made)
     if plan is None:
         plan = ledger.publish_plan(
             Plan(
@@ -154,7 +165,7 @@ def open_run(config: JobConfig, models: Sequence[str], storage: Storage | None =
         )
     seals = prepare_seals(config, ledger, plan.run_id)
     finished_at = _finished_at(release) if resumed else None
-    run = Run(config, plan, release, ledger, run_key, secrets.token_hex(4), finished_at, seals)
+    run = Run(config, plan, release, ledger, run_key, secrets.token_hex(4), finished_at, seals, persons)
     if finished_at is None:
         with writing("the release", "--output"):
             release.write_run_json(run.describe())
@@ -170,7 +181,12 @@ def _finished_at(release: Release) -> str | None:
     return record.finished_at if record.is_finished else None
 
 
-def _check_separate(output: str, ledger: str, manifest: str) -> None:
+def check_separate(output: str, ledger: str, manifest: str) -> None:
+    """Check that no private file would lie where files are published.
+
+    Raises:
+        ConfigError: one of the places lies inside another.
+    """
     if manifest.startswith(output + "/"):
         raise ConfigError(
             f"manifest {manifest} lies inside output {output}: it names the sources and would be published; move it, or "

@@ -16,7 +16,7 @@ from anon_batch.formats.splits import Split
 from anon_batch.manifest import ManifestFile, RowChecker, open_manifest
 from anon_batch.manifest.allowed import AllowedSources
 from anon_batch.manifest.chunks import CHUNK_ROWS, chunk_to_parquet
-from anon_batch.manifest.persons import PersonColumn
+from anon_batch.manifest.persons import IDENTIFIED, PrivateColumns
 from anon_batch.manifest.publish import ColumnFilter, SliceColumns, decide
 from anon_batch.manifest.rebatch import rebatch
 from anon_batch.manifest.sampling import sample_hashes, sample_threshold
@@ -48,7 +48,10 @@ class ScannedRows(NamedTuple):
 
 
 def scan_manifest(
-    config: JobConfig, ledger: Ledger, rows_id: str | None, identity_key: Callable[[], bytes] | None = None
+    config: JobConfig,
+    ledger: Ledger,
+    rows_id: str | None,
+    private_columns: Callable[[pa.Schema], PrivateColumns] | None = None,
 ) -> ScannedRows:
     """Read the manifest once, in bounded memory: check, sample, filter and digest its rows, and write them in chunks.
 
@@ -58,7 +61,7 @@ def scan_manifest(
         config: names manifest and sample.
         ledger: gets the chunks; its storage reads the manifest.
         rows_id: folder of the chunks; None writes nothing, because a resumed run has them already.
-        identity_key: returns the secret that persons' faces derive from; None if no person keeps a face.
+        private_columns: makes columns of persons for the ledger alone; None if no person keeps a face.
 
     Raises:
         ConfigError: OUTPUT or ledger holds a source, `sources.allow` covers none, or `publish.columns` names a column that is not
@@ -73,9 +76,7 @@ def scan_manifest(
     boxes, foreign = BoxScale(config, ledger.storage), ForeignColumns(config, ledger.storage)
     refused = RefusedSources(AllowedSources.of(config.sources, config.manifest))
     slices = SliceColumns(manifest.extra_schema, config.manifest)
-    persons = None
-    if identity_key is not None:
-        persons = PersonColumn(config.identity, manifest.extra_schema, identity_key, config.manifest)
+    persons = None if private_columns is None else private_columns(manifest.extra_schema)
     checks = [
         checker.feed,
         slices.feed,
@@ -93,7 +94,7 @@ def scan_manifest(
         private = slices.private(whole) | ({} if persons is None else persons.private(whole))
         for name, values in private.items():  # for the ledger alone
             table = table.append_column(name, values)
-        digest.update(table)
+        digest.update(table.drop_columns([name for name in private if name == IDENTIFIED]))
         labelled = labelled or table.column("regions").null_count < len(table)
         if rows_id is not None:
             if total == 0:  # not earlier, because the rows may show that this folder is not for a ledger
@@ -103,6 +104,8 @@ def scan_manifest(
         total += len(table)
     checker.finish(lambda: manifest.iter_tables(["image_id"]))
     refused.finish()
+    if persons is not None:
+        persons.finish()
     if not manifest.is_compared:
         foreign.finish()
     boxes.finish()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 
 from anon_batch.config import JobConfig
@@ -38,6 +39,11 @@ def identity_key_of(config: JobConfig, ledger: Ledger, *, create: bool = False) 
     With `create`, it makes one unless the job names a file. What it returns raises as `_read_identity_key`.
     """
     return None if config.identity.scope == "none" else lambda: _read_identity_key(config, ledger, create=create)
+
+
+def identity_key_check(key: bytes) -> str:
+    """Return what tells an identity key from another one, and nothing else of it."""
+    return hashlib.sha256(b"anon-batch identity key check" + key).hexdigest()[:16]
 
 
 def _read_identity_key(config: JobConfig, ledger: Ledger, *, create: bool) -> bytes:

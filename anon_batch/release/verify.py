@@ -11,6 +11,7 @@ from anon_batch.formats.release import Release
 from anon_batch.release.verification import Verification
 from anon_batch.release.verify_descriptions import check_descriptions
 from anon_batch.release.verify_parts import PartsChecker
+from anon_batch.release.verify_persons import check_persons
 from anon_batch.release.verify_summaries import check_destroyed, check_gates, check_names, check_totals, merged_summary
 from anon_batch.release.verify_versions import check_versions
 
@@ -59,6 +60,7 @@ def verify(release: Release, ledger: Ledger | None, *, described: bool = True) -
     check_totals(release, record, merged, result)
     check_gates(release, record, merged, result)
     check_destroyed(release, record, ledger, result)
+    check_persons(record, private, result)
     if described:
         check_descriptions(release, record, result)
     yield result

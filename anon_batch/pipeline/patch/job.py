@@ -23,6 +23,8 @@ from anon_batch.formats.tombstone import ERASED
 from anon_batch.formats.verdicts_json import DrawnBox
 from anon_batch.manifest.chunks import PlannedRows
 from anon_batch.pipeline.fingerprint import fingerprint
+from anon_batch.pipeline.identify.basis import compares_faces
+from anon_batch.pipeline.identify.columns import found_persons, private_columns
 from anon_batch.pipeline.patch.drawn import read_drawn_boxes
 from anon_batch.pipeline.patch.settings import (
     Changes,
@@ -31,7 +33,7 @@ from anon_batch.pipeline.patch.settings import (
     current_models,
 )
 from anon_batch.pipeline.scan_manifest import scan_manifest
-from anon_batch.pipeline.secret_keys import identity_key_of, read_run_key
+from anon_batch.pipeline.secret_keys import read_run_key
 from anon_batch.pipeline.versions.begin import check_finished
 from anon_batch.reasons import REASONS
 
@@ -193,11 +195,12 @@ def _fingerprint(
     """Return the fingerprint of the job, without the digest of rows that nobody gave or that are not all left."""
     rows_sha256, total = "", 0
     if reads_manifest and (compared := not any(version.tombstones for version in release.versions)):
-        rows = scan_manifest(config, ledger, None, identity_key_of(config, ledger))
+        rows = scan_manifest(config, ledger, None, private_columns(config, ledger))
         rows_sha256, total = rows.sha256, rows.total
     else:
         compared = False
-    current = fingerprint(config, rows_sha256, total, models, run_key)
+    persons = found_persons(config, ledger).made_sha256 if compares_faces(config) else None
+    current = fingerprint(config, rows_sha256, total, models, run_key, persons)
     if not compared:
         del current["manifest rows"], current["manifest row count"]
     if not reads_manifest:  # because the ledger's rows are the sample already

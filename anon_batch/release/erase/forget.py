@@ -1,4 +1,4 @@
-"""Make a ledger forget erased rows: the rows of its plan, verdicts of reviews, and what a patch has left there.
+"""Make a ledger forget erased rows: the rows of its plan, their faces, verdicts of reviews, and what a patch has left there.
 
 Its audit parts are rewritten with the provenance. All of this can be repeated, so it may be interrupted anywhere.
 """
@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Iterable, Iterator
+from itertools import chain
 
 from anon_batch.formats import layout
 from anon_batch.formats.ledger import Ledger
+from anon_batch.formats.persons import PersonStore
 from anon_batch.formats.plan import Plan
 from anon_batch.formats.tombstone import erased_id
 from anon_batch.formats.verdicts_json import Verdicts
 from anon_batch.manifest.chunks import CHUNK_ROWS, chunk_to_parquet, read_chunk
+from anon_batch.pipeline.identify.job import discard
 from anon_batch.pipeline.versions.rewrite import replace_rows
 
 
@@ -41,6 +44,8 @@ def forget(ledger: Ledger, plan: Plan, numbers: Iterable[int]) -> None:
         gone = {number: {"image_id": erased_id(number), "uri": ""} for number in own}
         chunk = chunk_to_parquet(replace_rows(table, start, gone))
         ledger.put_rows(plan.rows_id, start, len(table), chunk)
+    PersonStore(ledger).forget(set(chain.from_iterable(by_chunk.values())))
+    discard(ledger)  # because features that are kept cannot be separated by their rows
     ledger.delete([f"{layout.LEDGER_PATCH}/{info.key}" for info in ledger.objects(layout.LEDGER_PATCH)])
 
 

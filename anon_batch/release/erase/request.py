@@ -1,4 +1,4 @@
-"""What is to be erased, and which rows that is: by id, by address of the source, or by the value of a column."""
+"""What is to be erased, and which rows that is: by id, address of the source, value of a column, or person."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 
@@ -14,6 +15,7 @@ from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.plan import Plan
 from anon_batch.formats.tombstone import erased_id, parse_erased_id
 from anon_batch.manifest.chunks import iter_chunks
+from anon_batch.manifest.persons import tokens_in
 from anon_batch.redaction import redact_address
 from anon_batch.storage import absolute, is_http
 
@@ -26,15 +28,18 @@ class EraseRequest:
         ids: of images.
         sources: addresses: of a file, with all of its members or cells; of a folder; or, with `*` at the end, a beginning.
         columns: (name, value) of a published column, compared as text.
+        persons: tokens of persons, as `persons.parquet` has them.
     """
 
     ids: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     columns: tuple[tuple[str, str], ...] = ()
+    persons: tuple[str, ...] = ()
 
     def digest(self, run_id: str) -> str:
         """Return a digest by which the ledger recognises the same request, without holding what was erased."""
-        own = [sorted(set(self.ids)), sorted(set(self.sources)), sorted(set(self.columns))]
+        own: list[list[Any]] = [sorted(set(self.ids)), sorted(set(self.sources)), sorted(set(self.columns))]
+        own += [sorted(set(self.persons))] if self.persons else []  # so that earlier requests keep their digests
         return hashlib.sha256(json.dumps([run_id, own]).encode()).hexdigest()
 
 
@@ -88,6 +93,7 @@ def find_rows(ledger: Ledger, plan: Plan, request: EraseRequest) -> FoundRows:
     for start, table in iter_chunks(ledger, plan.rows_id, plan.total):
         _check_columns(request, table)
         values = {name: table.column(name).to_pylist() for name, _ in request.columns}
+        shown = tokens_in(table) if request.persons else [frozenset[str]()] * len(table)
         for offset, (image_id, uri, first_byte) in enumerate(_rows(table)):
             number = parse_erased_id(image_id)
             if number == start + offset and not uri:
@@ -97,6 +103,7 @@ def find_rows(ledger: Ledger, plan: Plan, request: EraseRequest) -> FoundRows:
             names = [
                 *([image_id] if image_id in ids else []),
                 *(source for source in request.sources if is_of(uri, source)),
+                *(person for person in request.persons if person in shown[offset]),
                 *(_show(name, value) for name, value in request.columns if _text(values[name][offset]) == value),
             ]
             if names:
@@ -128,7 +135,7 @@ def _rows(table: pa.Table) -> Iterator[tuple[str, str, int | None]]:
 
 
 def _names(request: EraseRequest) -> Iterator[str]:
-    yield from dict.fromkeys((*request.ids, *request.sources))
+    yield from dict.fromkeys((*request.ids, *request.sources, *request.persons))
     yield from (_show(name, value) for name, value in dict.fromkeys(request.columns))
 
 

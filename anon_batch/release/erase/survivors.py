@@ -30,7 +30,7 @@ EXPLANATIONS: dict[Known, str] = {
 }
 # Which hold no row: numbers, versions of releases and random names.
 _NUMBERS_ALONE = {
-    True: frozenset({layout.LEDGER_PLAN, layout.LEDGER_RUN_KEY, layout.LEDGER_SURVIVORS}),
+    True: frozenset({layout.LEDGER_PLAN, layout.LEDGER_RUN_KEY, layout.LEDGER_SURVIVORS, layout.LEDGER_PERSONS_JSON}),
     False: frozenset({layout.RUN, layout.STATS, layout.GATES, layout.EVALUATION, layout.REVIEW, layout.DESTROYED}),
 }
 _FOLDERS_OF_NUMBERS = frozenset({layout.VERSIONS, layout.LEDGER_ATTEMPTS})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from anon_batch.formats import layout
@@ -9,6 +10,7 @@ from anon_batch.formats.services import used_services
 from anon_batch.release.licences import all_models
 from anon_batch.release.report.finished import FinishedRelease
 from anon_batch.release.risk.entries import Entry, count, not_measured, share
+from anon_batch.release.words.found_persons import found_persons, say_expected
 from anon_batch.release.words.table import kept_secrets
 
 _NEW_FACES = ("swap", "gan")
@@ -59,6 +61,18 @@ def new_faces(finished: FinishedRelease) -> Entry:
     note = "a donor is chosen to fit what lies around the face, so that age, sex and skin tone may follow those of the person"
     what = "regions that show another face now"
     return _share(what, new, regions, "regions", "methods", note if new else "")
+
+
+def false_links(finished: FinishedRelease) -> tuple[Entry, ...]:
+    """Return how many pairs of different people are expected to share a face; nothing where persons were not estimated."""
+    what = "pairs of different people who may have one face, because persons were found by comparing faces"
+    if (found := found_persons(finished.run)) is None:
+        return ()
+    if found["expected_false_pairs"] is None:
+        return (not_measured(what, "200 pairs of faces of one image, in 30 images"),)
+    note = f"{say_expected(found['expected_false_pairs'])}; rounded up here"
+    number = math.ceil(found["expected_false_pairs"]["value"])
+    return (count(what, number, int(found["pairs"]), "pairs compared", f"{layout.RUN}: config.identity", note),)
 
 
 def published_columns(finished: FinishedRelease) -> Entry:

@@ -225,7 +225,7 @@ def _identifiability(finished: FinishedRelease, figures: Figures) -> Mapping[str
         },
         "8.2.3": {
             (_S,): tuple(map(entry, views)),
-            (_L,): (figures.attack("linked", linked), figures.tried()),
+            (_L,): (figures.attack("linked", linked), figures.tried(), *counted.false_links(finished)),
             (_I,): (TRAITS,),
         },
         "8.3.2": {

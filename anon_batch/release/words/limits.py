@@ -10,6 +10,7 @@ from anon_batch.formats.run_json import RunJson
 from anon_batch.formats.services import used_services
 from anon_batch.label_words import join_nouns
 from anon_batch.records import DEFAULT_LABEL
+from anon_batch.release.words.found_persons import say_how_sure
 from anon_batch.release.words.table import TREATMENTS, count_treatments, kept_secrets
 from anon_batch.units import format_counted
 
@@ -85,7 +86,7 @@ def _across_images(run: RunJson, methods: Mapping[str, int]) -> Iterator[str]:
     if BODY_METHOD in methods:
         yield _FIGURES
     if "replaced" in used and any(secret.consistent for secret in kept_secrets(run)):
-        yield _SAME_FACE
+        yield f"{_SAME_FACE} {say_how_sure(run)}".rstrip()
     elif "replaced" in used:
         yield f"{_NEW_FACES} {_ALIKE}" if _follows_surroundings(run, methods) else _NEW_FACES
     elif "removed" in used:

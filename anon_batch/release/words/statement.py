@@ -9,6 +9,7 @@ from anon_batch.formats.destroyed_json import Destroyed, Destruction
 from anon_batch.formats.run_json import RunJson
 from anon_batch.release.report.finished import FinishedRelease
 from anon_batch.release.report.words import format_time
+from anon_batch.release.words.found_persons import say_how_sure
 from anon_batch.release.words.table import (
     LINKAGES,
     MEANINGS,
@@ -99,7 +100,7 @@ def state_what_it_is(
         (
             (TREATMENT, " ".join(_treatment(used, methods, kept))),
             (HOLDER, " ".join(_holder(words.holder, own, left, destroyed, case))),
-            (RECIPIENT, " ".join(_recipient(words.recipient, asked_for))),
+            (RECIPIENT, " ".join(_recipient(words.recipient, asked_for, say_how_sure(run)))),
             ("Not claimed", NOT_CLAIMED),
         ),
     )
@@ -178,9 +179,11 @@ def _fate(record: Destruction) -> str:
     )
 
 
-def _recipient(word: Linkage, asked_for: Sequence[str]) -> Iterator[str]:
+def _recipient(word: Linkage, asked_for: Sequence[str], how_sure: str) -> Iterator[str]:
     if word == "pseudonymised":
         yield "Pseudonymised. A person has the same face in several images, so that these images are linked."
+        if how_sure:
+            yield how_sure
     elif word == "unlinked":
         yield "Unlinked. The release holds no address and no detection's box of a source, and no column that looks like a link."
     if asked_for:

@@ -1,4 +1,4 @@
-"""How alike strangers look in a data set: faces of one image, which are different people by construction.
+"""How alike different people look in a data set: faces of one image, which are different people by construction.
 
 Thresholds from portraits are wrong elsewhere: of two faces in one street photograph about 1 % have a cosine above 0.5 where 2,550
 pairs of portraits have none. So the rate of false pairs is measured on the images themselves. Beyond the largest similarity
@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,8 +31,7 @@ _MOST_USED = 50_000  # pairs, so that the resamples take little memory
 _GRID = np.round(np.arange(0.2, 0.951, 0.01), 2)
 
 
-@dataclass(frozen=True, slots=True)
-class Expected:
+class Expected(NamedTuple):
     """Expected number of false pairs: estimate, and 95 % interval from resampling the images."""
 
     value: float
@@ -40,7 +40,7 @@ class Expected:
 
 
 @dataclass(frozen=True, eq=False)
-class Strangers:
+class OtherPeople:
     """Similarities of faces of one image.
 
     Args:
@@ -58,19 +58,24 @@ class Strangers:
     @property
     def is_enough(self) -> bool:
         """Whether a rate can be estimated."""
-        return len(self.similarity) >= MIN_PAIRS and len(np.unique(self.images)) >= MIN_IMAGES
+        own = self.counts()
+        return own["pairs"] >= MIN_PAIRS and own["images"] >= MIN_IMAGES
+
+    def counts(self) -> dict[str, int]:
+        """Return what the estimate comes from."""
+        images = len(np.unique(self.images))
+        return {"pairs": len(self.similarity), "images": images, "doubles": self.doubles, "twice": self.twice}
 
     def expected(self, threshold: float, pairs: int) -> Expected:
-        """Return how many of `pairs` pairs of strangers have at least this cosine."""
+        """Return how many of `pairs` pairs of different people have at least this cosine."""
         rates = pairs * np.array([tail.rate(threshold) for tail in self._tails])
         low, high = np.percentile(rates[1:], (2.5, 97.5))
         return Expected(float(rates[0]), float(min(low, rates[0])), float(max(high, rates[0])))
 
     def threshold(self, pairs: int, most: float) -> float | None:
-        """Return the least threshold, above 99 % of strangers, at which the interval ends below `most`; None if there is none."""
-        least = float(np.quantile(self.similarity, 0.99))
-        fitting = (float(t) for t in _GRID if t >= least and self.expected(float(t), pairs).high <= most)
-        return next(fitting, None)
+        """Return the least threshold, above 99 % of the pairs, at which at most `most` are expected; None above 0.95."""
+        least, tail = float(np.quantile(self.similarity, 0.99)), self._tails[0]
+        return next((float(t) for t in _GRID if t >= least and pairs * tail.rate(float(t)) <= most), None)
 
     @cached_property
     def _tails(self) -> list[_Tail]:
@@ -81,7 +86,7 @@ class Strangers:
         return [_fit(self.similarity, np.asarray(own[image], np.float64)) for own in (np.ones(n), *draws)]
 
 
-def find_strangers(features: Features, images: Numbers, boxes: FloatArray) -> Strangers:
+def find_other_people(features: Features, images: Numbers, boxes: FloatArray) -> OtherPeople:
     """Return the pairs of faces of one image.
 
     Args:
@@ -96,7 +101,11 @@ def find_strangers(features: Features, images: Numbers, boxes: FloatArray) -> St
         apart = pairwise_iou(boxes[faces], boxes[faces])[one, other] <= 0
         doubles += int((~apart).sum())
         one, other = one[apart], other[apart]
-        chosen = np.unique(np.linspace(0, len(one) - 1, min(len(one), MOST_PAIRS)).round().astype(np.int64)) if len(one) else one
+        chosen = (
+            np.unique(np.linspace(0, len(one) - 1, min(len(one), MOST_PAIRS)).round().astype(np.int64))
+            if len(one)
+            else one
+        )
         first.append(faces[one[chosen]])
         second.append(faces[other[chosen]])
     left, right = np.concatenate(first), np.concatenate(second)
@@ -110,7 +119,7 @@ def find_strangers(features: Features, images: Numbers, boxes: FloatArray) -> St
         used = np.isin(own_images, wanted)
         own_images, similarity = own_images[used], similarity[used]
     rising = np.argsort(similarity, kind="stable")
-    return Strangers(similarity[rising], own_images[rising], doubles, twice)
+    return OtherPeople(similarity[rising], own_images[rising], doubles, twice)
 
 
 def pairs_compared(images: Numbers, groups: Numbers) -> int:
