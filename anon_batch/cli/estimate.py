@@ -118,6 +118,11 @@ def _print(found: Measurement, whole: Estimate, config: JobConfig) -> None:
         f"{found.start_s:.1f} s to load the models)",
         markup=False,
     )
+    if whole.identify_worker_hours is not None:
+        out.print(
+            f"`anon-batch identify` before it: {whole.identify_worker_hours:.2f} worker-hours, counted in the table of hours",
+            markup=False,
+        )
     _print_statuses(whole)
     show_time_shares(found.time)
     _print_layouts(whole)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
 from pathlib import Path
@@ -25,7 +26,7 @@ from anon_batch.cli.job_options import (
 )
 from anon_batch.cli.options import Json, Set
 from anon_batch.config import JobConfig
-from anon_batch.errors import ConfigError, UnknownNameError
+from anon_batch.errors import ConfigError, StorageError, UnknownNameError
 from anon_batch.process import stoppable
 from anon_batch.redaction import redact
 
@@ -156,6 +157,7 @@ def _check(config: JobConfig, *, shared_mount: bool) -> None:
     from anon_batch.cluster.jobs.places import local_places
     from anon_batch.pipeline.preflight import check_names
 
+    _check_persons(config)
     try:
         check_names(config.image)
     except UnknownNameError as exc:  # a plug-in, perhaps
@@ -166,6 +168,21 @@ def _check(config: JobConfig, *, shared_mount: bool) -> None:
             f"the cluster cannot see paths of this machine: {named}. Put them into a bucket; or, if every node has them under "
             "the same name, e.g. on a shared mount, say --shared-mount"
         )
+
+
+def _check_persons(config: JobConfig) -> None:
+    """Check that the persons of a job that compares faces were found, as far as this machine may look."""
+    from anon_batch.formats.ledger import Ledger
+    from anon_batch.pipeline.identify.basis import check_basis, compares_faces
+    from anon_batch.pipeline.identify.columns import found_persons
+    from anon_batch.storage import Storage
+
+    check_basis(config)
+    if compares_faces(config):
+        with contextlib.suppress(
+            StorageError
+        ):  # because the ledger may be closed to who submits; the driver checks too
+            found_persons(config, Ledger(Storage(config.storage), config.ledger_uri))
 
 
 def _this_command() -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from anon_batch.config.local_paths import absolute_path
 from anon_batch.config.section import Section
 
 
@@ -68,6 +69,11 @@ class IdentityConfig(Section):
         False,
         description="Keep the features of faces, encrypted, in the ledger once persons are found; they are biometric data.",
     )
+
+    @field_validator("embedder")
+    @classmethod
+    def _is_found_everywhere(cls, value: str) -> str:
+        return absolute_path(value) if value.endswith((".onnx", ".yaml", ".yml")) or "/" in value else value
 
     @model_validator(mode="after")
     def _group_needs_a_column(self) -> IdentityConfig:

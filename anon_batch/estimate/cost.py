@@ -116,6 +116,7 @@ class Estimate:
         layouts: one entry for each layout.
         widths: one entry for each number of workers.
         services: that images are sent to.
+        identify_worker_hours: of these, those of the pass that compares faces before the run; None without one.
     """
 
     rows: int
@@ -127,6 +128,7 @@ class Estimate:
     layouts: tuple[LayoutEstimate, ...]
     widths: tuple[Width, ...]
     services: tuple[ServiceEstimate, ...] = ()
+    identify_worker_hours: float | None = None
 
 
 def estimate_job(found: Measurement, config: JobConfig, workers: Sequence[int], prices: Prices) -> Estimate:
@@ -144,7 +146,8 @@ def estimate_job(found: Measurement, config: JobConfig, workers: Sequence[int], 
     [requests_cost] = [layout.requests_cost for layout in layouts if layout.chosen]
     rate = found.images_per_s_on(config.engine.num_cpus)
     services = tuple(_service(name, number, found, config) for name, number in found.service_requests.items())
-    worker_hours = found.total_rows / rate / 3600
+    before = None if found.faces is None else found.faces.worker_hours(found.total_rows, config.engine.num_cpus)
+    worker_hours = found.total_rows / rate / 3600 + (before or 0.0)
     gpu_hours = worker_hours * config.engine.num_gpus
     cost = _sum(
         [
@@ -164,6 +167,7 @@ def estimate_job(found: Measurement, config: JobConfig, workers: Sequence[int], 
         layouts,
         tuple(Width(count, worker_hours / count, worker_hours, gpu_hours, cost) for count in workers),
         services,
+        before,
     )
 
 

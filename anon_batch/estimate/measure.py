@@ -11,12 +11,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from anon_batch.config import JobConfig, SampleConfig
+from anon_batch.config.identity import IdentityConfig
 from anon_batch.errors import AnonBatchError, ExitCode
 from anon_batch.estimate.counting import CountingStorage, Kind, Unit
+from anon_batch.estimate.identify import PassMeasurement, measure_pass
 from anon_batch.formats import layout
 from anon_batch.manifest import open_manifest
 from anon_batch.manifest.publish import describe_columns
 from anon_batch.pipeline.finalize import finalize
+from anon_batch.pipeline.identify.basis import check_basis, compares_faces
 from anon_batch.pipeline.preflight import preflight
 from anon_batch.pipeline.private_stats import read_all
 from anon_batch.pipeline.rounds import drive
@@ -55,6 +58,7 @@ class Measurement:
         models: `name@sha256`.
         source_shards: of the job, if it keeps the shards of the source.
         service_requests: to detectors that are services, by name.
+        faces: what the pass took that compares faces; None without one.
     """
 
     rows: int
@@ -76,6 +80,7 @@ class Measurement:
     models: tuple[str, ...]
     source_shards: int | None = None
     service_requests: Mapping[str, int] = field(default_factory=dict)
+    faces: PassMeasurement | None = None
 
     @property
     def images_per_s(self) -> float:
@@ -115,9 +120,16 @@ def measure(config: JobConfig, rows: int, note: Callable[[str], None]) -> Measur
     manifest_rows = open_manifest(Storage(config.storage), absolute(config.manifest)).rows_count
     total = min(manifest_rows, config.sample.limit or manifest_rows)
     models = preflight(config)
+    check_basis(config)
     with tempfile.TemporaryDirectory(prefix="anon-batch-estimate-") as folder:
         sample_rows = min(rows, total)
         sample = _sample_job(config, None if sample_rows == manifest_rows else sample_rows, Path(folder))
+        faces = None
+        if compares_faces(sample):
+            note("finding the faces of the sample, as `identify` does")
+            faces = measure_pass(sample, models)
+            # Because a sample has too few faces to find persons, it is processed without; that takes as long.
+            sample = sample.model_copy(update={"identity": IdentityConfig()})
         storage = CountingStorage(config.storage, sample.output_uri, sample.ledger_uri)
         note(f"checking {manifest_rows:,} rows of the manifest")
         run, _ = open_run(sample, models, storage)
@@ -128,7 +140,7 @@ def measure(config: JobConfig, rows: int, note: Callable[[str], None]) -> Measur
         effective(run.release.parts())  # as a run does to find out what is done
         drive(run, _Silent(), worker.dispatch)
         finalize(run)
-        found = _measurement(run, storage, worker, total, models)
+        found = replace(_measurement(run, storage, worker, total, models), faces=faces)
     return found if config.write.shards == "rows" else replace(found, source_shards=_count_source_shards(config))
 
 

@@ -81,6 +81,11 @@ def scale_requests(
         scaled[kind] += number * factors[unit]
     for unit, keys in found.listed:
         scaled["list"] += max(1, math.ceil(keys * factors[unit] / list_page_keys))
+    if found.faces is not None:  # which reads every source once more, and writes a part for each task
+        for kind in ("get", "head"):
+            scaled[kind] += found.requests.get(("row", kind), 0) * factors["row"]
+        scaled["put"] += math.ceil(total / found.faces.task_rows)
+        scaled["get"] += math.ceil(total / found.faces.task_rows)
     if name == "files":
         outputs = output_puts = round(found.published * factors["row"])
     else:
