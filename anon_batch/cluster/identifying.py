@@ -23,7 +23,7 @@ from anon_batch.models.runtime import Runtime
 from anon_batch.pipeline.identify.assign import assign
 from anon_batch.pipeline.identify.basis import check_basis, compares_faces
 from anon_batch.pipeline.identify.job import IdentifyJob, discard, open_pass, read_plan
-from anon_batch.pipeline.identify.tasks import FaceResult, FaceTask, divide
+from anon_batch.pipeline.identify.tasks import TASK_ROWS, FaceResult, FaceTask, divide
 from anon_batch.pipeline.identify.worker import FaceFinder, name_of
 from anon_batch.pipeline.preflight import preflight
 from anon_batch.pipeline.rounds import Stops
@@ -130,7 +130,7 @@ def discard_faces(config: JobConfig) -> int:
 
 def _find_all(job: IdentifyJob, reporter: Reporter, stops: Stops) -> None:
     """Find the faces of all rows that have none yet."""
-    tasks = list(divide(job.plan.total, job.parts()))
+    tasks = list(divide(job.plan.total, job.parts(), min(TASK_ROWS, job.config.engine.shard_rows)))
     reporter.started(job.plan.total, job.plan.total - sum(task.rows_count for task in tasks))
     key = job.read_key()
 
