@@ -1,4 +1,4 @@
-"""SIGKILL the driver and a worker while faces are found, and crash workers by an image: the persons are those of an undisturbed pass."""
+"""Kill the driver and a worker while faces are found, crash workers by an image: the persons are those of an undisturbed pass."""
 
 from __future__ import annotations
 
