@@ -152,7 +152,7 @@ def jobs(embedder: Embedder, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     """The commands of a user, under two identity keys: name -> release."""
     folder = tmp_path_factory.mktemp("persons")
     (folder / "photos").mkdir()
-    for path in (*(PAIRS / "images").iterdir(), *(PHOTOS / "images").iterdir()):
+    for path in (*(PAIRS / "images").iterdir(), *sorted((PHOTOS / "images").iterdir())[::2]):
         shutil.copy(path, folder / "photos" / path.name)
     done = run_cli("manifest", str(folder / "photos"), "-o", str(folder / "m.parquet"))
     assert done.returncode == 0, done.stderr
@@ -179,6 +179,7 @@ def jobs(embedder: Embedder, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     return {name: folder / name for name in ("one", "other")}
 
 
+@pytest.mark.timeout(3600)
 def test_a_person_keeps_one_new_face_under_one_key_alone(
     jobs: dict[str, Path], embedder: Embedder, capsys: pytest.CaptureFixture[str]
 ) -> None:
