@@ -48,7 +48,7 @@ class IdentityConfig(Section):
     )
     min_face_px: int = Field(
         32,
-        ge=16,
+        ge=24,  # because at 16 px, 69 % of the pairs of one person have a cosine below 0.5
         description="Least shorter side of a face that is compared. Smaller ones, and those without landmarks, from the side or "
         "with a low score, are nobody's: each gets a seed of its own.",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from anon_batch.config import JobConfig
@@ -23,6 +24,7 @@ class PassMeasurement:
         rows: of the sample.
         seconds, cpu_s: wall time and CPU time of one worker.
         faces: that were found.
+        requests: to detectors that are services, by name.
         task_rows: rows of a task.
     """
 
@@ -30,6 +32,7 @@ class PassMeasurement:
     seconds: float
     cpu_s: float
     faces: int
+    requests: Mapping[str, int]
     task_rows: int = TASK_ROWS
 
     def worker_hours(self, total_rows: int, cpus: float) -> float:
@@ -56,4 +59,5 @@ def measure_pass(sample: JobConfig, models: tuple[str, ...]) -> PassMeasurement:
         if result.value is None:
             raise ClusterError(f"the sample's faces could not be found: {result.error}")
         faces += result.value
-    return PassMeasurement(job.plan.total, time.perf_counter() - begin, time.process_time() - cpu_begin, faces)
+    seconds, cpu_s = time.perf_counter() - begin, time.process_time() - cpu_begin
+    return PassMeasurement(job.plan.total, seconds, cpu_s, faces, dict(finder.requests))

@@ -140,7 +140,10 @@ def measure(config: JobConfig, rows: int, note: Callable[[str], None]) -> Measur
         effective(run.release.parts())  # as a run does to find out what is done
         drive(run, _Silent(), worker.dispatch)
         finalize(run)
-        found = replace(_measurement(run, storage, worker, total, models), faces=faces)
+        found = _measurement(run, storage, worker, total, models)
+        if faces is not None:
+            requests = Counter(found.service_requests) + Counter(faces.requests)
+            found = replace(found, faces=faces, service_requests=dict(requests))
     return found if config.write.shards == "rows" else replace(found, source_shards=_count_source_shards(config))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -62,6 +62,11 @@ class FaceFinder:
         self._io = ThreadPoolExecutor(config.engine.io_threads, thread_name_prefix="io")
         self.progress_at = time.monotonic()
         self.busy = False
+
+    @property
+    def requests(self) -> Mapping[str, int]:
+        """Images sent to detectors that are services so far, by name."""
+        return self._anonymizer.requests
 
     def process(self, task: FaceTask) -> FaceResult:
         """Make one attempt at a task. Never raise: every error is returned as a result."""
