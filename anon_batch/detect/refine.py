@@ -14,21 +14,22 @@ Zoom, shares of the threshold and the windows' size were chosen on 108 of 214 ph
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from anon_batch.detect.protocol import Detector, Finder
-from anon_batch.detect.windows import SIDE_PX, Window, cut_window, in_image, windows_of
+from anon_batch.detect.windows import Window, find_in_windows, in_image, lie_whole, windows_of
 from anon_batch.geometry import paired_iou, pairwise_iou
-from anon_batch.records import Detections, Preview
+from anon_batch.records import Detections, FloatArray, Preview
 
 PROPOSED = 4 / 5  # of the threshold: least score in the first look of a face that the refinement may confirm
 FURTHER = 4 / 3  # of the threshold: least score of a face that the first look did not see
 UNCONFIRMED = 0.05  # least score in the refinement pass, and the score of a face that it does not find
-_AT_ONCE = 256  # windows that are in memory at a time
-_BORDER_PX = 4.0  # of a window, network px: a further face that ends there may be cut by it
+SIDE_PX = 128  # of a window
+MAX_ZOOM = 2.0  # more finds no more, and leaves less room for other faces
 _SAME_IOU = 0.3
 _AGREEING_IOU = 0.7  # of the boxes of both looks; below it, the face gets the box around both
 _OTHER_IOU = 0.4  # between different faces, as in the detectors' non-maximum suppression
@@ -56,30 +57,25 @@ class RefiningDetector:
     def detect(self, images: Sequence[Preview]) -> list[Detections]:
         """See Detector.detect. Return the detector's faces that count, in its order, and then those that only windows show."""
         first = self._detector.detect(images)
-        windows = [windows_of(found.boxes, found.scores, self._scale) for found in first]
-        again = self._find_again([(image, one) for image, own in zip(images, windows, strict=True) for one in own])
+        windows = [
+            windows_of(found.boxes, found.scores, self._scale, side_px=SIDE_PX, max_zoom=MAX_ZOOM) for found in first
+        ]
+        each = [(image, one) for image, own in zip(images, windows, strict=True) for one in own]
+        again = find_in_windows(self._finder, each)
         return [
             self._refine(found, [(one, next(again)) for one in own]) for found, own in zip(first, windows, strict=True)
         ]
-
-    def _find_again(self, windows: Sequence[tuple[Preview, Window]]) -> Iterator[Detections]:
-        """Yield what the network finds in each window; cut few at a time, because an image may hold thousands of faces."""
-        for start in range(0, len(windows), _AT_ONCE):
-            pieces = [cut_window(image.pixels, window) for image, window in windows[start : start + _AT_ONCE]]
-            yield from self._finder.find(pieces, [1.0] * len(pieces))
 
     def _refine(self, first: Detections, seen: Sequence[tuple[Window, Detections]]) -> Detections:
         placed = [in_image(found, window) for window, found in seen]
         kept = self._choose(
             first, _moved(first, [(window.faces, own) for (window, _), own in zip(seen, placed, strict=True)])
         )
-        further = [own.take(self._may_be_further(found)) for (_, found), own in zip(seen, placed, strict=True)]
+        further = [
+            own.take(lie_whole(found, window) & (found.scores >= FURTHER * self._threshold))
+            for (window, found), own in zip(seen, placed, strict=True)
+        ]
         return _with_further(kept, Detections.merge(further)) if further else kept
-
-    def _may_be_further(self, found: Detections) -> np.ndarray:
-        """Return which detections in a window are sure and lie whole in it: (N,) bool."""
-        inside = (found.boxes >= _BORDER_PX).all(axis=1) & (found.boxes <= SIDE_PX - _BORDER_PX).all(axis=1)
-        return np.asarray(inside & (found.scores >= FURTHER * self._threshold), np.bool_)
 
     def _choose(self, first: Detections, refined: Detections) -> Detections:
         """Return the refined faces that one of both looks is sure of, with boxes that cover what both looks show."""
@@ -92,7 +88,7 @@ class RefiningDetector:
         return replace(refined, boxes=boxes.astype(np.float32)).take(np.asarray(sure, np.bool_))
 
 
-def _moved(first: Detections, windows: Sequence[tuple[np.ndarray, Detections]]) -> Detections:
+def _moved(first: Detections, windows: Sequence[tuple[npt.NDArray[np.intp], Detections]]) -> Detections:
     """Return the faces as found in the windows, each moved only where its own box is the nearest.
 
     Args:
@@ -115,7 +111,7 @@ def _moved(first: Detections, windows: Sequence[tuple[np.ndarray, Detections]]) 
     return replace(first, boxes=boxes, scores=scores, landmarks=landmarks)
 
 
-def _same_faces(boxes: np.ndarray, found: Detections) -> Detections:
+def _same_faces(boxes: FloatArray, found: Detections) -> Detections:
     """Return of each box (K, 4) the one detection that is the face there; none where it is not there."""
     if not len(found):
         return found

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from anon_batch.config import DetectConfig, DetectorConfig, ModelsConfig
 from anon_batch.detect.ensemble import build_detector
-from anon_batch.detect.refine import FURTHER, UNCONFIRMED, RefiningDetector
-from anon_batch.detect.windows import SIDE_PX, Window, cut_window, windows_of
+from anon_batch.detect.refine import FURTHER, MAX_ZOOM, SIDE_PX, UNCONFIRMED, RefiningDetector
+from anon_batch.detect.windows import Window, cut_window, windows_of
 from anon_batch.geometry import pairwise_iou
 from anon_batch.imaging.decode import decode
 from anon_batch.models.runtime import Runtime
@@ -117,7 +117,8 @@ def test_refinement_keeps_the_landmarks_of_other_windows():
 
 def windows(boxes, scale=1.0, scores=None):
     boxes = np.float32(boxes).reshape(-1, 4)
-    return windows_of(boxes, np.ones(len(boxes), np.float32) if scores is None else np.float32(scores), scale)
+    scores = np.ones(len(boxes), np.float32) if scores is None else np.float32(scores)
+    return windows_of(boxes, scores, scale, side_px=SIDE_PX, max_zoom=MAX_ZOOM)
 
 
 def test_the_face_fills_half_of_its_window():
@@ -249,7 +250,7 @@ def test_a_face_that_two_windows_show_counts_once():
 def test_windows_of_images_of_any_size():
     for height, width in ((1, 1), (1, 40_000), (40_000, 1)):
         pixels = np.full((height, width, 3), 9, np.uint8)
-        at = Window(width - 0.5, height - 0.5, 2.0, np.array([0]))
+        at = Window(width - 0.5, height - 0.5, SIDE_PX, 2.0, np.array([0]))
         assert cut_window(pixels, at)[SIDE_PX // 2 - 1, SIDE_PX // 2 - 1, 0] > 0
         assert not cut_window(pixels, at._replace(x=width + 500.0, y=height + 500.0)).any()
 
