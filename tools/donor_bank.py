@@ -4,6 +4,10 @@
 
 FACES holds crops/ and meta.jsonl as `anon-batch train` reads them. The table lists the donors, one a line, chosen by eye and
 labelled. Codes need the encoder of faces; without it they are zero. The same inputs give the same bytes.
+
+    python -m tools.donor_bank --relabel donors.safetensors jobs/training/donors.tsv --output donors.safetensors
+
+takes all but the labels from a bank of the same faces.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-from safetensors.numpy import load_file, save
+from safetensors.numpy import load, load_file, save
 
 from anon_batch.anonymize.faces import landmarks
 from anon_batch.anonymize.faces.align import warp_affine
@@ -178,6 +182,21 @@ def metadata(inputs: list[Path]) -> dict[str, str]:
     }
 
 
+def relabel(data: bytes, table: Path) -> bytes:
+    """Return a bank with the labels of another table of the same donors in the same order.
+
+    Raises:
+        ValueError: the table has another number of donors, or is not a table of donors.
+    """
+    rows, tensors = read_table(table), load(data)
+    if len(rows) != len(tensors["labels"]):
+        raise ValueError(f"{table}: {len(rows)} donors, expected the bank's {len(tensors['labels'])}")
+    notes = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+    inputs = {table.name: hashlib.sha256(table.read_bytes()).hexdigest()}
+    notes |= metadata([]) | {"inputs": json.dumps(json.loads(notes["inputs"]) | inputs)}
+    return in_order(save({**tensors, "labels": places(rows, LABELS), "looks": places(rows, LOOKS)}, notes))
+
+
 def in_order(data: bytes) -> bytes:
     """Return a safetensors file with its metadata sorted, because the library writes them in a random order."""
     start = 8 + int.from_bytes(data[:8], "little")
@@ -189,11 +208,17 @@ def in_order(data: bytes) -> bytes:
 def main() -> None:
     """Build the bank, write it, and print its tensors and size."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("faces", type=Path)
+    parser.add_argument("faces", type=Path, nargs="?")
     parser.add_argument("table", type=Path)
     parser.add_argument("--encoder", type=Path)
+    parser.add_argument("--relabel", type=Path, metavar="BANK")
     parser.add_argument("--output", type=Path, required=True)
     chosen = parser.parse_args()
+    if (chosen.relabel is None) == (chosen.faces is None):
+        parser.error("give either FACES or --relabel BANK")
+    if chosen.relabel is not None:
+        chosen.output.write_bytes(relabel(chosen.relabel.read_bytes(), chosen.table))
+        return
     rows = read_table(chosen.table)
     by_name = {face.name: face for face in read_crops([chosen.faces])}
     missing = [row["file"] for row in rows if row["file"] not in by_name]

@@ -132,6 +132,15 @@ def test_skin_below_counts_more_than_skin_above():
     assert above.trust < 0.6 * below.trust
 
 
+@pytest.mark.parametrize("colour", [(54, 42, 37), (48, 38, 34), (44, 34, 30)])
+def test_a_dark_neck_is_skin_and_dark_hair_is_not(colour):
+    neck = describe(with_skin(colour, around=(225, 228, 227)))
+    assert neck.trust > 0.25
+    assert neck.tone[0] < 45
+    hair = describe(with_skin(colour, rows=slice(0, 40), columns=slice(0, 96), around=(225, 228, 227)))
+    assert hair.trust < 0.5 * neck.trust
+
+
 def test_light_and_dark_skin_together_ask_for_their_mean():
     crop = with_skin(SKIN)
     crop.pixels[80:96, 48:66] = (100, 65, 50)

@@ -175,3 +175,22 @@ def test_light_from_one_side_costs():
     even, one_sided = donor_bank.badness_of_light(lab)
     assert even == 0
     assert one_sided > 1
+
+
+def test_a_bank_takes_other_labels_and_keeps_the_rest(monkeypatch, made, tmp_path):
+    before, _ = build(monkeypatch, made, tmp_path / "bank")
+    table = write_table(tmp_path / "donors.tsv", names(3)[:3], "3 middle m 2 brown n n closed front side y")
+    arguments = ["donor_bank", "--relabel", str(tmp_path / "bank"), str(table), "--output", str(tmp_path / "other")]
+    monkeypatch.setattr("sys.argv", arguments)
+    donor_bank.main()
+    after, notes = build(monkeypatch, (made[0], table), tmp_path / "built")
+    assert (tmp_path / "other").read_bytes() == (tmp_path / "built").read_bytes()
+    assert {name for name in after if not np.array_equal(after[name], before[name])} == {"labels", "looks"}
+    assert json.loads(notes["inputs"])["donors.tsv"]
+
+
+def test_labels_of_other_donors_are_refused(monkeypatch, made, tmp_path):
+    build(monkeypatch, made, tmp_path / "bank")
+    table = write_table(tmp_path / "fewer.tsv", names(3)[:2])
+    with pytest.raises(ValueError, match="2 donors, expected the bank's 3"):
+        donor_bank.relabel((tmp_path / "bank").read_bytes(), table)

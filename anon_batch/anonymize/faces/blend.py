@@ -16,6 +16,7 @@ from anon_batch.anonymize.faces.colour import lab_to_rgb, rgb_to_lab, skin_liken
 from anon_batch.anonymize.faces.donors import Donor
 from anon_batch.anonymize.faces.fit import fit_donor
 from anon_batch.anonymize.faces.membrane import FIELD_SIDE, RELAXATIONS, match_colours
+from anon_batch.anonymize.faces.outline import fill_outline
 from anon_batch.anonymize.faces.retrieve import Choice
 from anon_batch.anonymize.faces.seam import FEATHER, find_alpha
 from anon_batch.anonymize.faces.texture import add_grain, match_sharpness, sharpen
@@ -27,7 +28,7 @@ _STEP = (9.0, 22.0)  # the same, from which and at which a face fades in
 _MATTE = (0.2, 0.6)  # the donor's face matte from which, and at which, a pixel is kept in any case
 _BORDER = 0.03  # width of the border whose residual is looked at, as a share of the crop
 _FADE = 0.03  # depth over which a face fades in behind a border that it does not match, as a share of the crop
-_CARRIED = 0.13  # depth over which colours of the nearest known pixel give way to smooth ones, as a share of the crop
+_CARRIED = 0.25  # depth over which colours of the nearest known pixel give way to smooth ones, as a share of the crop
 _SOFT = 0.035  # blur of carried colours, as a share of the crop
 _SEAM_SIDE = 64  # px of the smallest crop for which a free seam shows
 
@@ -58,11 +59,14 @@ def blend_donor(crop: Crop, donor: Donor, choice: Choice, seed: int, reach: floa
     transform = fit_donor(donor.points, donor.box, crop)
     image = warp_affine(np.dstack([donor.pixels, donor.matte]), transform, crop.side, cv2.BORDER_REPLICATE)
     covered = warp_affine(np.full(donor.matte.shape, 255, np.uint8), transform, crop.side, cv2.BORDER_CONSTANT)
+    if crop.box is not None:
+        image = fill_outline(np.dstack([image, covered]), image[:, :, 3] * np.float32(1 / 255), crop)
+        covered = image[:, :, 4]
     valid = np.asarray(covered > 230, np.bool_)
     matte = image[:, :, 3].clip(0, 255) * np.float32(1 / 255)
     face = rgb_to_lab(np.ascontiguousarray(image[:, :, :3]).clip(0, 255))
     face = sharpen(match_sharpness(face, np.asarray(crop.distance < 0, np.float32), crop))
-    face = match_colours(face, valid, crop, choice.tone, donor.cheek)
+    face = match_colours(face, valid, matte, crop, choice.tone, donor.cheek)
     difference = face - crop.lab
     alpha = _alpha(crop, difference, valid, reach)
     face = _replace_what_is_no_face(face, difference, matte, crop)
@@ -104,7 +108,7 @@ def continue_border(crop: Crop) -> FloatArray:
     soft = cv2.GaussianBlur(nearest, (0, 0), max(_SOFT * crop.side, 0.7))
     sharp = cv2.GaussianBlur(nearest, (0, 0), max(0.25 * _SOFT * crop.side, 0.5))
     out = crop.lab
-    for values, reach in ((soft, _CARRIED), (sharp, 0.35 * _CARRIED)):
+    for values, reach in ((soft, _CARRIED), (sharp, 0.5 * _CARRIED)):
         share = np.exp(-depth / (reach * crop.side)).astype(np.float32) * crop.unknown
         out = out + (values - out) * share[:, :, None]
     return np.asarray(out, np.float32)

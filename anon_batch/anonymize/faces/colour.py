@@ -31,6 +31,14 @@ def skin_likeness(lab: FloatArray) -> FloatArray:
     return np.asarray(likeness, np.float32)
 
 
+def dark_skin_likeness(lab: FloatArray) -> FloatArray:
+    """Return 0 .. 1, how well colours (..., 3) fit dark skin, whose chroma is as low as that of hair."""
+    lightness, a, b = lab[..., 0], lab[..., 1], lab[..., 2]
+    chroma, hue = np.hypot(a, b), np.degrees(np.arctan2(b, a))
+    likeness = _within(chroma, 2.5, 30, 3) * _within(hue, 12, 82, 14) * _within(lightness, 12, 45, 8)
+    return np.asarray(likeness, np.float32)
+
+
 def _within(values: FloatArray, low: float, high: float, soft: float) -> FloatArray:
     return np.asarray(np.clip(np.minimum(values - low, high - values) / soft, 0, 1), np.float32)
 

@@ -15,15 +15,18 @@ TRAITS: tuple[tuple[str, tuple[tuple[str, ...], ...], float], ...] = (
 )
 # What costs in any surroundings, because it seldom fits.
 ODD: tuple[tuple[str, tuple[str, ...], float], ...] = (
-    ("glasses", ("y",), 2.5),
-    ("mouth", ("open",), 1.0),
-    ("beard", ("y",), 0.5),
-    ("age", ("baby", "child"), 3.5),
-    ("age", ("old",), 0.5),
-    ("light", ("side", "rim", "dark"), 1.0),
-    ("fringe", ("y", "c"), 2.0),
-    ("grade", ("2",), 0.5),
-    ("grade", ("3",), 4.0),
+    ("glasses", ("y",), 8.0),
+    ("mouth", ("open",), 5.0),
+    ("mouth", ("teeth",), 2.0),
+    ("beard", ("y",), 4.0),
+    ("beard", ("stubble",), 0.5),
+    ("age", ("baby", "child"), 6.0),
+    ("age", ("old",), 4.0),
+    ("light", ("side", "rim", "dark"), 2.0),
+    ("fringe", ("c",), 5.0),
+    ("fringe", ("y",), 1.0),
+    ("grade", ("2",), 4.5),
+    ("grade", ("3",), 8.0),
 )
 
 
@@ -67,10 +70,10 @@ class CostWeights:
     box_free: float = 0.012
     box: float = 90.0
     unlit: float = 0.7
-    tone: float = 1 / 3
-    painted: float = 24.0
+    tone: float = 1 / 2.5
+    painted: float = 14.0
     step: float = 9.0
-    cut: float = 14.0
+    cut: float = 9.0
     code: float = 12.0
     code_sharpness: float = 12.0
     ring_tone: float = 0.8
@@ -81,9 +84,9 @@ class CostWeights:
     beard: float = 7.0
     beard_likely: float = 0.85
     slack: float = 2.0
-    widest: float = 6.5
-    fewest: int = 16
-    most: int = 24
+    widest: float = 9.0
+    fewest: int = 20
+    most: int = 28
 
 
 DEFAULT_WEIGHTS = CostWeights()

@@ -40,7 +40,7 @@ def find_alpha(crop: Crop, difference: FloatArray, valid: BoolArray, reach: floa
     cost: FloatArray = difference[y, x] / np.float32(_DIFFERENCE) + invalid
     cost += np.linspace(0, _FAR_COST, STEPS, dtype=np.float32)
     path = _cheapest_cycle(cost, free / (STEPS - 1) / side * _BEND_COST)
-    depth = _around(level[path], side)
+    depth = around(level[path], side)
     alpha = np.clip((depth + feather / 2 - crop.distance) / feather, 0, 1) * valid
     alpha[crop.unknown & (crop.distance <= 0.75)] = 1
     return np.asarray(alpha, np.float32)
@@ -49,7 +49,7 @@ def find_alpha(crop: Crop, difference: FloatArray, valid: BoolArray, reach: floa
 def _points_at(distance: FloatArray, level: FloatArray) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Return the pixels (rays, steps) at which rays from the middle first reach each distance from the mask."""
     side = len(distance)
-    y, x = _ray_pixels(side)
+    y, x = ray_pixels(side)
     along = np.maximum.accumulate(distance[y, x], axis=1)
     at = np.stack([(along < value).sum(axis=1) for value in level], axis=1).clip(0, along.shape[1] - 1)
     rows = np.arange(RAYS)[:, None]
@@ -57,7 +57,7 @@ def _points_at(distance: FloatArray, level: FloatArray) -> tuple[npt.NDArray[np.
 
 
 @functools.cache
-def _ray_pixels(side: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+def ray_pixels(side: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     angle = np.arange(RAYS) * (2 * np.pi / RAYS)
     length = np.arange(0.5, side * 0.72)
     x = (side / 2 + np.cos(angle)[:, None] * length).astype(np.intp).clip(0, side - 1)
@@ -83,7 +83,7 @@ def _cheapest_cycle(cost: FloatArray, bend: float) -> npt.NDArray[np.intp]:
     return path
 
 
-def _around(values: FloatArray, side: int) -> FloatArray:
+def around(values: FloatArray, side: int) -> FloatArray:
     """Return values of the rays (rays,) between them on the whole crop, (side, side) float32."""
     first, share = _angles(side)
     return np.asarray(values[first] * (1 - share) + values[(first + 1) % RAYS] * share, np.float32)

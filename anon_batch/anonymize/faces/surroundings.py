@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from anon_batch.anonymize.faces import landmarks
 from anon_batch.anonymize.faces.align import Crop, warp_affine
-from anon_batch.anonymize.faces.colour import skin_likeness
+from anon_batch.anonymize.faces.colour import dark_skin_likeness, skin_likeness
 from anon_batch.geometry import distance_to_zero
 from anon_batch.records import BoolArray, FloatArray
 
@@ -26,6 +26,7 @@ REACH_PX = 3.0  # of the frame: distance from the mask over which a pixel's weig
 _KNOWN_SHARE = 0.98  # a pixel of the frame is known when at least this share of what it stands for is
 _FOREHEAD = 27  # rows of the frame from the top in which skin counts less, because hair and walls have its colours
 _FOREHEAD_WEIGHT = 0.15
+_NECK = np.s_[37:, 14:34]  # of the frame
 # Cheek from skin beside the mask, by least squares on synthetic faces, drawn to the middle because light differs in photographs.
 _TONE_SLOPE = np.array([0.85, 0.8, 0.8])
 _TONE_SHIFT = np.array([13.0, 3.5, 4.0])
@@ -70,12 +71,19 @@ def describe(crop: Crop) -> Surroundings:
     lab = warp_affine(crop.lab, to_frame, SIDE, cv2.BORDER_REPLICATE)
     known = warp_affine(known_share, to_frame, SIDE, cv2.BORDER_CONSTANT) > _KNOWN_SHARE
     weight = np.asarray(np.exp(-distance_to_zero(known) / np.float32(REACH_PX)) * known, np.float32)
-    skin = skin_likeness(lab) * weight
+    skin = np.maximum(skin_likeness(lab), _dark_neck(lab)) * weight
     tone, trust = _ask_tone(lab, skin)
     brightest = _brightest(lab[known])
     average = _AVERAGE * [min(brightest / _FULL_LIGHT, 1.05), 1, 1]
     points = landmarks.apply(to_frame, crop.points)
     return Surroundings(lab, known, weight, skin, to_frame, points, tone, trust, average, brightest)
+
+
+def _dark_neck(lab: FloatArray) -> FloatArray:
+    """Return how well colours below the chin fit dark skin, (48, 48) float32: elsewhere dark hair has the same colours."""
+    likeness = np.zeros(lab.shape[:2], np.float32)
+    likeness[_NECK] = dark_skin_likeness(lab[_NECK])
+    return likeness
 
 
 def _brightest(known: FloatArray) -> float:
