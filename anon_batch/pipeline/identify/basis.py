@@ -21,7 +21,9 @@ def check_basis(config: JobConfig) -> None:
     """
     if not compares_faces(config):
         return
-    if missing := [name for name in _NEEDED if not getattr(config.compliance, name)]:
+    stated = {name: getattr(config.compliance, name) for name in _NEEDED}
+    stated["retention"] = stated["retention"] or config.compliance.retention_until
+    if missing := [name for name in _NEEDED if not stated[name]]:
         raise ConfigError(
             "identity.source: cluster compares faces, which are biometric data (Article 9 GDPR), and who does so has to say so; "
             f"state {', '.join(f'compliance.{name}' for name in missing)}"

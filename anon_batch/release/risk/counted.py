@@ -63,6 +63,19 @@ def new_faces(finished: FinishedRelease) -> Entry:
     return _share(what, new, regions, "regions", "methods", note if new else "")
 
 
+def persons_twice(finished: FinishedRelease, what: str) -> tuple[Entry, ...]:
+    """Return how many faces are of a person with several, as comparing faces estimated it, where that was done."""
+    if (found := found_persons(finished.run)) is None:
+        return (not_measured(what, "names or numbers of persons in the source; anon-batch computes none"),)
+    linked, compared = int(found["linked"]), int(found["compared"])
+    note = f"of {found['persons']:,} persons, as estimated by comparing faces; others may show one person too"
+    return (
+        share(
+            "faces of a person with several", linked, compared, "faces compared", f"{layout.RUN}: config.identity", note
+        ),
+    )
+
+
 def false_links(finished: FinishedRelease) -> tuple[Entry, ...]:
     """Return how many pairs of different people are expected to share a face; nothing where persons were not estimated."""
     what = "pairs of different people who may have one face, because persons were found by comparing faces"

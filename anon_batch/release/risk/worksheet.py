@@ -154,7 +154,7 @@ def _data(finished: FinishedRelease, figures: Figures) -> Mapping[str, Row]:
     return {
         "7.2.2": {
             (_S,): (counted.persons_found(finished),),
-            (_L,): (not_measured(twice, "names or numbers of persons in the source; anon-batch computes none"),),
+            (_L,): counted.persons_twice(finished, twice),
             (_I,): groups,
         },
         "7.2.3": {

@@ -194,3 +194,28 @@ def test_release_writes_it_and_signs_it(base, tmp_path):
     (tmp_path / "o/risk.md").write_text("nothing to see")
     done = CliRunner().invoke(app, ["verify", str(tmp_path / "o"), "--key", str(tmp_path / "key.pub")])
     assert "risk.md: changed since the release was signed" in done.output
+
+
+def test_persons_who_were_found_by_comparing_faces_are_counted(base) -> None:
+    finished = read_finished(Release(Storage(), str(base / "bare")))
+    expected = {"value": 0.84, "low": 0.02, "high": 23.0}
+    identity = {
+        "source": "cluster",
+        "pairs": 1000,
+        "linked": 5,
+        "compared": 20,
+        "persons": 2,
+        "expected_false_pairs": expected,
+    }
+
+    def texts(identity: dict[str, object] | None) -> str:
+        config = {**finished.run.config, **({} if identity is None else {"identity": identity})}
+        sheet = fill_worksheet(dataclasses.replace(finished, run=dataclasses.replace(finished.run, config=config)))
+        return repr(sheet)
+
+    found = texts(identity)
+    assert "faces of a person with several" in found
+    assert "0.84 false pairs expected (95 % interval 0.02 to 23); rounded up here" in found
+    assert "anon-batch computes none" not in found
+    assert "200 pairs of faces of one image" in texts({**identity, "expected_false_pairs": None})
+    assert "anon-batch computes none" in texts(None)

@@ -284,3 +284,18 @@ def test_documents_claim_nothing_for_releases() -> None:
 )
 def test_cells_side_by_side_make_no_claim(text: str, claimed: bool) -> None:
     assert bool(promises_in(readable("report/index.html", text))) is claimed
+
+
+def test_persons_who_were_found_by_comparing_faces_are_an_estimate() -> None:
+    run = golden_words.found_by_comparing()
+    own = statement("gan", "ledger kept", run)
+    said = " ".join(list_limits(run, {"gan": 100}, 0, ()))
+    for text in (own.aspects[2][1], said):
+        assert "Who is who was not stated but estimated" in text
+        assert "0.84 false pairs expected (95 % interval 0.023 to 23) among 114,387 pairs of faces compared" in text
+    assert own.holder == own.recipient == "pseudonymised"
+    identity = {**run.config["identity"], "expected_false_pairs": None}
+    unknown = dataclasses.replace(run, config={**run.config, "identity": identity})
+    assert "an unknown number of false pairs among" in statement("gan", "ledger kept", unknown).aspects[2][1]
+    named = dataclasses.replace(run, config={**run.config, "identity": {"scope": "dataset"}})
+    assert "estimated" not in statement("gan", "ledger kept", named).aspects[2][1]
