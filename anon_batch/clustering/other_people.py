@@ -1,10 +1,11 @@
 """How alike different people look in a data set: faces of one image, which are different people by construction.
 
 Thresholds from portraits are wrong elsewhere: of two faces in one street photograph about 1 % have a cosine above 0.5 where 2,550
-pairs of portraits have none. So the rate of false pairs is measured on the images themselves. Beyond the largest similarity
-seen it is continued by an exponential tail, the excess over a high quantile having its mean (Embrechts, Klueppelberg and Mikosch
-1997, "Modelling extremal events", section 6.5, with shape 0); a tail that falls faster, as that of cosines does, makes this
-rate too high, which is the safe error.
+pairs of portraits have none. So the rate of false pairs is measured on the images themselves. Beyond the largest similarity seen it
+is continued by an exponential tail of Fisher's z, the inverse hyperbolic tangent of the cosine: the excess over a high quantile
+keeps its mean (Embrechts, Klueppelberg and Mikosch 1997, "Modelling extremal events", section 6.5, with shape 0). Between directions
+that are spread evenly over d dimensions, z has a density proportional to sech(z)**(d - 1). Its tail is exponential, and the rate
+of decay rises towards it, so that a tail fitted nearer by gives too many false pairs, which is the safe error.
 """
 
 from __future__ import annotations
@@ -136,9 +137,9 @@ class _Tail:
     Args:
         similarity: (M,) ascending.
         above: (M,) share of the pairs with at least this similarity.
-        start: from here on the tail counts.
+        start: from this z on the tail counts.
         share: of the pairs in it.
-        excess: mean over `start` in it.
+        excess: mean of z over `start` in it.
     """
 
     similarity: Values
@@ -149,8 +150,8 @@ class _Tail:
 
     def rate(self, threshold: float) -> float:
         """Return the share of the pairs with at least this similarity."""
-        if threshold > self.start:
-            return self.share * math.exp((self.start - threshold) / self.excess) if self.excess > 0 else 0.0
+        if (over := math.atanh(threshold) - self.start) > 0:
+            return self.share * math.exp(-over / self.excess) if self.excess > 0 else 0.0
         return float(self.above[int(np.searchsorted(self.similarity, threshold))])
 
 
@@ -158,5 +159,5 @@ def _fit(similarity: Values, weights: Values) -> _Tail:
     above = np.cumsum(weights[::-1])[::-1] / weights.sum()
     share = max(_TAIL, _LEAST_TAIL / len(similarity))
     at = int(np.searchsorted(-above, -share))
-    over, own = similarity[at:] - similarity[at], weights[at:]
-    return _Tail(similarity, above, float(similarity[at]), float(above[at]), float((own * over).sum() / own.sum()))
+    z, own = np.arctanh(similarity[at:]), weights[at:]
+    return _Tail(similarity, above, float(z[0]), float(above[at]), float((own * (z - z[0])).sum() / own.sum()))
