@@ -1,11 +1,11 @@
 """How alike different people look in a data set: faces of one image, which are different people by construction.
 
-Thresholds from portraits are wrong elsewhere: of two faces in one street photograph about 1 % have a cosine above 0.5 where 2,550
-pairs of portraits have none. So the rate of false pairs is measured on the images themselves. Beyond the largest similarity seen it
-is continued by an exponential tail of Fisher's z, the inverse hyperbolic tangent of the cosine: the excess over a high quantile
-keeps its mean (Embrechts, Klueppelberg and Mikosch 1997, "Modelling extremal events", section 6.5, with shape 0). Between directions
-that are spread evenly over d dimensions, z has a density proportional to sech(z)**(d - 1). Its tail is exponential, and the rate
-of decay rises towards it, so that a tail fitted nearer by gives too many false pairs, which is the safe error.
+Thresholds from portraits are wrong elsewhere: of two faces in one street photograph about 1 % have a cosine above 0.5 where
+2,550 pairs of portraits have none. So the rate of false pairs is measured on the images themselves. Beyond the largest similarity
+seen it is continued by an exponential tail of Fisher's z, the inverse hyperbolic tangent of the cosine: the excess over a high
+quantile keeps its mean (Embrechts, Klueppelberg and Mikosch 1997, "Modelling extremal events", section 6.5, with shape 0).
+Between directions that are spread evenly over d dimensions, z has a density proportional to sech(z)**(d - 1). Its tail is
+exponential, and the rate of decay rises towards it, so that a tail fitted nearer by gives too many false pairs: the safe error.
 """
 
 from __future__ import annotations
