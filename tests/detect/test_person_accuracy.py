@@ -10,17 +10,21 @@ import pytest
 from external_data import PHOTOS, PLATES, needs_data
 from labelled_images import half_of, images_of
 
-from anon_batch.config import DetectConfig, ModelsConfig
+from anon_batch.anonymize.policy import Policy
+from anon_batch.config import AnonymizeConfig, DetectConfig, ModelsConfig
 from anon_batch.detect.ensemble import build_detector
+from anon_batch.geometry import union_of_masks
 from anon_batch.imaging.orientation import turn_points, turn_upright
 from anon_batch.models.runtime import Runtime
 from anon_batch.models.store import ModelStore
+from anon_batch.outline import outline_of_box
 from anon_batch.records import Preview
 from anon_batch.stats.intervals import wilson
 from anon_batch.storage import Storage
 
-MOST_MISSED = {16: 0.08, 32: 0.02}  # longer side of a face, px -> share of faces whose centre lies in no person's box
+MOST_MISSED = {16: 0.08, 32: 0.04}  # longer side of a face, px -> share of faces whose centre lies in no person's box
 MOST_MISSED_ROTATED = 0.15
+MOST_LOST = 0.02  # share of the faces in boxes whose centre no outline holds
 MOST_ON_CARS = 0.25  # boxes an image
 
 pytestmark = pytest.mark.accuracy
@@ -65,6 +69,39 @@ def test_nearly_all_faces_lie_in_boxes_of_persons(detector):
         if half:
             assert left <= MOST_MISSED[least] * faces
     print(f"half 1: {boxes / images:.1f} boxes an image, on {share / images:.0%} of its area")
+
+
+@needs_data(PHOTOS)
+def test_outlines_hold_nearly_all_faces_that_lie_in_boxes(detector):
+    """An outline that is the whole box is one of which the network of outlines is not sure."""
+    policy = Policy.from_config(AnonymizeConfig())
+    counts = {half: {"faces": 0, "centre": 0, "face": 0, "persons": 0, "box": 0} for half in (0, 1)}
+    area = {half: np.zeros(3) for half in (0, 1)}
+    for entry, image in images_of(PHOTOS):
+        own, size = counts[half_of(entry["file"])], (image.width, image.height)
+        [found] = detector.detect([image])
+        boxes = np.zeros(size[::-1], np.bool_)
+        for at, (x1, y1, x2, y2) in enumerate(np.rint(found.boxes).astype(int)):
+            boxes[y1:y2, x1:x2] = True
+            own["box"] += np.array_equal(found.outlines[at], outline_of_box(tuple(found.boxes[at].tolist()), *size))
+        outlines = union_of_masks(policy.regions_of(found, *size), *size)
+        own["persons"] += len(found)
+        area[half_of(entry["file"])] += (boxes.mean(), outlines.mean(), 1)
+        for x1, y1, x2, y2, _ in entry["boxes"]:
+            x, y = min(int((x1 + x2) / 2), size[0] - 1), min(int((y1 + y2) / 2), size[1] - 1)
+            if max(x2 - x1, y2 - y1) < 16 or not boxes[y, x]:
+                continue
+            own["faces"] += 1
+            own["centre"] += not outlines[y, x]
+            own["face"] += outlines[int(y1) : int(y2), int(x1) : int(x2)].mean() < 0.7
+    for half, own in counts.items():
+        faces, persons, (boxed, outlined, images) = own["faces"], own["persons"], area[half]
+        print(
+            f"half {half}: of {faces} faces in boxes {own['centre']} have their centre outside the outlines, {own['face']} more "
+            f"than 30 % of their box; {own['box']} of {persons} outlines are the box; "
+            f"{outlined / images:.1%} of the area instead of {boxed / images:.1%}"
+        )
+        assert own["centre"] <= MOST_LOST * faces
 
 
 @needs_data(PHOTOS)
