@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 TITLES: Mapping[str, tuple[str, str]] = {
     "rekognition": ("Amazon Rekognition (DetectFaces)", "https://rekognition.{}.amazonaws.com/"),
     "google_vision": ("Google Cloud Vision (FACE_DETECTION)", "https://vision.googleapis.com/{}"),
 }
+RESOURCES = ("attempts", "price_per_1000", "requests_per_s", "timeout_s")  # options that change no output
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -59,3 +60,18 @@ def read_service(model: str) -> UsedService | None:
 def used_services(models: Iterable[str]) -> tuple[UsedService, ...]:
     """Return the services among the models of a release, each once."""
     return tuple(dict.fromkeys(own for model in models if (own := read_service(model)) is not None))
+
+
+def without_resources(settings: Any) -> Any:
+    """Return JSON settings without the options of services that only say how fast and how often they are asked.
+
+    Because a service that throttles a run is best asked more slowly by the run that resumes it.
+    """
+    if isinstance(settings, list):
+        return [without_resources(own) for own in settings]
+    if not isinstance(settings, dict):
+        return settings
+    found = {key: without_resources(own) for key, own in settings.items()}
+    if found.get("name") in TITLES and isinstance(found.get("options"), dict):
+        found["options"] = {key: own for key, own in found["options"].items() if key not in RESOURCES}
+    return found

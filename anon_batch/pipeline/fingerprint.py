@@ -16,6 +16,7 @@ from anon_batch import __version__
 from anon_batch.config import JobConfig
 from anon_batch.formats.features import read_features
 from anon_batch.formats.run_json import OUTPUT_SECTIONS
+from anon_batch.formats.services import without_resources
 
 _SHOWN_DIFFERENCES = 8
 _DIGEST = re.compile(r"\b[0-9a-f]{16,}\b")
@@ -98,7 +99,7 @@ def fingerprint(
     Resources, addresses and storage options are not part of it, because they may change between two runs of a job.
     """
     keys: dict[str, Any] = {}
-    values = config.model_dump(mode="json", include=set(OUTPUT_SECTIONS))
+    values = without_resources(config.model_dump(mode="json", include=set(OUTPUT_SECTIONS)))
     for section in OUTPUT_SECTIONS:
         _flatten(section, values[section], keys)
     return {

@@ -9,6 +9,7 @@ from pipeline_fixtures import job, release, write_dataset
 
 from anon_batch.formats.release import Release
 from anon_batch.formats.services import read_service
+from anon_batch.pipeline.fingerprint import fingerprint
 from anon_batch.release.licences import declared_models, list_licences
 from anon_batch.release.report.finished import read_finished
 from anon_batch.release.report.sections.contents import models_section
@@ -54,6 +55,18 @@ def test_licences_limits_risk_and_report_name_the_service(finished):
     assert (entry.value, entry.note) == (1, SAID)
     assert services(with_models(finished, WEIGHTS)) == ()
     assert SAID in str(models_section(own.run, ()))
+
+
+def test_a_run_may_be_resumed_with_other_resources_of_a_service():
+    def keys(**options):
+        detectors = [{"name": "rekognition", "options": {"region": "eu-west-1", **options}}]
+        checks = {"checks.residual": {"detectors": [{"name": "google_vision", "options": {"region": "eu", **options}}]}}
+        config = job("folder", detect={"allow_upload": True, "detectors": detectors}, **checks)
+        return fingerprint(config, "0", 1, [MODEL], b"key")
+
+    assert keys() == keys(requests_per_s=0.5, attempts=9, timeout_s=3, price_per_1000=0)
+    assert keys() != keys(side_px=640)
+    assert keys() != keys(region="us-east-1")
 
 
 def test_a_signed_statement_names_no_digest_of_a_service():

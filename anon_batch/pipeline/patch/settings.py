@@ -11,6 +11,7 @@ from anon_batch.errors import ResumeRefusedError
 from anon_batch.formats import layout
 from anon_batch.formats.current_run import CHANGEABLE
 from anon_batch.formats.plan import Plan
+from anon_batch.formats.services import without_resources
 from anon_batch.formats.version_json import Version
 from anon_batch.pipeline.fingerprint import differences
 
@@ -131,5 +132,5 @@ def _flat(image: ImageConfig) -> dict[str, Any]:
         else:
             out[prefix] = value
 
-    walk("", image.model_dump(mode="json", include=set(CHANGEABLE)))
+    walk("", without_resources(image.model_dump(mode="json", include=set(CHANGEABLE))))
     return out
