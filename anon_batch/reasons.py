@@ -108,6 +108,11 @@ _WITHHELD = (
         "what the image showed could not be sealed, and the job asks that it can be restored",
         "see the audit; report it",
     ),
+    (
+        "link",
+        "the faces of the image could not be put into the index that photographs are searched in, and the job asks for it",
+        "see the audit; report it",
+    ),
     ("metadata", "the encoded output holds metadata that is not on the allow-list", "see the audit; report it"),
     (
         "write",

@@ -48,7 +48,7 @@ def main() -> None:
             encodes.append(time.perf_counter() - started)
             assert isinstance(encoded, EncodedImage)
             started = time.perf_counter()
-            sealed = sealer.seal(outcome.source, encoded, outcome.records)
+            sealed = sealer.keep(outcome, encoded).records
             seals.append(time.perf_counter() - started)
         started = time.perf_counter()
         kek = Kek.unwrap(sealer.wrapped, key)

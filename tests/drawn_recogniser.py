@@ -11,10 +11,10 @@ FEATURES = 128
 
 
 def drawn_recogniser(path: Path, seed: int = 0) -> Path:
-    """Write a graph (1, 3, 112, 112) -> (1, 128): random projections of the crop's coarse contrasts. Return its path."""
-    coarse = np.random.default_rng(seed).normal(size=(FEATURES, 3, 14, 14))
-    coarse -= coarse.mean(axis=(1, 2, 3), keepdims=True)  # so that brightness alone gives no feature
-    weights = np.asarray(np.kron(coarse, np.ones((8, 8))) / 1e4, np.float32)
+    """Write a graph (1, 3, 112, 112) -> (1, 128): random projections of the crop's contrasts of 4 px. Return its path."""
+    cells = np.random.default_rng(seed).normal(size=(FEATURES, 3, 14, 2, 14, 2))
+    cells -= cells.mean(axis=(3, 5), keepdims=True)  # because what all faces share is coarser
+    weights = np.asarray(np.kron(cells.reshape(FEATURES, 3, 28, 28), np.ones((4, 4))) / 1e4, np.float32)
     nodes = [helper.make_node("Conv", ["data", "w"], ["c"]), helper.make_node("Flatten", ["c"], ["fc1"])]
     graph = helper.make_graph(
         nodes,

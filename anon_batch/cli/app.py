@@ -18,6 +18,7 @@ from anon_batch.cli import (
     evaluate,
     identify,
     keys,
+    link,
     manifest,
     models,
     patch,
@@ -68,6 +69,7 @@ app.command("patch")(patch.patch)
 app.command("erase")(erase.erase)
 app.command("apply-tombstones")(apply_tombstones.apply_tombstones)
 app.command("reveal")(reveal.reveal)
+app.command("link")(link.link)
 app.command("report")(report.report)
 app.command("review")(review.review)
 app.command("evaluate")(evaluate.evaluate)

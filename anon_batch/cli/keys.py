@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Make keys that sign releases or seal originals, and destroy what leads back from a release.",
+    help="Make keys that sign releases, restore originals or find faces, and destroy what leads back from a release.",
 )
 
 
@@ -31,6 +31,7 @@ class What(StrEnum):
     IDENTITY_KEY = "identity-key"
     LEDGER = "ledger"
     SEAL = "seal"
+    LINK = "link"
 
 
 class Suite(StrEnum):
@@ -50,26 +51,34 @@ def new(
         Path | None,
         typer.Option("--seal", help="File of a private key that opens sealed originals.", show_default=False),
     ] = None,
+    link: Annotated[
+        Path | None,
+        typer.Option("--link", help="File of a private key that finds faces by a photograph.", show_default=False),
+    ] = None,
     suite: Annotated[
         Suite,
-        typer.Option(help="Kind of a key for seals; the first one also withstands quantum computers."),
+        typer.Option(help="Kind of a key for --seal and --link; the first one also withstands quantum computers."),
     ] = Suite.HYBRID,
 ) -> None:
-    """Make a key: FILE for you alone, FILE.pub for everybody. `--sign` signs releases, `--seal` opens sealed originals."""
-    if (sign is None) == (seal is None):
-        raise ConfigError("keys new: name one file, by --sign or by --seal")
+    """Make a key: FILE for you alone, FILE.pub for everybody.
+
+    `--sign` signs releases, `--seal` opens sealed originals, `--link` finds faces by a photograph.
+    """
+    if sum(own is not None for own in (sign, seal, link)) != 1:
+        raise ConfigError("keys new: name one file, by --sign, --seal or --link")
     if sign is not None:
         from anon_batch.release.signature.signing_key import key_id, new_signing_key, private_pem, public_pem
 
         key = new_signing_key()
         _write_pair(sign, private_pem(key), public_pem(key.public_key()), key_id(key.public_key()))
-    if seal is not None:
+    if (encrypts := seal or link) is not None:
         from anon_batch.sealing.key_files import new_key
 
         own = new_key(suite.value)
-        _write_pair(seal, own.pem(), own.public.pem, own.public.key_id)
+        _write_pair(encrypts, own.pem(), own.public.pem, own.public.key_id)
         err.print(
-            "Keep it off the cluster, and keep a copy in another place: without it, what is sealed is lost.",
+            "Keep it off the cluster, and keep a copy in another place: without it, "
+            f"{'what is sealed is lost' if seal else 'the index of faces stays closed'}.",
             markup=False,
         )
 
@@ -91,7 +100,7 @@ def _write_pair(own: Path, private: bytes, public_pem: bytes, key_id: str) -> No
 
 @app.command()
 def show(public: Annotated[Path, typer.Argument(help="File of a public key.")]) -> None:
-    """Print the id of a public key, which attestation.json or the ledger's seals name."""
+    """Print the id of a public key, which attestation.json or the ledger names."""
     from anon_batch.release.signature.signing_key import key_id, read_public
     from anon_batch.sealing.key_files import read_public_key
 
@@ -108,7 +117,8 @@ def destroy(
     what: Annotated[
         What,
         typer.Argument(
-            help="`run-key`, `identity-key`: the key alone; `seal`: the sealed originals and their keys; `ledger`: all of it."
+            help="`run-key`, `identity-key`: the key alone; `seal`: the sealed originals and their keys; `link`: the index of "
+            "faces and its keys; `ledger`: all of it."
         ),
     ],
     output: Output,
@@ -123,12 +133,13 @@ def destroy(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     job: StorageJob = None,
 ) -> None:
-    """Delete a key, the seal or the ledger of a finished release for good, and record that in OUTPUT/destroyed.json.
+    """Delete a key, the seal, the index of faces or the ledger of a finished release for good. OUTPUT/destroyed.json records it.
 
     Without the run key nobody can repeat the choice of a new face, and the run cannot be resumed. Without the identity key
-    nobody can tell which new face a known person has; equal faces stay equal. Without the seal nobody can restore an original.
-    Without the ledger nothing leads from an output to its source, and the release can get no new version. In a bucket their
-    earlier versions are deleted too. Card and report say the state of all; `anon-batch release` writes them again.
+    nobody can tell which new face a known person has; equal faces stay equal. Without the seal nobody can restore an original,
+    without the index of faces (`link`) nobody can find a person by a photograph. Without the ledger nothing leads from an output
+    to its source, and the release can get no new version. In a bucket their earlier versions are deleted too. Card and report say
+    the state of all; `anon-batch release` writes them again.
     """
     from anon_batch.config.compliance import check_public_text
     from anon_batch.formats.destroyed_json import LEDGER, RUN_KEY

@@ -1,10 +1,11 @@
-"""`anon-batch keys list`, `check`, `rotate` and `ticket`: who can open what is sealed."""
+"""`anon-batch keys list`, `check`, `rotate` and `ticket`: who can open what is kept encrypted, seals and the index of faces."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -28,23 +29,36 @@ from anon_batch.cli.reveal import (
 from anon_batch.errors import ConfigError
 from anon_batch.units import format_counted
 
+if TYPE_CHECKING:
+    from anon_batch.formats.layout import Kind
+    from anon_batch.release.reveal.sealed_release import SealedRelease
+    from anon_batch.sealing.key_files import PrivateKey
+    from anon_batch.storage import Storage
+
+_WHAT = {
+    "region": "regions by themselves where they can be",
+    "file": "the sources' files",
+    "templates": "templates of faces, one record an image",
+}
+
 
 def list_keys(output: Output, ledger: PrivateLedger = None, job: StorageJob = None) -> None:
-    """List whose keys open the sealed originals, what is sealed, and who opened it."""
+    """List whose keys open sealed originals and the index of faces, what there is of both, and who opened it."""
     from anon_batch.formats.access_log import AccessLog
 
-    place = open_place(storage_of(job), output, ledger)
-    for own in place.seals.recipients:
-        out.print(f"recipient  {own.key_id}  {own.suite}", markup=False)
-    if len(place.seals.recipients) > 1:
-        need = "any of them" if place.seals.need == "any" else "all of them together"
-        out.print(f"opened by  {need}", markup=False)
-    regions, images = place.count()
-    what = "regions by themselves where they can be" if place.seals.what == "region" else "the sources' files"
-    out.print(
-        f"sealed     {format_counted(regions, 'record')} of {format_counted(images, 'image')} ({what})", markup=False
-    )
-    for number, entry in enumerate(AccessLog(place.ledger).read()):
+    places = _open_places(storage_of(job), output, ledger)
+    for place in places:
+        for own in place.seals.recipients:
+            name = "recipient" if place.kind == "seal" else "finds by"
+            out.print(f"{name:<10} {own.key_id}  {own.suite}", markup=False)
+        if len(place.seals.recipients) > 1:
+            need = "any of them" if place.seals.need == "any" else "all of them together"
+            out.print(f"opened by  {need}", markup=False)
+        records, images = place.count()
+        name = "sealed" if place.kind == "seal" else "indexed"
+        counted = f"{format_counted(records, 'record')} of {format_counted(images, 'image')}"
+        out.print(f"{name:<10} {counted} ({_WHAT[place.seals.what]})", markup=False)
+    for number, entry in enumerate(AccessLog(places[0].ledger).read()):
         rows = f", {format_counted(len(entry.rows), 'region')}" if entry.rows else ""
         about = f"outcome of {entry.of}: {entry.outcome}" if entry.of is not None else f"{entry.reason}{rows}"
         case = f" ({entry.case})" if entry.case else ""
@@ -63,18 +77,17 @@ def _names(paths: list[Path]) -> str:
 
 
 def check(output: Output, key: Key, ledger: PrivateLedger = None, job: StorageJob = None) -> None:
-    """Check that private keys open what is sealed, without opening anything."""
-    place = open_place(storage_of(job), output, ledger)
+    """Check that private keys open what is sealed, or the index of faces, without opening anything."""
     keys = read_private_keys(key)
+    place = _place_of(_open_places(storage_of(job), output, ledger), keys[0], str(key[0]))
     for path, own in zip(key, keys, strict=True):
         place.check_key(own, str(path))
+    what = f"{'what is sealed' if place.kind == 'seal' else 'the index of faces'} of {place.release.uri}"
     if place.seals.need == "all" and len(keys) < len(place.seals.recipients):
         count = f"{len(keys)} of the {len(place.seals.recipients)} keys that are needed together"
-        out.print(f"{_names(key)}: {count} to open what is sealed of {place.release.uri}", markup=False)
+        out.print(f"{_names(key)}: {count} to open {what}", markup=False)
         return
-    out.print(
-        f"{_names(key)} {'opens' if len(key) == 1 else 'open'} what is sealed of {place.release.uri}", markup=False
-    )
+    out.print(f"{_names(key)} {'opens' if len(key) == 1 else 'open'} {what}", markup=False)
 
 
 def rotate(
@@ -90,7 +103,7 @@ def rotate(
     ledger: PrivateLedger = None,
     job: StorageJob = None,
 ) -> None:
-    """Seal to other recipients: wrap every key again, for those that --to names and nobody else.
+    """Change the recipients of what --key opens, seals or the index of faces: wrap every key again, for --to and nobody else.
 
     Copies of the ledger that were made before open with the old private keys alone. Destroy these keys, and what was erased
     since stays closed in the copies too. The same command again goes on where it was interrupted.
@@ -105,12 +118,18 @@ def rotate(
     except ValueError:
         raise ConfigError(f"--need {need}: expected any or all") from None
     recipients = [read_public_key(read_key_file(path), str(path)) for path in to]
-    place = open_place(storage_of(job), output, ledger)
+    places = _open_places(storage_of(job), output, ledger)
+    place = _place_of(places, own[0], str(key[0]))
     check_keys(place, key, own)
+    others = {known for other in places if other is not place for known in other.seals.key_ids}
+    if any(new.key_id in others for new in recipients):
+        raise ConfigError("--to: names a recipient of what another key opens; make a new one, to destroy each alone")
     before = set(place.seals.key_ids)
     count = sum(wrap_again(place, own, recipients, who_asks(by, reason, case), asked_need))
     out.print(
-        f"{format_counted(count, 'record')} sealed to {format_counted(len(recipients), 'recipient')}", markup=False
+        f"{format_counted(count, 'record')} {'sealed' if place.kind == 'seal' else 'open'} to "
+        f"{format_counted(len(recipients), 'recipient')}",
+        markup=False,
     )
     kept = before & {new.key_id for new in recipients}
     gone = f"Destroy {'these' if len(before - kept) > 1 else 'the'} old private key" if before - kept else ""
@@ -157,3 +176,33 @@ def ticket(
     except OSError as exc:
         raise ConfigError(f"{file} cannot be written: {exc.strerror}") from None
     out.print(f"{file}  {format_counted(len(tickets), 'ticket')} for key {holder.key_id[:16]}", markup=False)
+
+
+def _open_places(storage: Storage, output: str, ledger: str | None) -> list[SealedRelease]:
+    """Return a release with each thing that it keeps encrypted.
+
+    Raises:
+        ConfigError: nothing is.
+    """
+    from anon_batch.formats.ledger import Ledger
+    from anon_batch.formats.release import Release
+    from anon_batch.formats.seal_store import read_kept
+    from anon_batch.release.reveal.sealed_release import SealedRelease
+
+    release = Release(storage, output)
+    private = Ledger(storage, ledger or f"{release.uri}-ledger")
+    kinds: list[Kind] = list(read_kept(private)) or ["seal"]  # whose error says what is missing
+    return [SealedRelease(release, private, kind) for kind in kinds]
+
+
+def _place_of(places: Sequence[SealedRelease], key: PrivateKey, name: str) -> SealedRelease:
+    """Return what a private key opens.
+
+    Raises:
+        ConfigError: it opens nothing.
+    """
+    for place in places:
+        if place.seals.opens(key, place.run_id):
+            return place
+    known = ", ".join(own[:16] for place in places for own in place.seals.key_ids)
+    raise ConfigError(f"{name}: key {key.public.key_id[:16]} opens nothing here; the recipients' keys are {known}")

@@ -15,6 +15,7 @@ from anon_batch.config.gates import GatesConfig
 from anon_batch.config.identity import IdentityConfig
 from anon_batch.config.job import ImageConfig, JobConfig, SampleConfig
 from anon_batch.config.limits import LimitsConfig
+from anon_batch.config.link import LinkConfig
 from anon_batch.config.loading import load_job, parse_override
 from anon_batch.config.models import ModelsConfig
 from anon_batch.config.publish import PublishConfig
@@ -37,6 +38,7 @@ __all__ = [
     "ImageConfig",
     "JobConfig",
     "LimitsConfig",
+    "LinkConfig",
     "ModelsConfig",
     "PublishConfig",
     "SampleConfig",

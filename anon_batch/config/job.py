@@ -15,6 +15,7 @@ from anon_batch.config.engine import EngineConfig
 from anon_batch.config.gates import GatesConfig
 from anon_batch.config.identity import IdentityConfig
 from anon_batch.config.limits import LimitsConfig
+from anon_batch.config.link import LinkConfig
 from anon_batch.config.models import ModelsConfig
 from anon_batch.config.publish import PublishConfig
 from anon_batch.config.seal import SealConfig
@@ -78,6 +79,9 @@ class JobConfig(Section):
     )
     seal: SealConfig = Field(
         default_factory=SealConfig, description="Whether originals are kept, encrypted, in the ledger."
+    )
+    link: LinkConfig = Field(
+        default_factory=LinkConfig, description="Whether a person's images can be found by a photograph."
     )
     engine: EngineConfig = Field(default_factory=EngineConfig, description="Workers and resources.")
     models: ModelsConfig = Field(default_factory=ModelsConfig, description="Sources of model weights.")

@@ -253,7 +253,7 @@ def _measurement(
         provenance_bytes=_size(run.release.uri, layout.PROVENANCE),
         audit_bytes=_size(run.ledger.uri, layout.LEDGER_AUDIT),
         rows_bytes=_size(run.ledger.uri, layout.LEDGER_ROWS),
-        sealed_bytes=sum(_size(run.ledger.uri, own) for own in (layout.LEDGER_SEALED, layout.LEDGER_SEAL_KEYS)),
+        sealed_bytes=sum(_size(run.ledger.uri, own) for files in layout.ENCRYPTED.values() for own in files[1:]),
         cpus=os.cpu_count() or 1,
         models=models,
         service_requests=dict(worker.service_requests),

@@ -1,4 +1,6 @@
-"""LEDGER/access/: who opened what was sealed, why, and what came of it. Each entry holds the digest of the one before.
+"""LEDGER/access/: who opened what was sealed or searched for a face, why, and what came of it.
+
+Each entry holds the digest of the one before.
 
 An entry names rows by their numbers, never by ids, so that the log survives the erasure of an image and tells nothing of it.
 """
@@ -18,7 +20,7 @@ from anon_batch.formats.run_json import now
 
 _VERSION = 1
 _NAME = re.compile(r"^(\d{10})\.json\Z", re.ASCII)
-Verb = Literal["reveal", "ticket", "rotate"]
+Verb = Literal["reveal", "ticket", "rotate", "link"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class Access:
         of: number of the entry whose outcome this is; None for one that begins.
         at: UTC, ISO 8601.
         previous_sha256: digest of the entry before; "" for the first.
+        photo: code of the photograph that was searched with, which the holder of the same private key alone can make again.
     """
 
     verb: Verb
@@ -48,6 +51,7 @@ class Access:
     of: int | None = None
     at: str = ""
     previous_sha256: str = ""
+    photo: str = ""
 
     def to_json(self) -> bytes:
         """Return the content of the entry's file."""

@@ -10,7 +10,7 @@ from anon_batch.errors import ConfigError, IntegrityError
 from anon_batch.formats.versions import explain_other_version
 
 DESTROYED_VERSION = 1
-LEDGER, RUN_KEY, SEAL, IDENTITY_KEY = "ledger", "run key", "seal", "identity key"
+LEDGER, RUN_KEY, SEAL, IDENTITY_KEY, LINK = "ledger", "run key", "seal", "identity key", "link"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Destruction:
     """That something private was destroyed.
 
     Args:
-        what: `ledger`, `run key`, `identity key` or `seal`.
+        what: `ledger`, `run key`, `identity key`, `seal` or `link`, the index of faces.
         destroyed_at: UTC, ISO 8601.
         said_by: who says that no copy and no backup of it is left.
         deleted_count: objects that anon-batch deleted; 0 if it was destroyed by other means.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Literal, NamedTuple
 
 from anon_batch.records import ShardSpec
 
@@ -78,6 +80,9 @@ LEDGER_FACES_PLAN = f"{LEDGER_FACES}/plan.json"
 LEDGER_SEALS = f"{LEDGER_KEYS}/seals.json"
 LEDGER_SEALED = "sealed"
 LEDGER_SEAL_KEYS = "sealkeys"
+LEDGER_LINKS = f"{LEDGER_KEYS}/link.json"
+LEDGER_LINKED = "link"
+LEDGER_LINK_KEYS = "linkkeys"
 LEDGER_ACCESS = "access"
 LEDGER_PATCH = "patch"
 LEDGER_LOGS = "logs"
@@ -95,6 +100,8 @@ LEDGER_FOLDERS = frozenset(
         LEDGER_KEYS,
         LEDGER_SEALED,
         LEDGER_SEAL_KEYS,
+        LEDGER_LINKED,
+        LEDGER_LINK_KEYS,
         LEDGER_ACCESS,
         LEDGER_FACES,
     }
@@ -115,6 +122,31 @@ _PART = re.compile(r"^(\d{10})-([1-9]\d*)(?:\.v([1-9]\d*))?\.parquet\Z", re.ASCI
 _VERSION = re.compile(r"^([1-9]\d*)\.json\Z", re.ASCII)
 _SHARDS_FILE = re.compile(r"^(\d{10})-([1-9]\d*)[-.][^/]+\Z", re.ASCII)
 _ATTEMPT = re.compile(r"^(\d{10})-([1-9]\d*)/([^/]+)\Z", re.ASCII)
+
+
+Kind = Literal["seal", "link"]
+
+
+class EncryptedFiles(NamedTuple):
+    """Keys below LEDGER of what a run keeps encrypted to public keys.
+
+    Args:
+        recipients: the file that says to whom.
+        ciphertexts, keys: folders of the parts.
+    """
+
+    recipients: str
+    ciphertexts: str
+    keys: str
+
+
+# Sealed originals, and the index of faces that a photograph is searched in.
+ENCRYPTED: Mapping[Kind, EncryptedFiles] = MappingProxyType(
+    {
+        "seal": EncryptedFiles(LEDGER_SEALS, LEDGER_SEALED, LEDGER_SEAL_KEYS),
+        "link": EncryptedFiles(LEDGER_LINKS, LEDGER_LINKED, LEDGER_LINK_KEYS),
+    }
+)
 
 
 class PartName(NamedTuple):
@@ -140,14 +172,9 @@ def audit_part(shard: str, attempt: str) -> str:
     return f"{LEDGER_AUDIT}/{shard}-{attempt}.parquet"
 
 
-def sealed_part(shard: str, attempt: str) -> str:
-    """Return the key below LEDGER of what one attempt sealed."""
-    return f"{LEDGER_SEALED}/{shard}-{attempt}.parquet"
-
-
-def seal_keys_part(shard: str, attempt: str) -> str:
-    """Return the key below LEDGER of the wrapped keys of what one attempt sealed."""
-    return f"{LEDGER_SEAL_KEYS}/{shard}-{attempt}.parquet"
+def encrypted_part(folder: str, shard: str, attempt: str) -> str:
+    """Return the key below LEDGER of what one attempt encrypted, in one of the folders of `ENCRYPTED`."""
+    return f"{folder}/{shard}-{attempt}.parquet"
 
 
 def rotation(name: str) -> str:

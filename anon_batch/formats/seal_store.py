@@ -1,4 +1,4 @@
-"""What a ledger holds of sealed originals: the recipients, and for each shard ciphertexts and wrapped keys."""
+"""What a ledger keeps encrypted to public keys, seals or the index of faces: recipients, and ciphertexts and keys by shard."""
 
 from __future__ import annotations
 
@@ -14,31 +14,39 @@ from anon_batch.formats.seals_json import Seals
 from anon_batch.records import ShardSpec
 
 
+def read_kept(ledger: Ledger) -> dict[layout.Kind, Seals]:
+    """Return what a run keeps encrypted, and to whom, by kind; raise as `SealStore.recipients`."""
+    found = {kind: SealStore(ledger, kind).recipients() for kind in layout.ENCRYPTED}
+    return {kind: own for kind, own in found.items() if own is not None}
+
+
 class SealStore:
-    """Read and write the sealed originals of a run.
+    """Read and write what a run keeps encrypted.
 
     Args:
         ledger: of the run.
+        kind: `seal` for sealed originals, `link` for the index of faces.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, kind: layout.Kind) -> None:
         self._ledger, self._storage = ledger, ledger.storage
+        self.files = layout.ENCRYPTED[kind]
 
     def recipients(self) -> Seals | None:
-        """Return to whom originals are sealed; None if they are not kept.
+        """Return to whom it is encrypted; None if nothing is kept.
 
         Raises:
             IntegrityError: the file is damaged.
         """
-        uri = self._ledger.address(layout.LEDGER_SEALS)
+        uri = self._ledger.address(self.files.recipients)
         try:
             return Seals.from_json(self._storage.read(uri), uri)
         except ObjectNotFoundError:
             return None
 
     def publish_recipients(self, seals: Seals) -> Seals:
-        """Write to whom originals are sealed unless it is written; return what counts."""
-        uri = self._ledger.address(layout.LEDGER_SEALS)
+        """Write to whom it is encrypted unless it is written; return what counts."""
+        uri = self._ledger.address(self.files.recipients)
         try:
             self._storage.put_if_absent(uri, seals.to_json())
         except ObjectExistsError:
@@ -75,9 +83,9 @@ class SealStore:
         self._storage.delete(self._rotation_uri())
 
     def end_rotation(self, seals: Seals) -> None:
-        """Write to whom originals are sealed, because every key is wrapped for them, and forget the change that led there."""
+        """Write to whom it is encrypted, because every key is wrapped for them, and forget the change that led there."""
         uri = self._rotation_uri()
-        self._storage.put(self._ledger.address(layout.LEDGER_SEALS), seals.to_json())
+        self._storage.put(self._ledger.address(self.files.recipients), seals.to_json())
         self._storage.delete(uri)
 
     def _rotation_uri(self) -> str:
@@ -86,19 +94,23 @@ class SealStore:
         So a change is over as soon as the new list is written.
         """
         try:
-            now = self._storage.read(self._ledger.address(layout.LEDGER_SEALS))
+            now = self._storage.read(self._ledger.address(self.files.recipients))
         except ObjectNotFoundError:
             now = b""
         return self._ledger.address(layout.rotation(hashlib.sha256(now).hexdigest()[:16]))
 
+    def keys_address(self, spec: ShardSpec, attempt: str) -> str:
+        """Return the address of the part with the wrapped keys."""
+        return self._address(self.files.keys, spec, attempt)
+
     def put(self, spec: ShardSpec, attempt: str, shard: SealedShard) -> None:
         """Write what one attempt at a shard sealed, ciphertexts first, because keys without them open nothing."""
-        self._storage.put(self._ledger.address(layout.sealed_part(spec.name, attempt)), write_ciphertexts(shard))
-        self._storage.put(self._ledger.address(layout.seal_keys_part(spec.name, attempt)), write_keys(shard))
+        self._storage.put(self._address(self.files.ciphertexts, spec, attempt), write_ciphertexts(shard))
+        self.put_keys(spec, attempt, shard)
 
     def put_keys(self, spec: ShardSpec, attempt: str, shard: SealedShard) -> None:
         """Write the wrapped keys of one attempt over those that are there; the ciphertexts stay."""
-        self._storage.put(self._ledger.address(layout.seal_keys_part(spec.name, attempt)), write_keys(shard))
+        self._storage.put(self.keys_address(spec, attempt), write_keys(shard))
 
     def read(self, spec: ShardSpec, attempt: str, run_id: str) -> SealedShard:
         """Return what one attempt at a shard sealed; nothing if it sealed nothing.
@@ -106,9 +118,9 @@ class SealStore:
         Raises:
             IntegrityError: a part is damaged, or one of the two is missing.
         """
-        uri = self._ledger.address(layout.seal_keys_part(spec.name, attempt))
+        uri = self.keys_address(spec, attempt)
         parts: list[bytes] = []
-        for address in (self._ledger.address(layout.sealed_part(spec.name, attempt)), uri):
+        for address in (self._address(self.files.ciphertexts, spec, attempt), uri):
             with contextlib.suppress(ObjectNotFoundError):
                 parts.append(self._storage.read(address))
         if not parts:
@@ -123,8 +135,11 @@ class SealStore:
         Raises:
             IntegrityError: the part is damaged.
         """
-        uri = self._ledger.address(layout.seal_keys_part(spec.name, attempt))
+        uri = self.keys_address(spec, attempt)
         try:
             return read_places(self._storage.read(uri), uri)
         except ObjectNotFoundError:
             return []
+
+    def _address(self, folder: str, spec: ShardSpec, attempt: str) -> str:
+        return self._ledger.address(layout.encrypted_part(folder, spec.name, attempt))

@@ -1,4 +1,4 @@
-"""Parts of the ledger with sealed originals: ciphertexts in one, their keys in another.
+"""Parts of the ledger with sealed originals or indexed faces: ciphertexts in one, their keys in another.
 
 They are apart, because keys are wrapped again and destroyed without a ciphertext being read. Neither opens without a recipient's
 private key.
@@ -24,12 +24,12 @@ _VERSION = 1
 _META_KEY = b"anon_batch"
 _PLACE = (
     column("image_id", pa.string(), "the manifest's id"),
-    column("region", pa.int32(), "index in the published regions; -1: the source's file"),
+    column("region", pa.int32(), "index in the published regions; -1: the whole image"),
 )
 SEALED_SCHEMA = pa.schema(
     [
         *_PLACE,
-        column("codec", pa.string(), "how the plaintext is written: jpeg-dct-v1, or file-v1"),
+        column("codec", pa.string(), "how the plaintext is written: jpeg-dct-v1, file-v1, or srp512-v1 for faces"),
         column("ciphertext", pa.binary(), "AES-256-GCM with the region's data key, tag included"),
     ]
 )

@@ -1,4 +1,4 @@
-"""Commit a shard: what is sealed and the audit part first, then the provenance part, whose existence is the commit."""
+"""Commit a shard: what is kept encrypted and the audit part first, then the provenance part, whose existence is the commit."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from anon_batch import __version__
 from anon_batch.formats.audit import AuditRow, write_audit
+from anon_batch.formats.layout import Kind
 from anon_batch.formats.part import PartMeta
 from anon_batch.formats.provenance import write_provenance
 from anon_batch.formats.run_json import now
@@ -33,7 +34,7 @@ class FinishedShard:
         rows: in manifest order.
         stats: of these rows.
         shard_sha256: digest of the tar or Parquet file with the images; empty if the layout has none.
-        kek: the key of what was sealed, encrypted to the recipients; None if nothing is sealed.
+        keks: keys of what is kept encrypted, each encrypted to the recipients, by kind.
     """
 
     spec: ShardSpec
@@ -41,7 +42,7 @@ class FinishedShard:
     rows: Sequence[FinishedRow]
     stats: ShardStats
     shard_sha256: str = ""
-    kek: WrappedKek | None = None
+    keks: Mapping[Kind, WrappedKek] = dataclasses.field(default_factory=dict)
 
     @property
     def statuses(self) -> dict[str, int]:
@@ -64,8 +65,9 @@ class FinishedShard:
 
 
 def commit(run: Run, shard: FinishedShard, extra: pa.Schema) -> bool:
-    """Write what is sealed and the audit part, then the provenance part unless it exists. What the ground truth tells is in the
-    audit part alone.
+    """Write what is kept encrypted and the audit part, then the provenance part unless it exists.
+
+    What the ground truth tells is in the audit part alone.
 
     Args:
         run: names release and ledger.
@@ -76,9 +78,9 @@ def commit(run: Run, shard: FinishedShard, extra: pa.Schema) -> bool:
         False if another attempt has committed the shard: its part counts, and this attempt's files are orphans.
     """
     meta = PartMeta(shard.spec.name, shard.attempt, run.plan.run_id, now(), shard.stats.to_json(), shard.shard_sha256)
-    sealed = tuple(own for row in shard.rows for own in row.sealed)
-    if sealed and shard.kek is not None:
-        SealStore(run.ledger).put(shard.spec, shard.attempt, SealedShard(sealed, (shard.kek,)))
+    for kind, kek in shard.keks.items():
+        if sealed := tuple(own for row in shard.rows for own in row.sealed.get(kind, ())):
+            SealStore(run.ledger, kind).put(shard.spec, shard.attempt, SealedShard(sealed, (kek,)))
     run.ledger.put_audit(shard.spec, shard.attempt, write_audit([_audit_row(row) for row in shard.rows], meta))
     meta = dataclasses.replace(meta, stats=shard.stats.public().to_json())
     rows = [row.provenance for row in shard.rows]

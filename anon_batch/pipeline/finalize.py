@@ -142,7 +142,8 @@ def delete_orphans(release: Release, ledger: Ledger, plan: Plan, winners: set[st
                 yield f"{layout.LEDGER_ROWS}/{info.key}"
 
     release.delete(orphans(release, layout.SHARDS))
-    for folder in (layout.LEDGER_SEAL_KEYS, layout.LEDGER_SEALED, layout.LEDGER_AUDIT):
+    encrypted = [folder for files in layout.ENCRYPTED.values() for folder in (files.keys, files.ciphertexts)]
+    for folder in (*encrypted, layout.LEDGER_AUDIT):
         ledger.delete(orphans(ledger, folder))
     ledger.delete(other_rows())
     release.storage.sweep_partials(release.uri)

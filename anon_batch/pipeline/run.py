@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -12,6 +12,7 @@ import pyarrow as pa
 from anon_batch.config import JobConfig
 from anon_batch.errors import ConfigError, IntegrityError, ManifestError, ResumeRefusedError
 from anon_batch.formats import layout
+from anon_batch.formats.layout import Kind
 from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.persons import PersonsJson
 from anon_batch.formats.plan import Plan
@@ -22,8 +23,8 @@ from anon_batch.manifest.chunks import PlannedRows
 from anon_batch.pipeline.fingerprint import differences, fingerprint
 from anon_batch.pipeline.identify.basis import check_basis, compares_faces
 from anon_batch.pipeline.identify.columns import check_same_faces, found_persons, private_columns
+from anon_batch.pipeline.recipients import prepare_kept, read_wanted
 from anon_batch.pipeline.scan_manifest import scan_manifest
-from anon_batch.pipeline.seals import check_seals, prepare_seals
 from anon_batch.pipeline.secret_keys import read_run_key
 from anon_batch.pipeline.writers import Sink, open_sink
 from anon_batch.records import ManifestRow
@@ -44,7 +45,7 @@ class Run:
         run_key: the secret that seeds derive from.
         invocation: names this start of the driver; attempts are counted by it.
         finished_at: when all rows had their commit for the first time, UTC, ISO 8601; None if some have none yet.
-        seals: to whom originals are sealed; None if they are not kept.
+        kept: what is kept encrypted, and to whom, by kind.
         persons: how persons were found by comparing faces; None if they were not.
     """
 
@@ -55,7 +56,7 @@ class Run:
     run_key: bytes = dataclasses.field(repr=False)
     invocation: str = ""
     finished_at: str | None = None
-    seals: Seals | None = None
+    kept: Mapping[Kind, Seals] = dataclasses.field(default_factory=dict)
     persons: PersonsJson | None = None
 
     @property
@@ -90,13 +91,13 @@ class Run:
         )
 
     def _describe_keys(self) -> dict[str, Any]:
-        """Return what is published about persons and seals: nothing of what is off."""
+        """Return what is published about persons and what is kept: nothing of what is off."""
         said: dict[str, Any] = {}
         if self.config.identity.scope != "none":
             found = {} if self.persons is None else {"source": "cluster", **self.persons.public}
             said["identity"] = {"scope": self.config.identity.scope, **found}
-        if self.seals is not None:
-            said["seal"] = {"what": self.seals.what, "recipients": len(self.seals.recipients)}
+        for kind, own in self.kept.items():
+            said[kind] = {"what": own.what, "recipients": len(own.recipients)}
         return said
 
 
@@ -120,7 +121,7 @@ def open_run(config: JobConfig, models: Sequence[str], storage: Storage | None =
     storage = storage or Storage(config.storage)
     release, ledger = Release(storage, config.output_uri), Ledger(storage, config.ledger_uri)
     check_separate(release.uri, ledger.uri, absolute(config.manifest))
-    check_seals(config)
+    wanted = read_wanted(config, storage)
     check_basis(config)
     plan = _find_plan(release, ledger)
     _check_no_version_begun(release, ledger)
@@ -163,9 +164,9 @@ def open_run(config: JobConfig, models: Sequence[str], storage: Storage | None =
             f"{release.uri} belongs to a different job. Differences: {'; '.join(found)}. Run the original job again to "
             "resume it, or choose another output"
         )
-    seals = prepare_seals(config, ledger, plan.run_id)
+    kept = prepare_kept(wanted, ledger, plan.run_id)
     finished_at = _finished_at(release) if resumed else None
-    run = Run(config, plan, release, ledger, run_key, secrets.token_hex(4), finished_at, seals, persons)
+    run = Run(config, plan, release, ledger, run_key, secrets.token_hex(4), finished_at, kept, persons)
     if finished_at is None:
         with writing("the release", "--output"):
             release.write_run_json(run.describe())

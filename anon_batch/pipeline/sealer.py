@@ -9,6 +9,8 @@ from anon_batch.errors import WithheldError
 from anon_batch.imaging.jpeg.changed_blocks import CODEC as BLOCKS
 from anon_batch.imaging.jpeg.changed_blocks import UnsealableError, pack_regions
 from anon_batch.imaging.source import SourceImage
+from anon_batch.outcomes import Anonymized
+from anon_batch.pipeline.keeping import Kept
 from anon_batch.records import EncodedImage, RegionRecord
 from anon_batch.sealing.envelope import WHOLE_IMAGE, Kek, Need, Sealed, WrappedKek
 from anon_batch.sealing.key_files import PublicKey
@@ -33,14 +35,14 @@ class Sealer:
         self._what = what
         self.wrapped: WrappedKek = self._kek.wrap(recipients, need)
 
-    def seal(self, source: SourceImage, output: EncodedImage, regions: Sequence[RegionRecord]) -> tuple[Sealed, ...]:
+    def keep(self, outcome: Anonymized, output: EncodedImage) -> Kept:
         """Seal what the regions of an image showed.
 
         Raises:
             WithheldError: `seal`, because an image is not published whose original is to be restored and cannot be.
         """
         try:
-            return self._seal(source, output, regions)
+            return Kept(self._seal(outcome.source, output, outcome.records))
         except Exception as exc:
             raise WithheldError("seal", f"{type(exc).__name__}: {exc}") from exc
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 from anon_batch.anonymizer import Anonymizer
 from anon_batch.errors import (
+    ConfigError,
     IntegrityError,
     ObjectUnavailableError,
     StorageError,
@@ -19,6 +20,8 @@ from anon_batch.errors import (
     trace_without_text,
 )
 from anon_batch.formats import layout
+from anon_batch.formats.layout import Kind
+from anon_batch.formats.seals_json import Seals
 from anon_batch.manifest.allowed import AllowedSources
 from anon_batch.manifest.fetch import SourceReader
 from anon_batch.memory import free_memory
@@ -26,10 +29,13 @@ from anon_batch.models.runtime import Runtime
 from anon_batch.pipeline.attempts import Attempt, begin_attempt
 from anon_batch.pipeline.commit import FinishedShard, commit, statistics
 from anon_batch.pipeline.executor import InlineExecutor, RowExecutor
+from anon_batch.pipeline.face_index import FaceIndexer
+from anon_batch.pipeline.keeping import Keeper
 from anon_batch.pipeline.run import Run
 from anon_batch.pipeline.sealer import Sealer
 from anon_batch.pipeline.stages import FinishedRow, ImageStages
 from anon_batch.pipeline.timing import Stopwatch, WorkerClock
+from anon_batch.recognition.embedder import Embedder, load_embedder
 from anon_batch.records import ManifestRow, ShardResult, ShardSpec
 from anon_batch.redaction import redact
 from anon_batch.stats import ShardStats
@@ -49,6 +55,7 @@ class ShardProcessor:
         self._run = run
         runtime = Runtime.for_job(config, run.storage)
         self.anonymizer = Anonymizer.from_config(config.image, runtime, run.run_key)
+        self._embedder = _load_embedder(run.kept.get("link"), runtime)
         self._planned = run.planned_rows()
         self._io = ThreadPoolExecutor(config.engine.io_threads, thread_name_prefix="io")
         self._cpu = self._io if runtime.device == "cuda" else _cpu_executor(runtime.threads - 1)
@@ -99,15 +106,14 @@ class ShardProcessor:
         rows = self._planned.read(spec)
         key = layout.shard_file(spec.name, attempt.name, write.layout)
         sink = run.open_sink(key, self._planned.extra_schema, rows)
-        seals = run.seals
-        sealer = None if seals is None else Sealer(run.plan.run_id, seals.recipients, seals.what, seals.need)
+        keepers = self._keepers()
         stages = ImageStages(
             self.anonymizer,
             self._reader(),
             sink,
             run.config.limits.max_bytes,
             last_chance=spec.count == 1 and attempt.is_last,
-            sealer=sealer,
+            keepers=keepers,
         )
         self._time.lap("open")
         finished = self._finish_all(stages, rows, attempt)
@@ -116,11 +122,22 @@ class ShardProcessor:
         self._time.lap("close")
         stats = statistics(finished)
         self._add_times(stats, stages.timer)
-        kek = None if sealer is None else sealer.wrapped
-        shard = FinishedShard(spec, attempt.name, finished, stats, shard_sha256, kek)
+        keks = {kind: keeper.wrapped for kind, keeper in keepers.items()}
+        shard = FinishedShard(spec, attempt.name, finished, stats, shard_sha256, keks)
         if not commit(run, shard, self._planned.extra_schema):
             return ShardResult(spec, "already_committed")
         return shard.result(time.perf_counter() - begin, dict(stages.timer.seconds))
+
+    def _keepers(self) -> dict[Kind, Keeper]:
+        """Return what encrypts something of each image of one attempt, with new keys."""
+        run_id, seals, links = self._run.plan.run_id, self._run.kept.get("seal"), self._run.kept.get("link")
+        keepers: dict[Kind, Keeper] = {}
+        if seals is not None:
+            keepers["seal"] = Sealer(run_id, seals.recipients, "file" if seals.what == "file" else "region", seals.need)
+        if links is not None and self._embedder is not None:
+            least_px = int(links.about["min_face_px"])
+            keepers["link"] = FaceIndexer(run_id, links.recipients, self._embedder, least_px, links.need)
+        return keepers
 
     def _reader(self) -> SourceReader:
         config = self._run.config
@@ -148,6 +165,21 @@ class ShardProcessor:
             stats.add_seconds(stage, spent, clock.cpu_seconds[stage])
         phases, cpu_s = self._time.report()
         stats.add_worker(phases, cpu_s)
+
+
+def _load_embedder(links: Seals | None, runtime: Runtime) -> Embedder | None:
+    """Return the recogniser of the index of faces; None without an index.
+
+    Raises:
+        ConfigError: this machine has another one than the run began with.
+    """
+    if links is None:
+        return None
+    address = str(links.about["embedder"])
+    embedder = load_embedder(runtime.store, address, 1)
+    if embedder.facts() != links.about["features"]:
+        raise ConfigError(f"link.embedder: {address} is not the recogniser that the run began with")
+    return embedder
 
 
 def _cpu_executor(cpus: int) -> Executor:

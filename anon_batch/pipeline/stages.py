@@ -18,11 +18,12 @@ from anon_batch.errors import (
     WithheldError,
     row_error,
 )
+from anon_batch.formats.layout import Kind
 from anon_batch.geometry import clip_detections
 from anon_batch.imaging.source import SourceImage
 from anon_batch.manifest.fetch import SourceReader, failure_of
 from anon_batch.outcomes import Anonymized, Clean, Outcome, Withheld
-from anon_batch.pipeline.sealer import Sealer
+from anon_batch.pipeline.keeping import Keeper, Kept
 from anon_batch.pipeline.timing import Stopwatch
 from anon_batch.pipeline.writers import ImageLocation, Sink
 from anon_batch.records import Detections, EncodedImage, ManifestRow, ProvenanceRow, RegionRecord
@@ -76,7 +77,7 @@ class EncodedRow:
         checks: check -> what it counted.
         size: width and height, px; None for an image that could not be opened.
         labelled: what became of the labelled regions; None without ground truth, or without an output.
-        sealed: what the regions showed, encrypted; empty if the job does not keep it.
+        kept: what the job keeps of it, encrypted, by kind.
     """
 
     read: ReadRow
@@ -87,7 +88,7 @@ class EncodedRow:
     checks: Mapping[str, Mapping[str, int]]
     size: tuple[int, int] | None
     labelled: LabelledRegions | None
-    sealed: tuple[Sealed, ...] = ()
+    kept: Mapping[Kind, Kept] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,7 +104,7 @@ class FinishedRow:
         methods: index of a detection -> method that rendered its region.
         checks: check -> what it counted.
         labelled: what became of the labelled regions; None without ground truth, or without an output.
-        sealed: what the regions showed, encrypted; empty without an output, or if the job does not keep it.
+        sealed: what the job keeps of it, encrypted, by kind; empty without an output.
     """
 
     row: ManifestRow
@@ -115,7 +116,7 @@ class FinishedRow:
     methods: Mapping[int, str] = field(default_factory=dict)
     checks: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     labelled: LabelledRegions | None = None
-    sealed: tuple[Sealed, ...] = ()
+    sealed: Mapping[Kind, tuple[Sealed, ...]] = field(default_factory=dict)
 
 
 class ImageStages:
@@ -127,7 +128,7 @@ class ImageStages:
         sink: takes the outputs.
         max_bytes: limit of a source's size.
         last_chance: a source that still cannot be read ends as `failed`, because there is no later attempt.
-        sealer: seals what regions showed; None if the job does not keep it.
+        keepers: encrypt what the job keeps of each image, by kind.
     """
 
     def __init__(
@@ -138,14 +139,14 @@ class ImageStages:
         max_bytes: int,
         *,
         last_chance: bool,
-        sealer: Sealer | None = None,
+        keepers: Mapping[Kind, Keeper] | None = None,
     ) -> None:
         self._anonymizer = anonymizer
         self._reader = reader
         self._sink = sink
         self._max_bytes = max_bytes
         self._last_chance = last_chance
-        self._sealer = sealer
+        self._keepers = keepers or {}
         self.timer = Stopwatch()
 
     def read(self, row: ManifestRow) -> ReadRow:
@@ -211,7 +212,7 @@ class ImageStages:
         """Encode the output and free the pixels."""
         outcome, source = item.outcome, item.read.source
         labelled: LabelledRegions | None = None
-        sealed: tuple[Sealed, ...] = ()
+        kept: Mapping[Kind, Kept] = {}
         if isinstance(outcome, Withheld):
             encoded: EncodedImage | Withheld = outcome
         else:
@@ -220,7 +221,7 @@ class ImageStages:
                 if isinstance(encoded, EncodedImage):
                     encoded, labelled = self._judge(outcome, item.read.row, encoded)
                 if isinstance(encoded, EncodedImage):
-                    encoded, sealed = self._seal(outcome, encoded)
+                    encoded, kept = self._keep(outcome, encoded)
         size = None
         if isinstance(source, SourceImage):
             size = source.width, source.height
@@ -230,7 +231,7 @@ class ImageStages:
         if isinstance(outcome, Anonymized) and isinstance(encoded, EncodedImage):
             regions, methods = outcome.records, outcome.methods
         return EncodedRow(
-            item.read, encoded, regions, methods, outcome.detections, outcome.checks, size, labelled, sealed
+            item.read, encoded, regions, methods, outcome.detections, outcome.checks, size, labelled, kept
         )
 
     def _judge(
@@ -245,16 +246,16 @@ class ImageStages:
             error = row_error(exc, WithheldError, "encode", f"{row.image_id}: labelled regions: ")
             return Withheld(row.image_id, error, outcome.detections, outcome.checks), None
 
-    def _seal(
+    def _keep(
         self, outcome: Clean | Anonymized, encoded: EncodedImage
-    ) -> tuple[EncodedImage | Withheld, tuple[Sealed, ...]]:
-        """Return the output with what its regions showed, or a withheld row whose original cannot be kept."""
-        if self._sealer is None or isinstance(outcome, Clean):
-            return encoded, ()
+    ) -> tuple[EncodedImage | Withheld, Mapping[Kind, Kept]]:
+        """Return the output with what is kept of its source, or a withheld row of which something cannot be kept."""
+        if isinstance(outcome, Clean):
+            return encoded, {}
         try:
-            return encoded, self._sealer.seal(outcome.source, encoded, outcome.records)
+            return encoded, {kind: keeper.keep(outcome, encoded) for kind, keeper in self._keepers.items()}
         except WithheldError as error:
-            return Withheld(outcome.source.image_id, error, outcome.detections, outcome.checks), ()
+            return Withheld(outcome.source.image_id, error, outcome.detections, outcome.checks), {}
 
     def put(self, item: EncodedRow) -> FinishedRow:
         """Write the output, unless there is none.
@@ -276,6 +277,7 @@ class ImageStages:
         with self.timer("digest"):
             provenance = _provenance(item, placed, error)
         found = item.detections
+        kept = {} if error is not None else item.kept
         return FinishedRow(
             row,
             provenance,
@@ -284,9 +286,9 @@ class ImageStages:
             item.read.size_bytes,
             None if error is None else error.detail,
             {} if error is not None else item.methods,
-            item.checks,
+            {**item.checks, **{kind: own.counts for kind, own in kept.items() if own.counts}},
             None if error is not None else item.labelled,
-            () if error is not None else item.sealed,
+            {kind: own.records for kind, own in kept.items()},
         )
 
     def _place(self, row: ManifestRow, encoded: EncodedImage) -> ImageLocation:

@@ -62,7 +62,7 @@ def _pinned(name: str, **declared: Any) -> EmbedderFile:
 
 # The recognisers of the registry, by name. OpenCV's FaceRecognizerSF gives SFace red, green and blue from 0 to 255; its graph
 # holds the normalisation.
-PINNED = {"sface": _pinned("sface", order="rgb", mean=0, scale=1)}
+_PINNED = {"sface": _pinned("sface", order="rgb", mean=0, scale=1)}
 
 
 class Face(NamedTuple):
@@ -115,6 +115,11 @@ class Embedder:
         rows = self._network.of([aligned(face, self.file.places, self.file.size) for face in faces])
         return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12), np.float32)
 
+    def facts(self) -> dict[str, Any]:
+        """Return, as JSON values, what features depend on: those of recognisers with other facts are not comparable."""
+        said = self.file.model_dump(mode="json", include={"size", "layout", "order", "mean", "scale", "output"})
+        return {"sha256": self.sha256, **said, "template": self.file.places.tolist()}
+
     def description(self) -> EmbedderDescription:
         """Return what measures.json says about the recogniser."""
         file = self.file
@@ -164,11 +169,11 @@ def load_embedders(store: ModelStore, wanted: Sequence[str], threads: int) -> tu
 
 
 def _read_declaration(store: ModelStore, wanted: str) -> EmbedderFile:
-    return PINNED.get(wanted) or read_network_file(store.storage, wanted, EmbedderFile)
+    return _PINNED.get(wanted) or read_network_file(store.storage, wanted, EmbedderFile)
 
 
 def _load(store: ModelStore, file: EmbedderFile, threads: int, name: str | None) -> Embedder:
-    data = store.load(file.path) if file.path in PINNED else store.storage.read(file.path)
+    data = store.load(file.path) if file.path in _PINNED else store.storage.read(file.path)
     return Embedder(file, data, threads, name)
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from anon_batch.errors import ConfigError, StorageError
 from anon_batch.formats import layout
-from anon_batch.formats.destroyed_json import IDENTITY_KEY, LEDGER, RUN_KEY, SEAL, Destroyed, Destruction
+from anon_batch.formats.destroyed_json import IDENTITY_KEY, LEDGER, LINK, RUN_KEY, SEAL, Destroyed, Destruction
 from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.release import Release
 from anon_batch.formats.run_json import now
@@ -24,9 +25,10 @@ _LAST = {
     RUN_KEY: layout.LEDGER_RUN_KEY,
     IDENTITY_KEY: layout.LEDGER_IDENTITY_KEY,
     SEAL: layout.LEDGER_SEALS,
+    LINK: layout.LEDGER_LINKS,
     LEDGER: layout.LEDGER_PLAN,
 }
-_SEALS_FOLDERS = (layout.LEDGER_SEAL_KEYS, layout.LEDGER_SEALED)
+_ENCRYPTED = {SEAL: layout.ENCRYPTED["seal"], LINK: layout.ENCRYPTED["link"]}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -72,10 +74,11 @@ class Destroyer:
                     "every copy of it, then repeat this with --already-destroyed"
                 )
             return found
-        if what == SEAL:
-            found = len(self._seals_keys())
+        if what in _ENCRYPTED:
+            found = len(self._encrypted_keys(what))
             if not found and known is None:
-                raise ConfigError(f"{self.ledger.uri}: nothing is sealed here, or no ledger: name it with --ledger")
+                nothing = "nothing is sealed here" if what == SEAL else "no index of faces is here"
+                raise ConfigError(f"{self.ledger.uri}: {nothing}, or no ledger: name it with --ledger")
             return found
         keys = self._ledgers_keys()
         if plan is None and known is None:
@@ -93,14 +96,14 @@ class Destroyer:
     def destroy(self, what: str) -> Destroyed:
         """Delete what `count` counted, versions of it in its bucket too, as far as the store allows; return the record.
 
-        With the ledger go the keys and the seal in it.
+        With the ledger go the keys, the seal and the index of faces in it.
 
         Raises:
             ConfigError, StorageError, IntegrityError: as `count`, or the store refuses; the record is not complete then.
         """
         self.count(what)
         run_id = self._finished_run()
-        for part in (*_KEYS, SEAL):
+        for part in (*_KEYS, *_ENCRYPTED):
             if what == part or (what == LEDGER and self._is_there(run_id, part)):
                 self._delete(run_id, part)
         if what == LEDGER:
@@ -141,14 +144,16 @@ class Destroyer:
 
     def _others(self, what: str) -> list[str]:
         """Return the keys below the ledger of what is destroyed, without the last one."""
-        keys = {LEDGER: self._ledgers_keys, SEAL: self._seals_keys}.get(what, list)()
+        keys = self._ledgers_keys() if what == LEDGER else self._encrypted_keys(what) if what in _ENCRYPTED else []
         return [key for key in keys if key != _LAST[what]]
 
-    def _seals_keys(self) -> list[str]:
-        """Return the keys of the seals: those that wrap first, because ciphertexts without them are closed for good."""
-        keys = [f"{folder}/{info.key}" for folder in _SEALS_FOLDERS for info in self.ledger.objects(folder)]
-        there = self.ledger.storage.exists(self.ledger.address(layout.LEDGER_SEALS))
-        return [*keys, *([layout.LEDGER_SEALS] if there else [])]
+    def _encrypted_keys(self, what: str) -> list[str]:
+        """Return the keys of what is encrypted: those that wrap first, because ciphertexts without them are closed for good."""
+        files = _ENCRYPTED[what]
+        folders = (files.keys, files.ciphertexts)
+        keys = [f"{folder}/{info.key}" for folder in folders for info in self.ledger.objects(folder)]
+        there = self.ledger.storage.exists(self.ledger.address(files.recipients))
+        return [*keys, *([files.recipients] if there else [])]
 
     def _ledgers_keys(self) -> list[str]:
         keys = [info.key for info in self.ledger.objects("")]
@@ -188,7 +193,7 @@ class Destroyer:
     def _versions(self, what: str) -> Sequence[ObjectVersion] | None:
         keep: dict[str, Callable[[ObjectVersion], bool]] = {
             LEDGER: lambda own: layout.is_ledgers(own.key),
-            SEAL: lambda own: own.key == layout.LEDGER_SEALS or own.key.partition("/")[0] in _SEALS_FOLDERS,
+            **{name: partial(_is_of, files) for name, files in _ENCRYPTED.items()},
         }
         return self.ledger.storage.versions(self._prefix(what), keep.get(what, lambda own: True))
 
@@ -199,6 +204,10 @@ class Destroyer:
         record = self.release.read_destroyed(run_id).with_(new)
         self.release.write_destroyed(record)
         return record
+
+
+def _is_of(files: layout.EncryptedFiles, own: ObjectVersion) -> bool:
+    return own.key == files.recipients or own.key.partition("/")[0] in (files.keys, files.ciphertexts)
 
 
 def _count(versions: Sequence[ObjectVersion] | None) -> int | None:

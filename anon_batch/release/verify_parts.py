@@ -9,7 +9,6 @@ from typing import Any
 
 from anon_batch.errors import IntegrityError, ObjectNotFoundError, ResumeRefusedError
 from anon_batch.formats import layout
-from anon_batch.formats.destroyed_json import SEAL
 from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.release import Release
 from anon_batch.formats.run_json import RunJson
@@ -19,6 +18,7 @@ from anon_batch.manifest.chunks import PlannedRows
 from anon_batch.pipeline.private_stats import with_private
 from anon_batch.records import STATUSES, ShardSpec
 from anon_batch.release.output_names import OutputNames
+from anon_batch.release.reveal.sealed_release import NAMES
 from anon_batch.release.verification import Verification
 from anon_batch.release.verify_files import check_images
 from anon_batch.sealing.envelope import WHOLE_IMAGE
@@ -44,7 +44,8 @@ class PartsChecker:
         self._release = release
         self._record = record
         self._result = result
-        self._sealed = "seal" in record.config and release.read_destroyed(record.run_id).find(SEAL) is None
+        destroyed = release.read_destroyed(record.run_id)
+        self._kept = [kind for kind in NAMES if kind in record.config and destroyed.find(NAMES[kind]) is None]
         self.stats = ShardStats()
         self.erased: set[int] = set()
         self.names = OutputNames(lambda spec: _published(release.read_part(spec).table.to_pylist()))
@@ -124,19 +125,22 @@ class PartsChecker:
         ):
             for fault in faults:
                 result.fault(fault)
-        if ledger is not None and self._sealed:
-            self._check_sealed(ledger, spec, meta.attempt, rows)
+        if ledger is not None:
+            for kind in self._kept:
+                self._check_kept(SealStore(ledger, kind), kind, spec, meta.attempt, rows)
         result.objects += len(published)
         stats = ShardStats.from_json(meta.stats)
         if Counter(stats.statuses) != statuses:
             result.fault(f"{key}: statistics of {stats.statuses}, its rows are {dict(statuses)}")
         self.stats = merge(self.stats, stats if ledger is None else with_private(stats, ledger, spec, meta))
 
-    def _check_sealed(self, ledger: Ledger, spec: ShardSpec, attempt: str, rows: list[dict[str, Any]]) -> None:
-        """Check that everything that was anonymized is sealed, and nothing else."""
-        uri = ledger.address(layout.seal_keys_part(spec.name, attempt))
+    def _check_kept(
+        self, store: SealStore, kind: layout.Kind, spec: ShardSpec, attempt: str, rows: list[dict[str, Any]]
+    ) -> None:
+        """Check that everything that was anonymized is sealed, or in the index of faces, and nothing else."""
+        uri = store.keys_address(spec, attempt)
         try:
-            sealed = SealStore(ledger).read(spec, attempt, self._record.run_id)
+            sealed = store.read(spec, attempt, self._record.run_id)
         except IntegrityError as exc:
             self._result.fault(str(exc))
             return
@@ -145,10 +149,11 @@ class PartsChecker:
         for row in rows:
             if row["status"] == "anonymized":
                 image_id = row["image_id"]
-                whole = (image_id, WHOLE_IMAGE) in places
+                whole = kind == "link" or (image_id, WHOLE_IMAGE) in places
                 expected.update((image_id, at) for at in ([WHOLE_IMAGE] if whole else range(len(row["regions"]))))
         for image_id in sorted({image_id for image_id, _ in (expected - places) | (places - expected)}):
-            self._result.fault(f"{uri}: what is sealed of {image_id} are not its regions")
+            what = "what is sealed of" if kind == "seal" else "what the index of faces holds of"
+            self._result.fault(f"{uri}: {what} {image_id} are not its regions")
 
     def _check_ids(self, planned: PlannedRows, spec: ShardSpec, rows: list[dict[str, Any]]) -> None:
         try:

@@ -10,7 +10,7 @@ from datetime import date, timedelta
 from anon_batch.config import GatesConfig, validate
 from anon_batch.errors import ConfigError, IntegrityError, ObjectNotFoundError
 from anon_batch.formats import layout
-from anon_batch.formats.destroyed_json import IDENTITY_KEY, LEDGER, RUN_KEY, SEAL
+from anon_batch.formats.destroyed_json import IDENTITY_KEY, LEDGER, LINK, RUN_KEY, SEAL
 from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.release import Release
 from anon_batch.formats.run_json import RunJson, now
@@ -145,6 +145,7 @@ def check_destroyed(release: Release, record: RunJson, ledger: Ledger | None, re
         (RUN_KEY, layout.LEDGER_RUN_KEY),
         (IDENTITY_KEY, layout.LEDGER_IDENTITY_KEY),
         (SEAL, layout.LEDGER_SEALS),
+        (LINK, layout.LEDGER_LINKS),
     ):
         own = destroyed.find(what)
         if own is not None and ledger is not None and ledger.storage.exists(ledger.address(key)):

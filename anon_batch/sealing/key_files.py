@@ -1,4 +1,4 @@
-"""Key files for sealing: X25519, alone or together with ML-KEM-768, as PEM.
+"""Key files for seals and for the index of faces: X25519, alone or together with ML-KEM-768, as PEM.
 
 A file with both keys is a hybrid: what is sealed to it stays closed as long as one of the two holds, also against a quantum
 computer (KEM MLKEM768-X25519, draft-ietf-hpke-pq). Keys are PKCS #8 and SubjectPublicKeyInfo, one PEM block each, as openssl
@@ -8,14 +8,16 @@ reads them.
 from __future__ import annotations
 
 import hashlib
+import hmac
 import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hpke, serialization
+from cryptography.hazmat.primitives import hashes, hpke, serialization
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from anon_batch.errors import ConfigError
 
@@ -77,6 +79,12 @@ class PrivateKey:
         except (InvalidTag, ValueError):
             raise WrongKeyError from None
 
+    def code_of(self, data: bytes) -> str:
+        """Return a code of some bytes that nobody without this key can make or check: HMAC-SHA256, hexadecimal."""
+        own: Any = self._keys[0]
+        key = HKDF(hashes.SHA256(), 32, None, b"anon-batch code of a photograph 1").derive(own.private_bytes_raw())
+        return hmac.digest(key, data, "sha256").hex()
+
     def pem(self) -> bytes:
         """Return the file of the private key. It is not encrypted."""
         own = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -119,9 +127,13 @@ def read_private_key(pem: bytes, uri: str) -> PrivateKey:
     except TypeError:
         raise ConfigError(f"{uri}: the key is encrypted; use one that is not, and protect its file") from None
     except (ValueError, UnsupportedAlgorithm):
-        raise ConfigError(f"{uri}: no private key; `anon-batch keys new --seal FILE` makes one") from None
+        raise ConfigError(
+            f"{uri}: no private key; `anon-batch keys new --seal FILE` or `--link FILE` makes one"
+        ) from None
     if not _is_pair(keys, X25519PrivateKey, MLKEM768PrivateKey):
-        raise ConfigError(f"{uri}: no private key for seals; `anon-batch keys new --seal FILE` makes one")
+        raise ConfigError(
+            f"{uri}: no private key for seals or links; `anon-batch keys new --seal FILE` or `--link FILE` makes one"
+        )
     return PrivateKey(*keys)  # type: ignore[arg-type]
 
 
@@ -138,7 +150,7 @@ def _load_public(pem: bytes, uri: str) -> list[Any]:
     except (ValueError, UnsupportedAlgorithm):
         keys = []
     if not _is_pair(keys, X25519PublicKey, MLKEM768PublicKey):
-        raise ConfigError(f"{uri}: no public key for seals; `anon-batch keys new --seal FILE` makes FILE.pub")
+        raise ConfigError(f"{uri}: no public key for seals or links; `anon-batch keys new` makes FILE.pub")
     return keys
 
 

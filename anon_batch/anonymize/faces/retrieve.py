@@ -136,7 +136,7 @@ class Retrieval:
         choices = []
         for (crop, place), seed in zip(faces, seeds, strict=True):
             cost, tone = self.costs(crop, place)
-            image = 2 * int(np.argmax(keys.generator(seed).gumbel(size=len(cost) // 2)))
+            image = 2 * image_of_seed(seed, len(cost) // 2)
             donor = image + int(cost[image + 1] < cost[image])
             choices.append(Choice(donor, tone, float(cost[donor]), float(cost.min())))
         return choices
@@ -258,6 +258,11 @@ class Retrieval:
         )
         cost += weights.uncovered * np.maximum(0.8 - amount / (cells.weight.sum() + 1e-6), 0)
         return np.asarray(cost, np.float64)
+
+
+def image_of_seed(seed: int, count: int) -> int:
+    """Return which of `count` images of a bank a seed chooses where it alone decides."""
+    return int(np.argmax(keys.generator(seed).gumbel(size=count)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

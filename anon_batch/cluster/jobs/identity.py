@@ -78,7 +78,7 @@ def identity_of(config: JobConfig, limits: Mapping[str, Any]) -> JobIdentity:
         "run_key_file": config.run_key_file,
         "name": config.name,
         "shard_rows": config.engine.shard_rows,
-        "sections": config.model_dump(mode="json", include={*OUTPUT_SECTIONS, "identity", "seal"}),
+        "sections": config.model_dump(mode="json", include={*OUTPUT_SECTIONS, "identity", "seal", "link"}),
     }
     settings = config.model_dump(
         mode="json", include=set(_SETTINGS_SECTIONS), exclude={"engine": {"address", "shard_rows"}}

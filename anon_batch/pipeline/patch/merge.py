@@ -58,7 +58,7 @@ class _Shard(NamedTuple):
     spec: ShardSpec
     public: pa.Table
     audit: pa.Table
-    sealed: SealedShard
+    sealed: Mapping[layout.Kind, SealedShard]
 
 
 class StagedRows:
@@ -99,14 +99,14 @@ class StagedRows:
         at = position - shard.spec.start
         public, audit = shard.public.slice(at, 1).to_pylist()[0], shard.audit.slice(at, 1).to_pylist()[0]
         if public["output"] is None:
-            return NewRow(public, audit, sealed=SealedShard((), ()))
+            return NewRow(public, audit, sealed={})
         data = self._run.release.read(public["output"])
         if hashlib.sha256(data).hexdigest() != public["sha256"]:
             raise IntegrityError(
                 f"{self._run.release.address(public['output'])}: damaged, its digest is not the one in its part"
             )
         image = EncodedImage(data, public["format"], public["width"], public["height"], public["synthetic"])
-        sealed = shard.sealed.only([public["image_id"]])
+        sealed = {kind: own.only([public["image_id"]]) for kind, own in shard.sealed.items()}
         return NewRow(public, audit, *entries.entry(row, image), sealed=sealed)
 
     def _shard(self, position: int) -> _Shard:
@@ -115,7 +115,8 @@ class StagedRows:
             if spec not in self._kept:
                 part = self._run.release.read_part(spec)
                 attempt, ledger = part.meta.attempt, self._run.ledger
-                sealed = SealStore(ledger).read(spec, attempt, self._run.plan.run_id)
+                run_id = self._run.plan.run_id
+                sealed = {kind: SealStore(ledger, kind).read(spec, attempt, run_id) for kind in self._run.kept}
                 self._kept[spec] = _Shard(spec, part.table, ledger.read_audit(spec, attempt), sealed)
                 if len(self._kept) > _KEPT_SHARDS:
                     self._kept.popitem(last=False)

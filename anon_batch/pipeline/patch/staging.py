@@ -17,7 +17,7 @@ from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.plan import Plan
 from anon_batch.formats.release import Release
 from anon_batch.formats.run_json import now
-from anon_batch.formats.seal_store import SealStore
+from anon_batch.formats.seal_store import read_kept
 from anon_batch.formats.touched_rows import TouchedRow, TouchedRows
 from anon_batch.manifest.chunks import PlannedRows
 from anon_batch.pipeline.patch.drawn import to_detections
@@ -92,7 +92,7 @@ class Staging:
             ledger,
             job.run_key,
             secrets.token_hex(4),
-            seals=SealStore(self.ledger).recipients(),
+            kept=read_kept(self.ledger),
             staging=self,
             whole=job.plan,
         )

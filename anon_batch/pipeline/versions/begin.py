@@ -75,10 +75,10 @@ def begin_version(
             f"{release.uri}: another `anon-batch {plan.kind}` has begun version {number} and did not end. Run that command "
             "again to finish it, then this one"
         )
-    if SealStore(ledger).rotation() is not None:
+    if any(SealStore(ledger, kind).rotation() is not None for kind in layout.ENCRYPTED):
         raise ResumeRefusedError(
-            f"{ledger.uri}: the recipients of its sealed originals are being changed. Run that `anon-batch keys rotate` again to "
-            "finish it, then this command"
+            f"{ledger.uri}: the recipients of what it keeps encrypted are being changed. Run that `anon-batch keys rotate` again "
+            "to finish it, then this command"
         )
     return NewVersion(release, ledger, record, plan)
 

@@ -33,14 +33,14 @@ class NewRow:
         name: of the output: a path below `images/` without the version, or the name inside the shard file; None for a row
             without an output.
         content: the image file in the layout `files`, the entry of the shard file in the others; None without an output.
-        sealed: what its regions showed, encrypted; None keeps what is sealed of it, because its regions stay as they are.
+        sealed: what is kept of it encrypted, by kind; None keeps what there is, because its regions stay as they are.
     """
 
     provenance: Mapping[str, Any]
     audit: Mapping[str, Any]
     name: str | None = None
     content: bytes | Entry | None = None
-    sealed: SealedShard | None = None
+    sealed: Mapping[layout.Kind, SealedShard] | None = None
 
 
 def rewrite_part(new: NewVersion, spec: ShardSpec, rows: Mapping[int, NewRow]) -> bool:
@@ -83,16 +83,17 @@ def rewrite_part(new: NewVersion, spec: ShardSpec, rows: Mapping[int, NewRow]) -
 
 
 def _rewrite_sealed(new: NewVersion, spec: ShardSpec, old: Part, rows: Mapping[int, NewRow]) -> None:
-    """Write what is sealed of a shard from the new version on: ciphertexts of rows that stay are copied unread."""
-    store = SealStore(new.ledger)
-    sealed = store.read(spec, old.meta.attempt, new.run.run_id)
+    """Write what is kept encrypted of a shard from the new version on: ciphertexts of rows that stay are copied unread."""
     image_ids = old.table.column("image_id").to_pylist()
-    sealed = sealed.without(image_ids[number - spec.start] for number, row in rows.items() if row.sealed is not None)
-    for row in rows.values():
-        if row.sealed is not None:
-            sealed = sealed.with_(row.sealed)
-    if sealed.records:
-        store.put(spec, new.attempt, sealed)
+    replaced = [image_ids[number - spec.start] for number, row in rows.items() if row.sealed is not None]
+    for kind in (kind for kind in layout.ENCRYPTED if kind in new.run.config):
+        store = SealStore(new.ledger, kind)
+        sealed = store.read(spec, old.meta.attempt, new.run.run_id).without(replaced)
+        for row in rows.values():
+            if row.sealed is not None and kind in row.sealed:
+                sealed = sealed.with_(row.sealed[kind])
+        if sealed.records:
+            store.put(spec, new.attempt, sealed)
 
 
 def _count_again(audit: pa.Table, old: ShardStats) -> ShardStats:

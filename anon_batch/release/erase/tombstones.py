@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from anon_batch.formats.release import Part
-from anon_batch.formats.sealed import SealedShard
 from anon_batch.formats.tombstone import ERASED, LEFT_OF_ERASED, digest_of, erased_id
 from anon_batch.formats.version_json import Tombstone
 from anon_batch.pipeline.versions.rewrite import NewRow
@@ -50,5 +49,5 @@ def _erased_row(number: int, public: Mapping[str, Any]) -> NewRow:
     return NewRow(
         {**said, "regions": [], **{name: public[name] for name in _OF_THE_RUN}},
         {**said, "stats": stats.to_json()},
-        sealed=SealedShard((), ()),
+        sealed={},
     )

@@ -1,4 +1,4 @@
-"""Change who can open what is sealed: every data key is wrapped again, by a new key, for the new recipients alone."""
+"""Change who can open seals or the index of faces: every data key is wrapped again, for the new recipients alone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from anon_batch.shards import effective
 def rotate(
     place: SealedRelease, keys: Sequence[PrivateKey], to: Sequence[PublicKey], asked: Asked, need: Need = "any"
 ) -> Iterator[int]:
-    """Wrap all keys again; yield the number of sealed regions of each shard when it is done.
+    """Wrap all keys again; yield the number of records of each shard when it is done.
 
     Keys that were copied before do not open with the new private keys, and with none once the old ones are destroyed. So what was
     erased from the ledger stays closed in copies of it. The same command again goes on where it was interrupted.
@@ -42,7 +42,9 @@ def rotate(
     if len(set(wanted.key_ids)) < len(wanted.key_ids):
         raise ConfigError("the new recipients: a key is named twice")
     if wanted.leads_to(place.seals):
-        raise ConfigError("these are the recipients already; make a new key with `anon-batch keys new --seal FILE`")
+        raise ConfigError(
+            f"these are the recipients already; make a new key with `anon-batch keys new --{place.kind} FILE`"
+        )
     _claim(place, wanted)
     log = AccessLog(place.ledger)
     entry = Access("rotate", asked.by, asked.reason, asked.case, name_keys(keys), ())
@@ -55,7 +57,8 @@ def rotate(
         count += len(sealed.records)
         yield len(sealed.records)
     # The list of recipients comes last: until then the old key is known, and the same command can be repeated with it.
-    place.store.end_rotation(Seals.new(place.seals.what, tuple(to), place.run_id, need))
+    seals = Seals.new(place.seals.what, tuple(to), place.run_id, need, place.seals.about)
+    place.store.end_rotation(seals)
     outcome = f"{count} for keys {', '.join(wanted.key_ids)}"
     log.append(dataclasses.replace(entry, outcome=outcome, of=number))
 

@@ -1,12 +1,13 @@
-"""A finished release together with its sealed originals, and a private key that opens them."""
+"""A finished release together with its sealed originals or its index of faces, and a private key that opens them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from anon_batch.errors import ConfigError, IntegrityError
-from anon_batch.formats.destroyed_json import SEAL
+from anon_batch.formats.destroyed_json import LINK, SEAL
+from anon_batch.formats.layout import Kind
 from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.release import Release
 from anon_batch.formats.seal_store import SealStore
@@ -16,6 +17,12 @@ from anon_batch.records import ShardSpec
 from anon_batch.sealing.envelope import WHOLE_IMAGE, Kek, Sealed, WrappedKek
 from anon_batch.sealing.key_files import PrivateKey, WrongKeyError
 from anon_batch.shards import effective
+
+NAMES: Mapping[Kind, str] = {"seal": SEAL, "link": LINK}
+_MISSING: Mapping[Kind, tuple[str, str]] = {
+    "seal": ("seal was destroyed ({}); nothing can be restored", "nothing is sealed"),
+    "link": ("index of faces was destroyed ({}); nobody can be found", "there is no index of faces"),
+}
 
 
 class Wanted(NamedTuple):
@@ -47,27 +54,29 @@ class Found(NamedTuple):
 
 
 class SealedRelease:
-    """A finished release whose originals are sealed.
+    """A finished release with what its run kept encrypted.
 
     Args:
         release: the public files.
         ledger: the private ones.
+        kind: `seal` for sealed originals, `link` for the index of faces.
 
     Raises:
-        ConfigError: it is not finished, it has another ledger, nothing is sealed, or the seal was destroyed.
+        ConfigError: it is not finished, it has another ledger, nothing is kept, or it was destroyed.
         ResumeRefusedError, IntegrityError: the ledger is another run's, or damaged.
     """
 
-    def __init__(self, release: Release, ledger: Ledger) -> None:
-        self.release, self.ledger = release, ledger
+    def __init__(self, release: Release, ledger: Ledger, kind: Kind = "seal") -> None:
+        self.release, self.ledger, self.kind = release, ledger, kind
         self.run_id = check_finished(release, ledger).run_id
-        gone = release.read_destroyed(self.run_id).find(SEAL)
-        self.store = SealStore(ledger)
+        gone = release.read_destroyed(self.run_id).find(NAMES[kind])
+        self.store = SealStore(ledger, kind)
         seals = self.store.recipients()
+        destroyed, never = _MISSING[kind]
         if seals is None and gone is not None:
-            raise ConfigError(f"{release.uri}: its seal was destroyed ({gone.destroyed_at}); nothing can be restored")
+            raise ConfigError(f"{release.uri}: its {destroyed.format(gone.destroyed_at)}")
         if seals is None:
-            raise ConfigError(f"{ledger.uri}: nothing is sealed, because the job named no `seal.recipients`")
+            raise ConfigError(f"{ledger.uri}: {never}, because the job named no `{kind}.recipients`")
         self.seals: Seals = seals
 
     def check_key(self, key: PrivateKey, name: str) -> None:
@@ -86,12 +95,12 @@ class SealedRelease:
         """Check that some recipients' private keys are enough to open the seals.
 
         Raises:
-            ConfigError: `seal.need` is `all`, and a key is missing.
+            ConfigError: `need` is `all`, and a key is missing.
         """
         missing = [own[:16] for own in self.seals.key_ids if own not in {key.public.key_id for key in keys}]
         if missing and self.seals.need == "all":
             raise ConfigError(
-                f"this is sealed to {len(self.seals.recipients)} recipients, whose keys are needed together (seal.need: all); "
+                f"this opens to {len(self.seals.recipients)} recipients, whose keys are needed together ({self.kind}.need: all); "
                 f"missing: {', '.join(missing)}. Give --key once for each"
             )
 
@@ -103,7 +112,7 @@ class SealedRelease:
             IntegrityError: release or ledger is damaged.
         """
         asked = {own.image_id: own for own in wanted}
-        for spec, attempt, rows in self._shards():
+        for spec, attempt, rows in self.shards():
             hits = [(number, row) for number, row in rows if row["image_id"] in asked]
             if not hits:  # because what is sealed is the costly part
                 continue
@@ -118,7 +127,7 @@ class SealedRelease:
     def all_images(self) -> list[Wanted]:
         """Return every image that was anonymized."""
         return [
-            Wanted(row["image_id"]) for _, _, rows in self._shards() for _, row in rows if row["status"] == "anonymized"
+            Wanted(row["image_id"]) for _, _, rows in self.shards() for _, row in rows if row["status"] == "anonymized"
         ]
 
     def count(self) -> tuple[int, int]:
@@ -128,7 +137,7 @@ class SealedRelease:
             places += self.store.places(spec, meta.attempt)
         return len(places), len({image_id for image_id, _ in places})
 
-    def _shards(self) -> Iterator[tuple[ShardSpec, str, list[tuple[int, dict[str, Any]]]]]:
+    def shards(self) -> Iterator[tuple[ShardSpec, str, list[tuple[int, dict[str, Any]]]]]:
         """Yield each shard with the name of its attempt and its published rows, each with its number."""
         for spec in effective(self.release.parts()):
             part = self.release.read_part(spec)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from anon_batch.formats.destroyed_json import IDENTITY_KEY, LEDGER, RUN_KEY, SEAL
+from anon_batch.formats.destroyed_json import IDENTITY_KEY, LEDGER, LINK, RUN_KEY, SEAL
 from anon_batch.formats.run_json import RunJson
 
 Treatment = Literal["obfuscated", "replaced", "removed"]
@@ -66,6 +66,11 @@ SECRETS: tuple[Secret, ...] = (
         SEAL,
         "restores what the regions showed, for everybody who has the private key of a recipient",
         lambda run: "seal" in run.config,
+    ),
+    Secret(
+        LINK,
+        "finds a person's images by a photograph, for everybody who has the private key of a recipient",
+        lambda run: "link" in run.config,
     ),
 )
 

@@ -73,7 +73,7 @@ def test_no_change_of_recipients_begins_beside_a_version(run: Run) -> None:
 def test_a_change_that_died_before_it_changed_anything_gives_way(run: Run) -> None:
     killed(run, 2)  # between its marker and the note that it wraps
     begun = Release(Storage(), run.release.uri), Ledger(Storage(), run.ledger.uri)
-    with pytest.raises(ResumeRefusedError, match="recipients of its sealed originals are being changed"):
+    with pytest.raises(ResumeRefusedError, match="recipients of what it keeps encrypted are being changed"):
         begin_version(*begun, "erase", {"asked": "x"})
     with pytest.raises(ResumeRefusedError, match="a new version of the release has begun"):
         next(rotate(place_of(run), [KEY], [NEW.public], WHO))
