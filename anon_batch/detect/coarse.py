@@ -58,9 +58,8 @@ class CoarseToFineDetector:
         return [self._search(own) if at in large else next(at_once) for at, own in enumerate(images)]
 
     def _search(self, image: Preview) -> Detections:
-        scale = COARSE * self._scale
         [coarse] = self._coarse.detect([image])
-        windows = windows_of(coarse.boxes, coarse.scores, scale, side_px=SIDE_PX, max_zoom=self._scale)
+        windows = windows_of(coarse.boxes, coarse.scores, self._scale, SIDE_PX)
         seen = find_in_windows(self._finder, [(image, window) for window in windows])
         fine = [
             in_image(found.take(lie_whole(found, window)), window) for window, found in zip(windows, seen, strict=True)

@@ -2,8 +2,8 @@
 
 What a network finds in a full image it finds at the image's scale, where small faces have rough boxes and low scores, and
 so have false positives. Enlarged, a face scores higher and what only looks like one scores lower. So a face counts if
-either look gives it the detector's threshold, and the first look proposes faces from four fifths of it. What the first look did
-not see counts from four thirds of the threshold.
+either look gives it the detector's threshold, and the first look proposes faces from nine tenths of it. What the first look did
+not see counts from 1.2 times the threshold.
 
 No face of the first look is lost by it. One that is not confirmed, or only where another face is, keeps its box and gets the
 score UNCONFIRMED. Where the two looks disagree about its box, the face gets the box around both.
@@ -25,11 +25,11 @@ from anon_batch.detect.windows import Window, find_in_windows, in_image, lie_who
 from anon_batch.geometry import paired_iou, pairwise_iou
 from anon_batch.records import Detections, FloatArray, Preview
 
-PROPOSED = 4 / 5  # of the threshold: least score in the first look of a face that the refinement may confirm
-FURTHER = 4 / 3  # of the threshold: least score of a face that the first look did not see
+PROPOSED = 0.9  # of the threshold: least score in the first look of a face that the refinement may confirm
+FURTHER = 1.2  # of the threshold: least score of a face that the first look did not see
 UNCONFIRMED = 0.05  # least score in the refinement pass, and the score of a face that it does not find
 SIDE_PX = 128  # of a window
-MAX_ZOOM = 2.0  # more finds no more, and leaves less room for other faces
+ZOOM = 2.0  # over the size at which the first look sees the image
 _SAME_IOU = 0.3
 _AGREEING_IOU = 0.7  # of the boxes of both looks; below it, the face gets the box around both
 _OTHER_IOU = 0.4  # between different faces, as in the detectors' non-maximum suppression
@@ -57,9 +57,8 @@ class RefiningDetector:
     def detect(self, images: Sequence[Preview]) -> list[Detections]:
         """See Detector.detect. Return the detector's faces that count, in its order, and then those that only windows show."""
         first = self._detector.detect(images)
-        windows = [
-            windows_of(found.boxes, found.scores, self._scale, side_px=SIDE_PX, max_zoom=MAX_ZOOM) for found in first
-        ]
+        zoom = ZOOM * self._scale
+        windows = [windows_of(found.boxes, found.scores, zoom, SIDE_PX) for found in first]
         each = [(image, one) for image, own in zip(images, windows, strict=True) for one in own]
         again = find_in_windows(self._finder, each)
         return [

@@ -1,4 +1,4 @@
-"""Windows around the small faces of an image, enlarged: faces that lie close together and are alike in size share one.
+"""Windows around the small faces of an image, enlarged: faces that lie close together share one.
 
 A window shows much around each face, because with less a network is less sure of it and gives rougher boxes.
 """
@@ -16,11 +16,10 @@ import numpy.typing as npt
 from anon_batch.detect.protocol import Finder
 from anon_batch.records import BoolArray, Detections, FloatArray, PixelArray, Preview
 
+MOST_PX = 64  # of the longer side of a small face as the network sees it; a larger one gains nothing
 _AT_ONCE = 256  # windows that are in memory at a time
-FACE_PX = 64.0  # of the longer side of the face in its middle
-_MIN_ZOOM = 0.5  # bilinear sampling skips pixels below
-_MIN_GAIN = 1.2  # over the size at which the face was found
-_ALIKE = (0.6, 1.4)  # least and most of the zoom that another face in the window would have for itself
+_LEAST_ZOOM = 0.5  # bilinear sampling skips pixels below
+_MOST_ZOOM = 3.0  # more finds no more: the pixels are not there
 _MARGIN_PX = 12.0  # network px around another face
 _BORDER_PX = 4.0  # network px: a box that ends this close to a border may be cut by it
 
@@ -42,29 +41,25 @@ class Window(NamedTuple):
     faces: npt.NDArray[np.intp]
 
 
-def windows_of(boxes: FloatArray, scores: FloatArray, scale: float, *, side_px: int, max_zoom: float) -> list[Window]:
-    """Return windows that show each face that gains from refinement, once. The surest faces are in the middle of one.
+def windows_of(boxes: FloatArray, scores: FloatArray, zoom: float, side_px: int) -> list[Window]:
+    """Return windows that show each small face once. The surest faces are in the middle of one.
 
     Args:
         boxes: (N, 4) faces, px.
         scores: (N,) of the faces.
-        scale: resize factor at which they were found.
+        zoom: network px per px of the image.
         side_px: of the windows as the network sees them.
-        max_zoom: most network px per px of the image.
     """
-    longer = np.maximum((boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=1.0), 1.0)
-    zooms = np.minimum(max_zoom, FACE_PX / longer.astype(np.float64))
-    small = np.flatnonzero(zooms >= max(_MIN_GAIN * scale, _MIN_ZOOM))
+    longer = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0.0)
+    small = np.flatnonzero(longer <= MOST_PX / zoom) if _LEAST_ZOOM <= zoom <= _MOST_ZOOM else np.zeros(0, np.intp)
     left = small[np.argsort(-scores[small], kind="stable")]
+    reach = (side_px / 2 - _MARGIN_PX) / zoom
     windows = []
     while left.size:
-        first = left[0]
-        middle, zoom = (boxes[first, :2] + boxes[first, 2:]) / 2, zooms[first]
-        reach = (side_px / 2 - _MARGIN_PX) / zoom
-        fits = (boxes[left, :2] >= middle - reach).all(axis=1) & (boxes[left, 2:] <= middle + reach).all(axis=1)
-        fits &= (zooms[left] >= _ALIKE[0] * zoom) & (zooms[left] <= _ALIKE[1] * zoom)
-        fits[0] = True
-        windows.append(Window(float(middle[0]), float(middle[1]), side_px, float(zoom), left[fits]))
+        middle = (boxes[left[0], :2] + boxes[left[0], 2:]) / 2
+        inside = (boxes[left, :2] >= middle - reach).all(axis=1) & (boxes[left, 2:] <= middle + reach).all(axis=1)
+        fits = inside | (np.arange(len(left)) == 0)
+        windows.append(Window(float(middle[0]), float(middle[1]), side_px, zoom, left[fits]))
         left = left[~fits]
     return windows
 
