@@ -209,7 +209,7 @@ def test_of_several_boxes_in_a_window_the_nearest_and_best_scored_is_the_face():
 def test_no_face_is_lost_or_moved_far_whatever_the_network_finds(places, seed):
     rng = np.random.default_rng(seed)
     boxes = np.float32([[x, y, x + w, y + h] for x, y, w, h in places]).reshape(-1, 4)
-    scores = rng.uniform(0.15, 1, len(boxes))
+    scores = rng.uniform(0.5, 1, len(boxes))
     count = len(windows(boxes, scores=scores))
     corners = [np.sort(rng.uniform(-20, 148, (rng.integers(0, 4), 2, 2)), axis=1).reshape(-1, 4) for _ in range(count)]
     found, finder = refine(boxes, scores, [(own, rng.uniform(0.05, 1, len(own))) for own in corners])
@@ -219,6 +219,17 @@ def test_no_face_is_lost_or_moved_far_whatever_the_network_finds(places, seed):
     assert (np.diag(pairwise_iou(kept, boxes))[moved] >= 0.299).all()
     assert np.isfinite(found.scores).all()
     assert (found.scores[len(boxes) :] >= FURTHER * 0.15 - 1e-6).all()
+
+
+@pytest.mark.parametrize(("surest", "expected"), [(0.6, [0.6, 0.16, 0.29, 0.31]), (0.4, [0.4, 0.31]), (0.2, [0.31])])
+def test_in_an_image_without_a_likely_face_an_unconfirmed_one_needs_a_higher_score(surest, expected):
+    boxes = [[20, 20, 80, 80], [100, 20, 120, 40], [160, 20, 180, 40], [220, 20, 240, 40]]
+    scores = np.float32([surest, 0.16, 0.29, 0.31])
+    found, _ = refine(boxes, scores, [None, None, None])
+    if surest == 0.2:  # a large face is not looked at again, so it is not unconfirmed
+        expected = [surest, *expected]
+    kept = [scores[boxes.index(box)] for box in found.boxes.tolist()]
+    assert kept == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
