@@ -93,7 +93,7 @@ def test_widths_come_from_the_keypoints_alone():
     assert np.array_equal(front(slim), front(broad))
 
 
-def test_the_seed_chooses_among_few_neutral_colours():
+def test_the_seed_chooses_among_few_colours():
     region = region_at()
     colours = set()
     for at in range(24):
@@ -101,7 +101,7 @@ def test_the_seed_chooses_among_few_neutral_colours():
         middle = pixels[150:180, 310:330].reshape(-1, 3).mean(axis=0)
         colours.add(tuple(np.round(middle / 6).astype(int)))
         assert np.ptp(middle) < 60
-    assert 2 <= len(colours) <= 8
+    assert 2 <= len(colours) <= 16
 
 
 def test_light_comes_from_the_surroundings():

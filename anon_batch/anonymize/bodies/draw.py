@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from anon_batch.anonymize.bodies.figure import Figure, Part
+from anon_batch.anonymize.bodies.figure import MATERIALS, Figure, Material, Part
 from anon_batch.geometry import Extent
 from anon_batch.records import BoolArray, FloatArray
 
@@ -25,11 +26,15 @@ _CREASE = 0.45  # how dark it gets where a nearer part hides another
 _CREASE_SHARE = 0.012  # sigma of that darkness, as a share of the figure's height
 
 
+Palette = Mapping[Material, tuple[float, float, float]]  # reflectances, RGB in 0..1
+GREY: Palette = MappingProxyType(dict.fromkeys(MATERIALS, (0.8, 0.8, 0.8)))
+
+
 class Drawing(NamedTuple):
     """A figure on an extent.
 
     Args:
-        light: (h, w) float32, lightness of the figure times its opacity; about 0 to 1.1.
+        light: (h, w, 3) float32, the light that the figure reflects, times its opacity; about 0 to 1.1.
         opacity: (h, w) float32 in 0..1.
     """
 
@@ -37,22 +42,22 @@ class Drawing(NamedTuple):
     opacity: FloatArray
 
 
-def draw(figure: Figure, extent: Extent) -> Drawing:
-    """Return a figure on an extent."""
+def draw(figure: Figure, extent: Extent, palette: Palette = GREY) -> Drawing:
+    """Return a figure on an extent, in colours."""
     x1, y1, x2, y2 = extent
     scale = _scale(y2 - y1, x2 - x1)
     width, height = max(1, math.ceil((x2 - x1) * scale)), max(1, math.ceil((y2 - y1) * scale))
     x = ((np.arange(width) + 0.5) / scale + x1).astype(np.float32)[None, :]
     y = ((np.arange(height) + 0.5) / scale + y1).astype(np.float32)[:, None]
-    depth, normal, tone = _visible(figure.parts, x, y)
+    depth, normal, colour = _visible(figure.parts, x, y, palette)
     seen = np.isfinite(depth)
-    light = np.where(seen, _shade(normal) * tone, np.float32(0)).astype(np.float32)
+    light = np.where(seen, _shade(normal), np.float32(0)).astype(np.float32)
     light *= _creases(depth, seen, _CREASE_SHARE * figure.height * scale, figure.height)
-    layers = np.dstack([light, seen.astype(np.float32)])
+    layers = np.dstack([colour * light[:, :, None], seen.astype(np.float32)])
     if scale != 1:
         kind = cv2.INTER_AREA if scale > 1 else cv2.INTER_LINEAR
         layers = cv2.resize(layers, (x2 - x1, y2 - y1), interpolation=kind)
-    return Drawing(np.ascontiguousarray(layers[:, :, 0]), np.ascontiguousarray(layers[:, :, 1]))
+    return Drawing(np.ascontiguousarray(layers[:, :, :3]), np.ascontiguousarray(layers[:, :, 3]))
 
 
 def silhouette(figure: Figure, extent: Extent) -> BoolArray:
@@ -98,11 +103,13 @@ def _window(part: Part, x: FloatArray, y: FloatArray) -> tuple[slice, slice]:
     return rows, columns
 
 
-def _visible(parts: Sequence[Part], x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return depth (h, w), infinite where nothing is, normals (3, h, w) and tones (h, w) of what is nearest."""
+def _visible(
+    parts: Sequence[Part], x: FloatArray, y: FloatArray, palette: Palette
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return depth (h, w), infinite where nothing is, normals (3, h, w) and colours (h, w, 3) of what is nearest."""
     shape = y.shape[0], x.shape[1]
     depth = np.full(shape, np.inf, np.float32)
-    normal, tone = np.zeros((3, *shape), np.float32), np.zeros(shape, np.float32)
+    normal, colour = np.zeros((3, *shape), np.float32), np.zeros((*shape, 3), np.float32)
     for part in parts:
         rows, columns = _window(part, x, y)
         if rows.stop <= rows.start or columns.stop <= columns.start:
@@ -111,8 +118,9 @@ def _visible(parts: Sequence[Part], x: FloatArray, y: FloatArray) -> tuple[Float
         nearer = surface.hit & (surface.depth < depth[rows, columns])
         np.copyto(depth[rows, columns], surface.depth, where=nearer)
         np.copyto(normal[:, rows, columns], surface.normal, where=nearer)
-        np.copyto(tone[rows, columns], np.float32(part.tone), where=nearer)
-    return depth, normal, tone
+        own = np.array(palette[part.material], np.float32) * np.float32(part.tone)
+        np.copyto(colour[rows, columns], own, where=nearer[:, :, None])
+    return depth, normal, colour
 
 
 def _shade(normal: FloatArray) -> FloatArray:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,11 @@ DEPTH_SHARE = 0.7  # of the network's depths that is believed: they are its leas
 SURE = 0.5  # confidence from which a point is taken to be seen
 
 LIKELY = 0.1  # confidence of a joint below which what hangs on it is left out
+
+LEAST_SEEN = 3  # sure points of those below, without which a posture is a guess
+_TELLING = ("nose", "left eye", "right eye", "left shoulder", "right shoulder", "left hip", "right hip")
+Material = Literal["wood", "top", "legs", "dark"]
+MATERIALS: tuple[Material, ...] = ("wood", "top", "legs", "dark")
 
 _AT = {name: place for place, name in enumerate(KEYPOINTS)}
 # Bones by which the height is estimated: ends, and length as a share of the height.
@@ -38,9 +43,7 @@ _BONES = (
 _ARM = (0.034, 0.027, 0.019)  # at shoulder, elbow and wrist
 _LEG = (0.055, 0.036, 0.023)  # at hip, knee and ankle
 _CALF, _CALF_AT = 0.037, 0.3  # where the calf is widest, as a share of the shin
-# Tone of a cap and of two hollows for eyes, which say where a head looks. Without them networks take one figure in nine for its
-# back.
-_MARK = 0.4
+_HOLLOW = 0.42  # tone of two hollows for eyes: without them and a cap networks take one figure in nine for its back
 _HEAD = (0.115, 0.19)  # least and largest height of the head
 _LARGEST = 20_000.0  # px of a figure's height
 
@@ -51,11 +54,13 @@ class Part(NamedTuple):
     Args:
         solid: what is drawn.
         sure: whether the keypoints that it hangs on are seen.
+        material: what it is made of.
         tone: factor of its lightness.
     """
 
     solid: Solid
     sure: bool
+    material: Material
     tone: float = 1.0
 
 
@@ -100,10 +105,9 @@ def make_figure(keypoints: FloatArray) -> Figure | str:
     if not np.isfinite(keypoints).all():
         return "its keypoints are not finite"
     body = _Body(keypoints)
-    shoulders, hips = body.sure("left shoulder", "right shoulder"), body.sure("left hip", "right hip")
-    seen = sum(body.sure(name) >= SURE for name in ("left shoulder", "right shoulder", "left hip", "right hip", "nose"))
-    if seen < 2:
-        return f"too few of its keypoints are sure (shoulders {shoulders:.2f}, hips {hips:.2f})"
+    seen = sum(body.sure(name) >= SURE for name in _TELLING)
+    if seen < LEAST_SEEN:
+        return f"too few of its keypoints are sure: {seen} of {len(_TELLING)}"
     height = _height(body)
     if not 1.0 < height < _LARGEST:
         return f"its keypoints give a body of {height:.3g} px"
@@ -138,17 +142,17 @@ def _trunk(body: _Body, height: float) -> Iterator[Part]:
     sure = body.sure("left shoulder", "right shoulder") >= SURE
     low = sure and body.sure("left hip", "right hip") >= SURE
     chest = neck - up * 0.36 * trunk
-    yield Part(Ellipsoid(chest, axes, (0.36 * broad + 0.022 * height, 0.42 * trunk, 0.066 * height)), sure)
+    yield Part(Ellipsoid(chest, axes, (0.36 * broad + 0.022 * height, 0.42 * trunk, 0.066 * height)), sure, "top")
     breast = neck - up * 0.1 * height
-    yield Part(Ellipsoid(breast, axes, (0.44 * broad, 0.115 * height, 0.064 * height)), sure)
+    yield Part(Ellipsoid(breast, axes, (0.44 * broad, 0.115 * height, 0.064 * height)), sure, "top")
     yoke = 0.5 * broad - 0.008 * height  # from the neck to the shoulders
     for side in (1, -1):
         end = neck + axes[0] * side * yoke - up * 0.004 * height
-        yield Part(Limb(neck + up * 0.022 * height, end, 0.043 * height, 0.036 * height), sure)
+        yield Part(Limb(neck + up * 0.022 * height, end, 0.043 * height, 0.036 * height), sure, "top")
     waist = pelvis + up * 0.3 * trunk
-    yield Part(Ellipsoid(waist, hip_axes, (0.068 * height, 0.27 * trunk, 0.055 * height)), low, 0.95)
+    yield Part(Ellipsoid(waist, hip_axes, (0.068 * height, 0.27 * trunk, 0.055 * height)), low, "top", 0.95)
     wide = 0.5 * hips_broad + 0.036 * height
-    yield Part(Ellipsoid(pelvis + up * 0.03 * height, hip_axes, (wide, 0.068 * height, 0.062 * height)), low)
+    yield Part(Ellipsoid(pelvis + up * 0.03 * height, hip_axes, (wide, 0.068 * height, 0.062 * height)), low, "legs")
 
 
 def _head(body: _Body, height: float) -> Iterator[Part]:
@@ -165,15 +169,15 @@ def _head(body: _Body, height: float) -> Iterator[Part]:
     skull = ears + up * 0.16 * size
     chin = ears - up * 0.2 * size + front * 0.2 * size
     base = ears - up * 0.14 * size - front * 0.06 * size
-    yield Part(Limb(neck - up * 0.02 * height, base, 0.031 * height, 0.027 * height), sure, 0.93)
-    yield Part(Limb(skull, chin, 0.37 * size, 0.22 * size), sure)
+    yield Part(Limb(neck + up * 0.012 * height, base, 0.031 * height, 0.027 * height), sure, "wood", 0.93)
+    yield Part(Limb(skull, chin, 0.37 * size, 0.22 * size), sure, "wood")
     cap = skull + up * 0.03 * size - front * 0.06 * size
-    yield Part(Ellipsoid(cap, axes, (0.38 * size, 0.37 * size, 0.4 * size)), sure, _MARK)
+    yield Part(Ellipsoid(cap, axes, (0.38 * size, 0.37 * size, 0.4 * size)), sure, "dark")
     bridge = ears + up * 0.1 * size + front * 0.36 * size
-    yield Part(Limb(bridge, ears - up * 0.06 * size + front * 0.46 * size, 0.03 * size, 0.055 * size), sure)
+    yield Part(Limb(bridge, ears - up * 0.06 * size + front * 0.46 * size, 0.03 * size, 0.055 * size), sure, "wood")
     for sign in (1, -1):
         hollow = ears + up * 0.1 * size + front * 0.31 * size + side * sign * 0.15 * size
-        yield Part(Ellipsoid(hollow, axes, (0.11 * size, 0.065 * size, 0.078 * size)), sure, _MARK)
+        yield Part(Ellipsoid(hollow, axes, (0.09 * size, 0.052 * size, 0.07 * size)), sure, "wood", _HOLLOW)
 
 
 def _limbs(body: _Body, height: float) -> Iterator[Part]:
@@ -186,29 +190,29 @@ def _arm(body: _Body, height: float, side: str) -> Iterator[Part]:
     shoulder, elbow, wrist = (body.at(f"{side} {joint}") for joint in ("shoulder", "elbow", "wrist"))
     upper, lower = (body.sure(f"{side} {at}", f"{side} elbow") >= SURE for at in ("shoulder", "wrist"))
     r0, r1, r2 = (share * height for share in _ARM)
-    yield Part(Limb(shoulder, shoulder, r0 * 1.08, r0 * 1.08), body.sure(f"{side} shoulder") >= SURE, 0.9)
-    yield Part(Limb(shoulder, elbow, r0, r1), upper)
-    yield Part(Limb(elbow, elbow, r1 * 1.08, r1 * 1.08), upper, 0.9)
+    yield Part(Limb(shoulder, shoulder, r0 * 1.08, r0 * 1.08), body.sure(f"{side} shoulder") >= SURE, "top", 0.9)
+    yield Part(Limb(shoulder, elbow, r0, r1), upper, "top")
+    yield Part(Limb(elbow, elbow, r1 * 1.08, r1 * 1.08), upper, "top", 0.9)
     if max(body.sure(f"{side} elbow"), body.sure(f"{side} wrist")) >= LIKELY:
-        yield Part(Limb(elbow, wrist, r1, r2), lower)
+        yield Part(Limb(elbow, wrist, r1, r2), lower, "top")
         yield from _hand(body, height, side, wrist, wrist - elbow, lower)
 
 
 def _hand(body: _Body, height: float, side: str, wrist: Vector, along: Vector, sure: bool) -> Iterator[Part]:
     """Yield a palm, fingers in one, and a thumb, of fixed lengths along what the keypoints point at."""
     r2 = _ARM[2] * height
-    yield Part(Limb(wrist, wrist, r2 * 1.05, r2 * 1.05), sure, 0.9)
+    yield Part(Limb(wrist, wrist, r2 * 1.05, r2 * 1.05), sure, "wood", 0.9)
     knuckles = body.at(f"{side} index", f"{side} pinky") - wrist
     ahead = _unit(knuckles, _unit(along, np.array([0.0, 1.0, 0.0])))
     palm = wrist + ahead * 0.055 * height
     spread = _unit(body.at(f"{side} index") - body.at(f"{side} pinky"), np.array([1.0, 0.0, 0.0])) * 0.011 * height
     for share in (-1, 1):
-        yield Part(Limb(wrist, palm + spread * share, r2 * 0.85, 0.0135 * height), sure)
+        yield Part(Limb(wrist, palm + spread * share, r2 * 0.85, 0.0135 * height), sure, "wood")
         tip = palm + spread * share * 0.7 + ahead * 0.035 * height
-        yield Part(Limb(palm + spread * share, tip, 0.013 * height, 0.008 * height), sure)
+        yield Part(Limb(palm + spread * share, tip, 0.013 * height, 0.008 * height), sure, "wood")
     thumb = _unit(body.at(f"{side} thumb") - wrist, ahead)
     start = wrist + (thumb + ahead) * 0.012 * height
-    yield Part(Limb(start, start + thumb * 0.035 * height, 0.011 * height, 0.008 * height), sure)
+    yield Part(Limb(start, start + thumb * 0.035 * height, 0.011 * height, 0.008 * height), sure, "wood")
 
 
 def _leg(body: _Body, height: float, side: str) -> Iterator[Part]:
@@ -217,18 +221,18 @@ def _leg(body: _Body, height: float, side: str) -> Iterator[Part]:
     r0, r1, r2 = (share * height for share in _LEG)
     if body.sure(f"{side} hip") < LIKELY:
         return
-    yield Part(Limb(hip, knee, r0, r1), upper)
-    yield Part(Limb(knee, knee, r1 * 1.06, r1 * 1.06), upper, 0.9)
+    yield Part(Limb(hip, knee, r0, r1), upper, "legs")
+    yield Part(Limb(knee, knee, r1 * 1.06, r1 * 1.06), upper, "legs", 0.9)
     if body.sure(f"{side} knee") < LIKELY:
         return
     calf = knee + (ankle - knee) * _CALF_AT
-    yield Part(Limb(knee, calf, r1 * 0.92, _CALF * height), lower)
-    yield Part(Limb(calf, ankle, _CALF * height, r2), lower)
-    yield Part(Limb(ankle, ankle, r2 * 1.1, r2 * 1.1), lower, 0.9)
+    yield Part(Limb(knee, calf, r1 * 0.92, _CALF * height), lower, "legs")
+    yield Part(Limb(calf, ankle, _CALF * height, r2), lower, "legs")
+    yield Part(Limb(ankle, ankle, r2 * 1.1, r2 * 1.1), lower, "dark")
     sole = lower and body.sure(f"{side} heel", f"{side} foot index") >= SURE
-    yield Part(Limb(ankle, heel, r2, 0.021 * height), sole)
-    yield Part(Limb(heel, toe, 0.021 * height, 0.017 * height), sole)
-    yield Part(Limb(ankle, heel + (toe - heel) * 0.7, r2, 0.019 * height), sole)
+    yield Part(Limb(ankle, heel, r2, 0.021 * height), sole, "dark")
+    yield Part(Limb(heel, toe, 0.021 * height, 0.017 * height), sole, "dark")
+    yield Part(Limb(ankle, heel + (toe - heel) * 0.7, r2, 0.019 * height), sole, "dark")
 
 
 def _feet(body: _Body, height: float) -> Iterator[tuple[float, float]]:

@@ -15,7 +15,7 @@ from pydantic import Field
 from scipy.ndimage import gaussian_filter
 
 from anon_batch import keys
-from anon_batch.anonymize.bodies.draw import Drawing, contact, draw
+from anon_batch.anonymize.bodies.draw import Drawing, Palette, contact, draw
 from anon_batch.anonymize.bodies.figure import Figure, make_figure
 from anon_batch.anonymize.bodies.place import grown
 from anon_batch.anonymize.methods.inpaint import MARGIN_SHARE, MIN_MARGIN_PX, rebuild
@@ -26,8 +26,9 @@ from anon_batch.models.runtime import Runtime
 from anon_batch.plugins import PluginOptions
 from anon_batch.records import FloatArray, PixelArray, Region
 
-# Reflectances: plaster, sand, clay, grey.
-_COLOURS = ((0.80, 0.79, 0.77), (0.76, 0.70, 0.60), (0.72, 0.63, 0.55), (0.66, 0.67, 0.68))
+_WOODS = ((0.86, 0.79, 0.69), (0.80, 0.69, 0.57), (0.70, 0.57, 0.45), (0.52, 0.42, 0.35))  # ash, beech, oak, walnut
+_SUITS = ((0.36, 0.37, 0.38), (0.38, 0.37, 0.35), (0.31, 0.33, 0.36), (0.34, 0.32, 0.31))  # greys
+_LEGS, _DARK = 0.75, 0.5  # lightness of the suit's legs, and of cap and shoes, beside its top
 _DRAWING_BLUR_PX = 0.5  # sigma that a figure has once it is drawn
 _MAX_GRAIN = 3.0  # because what looks like grain in a crowd is the crowd
 _CONTACT = 0.45  # how dark the ground is under a foot
@@ -76,9 +77,8 @@ class Mannequin(Method):
         if behind is None or around is None:
             return Refusal("too little of the image lies outside the masks")
         rng = keys.generator(target.seed)
-        colour = np.array(_COLOURS[int(rng.integers(len(_COLOURS)))], np.float32)
-        drawing = draw(figure, region.extent)
-        pixels = _lit(rng, behind, drawing, colour, around, contact(figure, region.extent))
+        drawing = draw(figure, region.extent, _choose_colours(rng))
+        pixels = _lit(rng, behind, drawing, around, contact(figure, region.extent))
         return Patch(pixels, front=drawing.opacity > 0)
 
     def _figure_of(self, region: Region) -> Figure | str:
@@ -90,20 +90,30 @@ class Mannequin(Method):
         return make_figure(region.keypoints)
 
 
+def _choose_colours(rng: np.random.Generator) -> Palette:
+    wood, suit = (choices[int(rng.integers(len(choices)))] for choices in (_WOODS, _SUITS))
+    red, green, blue = suit
+    return {
+        "wood": wood,
+        "top": suit,
+        "legs": (red * _LEGS, green * _LEGS, blue * _LEGS),
+        "dark": (red * _DARK, green * _DARK, blue * _DARK),
+    }
+
+
 def _lit(
     rng: np.random.Generator,
     behind: PixelArray,
     drawing: Drawing,
-    colour: FloatArray,
     around: Surroundings,
     shadow: FloatArray,
 ) -> PixelArray:
     """Return the figure before what is behind it, in the light, blur and grain of its surroundings, (h, w, 3) uint8."""
     blur = max(around.blur_px**2 - _DRAWING_BLUR_PX**2, 0.0) ** 0.5
-    light = np.asarray(gaussian_filter(drawing.light, blur), np.float32)[:, :, None]
+    light = np.asarray(gaussian_filter(drawing.light, (blur, blur, 0)), np.float32)
     cover = np.asarray(gaussian_filter(drawing.opacity, blur), np.float32)[:, :, None]
     base = behind.astype(np.float32) * (1 - np.float32(_CONTACT) * shadow)
-    figure = around.black * cover + light * colour * (around.white - around.black)
+    figure = around.black * cover + light * (around.white - around.black)
     values = base * (1 - cover) + figure + _grain(rng, behind.shape, min(around.grain, _MAX_GRAIN))
     return np.asarray(np.rint(values).clip(0, 255), np.uint8)
 
