@@ -42,7 +42,8 @@ def grown(region: Region, figure: Figure, width: int, height: int) -> Region:
     mask[y1 - extent[1] : y2 - extent[1], x1 - extent[0] : x2 - extent[0]] |= region_mask(region)
     own = drawn[found[1] - top : found[3] - top, found[0] - left : found[2] - left]
     mask[found[1] - extent[1] : found[3] - extent[1], found[0] - extent[0] : found[2] - extent[0]] |= own
-    return replace(region, mask_extent=extent, extent=grow_extent(extent, region.edge_px, width, height), outline=mask)
+    whole = grow_extent(extent, region.edge_px, width, height)
+    return replace(region, mask_extent=extent, extent=whole, outline=mask, shape="outline")
 
 
 def _limits(region: Region, width: int, height: int) -> Extent | None:

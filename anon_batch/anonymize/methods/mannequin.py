@@ -79,7 +79,7 @@ class Mannequin(Method):
         rng = keys.generator(target.seed)
         drawing = draw(figure, region.extent, _choose_colours(rng))
         pixels = _lit(rng, behind, drawing, around, contact(figure, region.extent))
-        return Patch(pixels, front=drawing.opacity > 0)
+        return Patch(pixels, front=drawing.opacity > 0.5)
 
     def _figure_of(self, region: Region) -> Figure | str:
         x1, y1, x2, y2 = region.box
