@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from drawn_bodies import standing, street
 from method_harness import KEY, make, make_detections, make_ladder, make_regions, run_method
+from shifted_memory import numpy_memory_at, shifted
 
 from anon_batch import Anonymizer, geometry
 from anon_batch.anonymize.bodies.draw import draw
@@ -155,6 +156,17 @@ def test_no_result_depends_on_the_batch_and_its_order():
     for own, other, item in zip(together, backwards, batch, strict=True):
         assert np.array_equal(own.pixels, other.pixels)
         assert np.array_equal(own.pixels, run_method(METHOD, [item])[0].pixels)
+
+
+@pytest.mark.parametrize("offset", [4, 20, 52])
+def test_no_result_depends_on_where_arrays_lie_in_memory(offset):
+    region, pixels = METHOD.claim(region_at(), SIZE[1], SIZE[0]), street(*SIZE)
+    expected = shown(region, pixels=pixels).pixels
+    with numpy_memory_at(offset):
+        claimed = METHOD.claim(region_at(), SIZE[1], SIZE[0])
+        found = shown(claimed, pixels=shifted(pixels, offset)).pixels
+    assert np.array_equal(claimed.outline, region.outline)
+    assert np.array_equal(found, expected)
 
 
 @pytest.mark.parametrize("side", [60, 200, 3000])

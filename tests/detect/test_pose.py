@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 from drawn_bodies import standing, street
 from method_harness import RUNTIME, make, make_regions, run_method
+from shifted_memory import numpy_memory_at, shifted
 
 from anon_batch.detect import pose
 from anon_batch.detect.pose import KEYPOINTS, PoseFinder
@@ -92,6 +95,18 @@ def test_squares_are_cut_as_the_image_shows_them():
     assert np.array_equal(whole[0].transpose(1, 2, 0), pixels[22:278, 72:328])
     turned = pose.cut(pixels, pose.Square(np.array([200.0, 150.0]), 256.0, np.pi / 2))
     assert np.abs(turned[0].transpose(1, 2, 0) - np.rot90(pixels[22:278, 72:328])).mean() < 1
+
+
+@pytest.mark.parametrize("offset", [4, 36])
+def test_keypoints_do_not_depend_on_threads_or_memory(offset):
+    pixels, box = street(200, 160), (30, 20, 130, 180)
+    before = make_regions(box, width=160, height=200)
+    [drawn] = run_method(make("mannequin"), [(DecodedImage("p", pixels), before)])
+    [expected] = PoseFinder.load(RUNTIME).find(drawn.pixels, [box])
+    assert expected is not None
+    with numpy_memory_at(offset):
+        [found] = PoseFinder.load(replace(RUNTIME, threads=2)).find(shifted(drawn.pixels, offset), [box])
+    assert np.array_equal(found, expected)
 
 
 def test_the_bundled_network_sees_a_mannequin_where_it_stands():
