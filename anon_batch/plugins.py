@@ -53,6 +53,8 @@ FAMILIES: Mapping[Kind, _Family] = MappingProxyType(
             "detect.detectors.{name}.options",
             {
                 "centerface": "anon_batch.detect.centerface:create",
+                "dlib_hog": "anon_batch.detect.dlib_faces:DlibHog",
+                "dlib_mmod": "anon_batch.detect.dlib_faces:DlibMmod",
                 "google_vision": "anon_batch.detect.services.google_vision:create",
                 "licence_plate": "anon_batch.detect.licence_plate:create",
                 "manifest": "anon_batch.detect.from_manifest:ManifestBoxes",

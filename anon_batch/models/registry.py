@@ -124,6 +124,17 @@ _ENTRIES = (
         package="anon_batch:models/bundled/mediapipe.onnx",
     ),
     ModelEntry(
+        name="dlib_mmod",
+        filename="mmod_human_face_detector.dat",
+        url="https://raw.githubusercontent.com/ageitgey/face_recognition_models/master/face_recognition_models/models/"
+        "mmod_human_face_detector.dat",
+        sha256="4cb19393e2fbaf2b1609a9319ad5386618c886a6234ec1b971f3e87c85d87fe6",
+        size_bytes=729_940,
+        licence="CC0-1.0",
+        trained_on="images of ImageNet, AFLW, Pascal VOC, VGG, WIDER FACE and FaceScrub (real people), labelled by its author",
+        package="face_recognition_models:models/mmod_human_face_detector.dat",
+    ),
+    ModelEntry(
         name="licence_plate",
         filename="licence_plate.onnx",
         url="",

@@ -51,6 +51,8 @@ CASES = [
     ("mediapipe", "onnxruntime", "auto"),
     ("mediapipe", "torch", "auto"),
     ("mediapipe", "openvino", "auto"),
+    ("dlib_hog", "auto", "auto"),
+    ("dlib_mmod", "auto", "auto"),
     ("text", "onnxruntime", "auto"),
     ("text", "openvino", "auto"),
     ("rekognition", "auto", "auto"),
@@ -58,7 +60,8 @@ CASES = [
     ("manifest", "auto", "auto"),
 ]
 # Thresholds of detectors whose default favours recall so much that it shows what merely resembles a face.
-THRESHOLDS = {"mtcnn": 0.9, "mediapipe": 0.4}
+THRESHOLDS = {"mtcnn": 0.9, "mediapipe": 0.4, "dlib_hog": 0.6}
+OWN_THRESHOLDS = {"mtcnn": 0.2, "mediapipe": 0.2, "dlib_hog": 0.3}
 SERVICES = {"rekognition": {"region": "eu-west-1"}, "google_vision": {"region": "eu"}}
 FACE = np.asarray([[178, 62, 270, 177]], np.float32)  # of the astronaut, drawn by hand
 PERSON = np.asarray([[20, 15, 375, 512]], np.float32)
@@ -85,7 +88,7 @@ def models_of(case):
         return ("centerface_int8",) if (backend, precision) == ("onnxruntime", "int8") else ("centerface",)
     if name == "mtcnn":
         return ("mtcnn_pnet", "mtcnn_rnet", "mtcnn_onet")
-    return () if name in ("manifest", "retinaface", *SERVICES) else (name,)
+    return () if name in ("manifest", "retinaface", "dlib_hog", *SERVICES) else (name,)
 
 
 @pytest.fixture(scope="session")
@@ -121,6 +124,8 @@ def make(case, models, service):
     backend = case[1]
     if backend == "openvino":
         pytest.importorskip("openvino", reason="the extra `openvino` is not installed")
+    if case[0].startswith("dlib"):
+        pytest.importorskip("dlib", reason="the extra `dlib` is not installed")
     packaged = {status.entry.name for status in models.status() if status.state == "package"}
     to_fetch = [model for model in models_of(case) if model not in packaged]
     if MIRROR_VARIABLE not in os.environ:
@@ -182,7 +187,12 @@ def subject(case):
     if case[0] == "person":
         return Subject(astronaut(), "person", PERSON, None)
     if case[0] != "licence_plate":
-        return Subject(astronaut(), "face", FACE, None if case[0] in ("manifest", "ssd") else EYES_AND_MOUTH)
+        return Subject(
+            astronaut(),
+            "face",
+            FACE,
+            None if case[0] in ("manifest", "ssd", "dlib_hog", "dlib_mmod") else EYES_AND_MOUTH,
+        )
     x1, y1, x2, y2 = PLATE
     corners = [[x1, y1], [x2, y1], [(x1 + x2) / 2, (y1 + y2) / 2], [x1, y2], [x2, y2]]
     return Subject(car_with_plate(), "licence_plate", np.float32([PLATE]), np.float32(corners))
@@ -269,10 +279,12 @@ def test_records_are_well_formed(detector, mixed):
         assert (marks <= boxes[:, None, 2:] + near).all()
 
 
-def test_an_object_cut_by_the_border_is_covered_up_to_it(detector, subject):
+def test_an_object_cut_by_the_border_is_covered_up_to_it(case, models, detector, subject):
     left, top, right, bottom = subject.box[0]
     cut = int((left + right) / 2) - 4
     half = image_of(subject.pixels[:, cut:], "half", subject.box - np.float32([cut, 0, cut, 0]))
+    if case[0] in THRESHOLDS:
+        detector = WithGivenBoxes(build_detector(config_of(*case, threshold=OWN_THRESHOLDS[case[0]]), Runtime(models)))
     found = detector.detect([half])[0]
     visible = np.asarray([[0, top, right - cut, bottom]], np.float32)
     best = int(pairwise_iou(found.boxes, visible)[:, 0].argmax())

@@ -20,8 +20,10 @@ def test_every_entry_pins_what_it_needs(entry):
         assert entry.url.endswith(f"/{entry.filename}")
     else:
         assert entry.package == f"anon_batch:models/bundled/{entry.filename}"
-    assert entry.filename.endswith((".onnx", ".safetensors")), "weights are never pickles"
-    assert entry.licence in {"MIT", "Apache-2.0"}
+    assert entry.filename.endswith((".onnx", ".safetensors", ".dat")), (
+        "weights are never pickles; .dat is dlib's own format"
+    )
+    assert entry.licence in {"MIT", "Apache-2.0", "CC0-1.0"}
     assert entry.trained_on
 
 
