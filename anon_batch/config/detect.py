@@ -15,7 +15,8 @@ class DetectorConfig(Section):
 
     name: str = Field(
         description="Name of a detector: `centerface`, `yunet`, `yunet_n`, `mtcnn`, `mediapipe`, `ssd`, `retinaface`, "
-        "`dlib_hog`, `dlib_mmod`, `licence_plate`, `person`, `text`, `rekognition`, `google_vision`, `manifest` or one of a plug-in."
+        "`dlib_hog`, `dlib_mmod`, `licence_plate`, `person`, `text`, `rekognition`, `google_vision`, `manifest` "
+        "or one of a plug-in."
     )
     labels: tuple[str, ...] | None = Field(
         None,

@@ -33,7 +33,7 @@ MMOD = "dlib_mmod"
 # and 0.01 / 0.06 / 0.62 boxes an image touch no label.
 HOG_THRESHOLD = 0.3
 MMOD_THRESHOLD = 0.5  # below, dlib gives none
-MMOD_TILE_PX, MMOD_OVERLAP_PX = 384, 128
+MMOD_TILE_PX, MMOD_OVERLAP_PX = 400, 128
 NMS_IOU = 0.4
 TALLER = 1.2  # than dlib's squares, which end at the brows and the chin
 _LEAST_PX = 128  # side of an image that the network can search

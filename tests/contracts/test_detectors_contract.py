@@ -69,6 +69,7 @@ EYES_AND_MOUTH = np.asarray([[203, 102], [247, 104], [223, 125], [203, 142], [24
 
 
 OPTIONS = {
+    "dlib_mmod": {"upsample": 0},  # because it takes a second an image already
     "retinaface": row_networks.OPTIONS,
     **{name: {**own, "requests_per_s": 10_000} for name, own in SERVICES.items()},
 }
