@@ -87,5 +87,4 @@ def _grow(person: Region, parts: Sequence[Region], width: int, height: int) -> R
         mask_extent=extent,
         extent=grow_extent(extent, person.edge_px, width, height),
         outline=mask,
-        shape="outline",
     )
