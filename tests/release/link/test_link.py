@@ -12,15 +12,14 @@ from typing import Any
 import link_dataset
 import numpy as np
 import pytest
+from link_commands import WHO, cli
 from link_dataset import COMPLIANCE, KEY, NEW, OTHER, PERSONS, VARIANTS, dataset, linked_job, variant
 from patch_fixtures import patch_release, rows_of
 from PIL import Image
 from pipeline_fixtures import DyingStorage, Killed, on_storage, process_all, release, verdict
-from typer.testing import CliRunner
 
-from anon_batch.cli.app import app
 from anon_batch.config import ModelsConfig
-from anon_batch.errors import AnonBatchError, ConfigError, IntegrityError, ResumeRefusedError
+from anon_batch.errors import ConfigError, IntegrityError, ResumeRefusedError
 from anon_batch.formats.access_log import AccessLog
 from anon_batch.formats.ledger import Ledger
 from anon_batch.formats.release import Release
@@ -37,7 +36,6 @@ from anon_batch.release.reveal.sealed_release import SealedRelease
 from anon_batch.sealing.key_files import PrivateKey
 from anon_batch.storage import Storage
 
-WHO = ("--by", "Jane Doe", "--reason", "a request of the person", "--case", "12/26")
 OF_P3 = ["p3/0.jpg/0", "p3/1.jpg/0", "p3/2.jpg/0"]
 
 
@@ -60,14 +58,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folder(made: Path, tmp_path: Path) -> Path:
     """A copy of the finished release, its ledger and its keys. The sources and the recogniser stay where they are."""
     return Path(shutil.copytree(made, tmp_path / "own"))
-
-
-def cli(*args: object) -> tuple[int, str]:
-    done = CliRunner().invoke(app, [str(arg) for arg in args])
-    if isinstance(done.exception, AnonBatchError):
-        return int(done.exception.exit_code), str(done.exception)
-    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-    return done.exit_code, done.output
 
 
 def place_of(folder: Path, output: str = "out") -> SealedRelease:
