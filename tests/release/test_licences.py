@@ -38,7 +38,9 @@ def test_weights_of_the_registry_are_known_by_their_digest(finished, name):
     entry = MODELS[name]
     [own] = [own for own in list_licences(with_(finished, (f"{name}@{entry.sha256}",))) if own.name == name]
     assert (own.licence, own.trained_on, own.sha256) == (entry.licence, entry.trained_on, entry.sha256)
-    assert any("for research" in asks for asks in own.obligations) == ("WIDER FACE" in entry.trained_on)
+    assert any("for research" in asks for asks in own.obligations) == (
+        "WIDER FACE" in entry.trained_on or "MS-Celeb-1M" in entry.trained_on
+    )
     [own] = [own for own in list_licences(with_(finished, (f"{name}@{'0' * 64}",))) if own.name == name]
     assert (own.licence, own.trained_on) == ("not known to anon-batch", "not known to anon-batch")
 
