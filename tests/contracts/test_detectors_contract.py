@@ -69,7 +69,6 @@ EYES_AND_MOUTH = np.asarray([[203, 102], [247, 104], [223, 125], [203, 142], [24
 
 
 OPTIONS = {
-    "dlib_mmod": {"upsample": 0},  # because it takes a second an image already
     "retinaface": row_networks.OPTIONS,
     **{name: {**own, "requests_per_s": 10_000} for name, own in SERVICES.items()},
 }
@@ -101,7 +100,14 @@ def models(tmp_path_factory):
     return ModelStore(Storage(), ModelsConfig(mirror=mirror, cache=cache, files={"retinaface": str(own)}))
 
 
-@pytest.fixture(scope="module", params=CASES, ids="-".join)
+SLOW = ("dlib_mmod",)  # seconds an image
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(own, marks=pytest.mark.full) if own[0] in SLOW else own for own in CASES],
+    ids="-".join,
+)
 def case(request):
     return request.param
 
