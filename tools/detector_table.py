@@ -39,8 +39,9 @@ from anon_batch.storage import Storage
 
 LEAST_PX = 16  # longer side of a labelled face that counts
 TIMED, ROUNDS = 12, 3  # photographs, and how often all detectors take turns
+PRESETS = {"fast": "centerface`, one look", "balanced": "centerface`", "recall": "centerface` + `yunet_n`"}
 ROWS: tuple[tuple[str, Mapping[str, Any]], ...] = (
-    *((f"preset `{name}`", {"preset": name}) for name in ("fast", "balanced", "recall")),
+    *((f"`{own} (preset `{name}`)", {"preset": name}) for name, own in PRESETS.items()),
     *(
         (f"`{name}`{suffix}", {"preset": preset, "detectors": [name]})
         for name in ("yunet_n", "yunet", "mtcnn", "mediapipe", "ssd")

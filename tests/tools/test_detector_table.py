@@ -87,6 +87,9 @@ def test_the_command_prints_what_it_measured_and_what_it_cannot_run(photos, caps
     main()
     table = (photos / "t.md").read_text()
     assert table in capsys.readouterr().out
-    assert f"| preset `fast` | {len(read_photos(photos, [1]))} of {len(read_photos(photos, [1]))} (100.0 %)" in table
+    assert (
+        f"| `centerface`, one look (preset `fast`) | {len(read_photos(photos, [1]))} of {len(read_photos(photos, [1]))} (100.0 %)"
+        in table
+    )
     assert "| `dlib_hog` | not run: detector `dlib_hog` needs the package dlib |" in table
     assert "| `google_vision` | not run:" in table
