@@ -17,6 +17,7 @@ from anon_batch.config import JobConfig
 from anon_batch.formats.features import read_features
 from anon_batch.formats.run_json import OUTPUT_SECTIONS
 from anon_batch.formats.services import without_resources
+from anon_batch.pipeline.secret_keys import run_key_check
 
 _SHOWN_DIFFERENCES = 8
 _DIGEST = re.compile(r"\b[0-9a-f]{16,}\b")
@@ -111,7 +112,7 @@ def fingerprint(
         "models": list(models),
         "package version": __version__,
         **({} if persons is None else {"persons": persons}),
-        "run key": hashlib.sha256(b"anon-batch run key check" + run_key).hexdigest()[:16],
+        "run key": run_key_check(run_key),
     }
 
 

@@ -41,6 +41,11 @@ def identity_key_of(config: JobConfig, ledger: Ledger, *, create: bool = False) 
     return None if config.identity.scope == "none" else lambda: _read_identity_key(config, ledger, create=create)
 
 
+def run_key_check(key: bytes) -> str:
+    """Return what tells a run key from another one, and nothing else of it."""
+    return hashlib.sha256(b"anon-batch run key check" + key).hexdigest()[:16]
+
+
 def identity_key_check(key: bytes) -> str:
     """Return what tells an identity key from another one, and nothing else of it."""
     return hashlib.sha256(b"anon-batch identity key check" + key).hexdigest()[:16]

@@ -17,6 +17,7 @@ from anon_batch.anonymize.faces.donors import DonorBank
 from anon_batch.anonymize.faces.retrieve import image_of_seed
 from anon_batch.errors import ConfigError, StorageError
 from anon_batch.formats.current_run import current_run
+from anon_batch.pipeline.secret_keys import run_key_check
 from anon_batch.recognition.embedder import Embedder, Face
 from anon_batch.recognition.impostors import Expected, Impostors
 from anon_batch.records import FloatArray
@@ -99,7 +100,7 @@ class DonorQuery:
         run_key: address of the run key; None takes the ledger's.
 
     Raises:
-        ConfigError: the release keeps no identities or used other donors, there is no run key, or no face.
+        ConfigError: the release keeps no identities or used other donors, there is no run key or another one, or no face.
         ModelError: the donors' file cannot be used.
     """
 
@@ -112,7 +113,7 @@ class DonorQuery:
             )
         if f"{DONORS}@{tools.runtime.store.digest(DONORS)}" not in record.models:
             raise ConfigError(f"{place.release.uri}: its new faces come from other donors than those of this version")
-        self._run_key = _read_run_key(place, run_key)
+        self._run_key = read_run_key(place, run_key)
         bank = DonorBank(tools.runtime.store.load(DONORS))
         self._donors = len(bank) // 2
         self.donor = recognise_donor(tools.feature_of(virtual), donor_features(bank, tools.embedder))
@@ -122,12 +123,26 @@ class DonorQuery:
         return persons_with(index, self.donor.image, self._donors, self._run_key)
 
 
-def _read_run_key(place: SealedRelease, address: str | None) -> bytes:
+def read_run_key(place: SealedRelease, address: str | None) -> bytes:
+    """Return the run key of a release.
+
+    Args:
+        place: the release.
+        address: of a file with the key; None takes the ledger's.
+
+    Raises:
+        ConfigError: there is none, it cannot be read, or it is that of another run.
+    """
     if address is not None:
         try:
-            return place.release.storage.read(absolute(address))
+            key = place.release.storage.read(absolute(address))
         except StorageError as exc:
             raise ConfigError(f"--run-key: {exc}") from None
-    if (key := place.ledger.run_key()) is None:
+        plan = place.ledger.plan()
+        # Because seeds of another key lead to other persons, or to nobody, without a word.
+        if plan is None or run_key_check(key) != plan.fingerprint.get("run key"):
+            raise ConfigError(f"--run-key {address}: not the run key of {place.release.uri}")
+        return key
+    if (kept := place.ledger.run_key()) is None:
         raise ConfigError(f"{place.ledger.uri}: no run key here; name it by --run-key, unless it was destroyed")
-    return key
+    return kept

@@ -17,6 +17,7 @@ from link_dataset import COMPLIANCE, KEY, NEW, OTHER, PERSONS, VARIANTS, dataset
 from patch_fixtures import patch_release, rows_of
 from PIL import Image
 from pipeline_fixtures import DyingStorage, Killed, on_storage, process_all, release, verdict
+from releases import RUN_KEY
 
 from anon_batch.config import ModelsConfig
 from anon_batch.errors import ConfigError, IntegrityError, ResumeRefusedError
@@ -32,6 +33,7 @@ from anon_batch.release.link.index import FaceIndex
 from anon_batch.release.link.photo import Photo
 from anon_batch.release.link.search import Search, search
 from anon_batch.release.link.tools import LinkTools
+from anon_batch.release.link.virtual import read_run_key
 from anon_batch.release.reveal.sealed_release import SealedRelease
 from anon_batch.sealing.key_files import PrivateKey
 from anon_batch.storage import Storage
@@ -433,6 +435,15 @@ def test_what_cannot_be_searched_with_is_named(folder: Path, tmp_path: Path) -> 
     assert AccessLog(place_of(folder).ledger).read() == []
     code, said = cli(*base, *WHO, "--photo", people / "london/six_people.jpg", "--photo-face", 2, "--json")
     assert (code, json.loads(said)["ranked"]) == (0, [])
+
+
+def test_another_run_key_is_refused_instead_of_leading_to_nobody(folder: Path, tmp_path: Path) -> None:
+    place, other = place_of(folder), tmp_path / "another's key"
+    assert read_run_key(place, str(folder / "key")) == RUN_KEY
+    for wrong in (bytes(len(RUN_KEY)), b"short", b""):
+        other.write_bytes(wrong)
+        with pytest.raises(ConfigError, match="not the run key of"):
+            read_run_key(place, str(other))
 
 
 @pytest.mark.full
