@@ -206,6 +206,7 @@ def test_a_published_face_leads_to_its_person_with_the_key_alone(tmp_path: Path,
     assert [sorted(own["faces"]) for own in whose] == [["p4/0.jpg/0", "p4/1.jpg/0", "p4/2.jpg/0"]]
     for photo, decision in (("p4.jpg", "same"), ("photo.jpg", "not the same")):
         code, said = cli(*given, "--key", folder / "k", "--photo", folder / photo)
+        assert code == 0, said
         [best] = [own["best"] for own in json.loads(said)["persons"] if own["best"]["image_id"].startswith("p4/")]
         assert best["decision"] == decision
     code, said = cli(*given, "--key", folder / "other", "--photo", folder / "p4.jpg")
