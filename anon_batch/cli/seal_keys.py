@@ -31,6 +31,8 @@ from anon_batch.units import format_counted
 
 if TYPE_CHECKING:
     from anon_batch.formats.layout import Kind
+    from anon_batch.formats.ledger import Ledger
+    from anon_batch.formats.release import Release
     from anon_batch.release.reveal.sealed_release import SealedRelease
     from anon_batch.sealing.key_files import PrivateKey
     from anon_batch.storage import Storage
@@ -45,8 +47,16 @@ _WHAT = {
 def list_keys(output: Output, ledger: PrivateLedger = None, job: StorageJob = None) -> None:
     """List whose keys open sealed originals and the index of faces, what there is of both, and who opened it."""
     from anon_batch.formats.access_log import AccessLog
+    from anon_batch.formats.seal_store import read_kept
 
-    places = _open_places(storage_of(job), output, ledger)
+    release, private = _open_release(storage_of(job), output, ledger)
+    gone = _destroyed(release, private)
+    for kind, destroyed in gone.items():
+        out.print(
+            f"destroyed  {'what was sealed' if kind == 'seal' else 'the index of faces'} ({destroyed})", markup=False
+        )
+    # Because who opened something has to be told after it was destroyed, too.
+    places = [] if gone and not read_kept(private) else _kept_places(release, private)
     for place in places:
         for own in place.seals.recipients:
             name = "recipient" if place.kind == "seal" else "finds by"
@@ -58,7 +68,7 @@ def list_keys(output: Output, ledger: PrivateLedger = None, job: StorageJob = No
         name = "sealed" if place.kind == "seal" else "indexed"
         counted = f"{format_counted(records, 'record')} of {format_counted(images, 'image')}"
         out.print(f"{name:<10} {counted} ({_WHAT[place.seals.what]})", markup=False)
-    for number, entry in enumerate(AccessLog(places[0].ledger).read()):
+    for number, entry in enumerate(AccessLog(private).read()):
         rows = f", {format_counted(len(entry.rows), 'region')}" if entry.rows else ""
         about = f"outcome of {entry.of}: {entry.outcome}" if entry.of is not None else f"{entry.reason}{rows}"
         case = f" ({entry.case})" if entry.case else ""
@@ -178,21 +188,44 @@ def ticket(
     out.print(f"{file}  {format_counted(len(tickets), 'ticket')} for key {holder.key_id[:16]}", markup=False)
 
 
+def _open_release(storage: Storage, output: str, ledger: str | None) -> tuple[Release, Ledger]:
+    from anon_batch.formats.ledger import Ledger
+    from anon_batch.formats.release import Release
+
+    release = Release(storage, output)
+    return release, Ledger(storage, ledger or f"{release.uri}-ledger")
+
+
 def _open_places(storage: Storage, output: str, ledger: str | None) -> list[SealedRelease]:
     """Return a release with each thing that it keeps encrypted.
 
     Raises:
         ConfigError: nothing is.
     """
-    from anon_batch.formats.ledger import Ledger
-    from anon_batch.formats.release import Release
+    return _kept_places(*_open_release(storage, output, ledger))
+
+
+def _kept_places(release: Release, ledger: Ledger) -> list[SealedRelease]:
     from anon_batch.formats.seal_store import read_kept
     from anon_batch.release.reveal.sealed_release import SealedRelease
 
-    release = Release(storage, output)
-    private = Ledger(storage, ledger or f"{release.uri}-ledger")
-    kinds: list[Kind] = list(read_kept(private)) or ["seal"]  # whose error says what is missing
-    return [SealedRelease(release, private, kind) for kind in kinds]
+    # Where nothing is kept, the error of what was destroyed, or else of seals, says what is missing.
+    kinds: list[Kind] = list(read_kept(ledger)) or list(_destroyed(release, ledger))[:1] or ["seal"]
+    return [SealedRelease(release, ledger, kind) for kind in kinds]
+
+
+def _destroyed(release: Release, ledger: Ledger) -> dict[Kind, str]:
+    """Return what was destroyed of what a finished release kept encrypted -> when.
+
+    Raises:
+        ConfigError, ResumeRefusedError, IntegrityError: it is not finished, or it has another ledger.
+    """
+    from anon_batch.pipeline.versions.begin import check_finished
+    from anon_batch.release.reveal.sealed_release import NAMES
+
+    record = release.read_destroyed(check_finished(release, ledger).run_id)
+    found = {kind: record.find(name) for kind, name in NAMES.items()}
+    return {kind: own.destroyed_at for kind, own in found.items() if own is not None}
 
 
 def _place_of(places: Sequence[SealedRelease], key: PrivateKey, name: str) -> SealedRelease:

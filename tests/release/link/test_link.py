@@ -372,6 +372,7 @@ def test_destroying_the_index_leaves_the_rest_and_changes_the_words(folder: Path
 
     assert cli("keys", "new", "--sign", folder / "sign")[0] == 0
     assert "The link finds a person's images by a photograph" in words()
+    assert link(folder)[0] == 0
     code, said = cli("keys", "destroy", "link", folder / "out", "--by", "DPO", "--yes")
     assert (code, "link: deleted" in said) == (0, True), said
     left = [path for path in (folder / "out-ledger").rglob("*") if path.is_file()]
@@ -381,6 +382,10 @@ def test_destroying_the_index_leaves_the_rest_and_changes_the_words(folder: Path
     assert verdict(run_of_finished(folder)).faults == []
     code, said = link(folder)
     assert (code, "index of faces was destroyed" in said) == (2, True), said
+    code, said = cli("keys", "check", folder / "out", "--key", folder / "k")
+    assert (code, "index of faces was destroyed" in said) == (2, True), said
+    code, said = cli("keys", "list", folder / "out")  # who searched before is told still
+    assert (code, "destroyed  the index of faces" in said, "by Jane Doe" in said) == (0, True, True), said
     (folder / "out-ledger/keys").mkdir(exist_ok=True)
     (folder / "out-ledger/keys/link.json").write_bytes(b"{}")
     assert any("says that the link was destroyed" in fault for fault in verdict(run_of_finished(folder)).faults)
