@@ -55,7 +55,7 @@ def list_keys(output: Output, ledger: PrivateLedger = None, job: StorageJob = No
         out.print(
             f"destroyed  {'what was sealed' if kind == 'seal' else 'the index of faces'} ({destroyed})", markup=False
         )
-    # Because who opened something has to be told after it was destroyed, too.
+    # Because who opened something is a question after it was destroyed, too.
     places = [] if gone and not read_kept(private) else _kept_places(release, private)
     for place in places:
         for own in place.seals.recipients:

@@ -384,7 +384,7 @@ def test_destroying_the_index_leaves_the_rest_and_changes_the_words(folder: Path
     assert (code, "index of faces was destroyed" in said) == (2, True), said
     code, said = cli("keys", "check", folder / "out", "--key", folder / "k")
     assert (code, "index of faces was destroyed" in said) == (2, True), said
-    code, said = cli("keys", "list", folder / "out")  # who searched before is told still
+    code, said = cli("keys", "list", folder / "out")  # the log of searches stays
     assert (code, "destroyed  the index of faces" in said, "by Jane Doe" in said) == (0, True, True), said
     (folder / "out-ledger/keys").mkdir(exist_ok=True)
     (folder / "out-ledger/keys/link.json").write_bytes(b"{}")
