@@ -118,16 +118,16 @@ class SealStore:
         Raises:
             IntegrityError: a part is damaged, or one of the two is missing.
         """
-        uri = self.keys_address(spec, attempt)
+        uri, sealed_uri = self.keys_address(spec, attempt), self._address(self.files.ciphertexts, spec, attempt)
         parts: list[bytes] = []
-        for address in (self._address(self.files.ciphertexts, spec, attempt), uri):
+        for address in (sealed_uri, uri):
             with contextlib.suppress(ObjectNotFoundError):
                 parts.append(self._storage.read(address))
         if not parts:
             return SealedShard((), ())
         if len(parts) == 1:
             raise IntegrityError(f"{uri}: keys or ciphertexts of this shard are missing; restore them from a copy")
-        return parse_sealed(parts[0], parts[1], run_id, uri)
+        return parse_sealed(parts[0], parts[1], run_id, uri, sealed_uri)
 
     def places(self, spec: ShardSpec, attempt: str) -> list[tuple[str, int]]:
         """Return (image id, region) of everything that one attempt sealed; -1 is the source's file.

@@ -96,7 +96,7 @@ def write_keys(shard: SealedShard) -> bytes:
     return _to_parquet(rows, SEAL_KEYS_SCHEMA, {"keks": keks})
 
 
-def parse_sealed(ciphertexts: bytes, keys: bytes, run_id: str, uri: str) -> SealedShard:
+def parse_sealed(ciphertexts: bytes, keys: bytes, run_id: str, uri: str, sealed_uri: str) -> SealedShard:
     """Parse both parts of a shard.
 
     Args:
@@ -104,11 +104,12 @@ def parse_sealed(ciphertexts: bytes, keys: bytes, run_id: str, uri: str) -> Seal
         keys: the part with the keys.
         run_id: of the release.
         uri: address of the part with the keys, for messages.
+        sealed_uri: that of the part with the ciphertexts.
 
     Raises:
         IntegrityError: a part is damaged, or they are not of the same shard.
     """
-    table, _ = _read(ciphertexts, SEALED_SCHEMA, uri)
+    table, _ = _read(ciphertexts, SEALED_SCHEMA, sealed_uri)
     wrapped, meta = _read(keys, SEAL_KEYS_SCHEMA, uri)
     if table.select(["image_id", "region"]) != wrapped.select(["image_id", "region"]):
         raise IntegrityError(f"{uri}: keys of other regions than are sealed; restore both parts from the same copy")
@@ -169,7 +170,7 @@ def _read(data: bytes, schema: pa.Schema, uri: str) -> tuple[pa.Table, dict[str,
         if [(f.name, f.type) for f in table.schema] != [(f.name, f.type) for f in schema]:
             raise IntegrityError(f"{uri}: not such a part, its columns are {', '.join(table.schema.names)}")
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as exc:
-        raise IntegrityError(f"{uri}: damaged ({exc})") from None
+        raise IntegrityError(f"{uri}: damaged ({str(exc).strip()})") from None
     return table, meta
 
 
