@@ -34,7 +34,7 @@ def validate(model: type[_Model], data: Mapping[str, Any], origin: str, prefix: 
 def _explain(model: type[BaseModel], error: Any, prefix: str) -> str:
     loc = error["loc"]
     local = ".".join(str(part) for part in loc)
-    key = prefix + local
+    key = (prefix + local).rstrip(".")  # no local key: the fault is of several keys together
     if key in OLD_KEYS:
         return f"`{key}` {OLD_KEYS[key]}"
     if error["type"] == "extra_forbidden":

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from anon_batch.formats.run_json import OUTPUT_SECTIONS
 from anon_batch.formats.services import without_resources
 from anon_batch.pipeline.secret_keys import run_key_check
 
+_SHOWN_CHARACTERS = 100
+_SHOWN_ALIKE = 30
 _SHOWN_DIFFERENCES = 8
 _DIGEST = re.compile(r"\b[0-9a-f]{16,}\b")
 
@@ -119,7 +122,7 @@ def fingerprint(
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Return one line for each value of the fingerprint that differs, at most a handful."""
     lines = [
-        f"{key}: was {_short(old.get(key))}, is {_short(new.get(key))}"
+        "{}: was {}, is {}".format(key, *_around_difference(old.get(key), new.get(key)))
         for key in dict.fromkeys([*old, *new])
         if old.get(key) != new.get(key)
     ]
@@ -135,6 +138,10 @@ def _flatten(prefix: str, value: Any, out: dict[str, Any]) -> None:
         out[prefix] = value
 
 
-def _short(value: Any) -> str:
-    text = _DIGEST.sub(lambda digest: digest[0][:8], json.dumps(value))
-    return text if len(text) <= 100 else text[:97] + "..."
+def _around_difference(*values: Any) -> list[str]:
+    """Return the values as JSON of at most 100 characters; of long ones that begin alike, the part that differs."""
+    texts = [_DIGEST.sub(lambda digest: digest[0][:8], json.dumps(value)) for value in values]
+    alike = len(list(takewhile(lambda both: both[0] == both[1], zip(*texts, strict=False))))
+    if max(map(len, texts)) > _SHOWN_CHARACTERS and alike > _SHOWN_ALIKE:
+        texts = ["..." + text[alike - _SHOWN_ALIKE :] for text in texts]
+    return [text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 3] + "..." for text in texts]

@@ -300,7 +300,7 @@ def test_nothing_is_named(tmp_path):
         ({"model": "s3://bucket/file.onnx"}, "this key is published"),
         ({"model": "/home/me/file.onnx"}, "this key is published"),
         ({"sha256": "abc"}, "sha256"),
-        ({"strides": [8, 16]}, "2 strides, but anchors of 3"),
+        ({"strides": [8, 16]}, "`detect.detectors.retinaface.options`: 2 strides, but anchors of 3"),
         ({"variances": [0, 1]}, "variances must be above 0"),
         ({"input": {"order": "gbr"}}, "order"),
         ({"digest": "abc"}, "unknown key"),
