@@ -34,6 +34,8 @@ from anon_batch.release.link.photo import Photo
 from anon_batch.release.link.search import Search, search
 from anon_batch.release.link.tools import LinkTools
 from anon_batch.release.link.virtual import read_run_key
+from anon_batch.release.reveal.reveal import Asked
+from anon_batch.release.reveal.rotate import rotate
 from anon_batch.release.reveal.sealed_release import SealedRelease
 from anon_batch.sealing.key_files import PrivateKey
 from anon_batch.storage import Storage
@@ -347,6 +349,22 @@ def test_the_recipients_change_and_the_index_stays(folder: Path) -> None:
     assert NEW.public.key_id in said
     assert "templates of faces" in said
     assert "rotate" in said
+
+
+def test_all_recipients_together_search(folder: Path) -> None:
+    list(rotate(place_of(folder), [KEY], [NEW.public, OTHER.public], Asked("J", "r"), "all"))
+    place = place_of(folder)
+    with pytest.raises(ConfigError, match="needed together"):
+        place.check_keys([NEW])
+    with pytest.raises(IntegrityError):
+        find(folder, NEW)
+    feature = LinkTools(place, ModelsConfig(), None).feature_of(Photo("photo", variant(3, VARIANTS)))
+    assert names(search(FaceIndex(place, [NEW, OTHER]), feature, 1)) == OF_P3
+    given = ("--photo", folder / "photo.jpg", "--key", folder / "new", *WHO)
+    code, said = cli("link", folder / "out", *given)
+    assert (code, "needed together" in said) == (2, True), said
+    code, said = cli("link", folder / "out", *given, "--key", folder / "other")
+    assert (code, find_names(said)) == (0, OF_P3), said
 
 
 @pytest.mark.full
