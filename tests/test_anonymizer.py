@@ -189,6 +189,7 @@ class FakeLadder:
 
     def __init__(self, real: Any, answer: Callable[[Sequence[Any]], Any]) -> None:
         self.policy, self.is_synthetic, self.answer = real.policy, real.is_synthetic, answer
+        self.prepare = real.prepare
 
     def anonymize(self, batch: Sequence[Any], run_key: bytes) -> Any:
         return self.answer(batch)

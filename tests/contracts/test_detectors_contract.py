@@ -88,6 +88,8 @@ def models_of(case):
         return ("centerface_int8",) if (backend, precision) == ("onnxruntime", "int8") else ("centerface",)
     if name == "mtcnn":
         return ("mtcnn_pnet", "mtcnn_rnet", "mtcnn_onet")
+    if name == "person":
+        return ("person", "person_outline")
     return () if name in ("manifest", "retinaface", "dlib_hog", *SERVICES) else (name,)
 
 

@@ -33,7 +33,7 @@ from anon_batch.evaluate.wider.precision import WiderPrecision
 from anon_batch.imaging.source import SourceImage
 from anon_batch.models.runtime import Runtime
 from anon_batch.models.store import ModelStore
-from anon_batch.records import AnonymizedImage, Detections, GroundTruth, ManifestRow, Preview
+from anon_batch.records import AnonymizedImage, Detections, GroundTruth, ManifestRow, Preview, Region
 from anon_batch.storage import Storage
 
 BIG, SMALL = (20, 30, 60, 70), (100, 40, 110, 50)
@@ -74,6 +74,9 @@ class Nothing:
 
     def is_synthetic(self, method: str) -> bool:
         return False
+
+    def prepare(self, regions: Sequence[Region], source: Any) -> list[Region]:
+        return list(regions)
 
     def anonymize(self, batch: Any, run_key: bytes) -> list[AnonymizedImage | WithheldError]:
         if self._withholds:

@@ -153,8 +153,9 @@ def test_generated_faces_are_grouped_by_their_donors_if_the_key_renders_what_was
     (base / "swapped-unknown_model/run.key").write_bytes(b"y" * 32)
     other = dataclasses.replace(job, ledger=Ledger(Storage(), str(base / "swapped-unknown_model")))
     evidence = evidence_of(other, measured(other))
-    groups = [own for name, own in evidence.tables.items() if name.startswith("groups.")]
-    assert not groups, "another key gives other faces"
+    # Another key chooses among about twenty donors a face, so it hits the published one now and then, whose traits are true then.
+    counts = [sum(row[1] for row in own.rows) for name, own in evidence.tables.items() if name.startswith("groups.")]
+    assert max(counts, default=0) <= 3, "another key gives other faces"
 
 
 def test_a_sample_depends_on_ids_and_seed_alone(base: Path, release: Run) -> None:
