@@ -132,13 +132,18 @@ def _find_changed(before: _Jpeg, after: _Jpeg) -> npt.NDArray[np.bool_]:
 def _find_owners(
     mcus: npt.NDArray[np.int64], jpeg: _Jpeg, regions: Sequence[RegionRecord], orientation: int
 ) -> npt.NDArray[np.int64]:
-    """Return the region of each MCU, (N,): the one whose inscribed ellipse is nearest to its centre, measured in its radii."""
+    """Return the region of each MCU, (N,): the smallest whose inscribed ellipse holds its centre, so that a face comes back whole
+    although a person's region lies around it; else the one whose ellipse is nearest, measured in its radii.
+    """
     widest, highest = finest_sampling(jpeg.components)
     stored = np.stack([(mcus[:, 1] + 0.5) * 8 * widest, (mcus[:, 0] + 0.5) * 8 * highest], axis=1)
     centres = turn_points(stored, jpeg.header.width, jpeg.header.height, orientation)[:, None, :]
     boxes = np.array([(r.x1, r.y1, r.x2, r.y2) for r in regions], np.float64)
     middle, radii = (boxes[:, :2] + boxes[:, 2:]) / 2, np.maximum(boxes[:, 2:] - boxes[:, :2], 1) / 2
-    owners: npt.NDArray[np.int64] = (((centres - middle) / radii) ** 2).sum(axis=2).argmin(axis=1)
+    distances = (((centres - middle) / radii) ** 2).sum(axis=2)
+    inside = distances <= 1
+    smallest = np.where(inside, radii.prod(axis=1), np.inf).argmin(axis=1)
+    owners: npt.NDArray[np.int64] = np.where(inside.any(axis=1), smallest, distances.argmin(axis=1))
     return owners
 
 
