@@ -36,6 +36,7 @@ from anon_batch.memory import in_halves
 from anon_batch.outcomes import Anonymized, Clean, Outcome, Withheld
 from anon_batch.records import (
     DEFAULT_LABEL,
+    PERSON_LABEL,
     AnonymizedImage,
     Detections,
     GroundTruth,
@@ -194,7 +195,8 @@ def subjects_of(detections: Detections, truth: GroundTruth | None, persons: Pers
     """Return what each region's seed derives from: the token of the person that it shows, else its position.
 
     A detection shows the person of the region that it finds (IoU 0.5). One name for an image is that of its only detection, or of
-    the detection that finds its only region. Elsewhere a face is of nobody, because a wrong name would link two people.
+    the detection that finds its only region, or of its only face, whatever else is found beside at most one person. Elsewhere a
+    face is of nobody, because a wrong name would link two people.
     """
     subjects: list[int | str] = list(range(len(detections)))
     if isinstance(persons, IdentifiedFaces):
@@ -204,13 +206,23 @@ def subjects_of(detections: Detections, truth: GroundTruth | None, persons: Pers
         return subjects
     if isinstance(persons, str) and len(detections) == 1:
         return [persons]
-    if persons is None or truth is None or (isinstance(persons, str) and len(truth) != 1):
+    if isinstance(persons, str) and (truth is None or len(truth) != 1):
+        labelled = () if truth is None else truth.labels
+        if _shows_one_face(labelled) and _shows_one_face(detections.labels, at_least=1):
+            subjects[detections.labels.index(DEFAULT_LABEL)] = persons
+        return subjects
+    if persons is None or truth is None:
         return subjects
     named = (persons,) if isinstance(persons, str) else persons
     for person, at in zip(named, match(detections, truth).region_detection.tolist(), strict=True):
         if person is not None and at >= 0:
             subjects[at] = person
     return subjects
+
+
+def _shows_one_face(labels: Sequence[str], at_least: int = 0) -> bool:
+    """Return whether an image shows one face, and no second person whose name its name may be."""
+    return at_least <= labels.count(DEFAULT_LABEL) <= 1 >= labels.count(PERSON_LABEL)
 
 
 def _found_again(detections: Detections, known: IdentifiedFaces) -> npt.NDArray[np.intp]:

@@ -185,3 +185,21 @@ def test_which_detection_shows_whom() -> None:
     assert subjects_of(found, one, "a") == [0, 1, "a"]
     assert subjects_of(found.take(np.array([1])), None, "a") == ["a"]
     assert subjects_of(Detections.empty(), truth, ("b", "a", "c")) == []
+
+
+def test_one_name_is_that_of_the_only_face_whatever_else_is_found() -> None:
+    def found(*labels: str) -> Detections:
+        n = len(labels)
+        scores, none = np.full(n, 0.9, np.float32), np.full((n, 5, 2), np.nan, np.float32)
+        return Detections(boxes(*range(0, 50 * n, 50)), scores, none, ("d",) * n, labels)
+
+    def labelled(*labels: str) -> GroundTruth:
+        n = len(labels)
+        return GroundTruth(boxes(*range(400, 400 + 50 * n, 50)), np.zeros(n, np.bool_), labels)
+
+    assert subjects_of(found("person", "face", "text"), None, "a") == [0, "a", 2]
+    assert subjects_of(found("licence_plate", "face"), labelled("face", "person"), "a") == [0, "a"]
+    assert subjects_of(found("face", "person", "person"), None, "a") == [0, 1, 2]  # the name may be the other person's
+    assert subjects_of(found("face", "face", "person"), None, "a") == [0, 1, 2]
+    assert subjects_of(found("face", "person"), labelled("face", "face"), "a") == [0, 1]
+    assert subjects_of(found("text", "text"), None, "a") == [0, 1]
