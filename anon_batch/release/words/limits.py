@@ -9,7 +9,7 @@ from anon_batch.config.treatment_defaults import BODY_METHOD, PLATE_METHOD
 from anon_batch.formats.run_json import RunJson
 from anon_batch.formats.services import used_services
 from anon_batch.label_words import join_nouns
-from anon_batch.records import DEFAULT_LABEL
+from anon_batch.records import DEFAULT_LABEL, PERSON_LABEL
 from anon_batch.release.words.found_persons import say_how_sure
 from anon_batch.release.words.table import TREATMENTS, count_treatments, kept_secrets
 from anon_batch.units import format_counted
@@ -30,6 +30,10 @@ _NEW_PLATES = (
 _FIGURES = (
     "Figures in place of persons keep postures and the lengths of limbs; place, posture and company may link images of a person, "
     "and hair, clothes and bags that reach beyond a region stay."
+)
+_OUTLINES = (
+    "Regions of persons follow the bodies, so that their outlines may show build, posture and what is carried; hair, clothes and "
+    "bags that reach beyond a region stay."
 )
 _SAME_FACE = "A person keeps the same new face in several images, so that these images are linked."
 _BY_ITSELF = (
@@ -54,7 +58,7 @@ def list_limits(
     methods: Mapping[str, int],
     kept: int,
     missed: Sequence[str],
-    labels: Iterable[str] = (),
+    labels: Mapping[str, Mapping[str, Any]] | None = None,
     models: Iterable[str] = (),
 ) -> tuple[str, ...]:
     """Return the limits of a release.
@@ -64,10 +68,11 @@ def list_limits(
         methods: method -> regions that it anonymized.
         kept: regions left as they are on the owner's word.
         missed: sentences with what was measured about missed faces; none if nothing was.
-        labels: of what was found; faces are always among what could be.
+        labels: label of what was found -> its part of stats.json; faces are always among what could be.
         models: of the run and of later versions; a service among them is named.
     """
     measured = " ".join(missed) or "How many there are was not measured."
+    labels = labels or {}
     nouns = join_nouns((DEFAULT_LABEL, *labels))
     limits = [f"{nouns[0].upper()}{nouns[1:]} that no detector found are published as they are. {measured}"]
     if kept:
@@ -76,7 +81,16 @@ def list_limits(
             f"{regions} left as in the source, because the owner marked {'it' if kept == 1 else 'them'} to be kept."
         )
     limits += [_SENT.format(service.said) for service in used_services(models)]
+    if _shows_outlines(run, labels.get(PERSON_LABEL, {}).get("methods", {})):
+        limits.append(_OUTLINES)
     return (*limits, _MORE_THAN_FACES, *_across_images(run, methods), _IDS)
+
+
+def _shows_outlines(run: RunJson, methods: Mapping[str, int]) -> bool:
+    """Return whether regions of persons have the shape of bodies; `methods`: those that anonymized persons. Figures hide it."""
+    treatments = run.config.get("anonymize", {})
+    own = treatments.get(PERSON_LABEL) or treatments.get("default") or {}
+    return own.get("shape") in (None, "outline") and bool(methods.keys() - {BODY_METHOD})
 
 
 def _across_images(run: RunJson, methods: Mapping[str, int]) -> Iterator[str]:

@@ -202,14 +202,32 @@ def test_limits_are_those_of_the_methods(
 
 
 def test_limits_name_what_was_looked_for_and_say_of_cars_what_is_true_of_cars() -> None:
-    of_plates = list_limits(a_run(), {"plate": 3}, 0, (), ("licence_plate",))
+    of_plates = list_limits(a_run(), {"plate": 3}, 0, (), {"licence_plate": {}})
     assert of_plates[0].startswith("Faces and number plates that no detector found are published as they are.")
     assert any("another plate in each" in text for text in of_plates)
     assert not any("another face in each" in text or "alike" in text for text in of_plates)
-    both = " ".join(list_limits(a_run(), {"gan": 1, "plate": 3}, 0, (), ("face", "licence_plate")))
+    both = " ".join(list_limits(a_run(), {"gan": 1, "plate": 3}, 0, (), {"face": {}, "licence_plate": {}}))
     assert "another face in each" in both
     assert "another plate in each" in both
-    assert list_limits(a_run(), {}, 0, (), ("face",))[0].startswith("Faces that no detector found")
+    assert list_limits(a_run(), {}, 0, (), {"face": {}})[0].startswith("Faces that no detector found")
+
+
+@pytest.mark.parametrize(
+    ("shape", "methods", "expected"),
+    [
+        (None, {"solid": 2}, True),
+        ("outline", {"mannequin": 2, "inpaint": 1}, True),
+        (None, {"mannequin": 2}, False),
+        ("rectangle", {"solid": 2}, False),
+    ],
+)
+def test_limits_say_that_outlines_of_persons_show_build(
+    shape: str | None, methods: dict[str, int], *, expected: bool
+) -> None:
+    run = a_run(anonymize__person={"method": next(iter(methods)), "shape": shape})
+    said = " ".join(list_limits(run, methods, 0, (), {"person": {"methods": methods}}))
+    assert ("their outlines may show build" in said) == expected
+    assert "outlines" not in " ".join(list_limits(run, {"solid": 2}, 0, (), {"face": {"methods": {"solid": 2}}}))
 
 
 def test_limits_know_what_chooses_the_new_face() -> None:
