@@ -21,6 +21,9 @@ from anon_batch.units import format_count
 
 _MOST_GROUPS = 50  # of one dimension
 _NEW_FACES = ("donors", "generator")  # models that find nothing
+_BODY_MODELS = ("person_outline", "person_pose")  # that find nobody, and say how a person who was found stands
+_OF_FINDERS = "Detectors do not find all groups of people equally well."
+_OF_BODIES = "Outlines and keypoints are not equally good for all groups of people."
 
 
 def describe_responsibly(finished: FinishedRelease, images: int) -> dict[str, Any]:
@@ -76,7 +79,7 @@ def _biases(finished: FinishedRelease) -> Iterator[str]:
     """Yield what the models learnt from, and the labelled faces that were missed in each group of images."""
     for name, trained_on in models_of(finished.run):
         if name not in _NEW_FACES:
-            yield f"Detectors do not find all groups of people equally well. {name} was trained on: {trained_on}."
+            yield f"{_OF_BODIES if name in _BODY_MODELS else _OF_FINDERS} {name} was trained on: {trained_on}."
     _, tables = missed_figures(finished.stats.summary)
     for name, table in tables.items():
         at = {column: index for index, column in enumerate(table.columns)}

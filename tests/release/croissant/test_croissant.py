@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from anon_batch.cli.app import app
 from anon_batch.formats.release import Release
 from anon_batch.formats.version_json import Tombstone, Version
+from anon_batch.models.registry import MODELS
 from anon_batch.release.croissant import records
 from anon_batch.release.croissant.describe import describe
 from anon_batch.release.licence_address import address_of
@@ -204,6 +205,18 @@ def test_missed_faces_and_their_groups_are_those_of_the_statistics(tmp_path):
         own_figure = figures[f"missed.slice_camera.{group}"]
         shown = re.search(rf"{group} ([\d.]+)\s%[^,]*, n = (\d+)", camera)
         assert (float(shown[1]), int(shown[2])) == (round(100 * own_figure.value, 1), own_figure.n)
+
+
+def test_networks_of_bodies_are_not_called_detectors(base):
+    own = finished(base / "files")
+    models = tuple(f"{name}@{MODELS[name].sha256}" for name in ("person", "person_outline", "person_pose"))
+    lines = describe(dataclasses.replace(own, run=dataclasses.replace(own.run, models=models)))["rai:dataBiases"]
+    called = {
+        line.partition(". ")[2].partition(" ")[0]: line.startswith("Detectors")
+        for line in lines
+        if " was trained on" in line
+    }
+    assert called == {"person": True, "person_outline": False, "person_pose": False}
 
 
 def test_a_later_version_counts_up(base):
