@@ -7,9 +7,15 @@ from dataclasses import dataclass, field
 
 from anon_batch import geometry
 from anon_batch.config import AnonymizeConfig, TreatmentConfig
-from anon_batch.config.treatment_defaults import RECTANGLES, MaskSettings, complete
+from anon_batch.config.treatment_defaults import FACE_METHODS, PLATE_METHOD, RECTANGLES, MaskSettings, complete
 from anon_batch.errors import ConfigError
-from anon_batch.records import Detections, Region, Shape
+from anon_batch.records import PERSON_LABEL, PLATE_LABEL, TEXT_LABEL, Detections, Region, Shape
+
+# Method -> labels that it must not be given to, because what it draws is something else.
+_DRAWN_ELSEWHERE: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(FACE_METHODS, (PERSON_LABEL, PLATE_LABEL, TEXT_LABEL)),
+    PLATE_METHOD: (PERSON_LABEL, TEXT_LABEL),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +110,18 @@ class Policy:
 
     @classmethod
     def from_config(cls, config: AnonymizeConfig) -> Policy:
-        """Return the policy of a job file's section `anonymize`."""
+        """Return the policy of a job file's section `anonymize`.
+
+        Raises:
+            ConfigError: a method draws a face or a number plate where a label says that something else is.
+        """
+        for label, section in config.labels():
+            for method in section.ladder:
+                if label in _DRAWN_ELSEWHERE.get(method, ()):
+                    what = "number plates" if method == PLATE_METHOD else "faces"
+                    raise ConfigError(
+                        f"`anonymize.{label}`: `{method}` draws {what}, in the size of the whole region: choose another method"
+                    )
         by_label = {label: Treatment.from_config(section, label) for label, section in config.labels()}
         for label in RECTANGLES:  # because what has corners gets such a mask where the default's is not given
             by_label.setdefault(label, Treatment.from_config(config.default, label))

@@ -139,3 +139,17 @@ def test_plates_get_rectangles_of_their_own_size_unless_the_job_says_otherwise()
     assert [how.method for how in own] == ["solid", "blur", "inpaint", "solid"]
     assert (policies[0]["text"].shape, policies[0]["text"].expansion) == ("rectangle", 1.1)
     assert (policies[0]["other"].shape, policies[0]["other"].expansion) == ("ellipse", 1.3)
+
+
+@pytest.mark.parametrize(
+    ("label", "settings", "what"),
+    [
+        ("person", {"method": "gan"}, "`gan` draws faces"),
+        ("person", {"method": "mannequin", "fallback": ["swap"]}, "`swap` draws faces"),
+        ("licence_plate", {"method": "swap"}, "`swap` draws faces"),
+        ("text", {"method": "plate"}, "`plate` draws number plates"),
+    ],
+)
+def test_no_face_is_drawn_over_a_whole_person_or_plate(label, settings, what):
+    with pytest.raises(ConfigError, match=f"`anonymize.{label}`: {what}"):
+        Policy.from_config(AnonymizeConfig(**{label: settings}))
